@@ -1,0 +1,553 @@
+//! The life-cycle of one server as a pure state machine.
+//!
+//! Owns: every decision about when a process is spawned, ended and started again. Never: a process, a clock, a
+//! thread. Commands, events and the passing of time go in, each with the present moment; effects come out, and
+//! whoever holds the machine carries them out and feeds back what came of it.
+//!
+//! What is *wanted* is kept apart from what *is* (the phase), as s6 does: a restart is "end it while it stays
+//! wanted", a stop is "no longer wanted", and the end of a run looks at nothing but the wish. There is at most one
+//! run at a time; an event of another run changes nothing.
+//!
+//! The tests walk every state that can be reached and check the invariants at every edge.
+
+use std::time::{Duration, Instant};
+
+use super::spec::{RestartPolicy, ServerSpec};
+
+#[cfg(test)]
+mod tests;
+
+/// How long a process has to live to be called running, when nothing was seen to listen before.
+pub const SETTLE: Duration = Duration::from_millis(500);
+/// A run that lasted this long ends the doubling of the restart delay (Docker's figure).
+pub const LONG_RUN: Duration = Duration::from_secs(10);
+/// SIGKILL is repeated at this distance, for processes that were born while the tree was being killed.
+pub const KILL_REPEAT: Duration = Duration::from_millis(200);
+
+/// One life of a process of this server, numbered from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// What a run is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// The install command.
+    Install,
+    /// The start command.
+    Start,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// It exited with this code.
+    Code(u8),
+    /// It was ended by this signal.
+    Signal(i32),
+}
+
+/// How a run ended, or why there was none.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum End {
+    /// Its leader is gone.
+    Exited(Exit),
+    /// It could not be spawned, and why.
+    NotSpawned(String),
+}
+
+impl End {
+    fn success(&self) -> bool {
+        match self {
+            End::Exited(Exit::Code(0)) => true,
+            End::Exited(Exit::Code(_) | Exit::Signal(_)) | End::NotSpawned(_) => false,
+        }
+    }
+}
+
+/// What the user wants of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// It shall run.
+    Up,
+    /// It shall not run.
+    Down,
+    /// It shall not exist. This is never taken back.
+    Gone,
+}
+
+/// Why nothing runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Rest {
+    /// It was stopped, or not started yet.
+    Stopped,
+    /// It exited with code 0 and the policy asks for no restart.
+    Completed,
+    /// The install command did not succeed.
+    InstallFailed(End),
+    /// It ended with a failure and the policy asks for no restart.
+    Failed(End),
+    /// It ended once more than it may be restarted.
+    GaveUp {
+        /// The automatic restarts that were used up.
+        restarts: u32,
+        /// How the last run ended.
+        last: End,
+    },
+}
+
+/// How far a living run has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// The install command is at work.
+    Installing,
+    /// Spawned, and nothing is known of it yet.
+    Starting {
+        /// When it will count as running if nothing happens before.
+        settled_at: Instant,
+    },
+    /// It has lived for a while, or listens.
+    Up,
+}
+
+/// Why a run comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// Its leader ended by itself: the restart policy decides.
+    Own,
+    /// A command: the wish decides.
+    Asked,
+}
+
+/// What is true of the server's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// No process.
+    Resting(Rest),
+    /// A spawn was ordered and has not been answered.
+    Spawning {
+        /// What for.
+        job: Job,
+    },
+    /// The leader lives.
+    Alive {
+        /// How far it has come.
+        stage: Stage,
+        /// When it was spawned.
+        since: Instant,
+    },
+    /// SIGTERM was sent; the tree has until the deadline.
+    Draining {
+        /// How far it had come.
+        stage: Stage,
+        /// When SIGKILL follows.
+        deadline: Instant,
+    },
+    /// SIGKILL was sent to what was left of the tree.
+    Killing {
+        /// How far it had come.
+        stage: Stage,
+        /// Why.
+        cause: Cause,
+        /// When it was spawned.
+        since: Instant,
+        /// When it is sent again.
+        again_at: Instant,
+    },
+    /// No process until the restart delay is over.
+    Waiting {
+        /// When the next run begins.
+        until: Instant,
+        /// How the last one ended.
+        last: End,
+    },
+    /// Nothing is left; the machine takes no further part.
+    Removed,
+}
+
+/// What a user can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Run it, which is refused when it runs already.
+    Start,
+    /// End it and keep the configuration.
+    Stop,
+    /// End it if it runs, then run it.
+    Restart,
+    /// End it and forget it.
+    Delete,
+    /// End it without grace: the daemon was told twice to go.
+    Kill,
+}
+
+/// What has happened to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The ordered spawn succeeded.
+    Spawned(RunId),
+    /// The ordered spawn failed, and why.
+    SpawnFailed(RunId, String),
+    /// The leader has ended; its tree may live on.
+    LeaderExited(RunId),
+    /// Nothing of the run is left.
+    Ended(RunId, Exit),
+    /// It was seen to listen on a port.
+    Listening(RunId),
+}
+
+/// What is to be done now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Effect {
+    /// Spawn a process, and answer with `Spawned` or `SpawnFailed`.
+    Spawn(RunId, Job),
+    /// Send SIGTERM to the run's tree, and report `Ended` when it is gone.
+    Terminate(RunId),
+    /// Send SIGKILL to the run's tree, and report `Ended` when it is gone.
+    Kill(RunId),
+    /// Forget the server.
+    Remove,
+}
+
+/// Why a command was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Refusal {
+    /// It runs, or is about to.
+    Active,
+    /// It is being deleted.
+    BeingDeleted,
+}
+
+/// The part of a spec that the life-cycle depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rules {
+    install: bool,
+    restart: super::spec::RestartRules,
+    stop_timeout: Duration,
+}
+
+impl From<&ServerSpec> for Rules {
+    fn from(spec: &ServerSpec) -> Self {
+        Rules { install: spec.install.is_some(), restart: spec.restart.clone(), stop_timeout: spec.stop_timeout }
+    }
+}
+
+/// The life-cycle of one server.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    rules: Rules,
+    wanted: Wanted,
+    phase: Phase,
+    run: RunId,
+    installed: bool,
+    restarts: u32,
+    short_runs: u32,
+    last_exit: Option<Exit>,
+}
+
+impl Machine {
+    /// A server that has not been started. Its runs are numbered after `last_run`.
+    pub fn new(rules: Rules, last_run: RunId) -> Self {
+        Machine {
+            rules,
+            wanted: Wanted::Down,
+            phase: Phase::Resting(Rest::Stopped),
+            run: last_run,
+            installed: false,
+            restarts: 0,
+            short_runs: 0,
+            last_exit: None,
+        }
+    }
+
+    /// What is wanted.
+    pub fn wanted(&self) -> Wanted {
+        self.wanted
+    }
+
+    /// What is true.
+    pub fn phase(&self) -> &Phase {
+        &self.phase
+    }
+
+    /// The present run, or else the last one.
+    pub fn run(&self) -> RunId {
+        self.run
+    }
+
+    /// Automatic restarts since the last start by hand.
+    pub fn restarts(&self) -> u32 {
+        self.restarts
+    }
+
+    /// How the last run ended; nothing while one lives.
+    pub fn last_exit(&self) -> Option<Exit> {
+        self.last_exit
+    }
+
+    /// When [`Machine::timeout`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Alive { stage: Stage::Starting { settled_at }, .. } => Some(settled_at),
+            Phase::Draining { deadline, .. } => Some(deadline),
+            Phase::Killing { again_at, .. } => Some(again_at),
+            Phase::Waiting { until, .. } => Some(until),
+            Phase::Resting(_)
+            | Phase::Spawning { .. }
+            | Phase::Alive { stage: Stage::Installing | Stage::Up, .. }
+            | Phase::Removed => None,
+        }
+    }
+
+    /// Takes a command.
+    ///
+    /// # Errors
+    /// The command makes no sense now; nothing has changed.
+    pub fn command(&mut self, command: Command, now: Instant) -> Result<Vec<Effect>, Refusal> {
+        match (command, self.wanted) {
+            (Command::Start | Command::Stop | Command::Restart, Wanted::Gone) => Err(Refusal::BeingDeleted),
+            (Command::Start, Wanted::Up) if self.active() => Err(Refusal::Active),
+            (Command::Start | Command::Restart, Wanted::Up | Wanted::Down) => Ok(self.bring_up(now)),
+            (Command::Stop, Wanted::Up | Wanted::Down) => Ok(self.bring_down(Wanted::Down, now)),
+            (Command::Delete, Wanted::Up | Wanted::Down | Wanted::Gone) => Ok(self.bring_down(Wanted::Gone, now)),
+            (Command::Kill, Wanted::Gone) => Ok(self.kill(Wanted::Gone, now)),
+            (Command::Kill, Wanted::Up | Wanted::Down) => Ok(self.kill(Wanted::Down, now)),
+        }
+    }
+
+    /// Takes the news of a run. News of another run than the present one changes nothing.
+    pub fn event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
+        match event {
+            Event::Spawned(run) if run == self.run => self.spawned(now),
+            Event::SpawnFailed(run, why) if run == self.run => self.spawn_failed(why, now),
+            Event::LeaderExited(run) if run == self.run => self.leader_exited(now),
+            Event::Ended(run, exit) if run == self.run => self.ended(exit, now),
+            Event::Listening(run) if run == self.run => {
+                if let Phase::Alive { stage: stage @ Stage::Starting { .. }, .. } = &mut self.phase {
+                    *stage = Stage::Up;
+                }
+                Vec::new()
+            }
+            Event::Spawned(_)
+            | Event::SpawnFailed(..)
+            | Event::LeaderExited(_)
+            | Event::Ended(..)
+            | Event::Listening(_) => Vec::new(),
+        }
+    }
+
+    /// Tells the machine that its [deadline](Machine::deadline) may have come.
+    pub fn timeout(&mut self, now: Instant) -> Vec<Effect> {
+        if self.deadline().is_none_or(|deadline| now < deadline) {
+            return Vec::new();
+        }
+        match &mut self.phase {
+            Phase::Alive { stage, .. } => {
+                *stage = Stage::Up;
+                Vec::new()
+            }
+            Phase::Draining { stage, .. } => {
+                let stage = *stage;
+                self.start_killing(stage, Cause::Asked, now, now)
+            }
+            Phase::Killing { again_at, .. } => {
+                *again_at = now + KILL_REPEAT;
+                vec![Effect::Kill(self.run)]
+            }
+            Phase::Waiting { .. } => self.spawn_next(),
+            Phase::Resting(_) | Phase::Spawning { .. } | Phase::Removed => Vec::new(),
+        }
+    }
+
+    /// Whether a process lives or will by itself.
+    pub fn active(&self) -> bool {
+        match self.phase {
+            Phase::Resting(_) | Phase::Removed => false,
+            Phase::Spawning { .. }
+            | Phase::Alive { .. }
+            | Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Waiting { .. } => true,
+        }
+    }
+
+    fn bring_up(&mut self, now: Instant) -> Vec<Effect> {
+        self.wanted = Wanted::Up;
+        self.restarts = 0;
+        self.short_runs = 0;
+        match &mut self.phase {
+            Phase::Resting(_) | Phase::Waiting { .. } => self.spawn_next(),
+            Phase::Alive { .. } => self.drain(now),
+            // The end of the old run is awaited; what comes after it is decided by the wish.
+            Phase::Killing { cause, .. } => {
+                *cause = Cause::Asked;
+                Vec::new()
+            }
+            Phase::Spawning { .. } | Phase::Draining { .. } | Phase::Removed => Vec::new(),
+        }
+    }
+
+    fn bring_down(&mut self, wish: Wanted, now: Instant) -> Vec<Effect> {
+        self.wanted = wish;
+        match &mut self.phase {
+            Phase::Resting(_) | Phase::Waiting { .. } => self.rest(Rest::Stopped),
+            Phase::Alive { .. } => self.drain(now),
+            Phase::Killing { cause, .. } => {
+                *cause = Cause::Asked;
+                Vec::new()
+            }
+            Phase::Spawning { .. } | Phase::Draining { .. } | Phase::Removed => Vec::new(),
+        }
+    }
+
+    fn kill(&mut self, wish: Wanted, now: Instant) -> Vec<Effect> {
+        match self.phase {
+            Phase::Alive { stage, since } => {
+                self.wanted = wish;
+                self.start_killing(stage, Cause::Asked, since, now)
+            }
+            Phase::Draining { stage, .. } => {
+                self.wanted = wish;
+                self.start_killing(stage, Cause::Asked, now, now)
+            }
+            Phase::Resting(_)
+            | Phase::Spawning { .. }
+            | Phase::Killing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Removed => self.bring_down(wish, now),
+        }
+    }
+
+    fn drain(&mut self, now: Instant) -> Vec<Effect> {
+        if let Phase::Alive { stage, .. } = self.phase {
+            self.phase = Phase::Draining { stage, deadline: now + self.rules.stop_timeout };
+            return vec![Effect::Terminate(self.run)];
+        }
+        Vec::new()
+    }
+
+    fn start_killing(&mut self, stage: Stage, cause: Cause, since: Instant, now: Instant) -> Vec<Effect> {
+        self.phase = Phase::Killing { stage, cause, since, again_at: now + KILL_REPEAT };
+        vec![Effect::Kill(self.run)]
+    }
+
+    fn spawned(&mut self, now: Instant) -> Vec<Effect> {
+        let Phase::Spawning { job } = self.phase else { return Vec::new() };
+        let stage = match job {
+            Job::Install => Stage::Installing,
+            Job::Start => Stage::Starting { settled_at: now + SETTLE },
+        };
+        self.phase = Phase::Alive { stage, since: now };
+        match self.wanted {
+            Wanted::Up => Vec::new(),
+            Wanted::Down | Wanted::Gone => self.drain(now),
+        }
+    }
+
+    fn spawn_failed(&mut self, why: String, now: Instant) -> Vec<Effect> {
+        let Phase::Spawning { job } = self.phase else { return Vec::new() };
+        self.over(job, End::NotSpawned(why), Duration::ZERO, now)
+    }
+
+    fn leader_exited(&mut self, now: Instant) -> Vec<Effect> {
+        match self.phase {
+            // Whatever the leader leaves behind belongs to a run that is over.
+            Phase::Alive { stage, since } => self.start_killing(stage, Cause::Own, since, now),
+            // In a stop the tree keeps the time it was given: npm is gone long before its app has drained.
+            Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Resting(_)
+            | Phase::Spawning { .. }
+            | Phase::Waiting { .. }
+            | Phase::Removed => Vec::new(),
+        }
+    }
+
+    fn ended(&mut self, exit: Exit, now: Instant) -> Vec<Effect> {
+        let (stage, cause, since) = match self.phase {
+            Phase::Alive { stage, since } => (stage, Cause::Own, since),
+            Phase::Draining { stage, .. } => (stage, Cause::Asked, now),
+            Phase::Killing { stage, cause, since, .. } => (stage, cause, since),
+            Phase::Resting(_) | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => return Vec::new(),
+        };
+        self.last_exit = Some(exit);
+        let job = match stage {
+            Stage::Installing => Job::Install,
+            Stage::Starting { .. } | Stage::Up => Job::Start,
+        };
+        match cause {
+            Cause::Own => self.over(job, End::Exited(exit), now.saturating_duration_since(since), now),
+            Cause::Asked => match self.wanted {
+                Wanted::Up => self.spawn_next(),
+                Wanted::Down | Wanted::Gone => self.rest(Rest::Stopped),
+            },
+        }
+    }
+
+    /// A run, or the attempt at one, is over without having been asked to end.
+    fn over(&mut self, job: Job, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
+        match (self.wanted, job) {
+            (Wanted::Down | Wanted::Gone, _) => self.rest(Rest::Stopped),
+            (Wanted::Up, Job::Install) if end.success() => {
+                self.installed = true;
+                self.spawn_next()
+            }
+            (Wanted::Up, Job::Install) => self.rest(Rest::InstallFailed(end)),
+            (Wanted::Up, Job::Start) => self.decide_restart(end, lasted, now),
+        }
+    }
+
+    fn decide_restart(&mut self, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
+        let asked_for = match self.rules.restart.policy {
+            RestartPolicy::Never => false,
+            RestartPolicy::OnFailure => !end.success(),
+            RestartPolicy::Always => true,
+        };
+        if !asked_for {
+            let rest = if end.success() { Rest::Completed } else { Rest::Failed(end) };
+            return self.rest(rest);
+        }
+        if self.rules.restart.max.is_some_and(|max| self.restarts >= max.get()) {
+            return self.rest(Rest::GaveUp { restarts: self.restarts, last: end });
+        }
+        self.restarts = self.restarts.saturating_add(1);
+        let delay = self.back_off(lasted);
+        if delay.is_zero() {
+            return self.spawn_next();
+        }
+        self.phase = Phase::Waiting { until: now + delay, last: end };
+        Vec::new()
+    }
+
+    fn back_off(&mut self, lasted: Duration) -> Duration {
+        let restart = &self.rules.restart;
+        let Some(max) = restart.delay_max else { return restart.delay };
+        if lasted >= LONG_RUN {
+            self.short_runs = 0;
+        }
+        let factor = 1_u32.checked_shl(self.short_runs).unwrap_or(u32::MAX);
+        self.short_runs = self.short_runs.saturating_add(1);
+        restart.delay.saturating_mul(factor).min(max)
+    }
+
+    fn spawn_next(&mut self) -> Vec<Effect> {
+        let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
+        self.run = RunId(self.run.0 + 1);
+        self.last_exit = None;
+        self.phase = Phase::Spawning { job };
+        vec![Effect::Spawn(self.run, job)]
+    }
+
+    fn rest(&mut self, rest: Rest) -> Vec<Effect> {
+        match self.wanted {
+            Wanted::Gone => {
+                self.phase = Phase::Removed;
+                vec![Effect::Remove]
+            }
+            Wanted::Down | Wanted::Up => {
+                self.wanted = Wanted::Down;
+                self.phase = Phase::Resting(rest);
+                Vec::new()
+            }
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! What servisor means by its words: specs, statuses and the life-cycle.
+//!
+//! Owns: the types that can't be wrong and the decisions. Never: I/O, a clock, a thread, JSON. Time comes in as
+//! an argument, so that every decision can be tested without waiting for it.
+
+pub mod dotenv;
+pub mod machine;
+pub mod nearest;
+pub mod shell;
+pub mod spec;
+pub mod status;
