@@ -1,6 +1,41 @@
-//! temp
-#![allow(missing_docs)]
+//! servisor keeps managed servers alive inside a sandbox and answers an HTTP API about them.
+//!
+//! # The map
+//!
+//! From the outside in, and in this order to be read; a module may use those below it and none above:
+//!
+//! - [`config`]: options and environment to a `Config`. [`daemon`]: builds everything, listens to signals, ends it.
+//! - [`door`]: the public listener. It reads and vets each request whole and passes it on in canonical form.
+//! - [`api`]: what a request means and how its answer looks, behind the door, on tiny_http.
+//! - [`registry`]: which servers there are.
+//! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
+//! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
+//! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
+//! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].
+//!
+//! Used by all: [`error`], [`control`], [`handoff`], [`log`].
+//!
+//! # What always holds
+//!
+//! - Only a server's supervisor thread decides about it, and it decides by [`model::machine`] alone.
+//! - A process is signalled only by who can prove that its number is not another's by now ([`os::reaper`], [`os::tree`]).
+//! - A stop is over when no process of the tree is left, and not before.
+//! - No stranger's byte reaches tiny_http or a handler before the door has read and vetted the request to its end.
+//! - A worker of the API waits for nobody; what takes time is waited for by the client's own thread ([`handoff`]).
+//! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
+
+pub mod api;
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod door;
+pub mod error;
 pub mod handoff;
 pub mod log;
+pub mod logs;
 pub mod model;
 pub mod os;
+pub mod ports;
+pub mod registry;
+pub mod store;
+pub mod supervisor;

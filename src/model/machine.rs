@@ -16,206 +16,19 @@ use super::spec::{RestartPolicy, ServerSpec};
 
 #[cfg(test)]
 mod tests;
+mod words;
+
+pub use words::{Cause, Command, Effect, End, Event, Exit, Job, Phase, Refusal, Rest, RunId, Stage, Wanted};
 
 /// How long a process has to live to be called running, when nothing was seen to listen before.
 pub const SETTLE: Duration = Duration::from_millis(500);
 /// A run that lasted this long ends the doubling of the restart delay (Docker's figure).
 pub const LONG_RUN: Duration = Duration::from_secs(10);
+/// The least delay after a spawn that failed, whatever the spec says: such an attempt takes no time, and without a
+/// pause the next one would follow at once, for ever.
+pub const SPAWN_RETRY: Duration = Duration::from_millis(100);
 /// SIGKILL is repeated at this distance, for processes that were born while the tree was being killed.
 pub const KILL_REPEAT: Duration = Duration::from_millis(200);
-
-/// One life of a process of this server, numbered from 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RunId(pub u64);
-
-/// What a run is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Job {
-    /// The install command.
-    Install,
-    /// The start command.
-    Start,
-}
-
-/// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Exit {
-    /// It exited with this code.
-    Code(u8),
-    /// It was ended by this signal.
-    Signal(i32),
-}
-
-/// How a run ended, or why there was none.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum End {
-    /// Its leader is gone.
-    Exited(Exit),
-    /// It could not be spawned, and why.
-    NotSpawned(String),
-}
-
-impl End {
-    fn success(&self) -> bool {
-        match self {
-            End::Exited(Exit::Code(0)) => true,
-            End::Exited(Exit::Code(_) | Exit::Signal(_)) | End::NotSpawned(_) => false,
-        }
-    }
-}
-
-/// What the user wants of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Wanted {
-    /// It shall run.
-    Up,
-    /// It shall not run.
-    Down,
-    /// It shall not exist. This is never taken back.
-    Gone,
-}
-
-/// Why nothing runs.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Rest {
-    /// It was stopped, or not started yet.
-    Stopped,
-    /// It exited with code 0 and the policy asks for no restart.
-    Completed,
-    /// The install command did not succeed.
-    InstallFailed(End),
-    /// It ended with a failure and the policy asks for no restart.
-    Failed(End),
-    /// It ended once more than it may be restarted.
-    GaveUp {
-        /// The automatic restarts that were used up.
-        restarts: u32,
-        /// How the last run ended.
-        last: End,
-    },
-}
-
-/// How far a living run has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Stage {
-    /// The install command is at work.
-    Installing,
-    /// Spawned, and nothing is known of it yet.
-    Starting {
-        /// When it will count as running if nothing happens before.
-        settled_at: Instant,
-    },
-    /// It has lived for a while, or listens.
-    Up,
-}
-
-/// Why a run comes to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Cause {
-    /// Its leader ended by itself: the restart policy decides.
-    Own,
-    /// A command: the wish decides.
-    Asked,
-}
-
-/// What is true of the server's processes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// No process.
-    Resting(Rest),
-    /// A spawn was ordered and has not been answered.
-    Spawning {
-        /// What for.
-        job: Job,
-    },
-    /// The leader lives.
-    Alive {
-        /// How far it has come.
-        stage: Stage,
-        /// When it was spawned.
-        since: Instant,
-    },
-    /// SIGTERM was sent; the tree has until the deadline.
-    Draining {
-        /// How far it had come.
-        stage: Stage,
-        /// When SIGKILL follows.
-        deadline: Instant,
-    },
-    /// SIGKILL was sent to what was left of the tree.
-    Killing {
-        /// How far it had come.
-        stage: Stage,
-        /// Why.
-        cause: Cause,
-        /// When it was spawned.
-        since: Instant,
-        /// When it is sent again.
-        again_at: Instant,
-    },
-    /// No process until the restart delay is over.
-    Waiting {
-        /// When the next run begins.
-        until: Instant,
-        /// How the last one ended.
-        last: End,
-    },
-    /// Nothing is left; the machine takes no further part.
-    Removed,
-}
-
-/// What a user can ask for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Command {
-    /// Run it, which is refused when it runs already.
-    Start,
-    /// End it and keep the configuration.
-    Stop,
-    /// End it if it runs, then run it.
-    Restart,
-    /// End it and forget it.
-    Delete,
-    /// End it without grace: the daemon was told twice to go.
-    Kill,
-}
-
-/// What has happened to a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
-    /// The ordered spawn succeeded.
-    Spawned(RunId),
-    /// The ordered spawn failed, and why.
-    SpawnFailed(RunId, String),
-    /// The leader has ended; its tree may live on.
-    LeaderExited(RunId),
-    /// Nothing of the run is left.
-    Ended(RunId, Exit),
-    /// It was seen to listen on a port.
-    Listening(RunId),
-}
-
-/// What is to be done now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[must_use]
-pub enum Effect {
-    /// Spawn a process, and answer with `Spawned` or `SpawnFailed`.
-    Spawn(RunId, Job),
-    /// Send SIGTERM to the run's tree, and report `Ended` when it is gone.
-    Terminate(RunId),
-    /// Send SIGKILL to the run's tree, and report `Ended` when it is gone.
-    Kill(RunId),
-    /// Forget the server.
-    Remove,
-}
-
-/// Why a command was not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Refusal {
-    /// It runs, or is about to.
-    Active,
-    /// It is being deleted.
-    BeingDeleted,
-}
 
 /// The part of a spec that the life-cycle depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -257,6 +70,11 @@ impl Machine {
             short_runs: 0,
             last_exit: None,
         }
+    }
+
+    /// A server whose life-cycle was lost in a fault of the daemon. It has failed, and can be started again.
+    pub fn lost(rules: Rules, last_run: RunId, why: String) -> Self {
+        Machine { phase: Phase::Resting(Rest::Failed(End::Lost(why))), ..Machine::new(rules, last_run) }
     }
 
     /// What is wanted.
@@ -510,7 +328,10 @@ impl Machine {
             return self.rest(Rest::GaveUp { restarts: self.restarts, last: end });
         }
         self.restarts = self.restarts.saturating_add(1);
-        let delay = self.back_off(lasted);
+        let delay = match &end {
+            End::Exited(_) | End::Lost(_) => self.back_off(lasted),
+            End::NotSpawned(_) => self.back_off(lasted).max(SPAWN_RETRY),
+        };
         if delay.is_zero() {
             return self.spawn_next();
         }

@@ -9,3 +9,4 @@ pub mod nearest;
 pub mod shell;
 pub mod spec;
 pub mod status;
+pub mod time;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::machine::{Cause, End, Exit, Machine, Phase, Rest, Stage, Wanted};
-use super::spec::ServerSpec;
+use super::spec::{Port, ServerSpec};
 
 /// The public status of a server. Clients know these seven and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -144,6 +144,7 @@ impl fmt::Display for End {
         match self {
             End::Exited(exit) => exit.fmt(f),
             End::NotSpawned(why) => write!(f, "could not be started: {why}"),
+            End::Lost(why) => write!(f, "was lost in a fault of servisor, please report it: {why}"),
         }
     }
 }
@@ -173,6 +174,8 @@ pub struct ServerView {
     pub reason: Option<String>,
     /// The leader of the living run.
     pub pid: Option<u32>,
+    /// The port that was allocated; the one last used when nothing runs.
+    pub port: Option<Port>,
     /// Automatic restarts since the last start by hand.
     pub restarts: u32,
     /// How the last run ended; nothing while one lives.

@@ -1,0 +1,63 @@
+# servisor: `make run` serves, `make test` tests, `make help` lists the rest. Each target does its own set-up.
+
+TARGET ?= $(shell uname -m)-unknown-linux-musl
+TARGETS := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
+# Where `make run` serves, and what it uses as its sandbox root.
+LISTEN ?= 127.0.0.1:18080
+ROOT ?= .
+# The budget for the static binary.
+SIZE_LIMIT_KIB := 1100
+
+BINARY = target/$(TARGET)/release/servisor
+
+.PHONY: help run test test-rust test-sdk check release release-all size clean target-%
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
+
+run: ## Build and serve on LISTEN (127.0.0.1:18080)
+	@cargo build --release --locked
+	@echo
+	@echo 'In another terminal, start a first server (paste this):'
+	@echo
+	@echo '  curl -sS http://$(LISTEN)/servers -H "Authorization: Bearer $$(cat .servisor/access-token)" -H "Content-Type: application/json" -d '"'"'{"slug":"web","start":"python3 -m http.server $$PORT","port":8000}'"'"
+	@echo
+	@exec target/release/servisor serve --listen $(LISTEN) --root $(ROOT) --state-dir .servisor
+
+test: test-rust test-sdk size ## Everything: unit, integration and SDK tests, size of the static binary
+
+test-rust:
+	cargo build --locked --examples
+	cargo test --locked
+
+tests/sdk/node_modules: tests/sdk/package-lock.json
+	cd tests/sdk && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test-sdk: tests/sdk/node_modules ## The real client against the daemon
+	cargo build --locked
+	cd tests/sdk && SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test
+
+check: ## Format, lints as errors, documentation
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+
+target-%:
+	@rustup target list --installed | grep -qx '$*' || rustup target add '$*'
+
+release: target-$(TARGET) ## The static binary for TARGET
+	cargo build --locked --release --target $(TARGET)
+	@echo "$(BINARY)"
+
+release-all: ## The static binaries for x86_64 and aarch64
+	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
+
+size: release ## The static binary's size; fails over the budget
+	@bytes=$$(wc -c < $(BINARY)); kib=$$(( (bytes + 1023) / 1024 )); \
+	echo "$(BINARY): $$kib KiB of $(SIZE_LIMIT_KIB)"; \
+	test $$kib -le $(SIZE_LIMIT_KIB) || { echo "too large"; exit 1; }
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf tests/sdk/node_modules

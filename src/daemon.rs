@@ -1,0 +1,302 @@
+//! The daemon from its first to its last moment.
+//!
+//! Owns: what is built in which order, who listens to signals, and the order of the end. Never: a server's life, a
+//! request.
+//!
+//! The main thread listens to signals and is the reaper; it spawns nothing (see `os::reaper`). A thread `control` waits
+//! for the word to end and carries the end out, from outside in: no new commands, then all supervisors at once, then
+//! the API, which answers questions until the last server is gone.
+
+use std::collections::HashSet;
+use std::env;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::api::{self, Api};
+use crate::config::{Auth, Config, Listen, TokenSource};
+use crate::control::Control;
+use crate::door::{Door, Limits, Listener};
+use crate::log;
+use crate::os::inherit::{self, Inherited};
+use crate::os::random;
+use crate::os::reaper::Reaper;
+use crate::os::signals::{self, Signal};
+use crate::os::thread;
+use crate::os::tree::{self, Forest};
+use crate::ports::Ports;
+use crate::registry::Registry;
+use crate::store::{self, Store};
+use crate::supervisor::{self, Context, Supervisor};
+
+/// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
+const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// The last orphans were sent SIGKILL; as long as this they are looked for, at this distance.
+const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
+const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
+/// Answers that are on their way when the daemon ends get this long.
+const DOOR_LIMIT: Duration = Duration::from_secs(2);
+
+/// How the daemon ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// Nothing of any server is left.
+    Clean,
+    /// Something could not be ended, or a third signal said not to wait.
+    LeftBehind,
+}
+
+/// Why the daemon did not start: one line for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartError(String);
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Runs the daemon until a signal ends it. To be called on the main thread before any other thread was made.
+///
+/// # Errors
+/// It could not start; nothing was started then.
+pub fn serve(config: Config) -> Result<Ended, StartError> {
+    log::set_level(config.log_level);
+    let start_error = |what: &str| {
+        let what = what.to_owned();
+        move |error: io::Error| StartError(format!("{what}: {error}"))
+    };
+    let inherited = inherit::put_in_order().map_err(start_error("can't set up the process"))?;
+    for warning in &config.warnings {
+        log::warn(format_args!("{warning}"));
+    }
+    if !config.root.is_dir() {
+        return Err(StartError(format!("root {} is not a directory; make it or give --root", config.root.display())));
+    }
+    let store = Store::open(&config.state_dir).map_err(StartError)?;
+    let token = access_token(&config, &store)?;
+    let (listener, address) = listen(&config.listen)?;
+    let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
+
+    let (control_tx, control_rx) = unbounded();
+    let context = context(&config, &store, inherited, control_tx.clone())
+        .map_err(start_error("can't get random numbers from the system"))?;
+    let registry = Registry::new(Arc::clone(&context));
+    let api = Api {
+        registry: Arc::clone(&registry),
+        root: config.root.clone(),
+        access: api::access_rules(token, &config, &address),
+        address: address.clone(),
+    };
+    let backend = Arc::new(api::server::Backend::new(api, store.directory()));
+    let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
+    log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
+    if config.auth == Auth::Required && matches!(config.token, TokenSource::Kept) {
+        log::info(format_args!("the access token is in {}", store.token_path().display()));
+    }
+
+    let ending = Ending {
+        control: control_rx,
+        registry,
+        context: Arc::clone(&context),
+        door,
+        closer: inbox.closer(),
+        result: Arc::new(AtomicU8::new(Ended::LeftBehind as u8)),
+    };
+    let result = Arc::clone(&ending.result);
+    let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
+        .map_err(start_error("can't make a thread"))?;
+    inbox.for_each(|signal| match signal {
+        Signal::ChildEnded => context.reaper.sweep(),
+        Signal::Terminate { name } => drop(control_tx.send(Control::Terminate { signal: name })),
+        Signal::HangUp => log::info(format_args!("SIGHUP is ignored: there is no configuration file to read again")),
+    });
+    control.join_by(Instant::now() + DOOR_LIMIT);
+    remove_socket(&config.listen);
+    let clean = result.load(Ordering::SeqCst) == Ended::Clean as u8;
+    Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
+}
+
+fn context(
+    config: &Config,
+    store: &Store,
+    inherited: Inherited,
+    control: Sender<Control>,
+) -> io::Result<Arc<Context>> {
+    Ok(Arc::new(Context {
+        reaper: Arc::new(Reaper::default()),
+        forest: Arc::new(Forest::new(inherited.strangers)),
+        ports: Arc::new(Ports::default()),
+        environment: supervisor::visible_environment(env::vars_os()),
+        open_files: inherited.open_files,
+        marker: format!("{}.{}", store.instance(), random::hex(4)?),
+        log_bytes: config.log_buffer_bytes,
+        control,
+    }))
+}
+
+fn access_token(config: &Config, store: &Store) -> Result<Option<String>, StartError> {
+    match (&config.auth, &config.token) {
+        (Auth::Off, _) => Ok(None),
+        (Auth::Required, TokenSource::Given(token)) => Ok(Some(token.clone())),
+        (Auth::Required, TokenSource::Kept) => store.token().map(Some).map_err(StartError),
+        (Auth::Required, TokenSource::File(path)) => {
+            let shown = path.display();
+            let token = store::read_word(path)
+                .map_err(|error| StartError(format!("access token file {shown} can't be read: {error}")))?;
+            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(StartError(format!("access token file {shown} must hold one word of printable ASCII")));
+            }
+            Ok(Some(token))
+        }
+    }
+}
+
+/// Binds the public address, and names it as a client would.
+fn listen(listen: &Listen) -> Result<(Listener, String), StartError> {
+    match listen {
+        Listen::Tcp(wanted) => {
+            let listener = TcpListener::bind(wanted).map_err(|error| cant_listen(wanted, &error))?;
+            let address = listener.local_addr().map_err(|error| cant_listen(wanted, &error))?;
+            Ok((Listener::Tcp(listener), format!("http://{address}")))
+        }
+        Listen::Unix(path) => {
+            let shown = path.display();
+            remove_dead_socket(path);
+            let listener = UnixListener::bind(path)
+                .map_err(|error| StartError(format!("can't listen on unix socket {shown}: {error}")))?;
+            Ok((Listener::Unix(listener), format!("unix:{shown}")))
+        }
+    }
+}
+
+fn cant_listen(address: &SocketAddr, error: &io::Error) -> StartError {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there; stop it or give --listen",
+        io::ErrorKind::AddrNotAvailable => "this machine has no such address; give --listen",
+        io::ErrorKind::PermissionDenied => "ports below 1024 need a right that servisor does not have; give --listen",
+        _ => "give --listen",
+    };
+    StartError(format!("can't listen on {address}: {error}; {advice}"))
+}
+
+/// A socket that nobody answers on is what a killed daemon has left.
+fn remove_dead_socket(path: &Path) {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+fn remove_socket(listen: &Listen) {
+    if let Listen::Unix(path) = listen {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// What the end of the daemon has to go through.
+struct Ending {
+    control: Receiver<Control>,
+    registry: Arc<Registry>,
+    context: Arc<Context>,
+    door: Door,
+    closer: signals::Closer,
+    result: Arc<AtomicU8>,
+}
+
+/// Lets the main thread go on every way out of the control thread.
+struct Release(signals::Closer);
+
+impl Drop for Release {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl Ending {
+    fn carry_out(self) {
+        let _release = Release(self.closer.clone());
+        // Supervisors come and go all day; only a signal ends this wait.
+        let signal = loop {
+            match self.control.recv() {
+                Ok(Control::Terminate { signal }) => break signal,
+                Ok(Control::SupervisorEnded(_)) => {}
+                Err(_) => break "the loss of the main thread",
+            }
+        };
+        let supervisors = self.registry.close();
+        log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
+        supervisors.iter().for_each(|supervisor| supervisor.shut_down());
+        let ended = self.await_supervisors(&supervisors);
+        self.kill_orphans();
+        self.door.close(Instant::now() + DOOR_LIMIT);
+        match ended {
+            Ended::Clean => log::info(format_args!("all servers are stopped")),
+            Ended::LeftBehind => log::error(format_args!("some processes may be left behind")),
+        }
+        self.result.store(ended as u8, Ordering::SeqCst);
+    }
+
+    /// Waits for all of them under one limit. A second signal kills, a third one does not wait.
+    fn await_supervisors(&self, supervisors: &[Arc<Supervisor>]) -> Ended {
+        let grace = supervisors.iter().map(|supervisor| supervisor.view().spec.stop_timeout).max().unwrap_or_default();
+        let mut deadline = Instant::now() + grace + KILL_LIMIT;
+        let mut signals = 1;
+        loop {
+            // A thread that has said its farewell is gone a moment later; one that never said it is asked directly.
+            if supervisors.iter().all(|supervisor| supervisor.join_by(Instant::now()) != thread::Joined::Late) {
+                return Ended::Clean;
+            }
+            match self.control.recv_deadline(deadline) {
+                Ok(Control::SupervisorEnded(slug)) => {
+                    for supervisor in supervisors.iter().filter(|supervisor| *supervisor.slug() == slug) {
+                        supervisor.join_by(deadline);
+                    }
+                }
+                Ok(Control::Terminate { signal }) => {
+                    signals += 1;
+                    if signals > 2 {
+                        log::warn(format_args!("{signal} for the third time: leaving at once"));
+                        return Ended::LeftBehind;
+                    }
+                    log::warn(format_args!("{signal} again: killing what is left"));
+                    supervisors.iter().for_each(|supervisor| supervisor.kill());
+                    deadline = Instant::now() + KILL_LIMIT;
+                }
+                Err(_) => return Ended::LeftBehind,
+            }
+        }
+    }
+
+    /// What left its tree so well that no single run could be proven to be its origin.
+    fn kill_orphans(&self) {
+        let limit = Instant::now() + ORPHAN_LIMIT;
+        let mut told = HashSet::new();
+        while Instant::now() < limit {
+            let orphans = match self.context.forest.orphans() {
+                Ok(orphans) if orphans.is_empty() => return,
+                Ok(orphans) => orphans,
+                Err(error) => {
+                    log::warn(format_args!("processes left behind can't be looked for: {error}"));
+                    return;
+                }
+            };
+            for orphan in &orphans {
+                if told.insert(orphan.pid) {
+                    log::warn(format_args!("killing process {}, which a server has left behind", orphan.pid));
+                }
+                tree::signal(orphan, tree::Signal::Kill);
+            }
+            std::thread::sleep(ORPHAN_PAUSE);
+        }
+        log::error(format_args!("some processes could not be ended"));
+    }
+}

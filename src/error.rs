@@ -1,0 +1,292 @@
+//! Why a request is refused, in words for a person and in one for a machine.
+//!
+//! Owns: the ways to fail, the status code and the machine word of each, and the sentences that several parts share.
+//! Never: a body or a header (see `api::reply`, the one place that turns an error into an answer).
+//!
+//! A sentence says what failed, on what, why, and what to do. The client shows it to its user as it is.
+
+use std::fmt;
+use std::io;
+
+use crate::model::nearest::nearest;
+use crate::model::spec::Slug;
+use crate::model::status::Status;
+
+/// As many wrong fields are told in the sentence; all are in the list beside it.
+const FIELDS_IN_SENTENCE: usize = 5;
+/// As many warnings are given, so that an answer does not grow with the nonsense in a request.
+pub const WARNINGS_MAX: usize = 20;
+/// As much of a client's text is shown in a sentence, in characters.
+const QUOTE_MAX: usize = 60;
+
+/// The way in which a request failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Code {
+    /// The URL or the JSON can't be read.
+    Malformed,
+    /// No access token, or a wrong one.
+    Unauthorized,
+    /// `Host` is no name of this daemon while access is free to all who know its name.
+    ForeignHost,
+    /// The page that asks is not allowed to.
+    ForeignOrigin,
+    /// Nothing has this path.
+    NotFound,
+    /// No server has this slug.
+    ServerNotFound,
+    /// The path is known, the method is not; the methods that are.
+    MethodNotAllowed(&'static str),
+    /// The server runs, and what was asked for needs one that rests.
+    ServerActive,
+    /// The server is being deleted.
+    ServerBeingDeleted,
+    /// The port that the server has to have is not free.
+    PortTaken,
+    /// The body is no JSON by its own account.
+    UnsupportedMediaType,
+    /// Well-formed, and yet not possible.
+    Invalid,
+    /// Over a limit for the moment.
+    Busy,
+    /// The daemon is ending.
+    ShuttingDown,
+    /// What has to outlive the daemon can't be stored.
+    Storage,
+    /// A fault of ours.
+    Internal,
+}
+
+impl Code {
+    /// The HTTP status code.
+    pub fn status(self) -> u16 {
+        match self {
+            Code::Malformed => 400,
+            Code::Unauthorized => 401,
+            Code::ForeignHost | Code::ForeignOrigin => 403,
+            Code::NotFound | Code::ServerNotFound => 404,
+            Code::MethodNotAllowed(_) => 405,
+            Code::ServerActive | Code::ServerBeingDeleted | Code::PortTaken => 409,
+            Code::UnsupportedMediaType => 415,
+            Code::Invalid => 422,
+            Code::Internal => 500,
+            Code::Busy | Code::ShuttingDown => 503,
+            Code::Storage => 507,
+        }
+    }
+
+    /// The word that programs can match.
+    pub fn word(self) -> &'static str {
+        match self {
+            Code::Malformed => "malformed",
+            Code::Unauthorized => "unauthorized",
+            Code::ForeignHost => "foreign_host",
+            Code::ForeignOrigin => "foreign_origin",
+            Code::NotFound => "not_found",
+            Code::ServerNotFound => "server_not_found",
+            Code::MethodNotAllowed(_) => "method_not_allowed",
+            Code::ServerActive => "server_active",
+            Code::ServerBeingDeleted => "server_being_deleted",
+            Code::PortTaken => "port_taken",
+            Code::UnsupportedMediaType => "unsupported_media_type",
+            Code::Invalid => "invalid",
+            Code::Busy => "busy",
+            Code::ShuttingDown => "shutting_down",
+            Code::Storage => "storage",
+            Code::Internal => "internal",
+        }
+    }
+}
+
+/// What is wrong with one field of a body or one value of a query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrong {
+    /// Its name; a dot leads into an object.
+    pub field: String,
+    /// A phrase that fits after the name.
+    pub why: String,
+}
+
+/// A refused request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Error {
+    code: Code,
+    sentence: String,
+    wrong: Vec<Wrong>,
+}
+
+impl Error {
+    /// A failure of the kind `code`, with the sentence that the user will see.
+    pub fn new(code: Code, sentence: impl Into<String>) -> Error {
+        Error { code, sentence: sentence.into(), wrong: Vec::new() }
+    }
+
+    /// Well-formed, but these values can't be; the sentence is made of them.
+    pub fn invalid(wrong: Vec<Wrong>) -> Error {
+        let mut parts: Vec<String> =
+            wrong.iter().take(FIELDS_IN_SENTENCE).map(|wrong| format!("{} {}", wrong.field, wrong.why)).collect();
+        if let Some(more @ 1..) = wrong.len().checked_sub(FIELDS_IN_SENTENCE) {
+            parts.push(format!("and {more} more, listed in \"fields\""));
+        }
+        Error { code: Code::Invalid, sentence: parts.join("; "), wrong }
+    }
+
+    /// One value can't be; `why` fits after the name of the field.
+    pub fn invalid_field(field: &str, why: impl Into<String>) -> Error {
+        Error::invalid(vec![Wrong { field: field.to_owned(), why: why.into() }])
+    }
+
+    /// No server has this slug, or could have it.
+    pub fn server_not_found(slug: &str) -> Error {
+        Error::new(Code::ServerNotFound, format!("there is no server {}; GET /servers lists those there are", quoted(slug)))
+    }
+
+    /// A configuration came for a server that is not at rest.
+    pub fn slug_in_use(slug: &Slug, status: Status) -> Error {
+        let word = status.word();
+        let sentence =
+            format!("there is a server \"{slug}\" already and it is {word}; stop or delete it first, or choose another slug");
+        Error::new(Code::ServerActive, sentence)
+    }
+
+    /// A server that is not at rest was to be started.
+    pub fn already_active(slug: &Slug, status: Status) -> Error {
+        let word = status.word();
+        let sentence = format!("server \"{slug}\" is {word} already; stop it first, or ask for a restart instead");
+        Error::new(Code::ServerActive, sentence)
+    }
+
+    /// A command came for a server that will be gone in a moment.
+    pub fn being_deleted(slug: &Slug) -> Error {
+        let sentence = format!("server \"{slug}\" is being deleted; wait until it is gone, then create it again");
+        Error::new(Code::ServerBeingDeleted, sentence)
+    }
+
+    /// The daemon is ending and takes no more requests.
+    pub fn shutting_down() -> Error {
+        Error::new(Code::ShuttingDown, "servisor is shutting down and takes no more requests")
+    }
+
+    /// `what` can't be stored.
+    pub fn storage(what: &str, cause: &io::Error) -> Error {
+        let sentence = format!("{what} can't be stored: {cause}; nothing was changed, make room and try again");
+        Error::new(Code::Storage, sentence)
+    }
+
+    /// A fault of ours while doing `what`.
+    pub fn internal(what: &str) -> Error {
+        Error::new(Code::Internal, format!("servisor failed while {what}; its log says more"))
+    }
+
+    /// In which way it failed.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
+    /// What the user will see.
+    pub fn sentence(&self) -> &str {
+        &self.sentence
+    }
+
+    /// Every wrong field, for [`Code::Invalid`].
+    pub fn wrong(&self) -> &[Wrong] {
+        &self.wrong
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A client's text as a sentence can show it: in quotes, without control characters, not too long.
+pub fn quoted(text: &str) -> String {
+    match text.char_indices().nth(QUOTE_MAX) {
+        Some((end, _)) => format!("{:?}…", &text[..end]),
+        None => format!("{text:?}"),
+    }
+}
+
+/// Why `text` is wrong where one of `words` has to stand; fits after the name of the field.
+pub fn not_one_of(text: &str, words: &[&str]) -> String {
+    let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    let hint = nearest(text, words).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
+    format!("must be one of {all}, not {}{hint}", quoted(text))
+}
+
+/// The warning of something named `name` that means nothing here; `known` is what would.
+pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
+    let hint = nearest(name, known).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
+    format!("{what} {} is not known and was left out of account{hint}", quoted(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Code; 16] = [
+        Code::Malformed,
+        Code::Unauthorized,
+        Code::ForeignHost,
+        Code::ForeignOrigin,
+        Code::NotFound,
+        Code::ServerNotFound,
+        Code::MethodNotAllowed("GET"),
+        Code::ServerActive,
+        Code::ServerBeingDeleted,
+        Code::PortTaken,
+        Code::UnsupportedMediaType,
+        Code::Invalid,
+        Code::Busy,
+        Code::ShuttingDown,
+        Code::Storage,
+        Code::Internal,
+    ];
+
+    #[test]
+    fn each_way_to_fail_has_a_word_of_its_own_and_a_status_of_an_error() {
+        for (place, code) in ALL.iter().enumerate() {
+            assert!((400..600).contains(&code.status()), "{code:?}");
+            assert!(ALL[..place].iter().all(|other| other.word() != code.word()), "{code:?} shares its word");
+        }
+    }
+
+    #[test]
+    fn the_sentence_tells_a_few_fields_and_the_list_tells_all() {
+        let wrong: Vec<_> =
+            (0..7).map(|n| Wrong { field: format!("f{n}"), why: "must be a number".to_owned() }).collect();
+        let one = Error::invalid(wrong[..1].to_vec());
+        assert_eq!(one.sentence(), "f0 must be a number");
+        let five = Error::invalid(wrong[..5].to_vec());
+        assert!(five.sentence().ends_with("; f4 must be a number"), "{five}");
+        let seven = Error::invalid(wrong);
+        assert!(seven.sentence().ends_with("; f4 must be a number; and 2 more, listed in \"fields\""), "{seven}");
+        assert_eq!(seven.wrong().len(), 7);
+    }
+
+    #[test]
+    fn a_quote_is_short_and_plain() {
+        assert_eq!(quoted("a\"b\n\u{1b}"), r#""a\"b\n\u{1b}""#);
+        assert_eq!(quoted(&"ä".repeat(60)), format!("\"{}\"", "ä".repeat(60)));
+        assert_eq!(quoted(&"ä".repeat(61)), format!("\"{}\"…", "ä".repeat(60)));
+    }
+
+    #[test]
+    fn sentences_are_lower_case_without_a_full_stop() {
+        let web = Slug::parse("web").unwrap();
+        for error in [
+            Error::server_not_found("web"),
+            Error::slug_in_use(&web, Status::Running),
+            Error::already_active(&web, Status::Restarting),
+            Error::being_deleted(&web),
+            Error::shutting_down(),
+            Error::storage("server web", &io::Error::from_raw_os_error(28)),
+            Error::internal("listing the servers"),
+        ] {
+            let text = error.to_string();
+            assert!(text.starts_with(|first: char| first.is_lowercase()) && !text.ends_with('.'), "{text}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! What the daemon has from whoever started it, put in order before anything else happens.
+//!
+//! Owns: the one-time changes to the process itself. Never: a decision of the daemon's. It has to run before the
+//! first thread is made: signal masks and dispositions are inherited by threads and children.
+
+use std::fs;
+use std::io;
+use std::ptr;
+
+use super::{Pid, check};
+
+/// What the servers have to be given back, and what can be said of the daemon's children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited {
+    /// The soft limit on open files before the daemon raised its own.
+    pub open_files: Option<u64>,
+    /// Whether a child of the daemon can be anything but a descendant of one of its servers.
+    pub strangers: Strangers,
+}
+
+/// Whether processes that the daemon has nothing to do with can become its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strangers {
+    /// As PID 1 of a container, or when it had children before it was servisor (a shell's `exec`).
+    Possible,
+    /// Every child comes from one of its servers.
+    Impossible,
+}
+
+/// Resets signals, keeps inherited descriptors from the servers, makes the daemon a child subreaper and raises its
+/// own limit on open files. Descriptors 0 to 2 are open already: std's start-up sees to that.
+///
+/// # Errors
+/// The system refused one of these; the daemon could not keep its promises without.
+pub fn put_in_order() -> io::Result<Inherited> {
+    reset_signals()?;
+    close_on_exec()?;
+    let strangers =
+        if Pid::own().raw() == 1 || has_children() { Strangers::Possible } else { Strangers::Impossible };
+    // SAFETY: this option takes plain numbers.
+    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    Ok(Inherited { open_files: raise_open_files(), strangers })
+}
+
+/// A parent may have ignored or blocked signals (`nohup`, a careless runtime). Children inherit both, and an
+/// ignored SIGCHLD would make the kernel reap them before anyone has seen how they ended.
+fn reset_signals() -> io::Result<()> {
+    for signal in 1..=libc::SIGRTMAX() {
+        match signal {
+            // These can't be changed; SIGPIPE is std's, which ignores it for us and restores it in children; SIGSEGV
+            // and SIGBUS are std's guard against overflowing stacks.
+            libc::SIGKILL | libc::SIGSTOP | libc::SIGPIPE | libc::SIGSEGV | libc::SIGBUS => {}
+            // SAFETY: the default disposition is always valid. The two numbers that libc keeps for itself are refused
+            // with EINVAL, which is as good.
+            _ => unsafe {
+                libc::signal(signal, libc::SIG_DFL);
+            },
+        }
+    }
+    // SAFETY: an all-zero sigset_t is valid memory for sigemptyset, which then fills it; no other thread runs yet.
+    unsafe {
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        check(libc::sigemptyset(&mut none))?;
+        check(libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut()))?;
+    }
+    Ok(())
+}
+
+/// Whatever else was left open stays open (it may be a lock that someone wants held) but reaches no server.
+fn close_on_exec() -> io::Result<()> {
+    const FIRST: libc::c_uint = 3;
+    // SAFETY: the call takes plain numbers and changes flags of descriptors only.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if done == 0 {
+        return Ok(());
+    }
+    // Before Linux 5.11, or under a filter of system calls.
+    let open: Vec<libc::c_int> = fs::read_dir("/proc/self/fd")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|&fd| fd > libc::STDERR_FILENO)
+        .collect();
+    for fd in open {
+        // SAFETY: the call changes a flag. The listing's own descriptor is closed by now and gives a harmless EBADF.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+    Ok(())
+}
+
+fn has_children() -> bool {
+    // SAFETY: an all-zero siginfo_t is valid, and the call only writes to it.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        libc::waitid(libc::P_ALL, 0, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) == 0
+    }
+}
+
+/// A server takes three descriptors or four, a client one; the usual soft limit of 1024 would be the daemon's ceiling.
+/// The limit before goes back to the servers: programs that use `select` rely on it.
+fn raise_open_files() -> Option<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is valid for writes.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }).ok()?;
+    let before = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: `limit` is valid for reads.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).ok()?;
+    Some(before)
+}

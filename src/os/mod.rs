@@ -1,0 +1,67 @@
+//! The operating system, made safe: processes, signals, descriptors, sockets, threads.
+//!
+//! Owns: all `unsafe` of this crate, each block with its reason, and the words of the kernel as types. Never: a
+//! server, a policy, HTTP.
+
+use std::fmt;
+use std::io;
+
+pub mod child;
+pub mod inherit;
+pub mod pipe;
+pub mod port;
+pub mod proc;
+pub mod random;
+pub mod reaper;
+pub mod signals;
+pub mod sockets;
+pub mod stderr;
+pub mod thread;
+pub mod tree;
+
+/// The number of a process: positive, and never 0 or negative, which `kill(2)` takes for whole groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Pid(libc::pid_t);
+
+impl Pid {
+    /// Takes a number from the kernel.
+    pub fn new(number: libc::pid_t) -> Option<Pid> {
+        (number > 0).then_some(Pid(number))
+    }
+
+    /// The number for the kernel.
+    pub fn raw(self) -> libc::pid_t {
+        self.0
+    }
+
+    /// The number for people.
+    pub fn number(self) -> u32 {
+        self.0.unsigned_abs()
+    }
+
+    /// The daemon itself.
+    pub fn own() -> Pid {
+        Pid(std::process::id() as libc::pid_t)
+    }
+}
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The result of a system call that says -1 and `errno` when it fails.
+fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// Does a system call again as long as a signal has interrupted it.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}

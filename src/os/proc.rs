@@ -1,0 +1,183 @@
+//! What `/proc` says of the processes.
+//!
+//! Owns: reading and parsing it. Never: a conclusion from it, a signal.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::sync::OnceLock;
+
+use super::Pid;
+use super::tree::MARKER_VARIABLE;
+
+/// A process as it was at one moment.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its number.
+    pub pid: Pid,
+    /// Its parent's number; 0 for a process that came into the container from outside.
+    pub parent: i32,
+    /// Its process group.
+    pub group: i32,
+    /// When it was started, in clock ticks since the system was. With the number it names a process for good.
+    pub started: u64,
+    state: u8,
+    threads: u32,
+    marker: OnceLock<Option<String>>,
+}
+
+impl Process {
+    /// Reads one; `None` when there is no such process.
+    pub fn read(pid: Pid) -> Option<Process> {
+        let mut buffer = [0; 1024];
+        let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buffer).ok()?;
+        Process::parse(pid, &buffer[..length])
+    }
+
+    /// A zombie is not alive, but one whose first thread has ended before its others is.
+    pub fn is_alive(&self) -> bool {
+        !matches!(self.state, b'Z' | b'X') || self.threads > 1
+    }
+
+    /// Whether its number is still its own.
+    pub fn is_still_there(&self) -> bool {
+        Process::read(self.pid).is_some_and(|now| now.started == self.started)
+    }
+
+    /// The run's marker in its environment, read when first asked for.
+    pub fn marker(&self) -> Option<&str> {
+        self.marker
+            .get_or_init(|| {
+                let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
+                marker_in(&environment).map(str::to_owned)
+            })
+            .as_deref()
+    }
+
+    /// `stat` is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
+    fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
+        let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
+        let rest = str::from_utf8(&stat[after_name..]).ok()?;
+        let mut fields = rest.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let parent = fields.next()?.parse().ok()?;
+        let group = fields.next()?.parse().ok()?;
+        // From here, `threads` is the 20th field of the line and the start time the 22nd; the group was the 5th.
+        let threads = fields.nth(14)?.parse().ok()?;
+        let started = fields.nth(1)?.parse().ok()?;
+        Some(Process { pid, parent, group, started, state, threads, marker: OnceLock::new() })
+    }
+}
+
+fn marker_in(environment: &[u8]) -> Option<&str> {
+    environment.split(|&byte| byte == 0).find_map(|entry| {
+        let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
+        str::from_utf8(value).ok()
+    })
+}
+
+/// All processes at one moment, as far as a walk through a directory is one.
+#[derive(Debug)]
+pub struct Snapshot {
+    processes: HashMap<Pid, Process>,
+    children: HashMap<i32, Vec<Pid>>,
+}
+
+impl Snapshot {
+    /// Looks at all of them.
+    ///
+    /// # Errors
+    /// `/proc` can't be read.
+    pub fn take() -> io::Result<Snapshot> {
+        let mut processes = HashMap::new();
+        let mut children: HashMap<i32, Vec<Pid>> = HashMap::new();
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
+            // One that is not there any more has ended since the listing.
+            let Some(process) = Process::read(pid) else { continue };
+            children.entry(process.parent).or_default().push(pid);
+            processes.insert(pid, process);
+        }
+        Ok(Snapshot { processes, children })
+    }
+
+    /// All of them, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Process> {
+        self.processes.values()
+    }
+
+    /// One of them.
+    pub fn find(&self, pid: Pid) -> Option<&Process> {
+        self.processes.get(&pid)
+    }
+
+    /// The children of `parent`.
+    pub fn children(&self, parent: Pid) -> impl Iterator<Item = &Process> {
+        let pids = self.children.get(&parent.raw()).map(Vec::as_slice).unwrap_or_default();
+        pids.iter().filter_map(|&pid| self.find(pid))
+    }
+}
+
+/// The inodes of the pipes that a process has open; none if that can't be seen.
+pub fn pipes(pid: Pid) -> Vec<u64> {
+    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    open.filter_map(|entry| pipe_inode(&fs::read_link(entry.ok()?.path()).ok()?)).collect()
+}
+
+/// The inode of the pipe at the other end of one of the daemon's own descriptors.
+pub fn own_pipe(fd: std::os::fd::BorrowedFd<'_>) -> Option<u64> {
+    use std::os::fd::AsRawFd;
+    pipe_inode(&fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())).ok()?)
+}
+
+fn pipe_inode(link: &std::path::Path) -> Option<u64> {
+    link.to_str()?.strip_prefix("pipe:[")?.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Option<Process> {
+        Process::parse(Pid::new(7)?, line.as_bytes())
+    }
+
+    #[test]
+    fn a_line_of_stat_whatever_the_name() {
+        for name in ["sh", "a b", "a) S 1 2 3", "((", ""] {
+            let line = format!("7 ({name}) S 3 5 5 0 -1 4194304 1 0 0 0 11 12 0 0 20 0 4 0 987654 1000 2 18446\n");
+            let process = parse(&line).unwrap();
+            assert_eq!((process.parent, process.group, process.started, process.threads), (3, 5, 987_654, 4), "{name}");
+            assert!(process.is_alive());
+        }
+        for torn in ["", "7 (sh", "7 (sh)", "7 (sh) S 3", "7 (sh) S x 5 5 0 -1 4194304 1 0 0 0 11 12 0 0 20 0 4 0 9"] {
+            assert!(parse(torn).is_none(), "{torn:?}");
+        }
+    }
+
+    #[test]
+    fn a_zombie_is_dead_unless_it_has_other_threads() {
+        let line = |threads: u32| format!("7 (x) Z 3 5 5 0 -1 4194304 1 0 0 0 11 12 0 0 20 0 {threads} 0 9 1000 2");
+        assert!(!parse(&line(1)).unwrap().is_alive());
+        assert!(parse(&line(2)).unwrap().is_alive());
+    }
+
+    #[test]
+    fn a_snapshot_has_us_and_our_parent() {
+        let snapshot = Snapshot::take().unwrap();
+        let me = snapshot.find(Pid::own()).unwrap();
+        assert!(me.is_alive() && me.is_still_there());
+        if let Some(parent) = Pid::new(me.parent) {
+            assert!(snapshot.children(parent).any(|child| child.pid == Pid::own()));
+        }
+    }
+
+    #[test]
+    fn a_marker_is_a_whole_entry() {
+        assert_eq!(marker_in(b"A=1\0SERVISOR_RUN=x.1.web.3\0B=2\0"), Some("x.1.web.3"));
+        assert_eq!(marker_in(b"SERVISOR_RUN=x"), Some("x"));
+        assert_eq!(marker_in(b"XSERVISOR_RUN=x\0SERVISOR_RUNS=y\0"), None);
+        assert_eq!(marker_in(b""), None);
+    }
+}

@@ -1,0 +1,216 @@
+//! Which processes belong to a run, and how to signal one of them without ever hitting a stranger.
+//!
+//! Owns: the proofs of membership: descent, process group, the marker in the environment, the run's pipes, and being
+//! an orphan that can have come from nowhere else. Never: when to signal what.
+//!
+//! A process can leave its group and its session, and its parent can die; what it can't do is leave all of these
+//! at once before someone has looked: a leader's living descendants are found by descent, and an orphan comes to the
+//! daemon, the subreaper, with its environment and its open pipes.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use super::inherit::Strangers;
+use super::proc::{self, Process, Snapshot};
+use super::{Pid, check};
+use crate::log;
+
+#[cfg(test)]
+mod tests;
+
+/// A signal that the daemon sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM.
+    Terminate,
+    /// SIGCONT, for what was stopped and would not hear SIGTERM.
+    Continue,
+    /// SIGKILL.
+    Kill,
+}
+
+impl Signal {
+    /// The kernel's number for it.
+    pub fn number(self) -> libc::c_int {
+        match self {
+            Signal::Terminate => libc::SIGTERM,
+            Signal::Continue => libc::SIGCONT,
+            Signal::Kill => libc::SIGKILL,
+        }
+    }
+}
+
+/// The variable that carries a run's marker in the environment of each of its processes.
+pub const MARKER_VARIABLE: &str = "SERVISOR_RUN";
+
+/// What proves that a process belongs to a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    /// The first process, and its group's number.
+    pub leader: Pid,
+    /// The value of [`MARKER_VARIABLE`].
+    pub marker: String,
+    /// The inodes of the pipes that take its output.
+    pub pipes: [u64; 2],
+}
+
+/// All runs that may have living processes, and a look at the processes that those who ask at the same time share.
+pub struct Forest {
+    strangers: Strangers,
+    trees: Mutex<HashMap<Pid, Arc<Tree>>>,
+    looks: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+}
+
+impl Forest {
+    /// No run yet.
+    pub fn new(strangers: Strangers) -> Forest {
+        Forest { strangers, trees: Mutex::default(), looks: Mutex::default() }
+    }
+
+    /// From now on, orphans are held against this run too.
+    pub fn plant(&self, tree: Tree) -> Arc<Tree> {
+        let tree = Arc::new(tree);
+        self.trees().insert(tree.leader, Arc::clone(&tree));
+        tree
+    }
+
+    /// The run is over.
+    pub fn fell(&self, leader: Pid) {
+        self.trees().remove(&leader);
+    }
+
+    /// The living processes of `tree`, as they were at some moment after `since`, the leader among them.
+    ///
+    /// # Errors
+    /// `/proc` can't be read: nothing but the process group is known then.
+    pub fn members(&self, tree: &Tree, since: Instant) -> io::Result<Vec<Process>> {
+        let processes = self.look(since)?;
+        let trees: Vec<Arc<Tree>> = self.trees().values().cloned().collect();
+        let mut members = HashSet::new();
+        let mut roots = vec![tree.leader];
+        roots.extend(processes.all().filter(|process| process.group == tree.leader.raw()).map(|process| process.pid));
+        roots.extend(
+            processes
+                .children(Pid::own())
+                .filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
+                .filter(|orphan| self.owner(orphan, &processes, &trees) == Some(tree.leader))
+                .map(|orphan| orphan.pid),
+        );
+        while let Some(pid) = roots.pop() {
+            if members.insert(pid) {
+                roots.extend(processes.children(pid).map(|child| child.pid));
+            }
+        }
+        Ok(processes.all().filter(|process| members.contains(&process.pid) && process.is_alive()).cloned().collect())
+    }
+
+    /// The living processes that have come to the daemon as orphans, with their descendants, and can have come from
+    /// nowhere but its servers. Empty where strangers' orphans come too.
+    ///
+    /// # Errors
+    /// `/proc` can't be read.
+    pub fn orphans(&self) -> io::Result<Vec<Process>> {
+        if self.strangers == Strangers::Possible {
+            return Ok(Vec::new());
+        }
+        let processes = self.look(Instant::now())?;
+        let mut found = Vec::new();
+        let mut roots: Vec<Pid> = {
+            let trees = self.trees();
+            processes.children(Pid::own()).map(|child| child.pid).filter(|pid| !trees.contains_key(pid)).collect()
+        };
+        while let Some(pid) = roots.pop() {
+            found.extend(processes.find(pid).filter(|process| process.is_alive()).cloned());
+            roots.extend(processes.children(pid).map(|child| child.pid));
+        }
+        Ok(found)
+    }
+
+    /// The leader of the run that an orphan comes from, if that can be proven.
+    fn owner(&self, orphan: &Process, processes: &Snapshot, trees: &[Arc<Tree>]) -> Option<Pid> {
+        // Another marker proves nothing: a supervisor inside of a server sets its own.
+        let marker = orphan.marker();
+        if let Some(tree) = trees.iter().find(|tree| marker == Some(&tree.marker)) {
+            return Some(tree.leader);
+        }
+        if let Some(tree) = trees.iter().find(|tree| tree.leader.raw() == orphan.group) {
+            return Some(tree.leader);
+        }
+        let pipes = proc::pipes(orphan.pid);
+        if let Some(tree) = trees.iter().find(|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
+            return Some(tree.leader);
+        }
+        match self.strangers {
+            Strangers::Possible => None,
+            // It comes from one of the runs that were there when it was born; when that is only one, it is known.
+            Strangers::Impossible => {
+                let mut older = trees.iter().filter(|tree| {
+                    processes.find(tree.leader).is_some_and(|leader| leader.started <= orphan.started)
+                });
+                let first = older.next()?;
+                older.next().is_none().then_some(first.leader)
+            }
+        }
+    }
+
+    /// A look at the processes that was begun after `since`; one that somebody else began will do.
+    fn look(&self, since: Instant) -> io::Result<Arc<Snapshot>> {
+        let mut last = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((begun, snapshot)) = &*last
+            && *begun >= since
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let begun = Instant::now();
+        let snapshot = Arc::new(Snapshot::take()?);
+        *last = Some((begun, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+
+    fn trees(&self) -> MutexGuard<'_, HashMap<Pid, Arc<Tree>>> {
+        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Signals `process`, and nobody else: its number may belong to another process by now, so it is opened first, looked
+/// at again, and signalled by what was opened.
+pub fn signal(process: &Process, signal: Signal) {
+    match open(process.pid) {
+        Ok(opened) => {
+            if process.is_still_there() {
+                // SAFETY: `opened` is an open descriptor, no details are passed, the rest are plain numbers. A process
+                // that has ended meanwhile is ESRCH, which is what was wanted.
+                unsafe {
+                    libc::syscall(
+                        libc::SYS_pidfd_send_signal,
+                        opened.as_fd().as_raw_fd(),
+                        signal.number(),
+                        ptr::null::<libc::siginfo_t>(),
+                        0,
+                    )
+                };
+            }
+        }
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+        // A kernel before 5.3, a filter of system calls, or no descriptor left. The number is looked at right before.
+        Err(error) => {
+            log::debug(format_args!("process {} can't be opened ({error}); it is signalled by its number", process.pid));
+            if process.is_still_there() {
+                // SAFETY: plain numbers; the number is positive and was this process's a moment ago.
+                unsafe { libc::kill(process.pid.raw(), signal.number()) };
+            }
+        }
+    }
+}
+
+fn open(pid: Pid) -> io::Result<OwnedFd> {
+    // SAFETY: plain numbers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.raw(), 0) };
+    let fd = check(libc::c_int::try_from(fd).unwrap_or(-1))?;
+    // SAFETY: the call has just made this descriptor, nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}

@@ -1,0 +1,162 @@
+//! From slug to supervisor: the only thing that the API sees of the servers.
+//!
+//! Owns: which servers exist, and whether new ones are taken. Never: what a server does; a wait for one.
+//!
+//! The table's lock is never held across a send, a spawn or a join.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use crate::model::machine::Command;
+use crate::model::spec::{ServerSpec, Slug};
+use crate::model::status::ServerView;
+use crate::ports::{Strictness, Unavailable};
+use crate::supervisor::{Context, Pending, Supervisor};
+
+/// The servers of the daemon.
+pub struct Registry {
+    context: Arc<Context>,
+    table: Mutex<Table>,
+    /// For the supervisors, which take themselves out when they are deleted.
+    itself: Weak<Registry>,
+}
+
+struct Table {
+    slots: BTreeMap<Slug, Arc<Supervisor>>,
+    door: Door,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closed,
+}
+
+/// Why a request was not even passed on.
+#[derive(Debug)]
+pub enum Refused {
+    /// There is no such server.
+    Unknown,
+    /// The daemon is ending.
+    ShuttingDown,
+    /// It has to have its port, and that is not free.
+    Port(Unavailable),
+    /// The system has no thread for another server.
+    NoThread(io::Error),
+}
+
+impl Registry {
+    /// No servers yet.
+    pub fn new(context: Arc<Context>) -> Arc<Registry> {
+        Arc::new_cyclic(|itself| Registry {
+            context,
+            table: Mutex::new(Table { slots: BTreeMap::new(), door: Door::Open }),
+            itself: itself.clone(),
+        })
+    }
+
+    /// The present state of every server, sorted by slug.
+    pub fn views(&self) -> Vec<Arc<ServerView>> {
+        let supervisors: Vec<_> = self.table().slots.values().cloned().collect();
+        supervisors.iter().map(|supervisor| supervisor.view()).collect()
+    }
+
+    /// How many servers there are.
+    pub fn count(&self) -> usize {
+        self.table().slots.len()
+    }
+
+    /// The supervisor of `slug`.
+    pub fn find(&self, slug: &Slug) -> Option<Arc<Supervisor>> {
+        self.table().slots.get(slug).cloned()
+    }
+
+    /// Makes a server, or gives a resting one another configuration, and starts it. Whether the present one rests is
+    /// found out by its supervisor.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn create(&self, spec: ServerSpec) -> Result<Pending, Refused> {
+        let reservation = match (spec.port, spec.strict_port) {
+            (Some(port), true) => {
+                match self.context.ports.reserve(&spec.slug, port, Strictness::Strict) {
+                    Ok(reservation) => Some(reservation),
+                    // An active server of this name holds the port itself; that it is active is the better answer.
+                    Err(Unavailable::Taken(_)) if self.is_active(&spec.slug) => None,
+                    Err(refusal) => return Err(Refused::Port(refusal)),
+                }
+            }
+            // Found and held by the supervisor, at the start.
+            (Some(_), false) | (None, _) => None,
+        };
+        let spec = Arc::new(spec);
+        let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec));
+        // In its inbox before anyone can find it: no command of another client comes first.
+        let pending = supervisor.command(Command::Start);
+        let present = {
+            let mut table = self.table();
+            match (table.door, table.slots.get(&spec.slug)) {
+                (Door::Closed, _) => return Err(Refused::ShuttingDown),
+                (Door::Open, Some(present)) => Some(Arc::clone(present)),
+                (Door::Open, None) => {
+                    table.slots.insert(spec.slug.clone(), Arc::clone(&supervisor));
+                    None
+                }
+            }
+        };
+        if let Some(present) = present {
+            return Ok(present.replace(spec, reservation));
+        }
+        let (itself, leaver) = (self.itself.clone(), Arc::clone(&supervisor));
+        let forget = move || {
+            if let Some(registry) = itself.upgrade() {
+                registry.forget(&leaver);
+            }
+        };
+        if let Err(error) = supervisor.launch(unlaunched, reservation, forget) {
+            self.forget(&supervisor);
+            return Err(Refused::NoThread(error));
+        }
+        Ok(pending)
+    }
+
+    /// Gives `command` to the server `slug`.
+    ///
+    /// # Errors
+    /// There is no such server, or the daemon is ending.
+    pub fn command(&self, slug: &Slug, command: Command) -> Result<Pending, Refused> {
+        let supervisor = {
+            let table = self.table();
+            match (table.door, table.slots.get(slug)) {
+                (Door::Closed, _) => return Err(Refused::ShuttingDown),
+                (Door::Open, None) => return Err(Refused::Unknown),
+                (Door::Open, Some(supervisor)) => Arc::clone(supervisor),
+            }
+        };
+        Ok(supervisor.command(command))
+    }
+
+    /// Takes no more requests, and gives all supervisors for their end.
+    pub fn close(&self) -> Vec<Arc<Supervisor>> {
+        let mut table = self.table();
+        table.door = Door::Closed;
+        table.slots.values().cloned().collect()
+    }
+
+    fn is_active(&self, slug: &Slug) -> bool {
+        self.find(slug).is_some_and(|supervisor| supervisor.view().pid.is_some())
+    }
+
+    /// Takes out `leaver`, but not another one that has come in its place.
+    fn forget(&self, leaver: &Arc<Supervisor>) {
+        let mut table = self.table();
+        if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {
+            table.slots.remove(leaver.slug());
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

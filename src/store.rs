@@ -1,0 +1,219 @@
+//! What outlives the daemon: the state directory.
+//!
+//! Owns: the directory, its lock, the name of this instance and the kept access token. Never: a decision about a
+//! server. Everything in it is for its owner's eyes only.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::os::random;
+
+/// The lock that keeps a second daemon out.
+const LOCK: &str = "lock";
+/// The name of this instance: it stands in the marker of each process that belongs to this state directory.
+const INSTANCE: &str = "instance";
+/// The access token, if none was given.
+const TOKEN: &str = "access-token";
+/// 256 bits can't be guessed.
+const TOKEN_BYTES: usize = 32;
+/// Two instances on one machine must not be mistaken for each other; nobody attacks this.
+const INSTANCE_BYTES: usize = 8;
+/// A file of ours with a single word in it is never longer.
+const WORD_MAX: u64 = 4096;
+
+/// The locked state directory.
+#[derive(Debug)]
+pub struct Store {
+    directory: PathBuf,
+    instance: String,
+    /// The lock is held as long as this is open.
+    _lock: File,
+}
+
+impl Store {
+    /// Makes the directory if there is none, closes it to others, locks it.
+    ///
+    /// # Errors
+    /// A sentence for a person: it can't be made or written, or another daemon has it.
+    pub fn open(directory: &Path) -> Result<Store, String> {
+        let shown = directory.display();
+        let cant = |what: &str, error: &io::Error| format!("state directory {shown}: {what}: {error}");
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(|error| cant("can't be made", &error))?;
+        let lock = lock(directory).map_err(|failure| match failure {
+            LockFailure::Held(Some(holder)) => {
+                format!("state directory {shown} is in use by another servisor (pid {holder}); stop it or give --state-dir")
+            }
+            LockFailure::Held(None) => {
+                format!("state directory {shown} is in use by another servisor; stop it or give --state-dir")
+            }
+            LockFailure::Io(error) => cant("is not writable", &error),
+        })?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700))
+            .map_err(|error| cant("can't be closed to other users", &error))?;
+        let instance = kept_word(&directory.join(INSTANCE), INSTANCE_BYTES).map_err(|error| cant(INSTANCE, &error))?;
+        Ok(Store { directory: directory.to_owned(), instance, _lock: lock })
+    }
+
+    /// Where it is.
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The name of this instance, the same at every start.
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The kept access token, made at the first call.
+    ///
+    /// # Errors
+    /// It can't be read or written.
+    pub fn token(&self) -> Result<String, String> {
+        let path = self.token_path();
+        kept_word(&path, TOKEN_BYTES).map_err(|error| format!("access token {}: {error}", path.display()))
+    }
+
+    /// Where the kept access token is.
+    pub fn token_path(&self) -> PathBuf {
+        self.directory.join(TOKEN)
+    }
+}
+
+enum LockFailure {
+    Held(Option<String>),
+    Io(io::Error),
+}
+
+/// The lock ends with the process that holds it, however that ends; the number in the file is for people.
+fn lock(directory: &Path) -> Result<File, LockFailure> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(directory.join(LOCK))
+        .map_err(LockFailure::Io)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut holder = String::new();
+            let known = file.take(20).read_to_string(&mut holder).is_ok();
+            let holder = holder.trim();
+            let is_number = !holder.is_empty() && holder.bytes().all(|byte| byte.is_ascii_digit());
+            return Err(LockFailure::Held((known && is_number).then(|| holder.to_owned())));
+        }
+        Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(LockFailure::Io)?;
+    Ok(file)
+}
+
+/// The word in the file at `path`; if there is none, a new random one is put there, whole or not at all.
+fn kept_word(path: &Path, bytes: usize) -> io::Result<String> {
+    match read_word(path) {
+        Ok(word) if !word.is_empty() => return Ok(word),
+        // An empty file is what is left when the system went down in the middle of the first start.
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let word = random::hex(bytes)?;
+    let unfinished = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    writeln!(file, "{word}")?;
+    file.sync_all()?;
+    fs::rename(&unfinished, path)?;
+    Ok(word)
+}
+
+/// Reads a file that has one word in it.
+///
+/// # Errors
+/// It can't be read, is no UTF-8, or has no end.
+pub fn read_word(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(WORD_MAX).read_to_string(&mut text)?;
+    Ok(text.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Scratch {
+        fn new(name: &str) -> Scratch {
+            let path = std::env::temp_dir().join(format!("servisor-store-{name}-{}", std::process::id()));
+            let _ = fs::remove_dir_all(&path);
+            Scratch(path)
+        }
+    }
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn what_is_kept_is_the_same_the_next_time_and_for_its_owner_only() {
+        let scratch = Scratch::new("kept");
+        let deep = scratch.0.join("a/b");
+        let first = Store::open(&deep).unwrap();
+        let (instance, token) = (first.instance().to_owned(), first.token().unwrap());
+        assert_eq!((instance.len(), token.len()), (16, 64));
+        assert_eq!(mode(&deep), 0o700);
+        assert_eq!(mode(&first.token_path()), 0o600);
+        drop(first);
+        let second = Store::open(&deep).unwrap();
+        assert_eq!((second.instance(), second.token().unwrap()), (instance.as_str(), token));
+    }
+
+    #[test]
+    fn an_existing_directory_is_closed_to_others() {
+        let scratch = Scratch::new("open");
+        fs::create_dir_all(&scratch.0).unwrap();
+        fs::set_permissions(&scratch.0, Permissions::from_mode(0o755)).unwrap();
+        let _store = Store::open(&scratch.0).unwrap();
+        assert_eq!(mode(&scratch.0), 0o700);
+    }
+
+    #[test]
+    fn a_second_daemon_is_kept_out_and_told_who_is_in() {
+        let scratch = Scratch::new("lock");
+        let first = Store::open(&scratch.0).unwrap();
+        let refusal = Store::open(&scratch.0).unwrap_err();
+        assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
+        drop(first);
+        assert!(Store::open(&scratch.0).is_ok());
+    }
+
+    #[test]
+    fn an_empty_token_file_is_filled() {
+        let scratch = Scratch::new("empty");
+        let store = Store::open(&scratch.0).unwrap();
+        fs::write(store.token_path(), "").unwrap();
+        assert_eq!(store.token().unwrap().len(), 64);
+    }
+
+    #[test]
+    fn a_file_in_the_way_is_named() {
+        let scratch = Scratch::new("file");
+        fs::write(&scratch.0, "not a directory").unwrap();
+        let refusal = Store::open(&scratch.0).unwrap_err();
+        assert!(refusal.contains(&*scratch.0.to_string_lossy()), "{refusal}");
+        let _ = fs::remove_file(&scratch.0);
+    }
+}

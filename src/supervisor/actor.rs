@@ -1,0 +1,352 @@
+//! The loop of a supervisor's thread.
+//!
+//! Owns: the machine, the run, and who waits for what. Never: a decision about the life-cycle: it feeds the machine
+//! with commands, news and time, and carries out what the machine says.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
+
+use super::run::{Progress, Run};
+use super::{Answer, Context, Replacement, Request, Shared, Unlaunched, command};
+use crate::log::{self, Level};
+use crate::model::machine::{Command, Effect, Event, Job, Machine, Phase, Refusal, Rules, RunId};
+use crate::model::spec::ServerSpec;
+use crate::model::status::{self, ServerView, Status};
+use crate::os::reaper::Notice;
+use crate::ports::{Reservation, Strictness};
+
+/// What someone waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Goal {
+    /// A run after this one was spawned, or nothing will be.
+    Spawned { after: RunId },
+    /// This run is over.
+    Over { run: RunId },
+    /// The server is no more.
+    Removed,
+}
+
+struct Waiter {
+    goal: Goal,
+    reply: Sender<Answer>,
+}
+
+/// Whether the thread goes on when its server rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stay {
+    Here,
+    /// The daemon ends.
+    UntilRest,
+    /// The server was deleted.
+    NoLonger,
+}
+
+/// A supervisor at work.
+pub struct Actor {
+    context: Arc<Context>,
+    shared: Arc<Shared>,
+    requests: Receiver<Request>,
+    notices_tx: Sender<(RunId, Notice)>,
+    notices: Receiver<(RunId, Notice)>,
+    spec: Arc<ServerSpec>,
+    machine: Machine,
+    run: Option<Run>,
+    reservation: Option<Reservation>,
+    waiters: Vec<Waiter>,
+    stay: Stay,
+    created_at: SystemTime,
+    started_at: Option<SystemTime>,
+    forget: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Actor {
+    /// A server that rests and waits for its first command.
+    pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
+        let (notices_tx, notices) = unbounded();
+        Actor {
+            machine: Machine::new(Rules::from(&*parts.spec), RunId(0)),
+            created_at: parts.shared.view().created_at,
+            context: parts.context,
+            shared: parts.shared,
+            requests: parts.requests,
+            notices_tx,
+            notices,
+            spec: parts.spec,
+            run: None,
+            reservation,
+            waiters: Vec::new(),
+            stay: Stay::Here,
+            started_at: None,
+            forget: Some(forget),
+        }
+    }
+
+    /// Works until the thread is no longer needed.
+    pub fn run(&mut self) {
+        loop {
+            self.publish();
+            self.answer_waiters();
+            match self.stay {
+                Stay::NoLonger => return,
+                Stay::UntilRest if !self.machine.active() => return,
+                Stay::Here | Stay::UntilRest => {}
+            }
+            let deadline = [self.machine.deadline(), self.run.as_ref().and_then(Run::deadline)];
+            let alarm = deadline.into_iter().flatten().min().map_or_else(never, at);
+            select! {
+                recv(self.notices) -> notice => if let Ok((run, notice)) = notice { self.take_notice(run, notice) },
+                recv(self.requests) -> request => match request {
+                    Ok(request) => self.take_request(request),
+                    // Nobody can ask for anything any more.
+                    Err(_) => self.leave(Command::Stop),
+                },
+                recv(alarm) -> _ => self.take_alarm(),
+            }
+        }
+    }
+
+    /// After a panic: whatever was half done is ended, and the server is failed.
+    pub fn recover(&mut self, fault: &str) {
+        self.run = None;
+        self.reservation = None;
+        self.waiters.clear();
+        self.machine = Machine::lost(Rules::from(&*self.spec), self.machine.run(), fault.to_owned());
+    }
+
+    fn take_request(&mut self, request: Request) {
+        match request {
+            Request::Command(command, reply) => self.take_command(command, reply),
+            Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
+            Request::Shutdown => self.leave(Command::Stop),
+            Request::Kill => self.leave(Command::Kill),
+        }
+    }
+
+    fn take_command(&mut self, command: Command, reply: Sender<Answer>) {
+        if self.stay == Stay::UntilRest {
+            // Whoever has gone away meanwhile needs no answer, here and below.
+            let _ = reply.send(Answer::ShuttingDown);
+            return;
+        }
+        let run = self.machine.run();
+        let goal = match command {
+            Command::Start | Command::Restart => Goal::Spawned { after: run },
+            Command::Stop | Command::Kill => Goal::Over { run },
+            Command::Delete => Goal::Removed,
+        };
+        match self.machine.command(command, Instant::now()) {
+            Ok(effects) => {
+                self.waiters.push(Waiter { goal, reply });
+                self.carry_out(effects);
+            }
+            Err(refusal) => {
+                let _ = reply.send(Answer::Refused(refusal));
+            }
+        }
+    }
+
+    /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
+    fn take_replacement(&mut self, replacement: Replacement, reply: Sender<Answer>) {
+        if self.machine.active() {
+            let _ = reply.send(Answer::Refused(Refusal::Active));
+            return;
+        }
+        self.spec = replacement.spec;
+        self.reservation = replacement.reservation;
+        self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
+        self.created_at = SystemTime::now();
+        self.started_at = None;
+        self.take_command(Command::Start, reply);
+    }
+
+    fn leave(&mut self, command: Command) {
+        self.stay = match self.stay {
+            Stay::Here | Stay::UntilRest => Stay::UntilRest,
+            Stay::NoLonger => Stay::NoLonger,
+        };
+        // One that is being deleted is on its way already.
+        if let Ok(effects) = self.machine.command(command, Instant::now()) {
+            self.carry_out(effects);
+        }
+    }
+
+    fn take_notice(&mut self, id: RunId, notice: Notice) {
+        let now = Instant::now();
+        if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
+            let progress = run.notice(notice, now);
+            let effects = self.progress(progress);
+            self.carry_out(effects);
+        }
+    }
+
+    fn take_alarm(&mut self) {
+        let now = Instant::now();
+        if let Some(run) = self.run.as_mut().filter(|run| run.deadline().is_some_and(|deadline| deadline <= now)) {
+            let progress = run.look(now);
+            let effects = self.progress(progress);
+            self.carry_out(effects);
+        }
+        let effects = self.machine.timeout(Instant::now());
+        self.carry_out(effects);
+    }
+
+    fn progress(&mut self, progress: Progress) -> Vec<Effect> {
+        match progress {
+            Progress::Same => Vec::new(),
+            Progress::LeaderExited => {
+                let run = self.machine.run();
+                self.machine.event(Event::LeaderExited(run), Instant::now())
+            }
+            Progress::Gone => match self.run.take() {
+                Some(run) => {
+                    let id = run.id();
+                    let exit = run.finish();
+                    self.tell(Level::Info, format_args!("run {} is over: it {exit}", id.0));
+                    self.machine.event(Event::Ended(id, exit), Instant::now())
+                }
+                None => Vec::new(),
+            },
+        }
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>) {
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            match effect {
+                Effect::Spawn(id, job) => {
+                    let event = match self.spawn(id, job) {
+                        Ok(run) => {
+                            self.tell(Level::Info, format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()));
+                            self.run = Some(run);
+                            Event::Spawned(id)
+                        }
+                        Err(why) => {
+                            self.tell(Level::Warn, format_args!("run {} of {} can't be started: {why}", id.0, name(job)));
+                            Event::SpawnFailed(id, why)
+                        }
+                    };
+                    effects.extend(self.machine.event(event, Instant::now()));
+                }
+                Effect::Terminate(_) => {
+                    if let Some(run) = &mut self.run {
+                        run.terminate(Instant::now());
+                    }
+                }
+                Effect::Kill(_) => {
+                    let progress = self.run.as_mut().map_or(Progress::Same, |run| run.kill(Instant::now()));
+                    effects.extend(self.progress(progress));
+                }
+                Effect::Remove => {
+                    self.stay = Stay::NoLonger;
+                    self.shared.log.close();
+                    if let Some(forget) = self.forget.take() {
+                        forget();
+                    }
+                    self.tell(Level::Info, format_args!("deleted"));
+                }
+            }
+        }
+        if !self.machine.active() {
+            self.reservation = None;
+        }
+    }
+
+    fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, String> {
+        if let Some(wanted) = self.spec.port {
+            let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
+            // The one that is held counts as free to its holder, and is let go after.
+            let reserved = self.context.ports.reserve(&self.spec.slug, wanted, strictness);
+            self.reservation = Some(reserved.map_err(|refusal| refusal.to_string())?);
+        }
+        let port = self.reservation.as_ref().map(Reservation::port);
+        let marker = command::marker(&self.context, &self.spec, id);
+        let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
+        let notices = self.notices_tx.clone();
+        let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, move |notice| {
+            // The receiver is gone only when the actor is.
+            let _ = notices.send((id, notice));
+        })?;
+        if job == Job::Start {
+            self.started_at = Some(SystemTime::now());
+        }
+        Ok(run)
+    }
+
+    /// Makes the present state visible, if anyone could see a difference.
+    fn publish(&self) {
+        let last = self.shared.view();
+        let view = ServerView {
+            spec: Arc::clone(&self.spec),
+            status: Status::of(&self.machine),
+            reason: status::reason(&self.machine),
+            pid: self.run.as_ref().map(|run| run.pid().number()),
+            port: match &self.reservation {
+                Some(reservation) => Some(reservation.port()),
+                None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
+                None => None,
+            },
+            restarts: self.machine.restarts(),
+            exit: self.machine.last_exit(),
+            created_at: self.created_at,
+            updated_at: last.updated_at,
+            started_at: self.started_at,
+        };
+        if view == *last {
+            return;
+        }
+        if view.status != last.status || view.reason != last.reason {
+            let word = view.status.word();
+            match &view.reason {
+                Some(reason) => self.tell(Level::Info, format_args!("{word}: {reason}")),
+                None => self.tell(Level::Info, format_args!("{word}")),
+            }
+        }
+        self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
+    }
+
+    fn answer_waiters(&mut self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let view = self.shared.view();
+        let (machine, stay) = (&self.machine, self.stay);
+        self.waiters.retain(|waiter| {
+            let reached = waiter.goal.is_reached(machine);
+            if reached {
+                let answer = match (waiter.goal, stay) {
+                    // It was to run, and the end of the daemon came between.
+                    (Goal::Spawned { .. }, Stay::UntilRest) => Answer::ShuttingDown,
+                    (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed, _) => Answer::Done(Arc::clone(&view)),
+                };
+                let _ = waiter.reply.send(answer);
+            }
+            !reached
+        });
+    }
+
+    fn tell(&self, level: Level, text: std::fmt::Arguments<'_>) {
+        log::server(level, &self.spec.slug, text);
+    }
+}
+
+impl Goal {
+    fn is_reached(self, machine: &Machine) -> bool {
+        match self {
+            Goal::Removed => *machine.phase() == Phase::Removed,
+            Goal::Over { run } => !machine.active() || machine.run() > run,
+            Goal::Spawned { after } => {
+                !machine.active() || machine.run() > after && !matches!(machine.phase(), Phase::Spawning { .. })
+            }
+        }
+    }
+}
+
+fn name(job: Job) -> &'static str {
+    match job {
+        Job::Install => "install",
+        Job::Start => "start",
+    }
+}

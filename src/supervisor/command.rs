@@ -1,0 +1,114 @@
+//! From a spec to a process that can be spawned.
+//!
+//! Owns: the environment of a server, layer by layer, and the form of its command. Never: the spawn.
+//!
+//! The environment is built from scratch at every start: the daemon's own (without its secrets), the defaults, the
+//! `env_file` as it is now, the spec's variables, and the run's marker on top, which nobody can override.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::Context;
+use crate::model::machine::{Job, RunId};
+use crate::model::spec::{Port, ServerSpec};
+use crate::model::{dotenv, shell};
+use crate::os::child::Plan;
+use crate::os::tree::MARKER_VARIABLE;
+
+/// The largest `env_file`. More than this the system would not take as an environment anyway.
+const ENV_FILE_MAX: u64 = 1024 * 1024;
+/// The beginnings of names that are the daemon's own business: its token is among them.
+const OWN_PREFIXES: [&str; 2] = ["SERVISOR_", "COMPUTESDK_"];
+
+/// The part of the daemon's environment that servers may see.
+pub fn visible(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
+    environment
+        .filter(|(name, _)| {
+            !OWN_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+        })
+        .collect()
+}
+
+/// The marker of one run.
+pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
+    format!("{}.{}.{}", context.marker, spec.slug, run.0)
+}
+
+/// What to spawn for `job`.
+///
+/// # Errors
+/// A sentence for a person: what is wrong with the `env_file`.
+pub fn plan(
+    context: &Context,
+    spec: &ServerSpec,
+    job: Job,
+    port: Option<Port>,
+    marker: &str,
+) -> Result<Plan, String> {
+    let mut environment: BTreeMap<OsString, OsString> = context.environment.iter().cloned().collect();
+    environment.insert("PYTHONUNBUFFERED".into(), "1".into());
+    if let Some(port) = port {
+        environment.insert("PORT".into(), port.to_string().into());
+    }
+    if let Some(name) = &spec.env_file {
+        for (name, value) in read_env_file(&spec.path.resolved.join(name))? {
+            environment.insert(name.into(), value.into());
+        }
+    }
+    for (name, value) in &spec.environment {
+        environment.insert(name.into(), value.into());
+    }
+    environment.insert(MARKER_VARIABLE.into(), marker.into());
+    let command = match (job, &spec.install) {
+        (Job::Install, Some(install)) => install,
+        (Job::Install, None) | (Job::Start, _) => &spec.start,
+    };
+    Ok(Plan {
+        script: shell::exec_form(command.as_str()).into(),
+        directory: spec.path.resolved.clone(),
+        environment: environment.into_iter().collect(),
+        open_files: context.open_files,
+    })
+}
+
+fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, String> {
+    let shown = path.display();
+    let text = read_bounded(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("env_file {shown} does not exist"),
+        _ => format!("env_file {shown} can't be read: {error}"),
+    })?;
+    let variables = dotenv::parse(&text);
+    match variables.iter().find(|(_, value)| value.contains('\0')) {
+        Some((name, _)) => Err(format!("env_file {shown}: the value of {name} has a NUL byte in it")),
+        None => Ok(variables),
+    }
+}
+
+/// A named pipe or a device in the place of the file would hold the supervisor for ever: it is not even opened.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut text = Vec::new();
+    File::open(path)?.take(ENV_FILE_MAX + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > ENV_FILE_MAX {
+        return Err(io::Error::other(format!("it is larger than {ENV_FILE_MAX} bytes")));
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemons_own_variables_are_not_for_servers() {
+        let all = ["PATH", "SERVISOR_ACCESS_TOKEN", "COMPUTESDK_SETUP_B64", "SERVISOR_", "MY_SERVISOR_X", "servisor_x"];
+        let seen: Vec<OsString> =
+            visible(all.iter().map(|name| ((*name).into(), "x".into()))).into_iter().map(|(name, _)| name).collect();
+        assert_eq!(seen, ["PATH", "MY_SERVISOR_X", "servisor_x"]);
+    }
+}

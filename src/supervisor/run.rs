@@ -1,0 +1,271 @@
+//! One run: a process tree from its spawn to the moment when nothing is left of it.
+//!
+//! Owns: the leader, the readers of its output, and the knowledge of which processes of the tree still live. Never:
+//! when to end it, or what follows (see `model::machine`).
+//!
+//! As long as the leader lives nothing is looked at: its end is told by the reaper. After it, what is left of the
+//! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
+//! covers what it can't see (an orphan's child that its own parent has reaped).
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Context;
+use super::reader::{Reader, ReaderEnd};
+use crate::log::{self, Level};
+use crate::logs::{SharedLog, StreamId};
+use crate::model::machine::{Exit, RunId};
+use crate::model::spec::Slug;
+use crate::os::child::{self, Plan};
+use crate::os::pipe::Stop;
+use crate::os::proc::{self, Process};
+use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
+use crate::os::tree::{self, Signal, Tree};
+use crate::os::{Pid, child::Spawned};
+
+/// A group that ends at once on SIGTERM needs no look at the processes; after this, who is not in it is looked for.
+const OTHERS_AFTER: Duration = Duration::from_millis(2);
+/// The first and the longest time between two looks at what is left of a tree.
+const LOOK_FIRST: Duration = Duration::from_millis(100);
+const LOOK_MAX: Duration = Duration::from_secs(1);
+/// When the tree is gone its pipes are at their end, unless a stranger was given one.
+const DRAIN_LIMIT: Duration = Duration::from_millis(200);
+/// A stopped reader only has to finish one read and one append.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
+
+/// What has become of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing new.
+    Same,
+    /// The leader has ended, others of its tree have not.
+    LeaderExited,
+    /// No process is left; [`Run::finish`] is due.
+    Gone,
+}
+
+/// How the tree was asked to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Nothing,
+    /// SIGTERM went to the group; those outside of it have yet to be found.
+    TerminatedGroup,
+    Terminated,
+    Killed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeaderIs {
+    Alive,
+    Exited,
+}
+
+/// A living run.
+pub struct Run {
+    id: RunId,
+    slug: Slug,
+    context: Arc<Context>,
+    leader: Option<Leader>,
+    tree: Arc<Tree>,
+    readers: Vec<Reader>,
+    stop: Arc<Stop>,
+    asked: Asked,
+    leader_is: LeaderIs,
+    look_at: Option<Instant>,
+    look_every: Duration,
+}
+
+impl Run {
+    /// Spawns the process and the readers of its output. `notify` hears what the reaper has to tell.
+    ///
+    /// # Errors
+    /// A sentence for a person. Nothing is left then.
+    pub fn spawn(
+        context: &Arc<Context>,
+        slug: &Slug,
+        id: RunId,
+        plan: &Plan,
+        marker: String,
+        log: &Arc<SharedLog>,
+        notify: impl Fn(Notice) + Send + Sync + 'static,
+    ) -> Result<Run, String> {
+        let stop = Arc::new(Stop::new().map_err(|error| format!("no descriptor for its log readers: {error}"))?);
+        let Spawned { pid, stdout, stderr } = child::spawn(plan)?;
+        let leader = context.reaper.adopt(pid, notify);
+        let pipes = [&stdout, &stderr].map(|fd| proc::own_pipe(std::os::fd::AsFd::as_fd(fd)).unwrap_or_default());
+        let tree = context.forest.plant(Tree { leader: pid, marker, pipes });
+        // From here on, dropping the run ends and cleans up whatever there is.
+        let mut run = Run {
+            id,
+            slug: slug.clone(),
+            context: Arc::clone(context),
+            leader: Some(leader),
+            tree,
+            readers: Vec::with_capacity(2),
+            stop: Arc::clone(&stop),
+            asked: Asked::Nothing,
+            leader_is: LeaderIs::Alive,
+            look_at: None,
+            look_every: LOOK_FIRST,
+        };
+        for (role, stream, fd) in [("out", StreamId::Stdout, stdout), ("err", StreamId::Stderr, stderr)] {
+            let reader = Reader::start(&format!("{role}:{slug}"), stream, fd, Arc::clone(log), Arc::clone(&stop))
+                .map_err(|error| format!("no thread for its log readers: {error}"))?;
+            run.readers.push(reader);
+        }
+        Ok(run)
+    }
+
+    /// Its number.
+    pub fn id(&self) -> RunId {
+        self.id
+    }
+
+    /// Its first process.
+    pub fn pid(&self) -> Pid {
+        self.tree.leader
+    }
+
+    /// When [`Run::look`] wants to be called.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.look_at
+    }
+
+    /// Asks the whole tree to end. The group is told first; the rest is looked for a moment later.
+    pub fn terminate(&mut self, now: Instant) {
+        self.signal_group(Signal::Terminate);
+        // A stopped process hears nothing before it goes on.
+        self.signal_group(Signal::Continue);
+        self.asked = Asked::TerminatedGroup;
+        self.look_at = Some(now + OTHERS_AFTER);
+    }
+
+    /// Ends the whole tree, newcomers since the last time included.
+    pub fn kill(&mut self, now: Instant) -> Progress {
+        self.signal_group(Signal::Kill);
+        self.asked = Asked::Killed;
+        self.look(now)
+    }
+
+    /// Takes what the reaper has told.
+    pub fn notice(&mut self, notice: Notice, now: Instant) -> Progress {
+        match notice {
+            Notice::LeaderExited(orphans) => {
+                self.leader_is = LeaderIs::Exited;
+                match orphans {
+                    Orphans::None => Progress::Gone,
+                    Orphans::Perhaps => match self.look(now) {
+                        Progress::Same => Progress::LeaderExited,
+                        other @ (Progress::LeaderExited | Progress::Gone) => other,
+                    },
+                }
+            }
+            Notice::OrphansGone => self.look(now),
+        }
+    }
+
+    /// Looks at what is left of the tree and signals who has not been.
+    pub fn look(&mut self, now: Instant) -> Progress {
+        // Twice at most: a process that ended between the look and the request to be told is no reason to wait.
+        for _ in 0..2 {
+            let left = self.others();
+            match self.asked {
+                Asked::TerminatedGroup => self.terminate_outsiders(&left),
+                Asked::Killed => left.iter().for_each(|process| tree::signal(process, Signal::Kill)),
+                Asked::Nothing | Asked::Terminated => {}
+            }
+            match self.leader_is {
+                // Its end will be told.
+                LeaderIs::Alive => {
+                    self.look_at = None;
+                    return Progress::Same;
+                }
+                LeaderIs::Exited if left.is_empty() => return Progress::Gone,
+                LeaderIs::Exited => {}
+            }
+            let pids: HashSet<Pid> = left.iter().map(|process| process.pid).collect();
+            if self.context.reaper.await_orphans(self.tree.leader, pids) == Awaited::WillBeTold {
+                break;
+            }
+        }
+        self.look_at = Some(now + self.look_every);
+        self.look_every = (self.look_every * 2).min(LOOK_MAX);
+        Progress::Same
+    }
+
+    /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
+    pub fn finish(mut self) -> Exit {
+        let exit = match self.leader.take().map(Leader::reap) {
+            Some(Ok(exit)) => exit,
+            Some(Err(error)) => {
+                self.warn(format_args!("how it ended can't be known: {error}"));
+                Exit::Signal(Signal::Kill.number())
+            }
+            // The leader is taken here only, and this takes the run.
+            None => Exit::Signal(Signal::Kill.number()),
+        };
+        self.close_readers();
+        exit
+    }
+
+    fn others(&self) -> Vec<Process> {
+        match self.context.forest.members(&self.tree, Instant::now()) {
+            Ok(mut members) => {
+                members.retain(|process| process.pid != self.tree.leader);
+                members
+            }
+            Err(error) => {
+                self.warn(format_args!(
+                    "the processes can't be looked at ({error}); who has left its process group can't be found"
+                ));
+                Vec::new()
+            }
+        }
+    }
+
+    fn terminate_outsiders(&mut self, left: &[Process]) {
+        for process in left.iter().filter(|process| process.group != self.tree.leader.raw()) {
+            tree::signal(process, Signal::Terminate);
+            tree::signal(process, Signal::Continue);
+        }
+        self.asked = Asked::Terminated;
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        if let Some(leader) = &self.leader {
+            leader.signal_group(signal);
+        }
+    }
+
+    fn close_readers(&mut self) {
+        let drained = Instant::now() + DRAIN_LIMIT;
+        let late = self.readers.iter().filter(|reader| reader.join_by(drained) == ReaderEnd::Late).count();
+        if late > 0 {
+            self.stop.raise();
+            let limit = Instant::now() + STOP_LIMIT;
+            if self.readers.iter().any(|reader| reader.join_by(limit) == ReaderEnd::Late) {
+                self.warn(format_args!("a log reader does not end; it is left behind"));
+            }
+        }
+        self.readers.clear();
+    }
+
+    fn warn(&self, text: std::fmt::Arguments<'_>) {
+        log::server(Level::Warn, &self.slug, text);
+    }
+}
+
+impl Drop for Run {
+    /// On the way out of a failed spawn or a panic: nothing of the tree may stay. After [`Run::finish`] nothing is left
+    /// to do but to take the tree from the list.
+    fn drop(&mut self) {
+        if let Some(leader) = self.leader.take() {
+            leader.signal_group(Signal::Kill);
+            self.others().iter().for_each(|process| tree::signal(process, Signal::Kill));
+            drop(leader);
+            self.close_readers();
+        }
+        self.context.forest.fell(self.tree.leader);
+    }
+}
