@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::api::{self, Api};
-use crate::config::{Auth, Config, Listen, TokenSource};
+use crate::api::access::{Access, Auth, Token};
+use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
@@ -67,7 +68,7 @@ impl fmt::Display for StartError {
 ///
 /// # Errors
 /// It could not start; nothing was started then.
-pub fn serve(config: Config) -> Result<Ended, StartError> {
+pub fn serve(config: &Config) -> Result<Ended, StartError> {
     log::set_level(config.log_level);
     let start_error = |what: &str| {
         let what = what.to_owned();
@@ -81,24 +82,24 @@ pub fn serve(config: Config) -> Result<Ended, StartError> {
         return Err(StartError(format!("root {} is not a directory; make it or give --root", config.root.display())));
     }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
-    let token = access_token(&config, &store)?;
     let (listener, address) = listen(&config.listen)?;
+    let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
-    let context = context(&config, &store, inherited, control_tx.clone())
+    let context = context(config, &store, inherited, control_tx.clone())
         .map_err(start_error("can't get random numbers from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     let api = Api {
         registry: Arc::clone(&registry),
         root: config.root.clone(),
-        access: api::access_rules(token, &config, &address),
+        access,
         address: address.clone(),
     };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
-    if config.auth == Auth::Required && matches!(config.token, TokenSource::Kept) {
+    if matches!(config.auth, AuthSource::Kept) {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
     }
 
@@ -142,21 +143,31 @@ fn context(
     }))
 }
 
-fn access_token(config: &Config, store: &Store) -> Result<Option<String>, StartError> {
-    match (&config.auth, &config.token) {
-        (Auth::Off, _) => Ok(None),
-        (Auth::Required, TokenSource::Given(token)) => Ok(Some(token.clone())),
-        (Auth::Required, TokenSource::Kept) => store.token().map(Some).map_err(StartError),
-        (Auth::Required, TokenSource::File(path)) => {
+fn auth(config: &Config, store: &Store) -> Result<Auth, StartError> {
+    match &config.auth {
+        AuthSource::Off => Ok(Auth::Off {
+            listening: match &config.listen {
+                Listen::Tcp(address) => Some(address.ip()),
+                Listen::Unix(_) => None,
+            },
+        }),
+        AuthSource::Given(token) => Ok(Auth::Token(token.clone())),
+        AuthSource::Kept => read_token(&store.token_path(), store.token().map_err(StartError)),
+        AuthSource::File(path) => {
             let shown = path.display();
-            let token = store::read_word(path)
-                .map_err(|error| StartError(format!("access token file {shown} can't be read: {error}")))?;
-            if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
-                return Err(StartError(format!("access token file {shown} must hold one word of printable ASCII")));
-            }
-            Ok(Some(token))
+            read_token(
+                path,
+                store::read_word(path)
+                    .map_err(|error| StartError(format!("access token file {shown} can't be read: {error}"))),
+            )
         }
     }
+}
+
+fn read_token(path: &Path, word: Result<String, StartError>) -> Result<Auth, StartError> {
+    let token = Token::parse(&word?)
+        .map_err(|why| StartError(format!("the access token in {} {why}; write one word", path.display())))?;
+    Ok(Auth::Token(token))
 }
 
 /// Binds the public address, and names it as a client would.

@@ -137,14 +137,18 @@ impl Error {
 
     /// No server has this slug, or could have it.
     pub fn server_not_found(slug: &str) -> Error {
-        Error::new(Code::ServerNotFound, format!("there is no server {}; GET /servers lists those there are", quoted(slug)))
+        Error::new(
+            Code::ServerNotFound,
+            format!("there is no server {}; GET /servers lists those there are", quoted(slug)),
+        )
     }
 
     /// A configuration came for a server that is not at rest.
     pub fn slug_in_use(slug: &Slug, status: Status) -> Error {
         let word = status.word();
-        let sentence =
-            format!("there is a server \"{slug}\" already and it is {word}; stop or delete it first, or choose another slug");
+        let sentence = format!(
+            "there is a server \"{slug}\" already and it is {word}; stop or delete it first, or choose another slug"
+        );
         Error::new(Code::ServerActive, sentence)
     }
 
@@ -212,14 +216,38 @@ pub fn quoted(text: &str) -> String {
 /// Why `text` is wrong where one of `words` has to stand; fits after the name of the field.
 pub fn not_one_of(text: &str, words: &[&str]) -> String {
     let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
-    let hint = nearest(text, words).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
-    format!("must be one of {all}, not {}{hint}", quoted(text))
+    format!("must be one of {all}, not {}{}", quoted(text), hint(text, words))
 }
 
-/// The warning of something named `name` that means nothing here; `known` is what would.
+/// The warning of a `what` named `name` that means nothing here; `known` are the names that do.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
-    let hint = nearest(name, known).map(|word| format!("; did you mean \"{word}\"?")).unwrap_or_default();
-    format!("{what} {} is not known and was left out of account{hint}", quoted(name))
+    format!("unknown {what} {} was ignored{}", quoted(name), hint(name, known))
+}
+
+/// The end of a sentence about `word` that asks whether one of `known` was meant; empty when nothing is near.
+pub fn hint(word: &str, known: &[&str]) -> String {
+    // Nothing of this length is a slip of the finger, and the search takes its time.
+    if word.len() > QUOTE_MAX {
+        return String::new();
+    }
+    match nearest(&snake_case(word), known) {
+        Some(near) => format!("; did you mean \"{near}\"?"),
+        None => String::new(),
+    }
+}
+
+/// `restartPolicy` as `restart_policy`: who writes JavaScript slips like this.
+fn snake_case(word: &str) -> String {
+    let mut snake = String::with_capacity(word.len() + 4);
+    let mut after_small = false;
+    for character in word.chars() {
+        if after_small && character.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        after_small = character.is_ascii_lowercase();
+        snake.push(character.to_ascii_lowercase());
+    }
+    snake
 }
 
 #[cfg(test)]
@@ -271,6 +299,23 @@ mod tests {
         assert_eq!(quoted("a\"b\n\u{1b}"), r#""a\"b\n\u{1b}""#);
         assert_eq!(quoted(&"ä".repeat(60)), format!("\"{}\"", "ä".repeat(60)));
         assert_eq!(quoted(&"ä".repeat(61)), format!("\"{}\"…", "ä".repeat(60)));
+    }
+
+    #[test]
+    fn a_slip_is_answered_with_the_word_that_was_meant() {
+        let known = ["restart_policy", "stop_timeout_ms", "port"];
+        for (slip, meant) in [
+            ("restartPolicy", "restart_policy"),
+            ("stopTimeoutMs", "stop_timeout_ms"),
+            ("PORT", "port"),
+            ("prot", "port"),
+        ] {
+            assert_eq!(hint(slip, &known), format!("; did you mean \"{meant}\"?"), "{slip}");
+        }
+        assert_eq!(hint("colour", &known), "");
+        assert_eq!(hint(&"port".repeat(1000), &known), "");
+        assert_eq!(not_one_of("x", &["a", "b"]), "must be one of \"a\", \"b\", not \"x\"");
+        assert_eq!(unknown("field", "colour", &known), "unknown field \"colour\" was ignored");
     }
 
     #[test]

@@ -28,16 +28,21 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// What makes the answer of a call that a worker has let go of.
+pub type Rest = Box<dyn FnOnce() -> Reply + Send>;
+/// What writes a stream piece by piece, until its end or until the client has left (a write error).
+pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+
 /// The work that remains after a worker has let go of a call.
 pub enum Later {
     /// Waits, with a limit of its own, and gives the answer.
-    Reply(Box<dyn FnOnce() -> Reply + Send>),
+    Reply(Rest),
     /// Sends an answer without a known end.
     Stream {
         /// The value of `Content-Type`.
         content_type: &'static str,
-        /// Writes the body piece by piece until its end or until the client has left (a write error).
-        body: Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>,
+        /// Writes the body.
+        body: StreamBody,
     },
 }
 

@@ -13,10 +13,10 @@ use servisor::daemon::{self, Ended};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    match config::parse(env::args_os().skip(1), |name| env::var_os(name)) {
-        Ok(Invocation::Help(text)) => print(&text),
+    match config::parse(env::args_os().skip(1), env::vars_os()) {
+        Ok(Invocation::Help(text)) => print(text),
         Ok(Invocation::Version) => print(&format!("servisor {}\n", env!("CARGO_PKG_VERSION"))),
-        Ok(Invocation::Serve(config)) => match daemon::serve(config) {
+        Ok(Invocation::Serve(config)) => match daemon::serve(&config) {
             Ok(Ended::Clean) => ExitCode::SUCCESS,
             Ok(Ended::LeftBehind) => ExitCode::FAILURE,
             Err(error) => complain(&error, ExitCode::FAILURE),

@@ -8,8 +8,7 @@
 //! segment (`//`, a slash at the end) is just a path that nothing has (404). A slash that is escaped is part of its
 //! segment. `HEAD` is `GET`, whose body whoever writes the answer leaves out.
 
-use crate::error::{Code, Error, WARNINGS_MAX, Wrong, not_one_of, quoted, unknown};
-use crate::model::nearest::nearest;
+use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, not_one_of, quoted, unknown};
 use crate::model::spec::Slug;
 
 #[cfg(test)]
@@ -229,10 +228,7 @@ impl Method {
 }
 
 fn path_not_found(path: &str) -> Error {
-    let hint = match nearest(path, &Resource::PLAIN) {
-        Some(known) => format!("; did you mean {known}?"),
-        None => String::new(),
-    };
+    let hint = hint(path, &Resource::PLAIN);
     Error::new(Code::NotFound, format!("this version of servisor has nothing at {}{hint}", quoted(path)))
 }
 
@@ -330,7 +326,12 @@ impl Query {
         if !self.wrong.is_empty() {
             return Err(Error::invalid(self.wrong));
         }
-        Ok(self.pairs.iter().take(WARNINGS_MAX).map(|(name, _)| unknown("query parameter", name, &self.known)).collect())
+        Ok(self
+            .pairs
+            .iter()
+            .take(WARNINGS_MAX)
+            .map(|(name, _)| unknown("query parameter", name, &self.known))
+            .collect())
     }
 }
 
@@ -353,7 +354,9 @@ fn log_query(query: &mut Query) -> LogQuery {
     }
     match query.take("follow").as_deref() {
         None | Some("false") => {}
-        Some("true") => query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into()),
+        Some("true") => {
+            query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into())
+        }
         Some(other) => query.blame("follow", format!("must be true or false, not {}", quoted(other))),
     }
     asked

@@ -14,7 +14,6 @@ pub mod proc;
 pub mod random;
 pub mod reaper;
 pub mod signals;
-pub mod sockets;
 pub mod stderr;
 pub mod thread;
 pub mod tree;

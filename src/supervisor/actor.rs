@@ -241,7 +241,6 @@ impl Actor {
                 }
                 Effect::Remove => {
                     self.stay = Stay::NoLonger;
-                    self.shared.log.close();
                     if let Some(forget) = self.forget.take() {
                         forget();
                     }
@@ -300,7 +299,7 @@ impl Actor {
         if view.status != last.status || view.reason != last.reason {
             let word = view.status.word();
             match &view.reason {
-                Some(reason) => self.tell(Level::Info, format_args!("{word}: {reason}")),
+                Some(reason) => self.tell(Level::Info, format_args!("{word} ({reason})")),
                 None => self.tell(Level::Info, format_args!("{word}")),
             }
         }

@@ -93,6 +93,11 @@ pub enum Waited {
 }
 
 impl Pending {
+    /// How the server is now, without waiting.
+    pub fn view(&self) -> Arc<ServerView> {
+        self.supervisor.view()
+    }
+
     /// Waits for the answer, but not past `deadline`.
     pub fn wait(&self, deadline: Instant) -> Waited {
         match self.answer.recv_deadline(deadline) {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
-use super::reader::{Reader, ReaderEnd};
+use super::reader::Reader;
 use crate::log::{self, Level};
 use crate::logs::{SharedLog, StreamId};
 use crate::model::machine::{Exit, RunId};
@@ -20,6 +20,7 @@ use crate::model::spec::Slug;
 use crate::os::child::{self, Plan};
 use crate::os::pipe::Stop;
 use crate::os::proc::{self, Process};
+use crate::os::thread::Joined;
 use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
 use crate::os::tree::{self, Signal, Tree};
 use crate::os::{Pid, child::Spawned};
@@ -240,11 +241,11 @@ impl Run {
 
     fn close_readers(&mut self) {
         let drained = Instant::now() + DRAIN_LIMIT;
-        let late = self.readers.iter().filter(|reader| reader.join_by(drained) == ReaderEnd::Late).count();
+        let late = self.readers.iter().filter(|reader| reader.join_by(drained) == Joined::Late).count();
         if late > 0 {
             self.stop.raise();
             let limit = Instant::now() + STOP_LIMIT;
-            if self.readers.iter().any(|reader| reader.join_by(limit) == ReaderEnd::Late) {
+            if self.readers.iter().any(|reader| reader.join_by(limit) == Joined::Late) {
                 self.warn(format_args!("a log reader does not end; it is left behind"));
             }
         }

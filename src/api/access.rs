@@ -1,0 +1,271 @@
+//! Who may ask, and which web pages may listen.
+//!
+//! Owns: the access token, the rules for `Host` and `Origin`, and the CORS headers. Never: a request, a socket, the
+//! place where the token is kept.
+//!
+//! With a token, a page that does not know it can ask what it likes; `Host` and `Origin` prove nothing more. Without
+//! one (`--no-auth`, on a loopback or unix address) any page in a browser on this machine could be talking to us,
+//! also under a name of its own that it has pointed at us (DNS rebinding): then both have to be ours.
+
+use std::fmt;
+use std::hint::black_box;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::route::Gate;
+use crate::error::{Code, Error, quoted};
+use crate::handoff::Reply;
+
+#[cfg(test)]
+mod tests;
+
+/// What a page may send. A star does not stand for `Authorization`.
+const CORS_HEADERS: &str = "Authorization, Content-Type, *";
+/// More than any path takes: so a page can read the 405 that it gets.
+const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
+/// How long a browser may remember both, in seconds. Chromium forgets after two hours at the latest.
+const CORS_MAX_AGE: &str = "7200";
+
+/// The secret that all but a few calls need. It is never shown.
+#[derive(Clone)]
+pub struct Token(String);
+
+impl Token {
+    /// Takes `text` as the token.
+    ///
+    /// # Errors
+    /// A phrase that fits after "the access token": it could not stand in a header as it is.
+    pub fn parse(text: &str) -> Result<Token, String> {
+        if text.is_empty() {
+            return Err("must not be empty".into());
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("must only have printable ASCII characters other than space".into());
+        }
+        Ok(Token(text.to_owned()))
+    }
+
+    /// Compares in a time that depends on `presented` alone.
+    fn is(&self, presented: &str) -> bool {
+        let (kept, presented) = (self.0.as_bytes(), presented.as_bytes());
+        let mut difference = kept.len() ^ presented.len();
+        for (place, byte) in presented.iter().enumerate() {
+            // A kept token is never empty. The box keeps the compiler from leaving the loop early.
+            difference |= usize::from(black_box(byte ^ kept[place % kept.len()]));
+        }
+        black_box(difference) == 0
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(…)")
+    }
+}
+
+/// How access is given.
+#[derive(Debug, Clone)]
+pub enum Auth {
+    /// To those who have this.
+    Token(Token),
+    /// To all who can connect and are no stranger's web page.
+    Off {
+        /// The address that is listened on; `None` for a unix socket.
+        listening: Option<IpAddr>,
+    },
+}
+
+/// A web page's origin that `--allow-origin` lets in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AllowedOrigin {
+    /// Every page.
+    Any,
+    /// This one, written as browsers write it.
+    One(String),
+}
+
+impl AllowedOrigin {
+    /// Takes `text` as an origin: `https://app.example.com`, `http://localhost:3000`, or `*` for all.
+    ///
+    /// # Errors
+    /// A phrase that fits after the text: what is wrong with it.
+    pub fn parse(text: &str) -> Result<AllowedOrigin, String> {
+        if text == "*" {
+            return Ok(AllowedOrigin::Any);
+        }
+        let lower = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+        let (scheme, authority) =
+            lower.split_once("://").ok_or("must be \"*\" or begin with a scheme, as in \"https://app.example.com\"")?;
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+        if authority.is_empty() || !authority.bytes().all(fits) {
+            return Err("must end with its host and port, as in \"https://app.example.com:8443\"".into());
+        }
+        if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
+            return Err("must begin with a scheme, as in \"https://app.example.com\"".into());
+        }
+        // Browsers leave out the port that goes without saying.
+        let authority = match scheme {
+            "http" => authority.strip_suffix(":80").unwrap_or(authority),
+            "https" => authority.strip_suffix(":443").unwrap_or(authority),
+            _ => authority,
+        };
+        Ok(AllowedOrigin::One(format!("{scheme}://{authority}")))
+    }
+}
+
+/// The headers of a request that tell who asks.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Credentials<'a> {
+    /// The value of `Host`.
+    pub host: Option<&'a str>,
+    /// The value of `Origin`.
+    pub origin: Option<&'a str>,
+    /// The value of `Authorization`.
+    pub authorization: Option<&'a str>,
+}
+
+/// What is known of someone who was let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Caller {
+    /// Has the token.
+    HasToken,
+    /// Has no token or a wrong one, and asked for what is open to all.
+    Anonymous,
+    /// Needs none.
+    AuthOff,
+}
+
+/// The rules of access.
+#[derive(Debug, Clone)]
+pub struct Access {
+    auth: Auth,
+    origins: Vec<AllowedOrigin>,
+}
+
+impl Access {
+    /// Access by `auth`; pages from `origins` may read the answers.
+    pub fn new(auth: Auth, origins: Vec<AllowedOrigin>) -> Access {
+        Access { auth, origins }
+    }
+
+    /// How access is given.
+    pub fn auth(&self) -> &Auth {
+        &self.auth
+    }
+
+    /// Decides whether a request may pass `gate`.
+    ///
+    /// # Errors
+    /// 401 without the right token; 403 for a stranger's host or page when no token is asked for.
+    pub fn admit(&self, gate: Gate, credentials: &Credentials<'_>) -> Result<Caller, Error> {
+        match (&self.auth, gate) {
+            (Auth::Off { listening }, Gate::Open | Gate::Guarded) => {
+                self.check_neighbour(*listening, credentials).map(|()| Caller::AuthOff)
+            }
+            (Auth::Token(token), gate) => match (check_token(token, credentials.authorization), gate) {
+                (Ok(()), Gate::Open | Gate::Guarded) => Ok(Caller::HasToken),
+                (Err(_), Gate::Open) => Ok(Caller::Anonymous),
+                (Err(error), Gate::Guarded) => Err(error),
+            },
+        }
+    }
+
+    /// The answer to a browser that asks in advance whether a page may send a request; `None` when this is no such
+    /// question, or the page is not allowed to. It depends on no path: a page shall be able to read a 404.
+    pub fn preflight(&self, method: &str, origin: Option<&str>) -> Option<Reply> {
+        if method != "OPTIONS" {
+            return None;
+        }
+        self.allowed(origin?)?;
+        let mut headers = self.cors(origin);
+        headers.push(("Access-Control-Allow-Methods", CORS_METHODS.into()));
+        headers.push(("Access-Control-Allow-Headers", CORS_HEADERS.into()));
+        headers.push(("Access-Control-Max-Age", CORS_MAX_AGE.into()));
+        Some(Reply { status: 204, headers, content_type: None, body: Vec::new() })
+    }
+
+    /// The headers that every answer to `origin` gets, refusals too: without them a page can't read why.
+    pub fn cors(&self, origin: Option<&str>) -> Vec<(&'static str, String)> {
+        let mut headers = Vec::new();
+        match origin.and_then(|origin| self.allowed(origin)) {
+            Some(AllowedOrigin::Any) => headers.push(("Access-Control-Allow-Origin", "*".into())),
+            // The option's text, never the client's.
+            Some(AllowedOrigin::One(known)) => headers.push(("Access-Control-Allow-Origin", known.clone())),
+            None => {}
+        }
+        if !self.origins.is_empty() {
+            headers.push(("Vary", "Origin".into()));
+        }
+        headers
+    }
+
+    fn allowed(&self, origin: &str) -> Option<&AllowedOrigin> {
+        self.origins.iter().find(|allowed| match allowed {
+            AllowedOrigin::Any => true,
+            AllowedOrigin::One(known) => known.eq_ignore_ascii_case(origin),
+        })
+    }
+
+    fn check_neighbour(&self, listening: Option<IpAddr>, credentials: &Credentials<'_>) -> Result<(), Error> {
+        let Some(host) = credentials.host else {
+            return Err(Error::new(Code::ForeignHost, "the request has no Host header; without a token one is needed"));
+        };
+        if !is_ours(host, listening) {
+            let sentence = format!(
+                "the host {} is no name of this daemon; without a token only localhost and the address it listens on are",
+                quoted(host)
+            );
+            return Err(Error::new(Code::ForeignHost, sentence));
+        }
+        let Some(origin) = credentials.origin else { return Ok(()) };
+        let local = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        if local.is_some_and(|authority| is_ours(authority, listening)) || self.allowed(origin).is_some() {
+            return Ok(());
+        }
+        let sentence = format!("pages from {} may not use this daemon; --allow-origin lets them", quoted(origin));
+        Err(Error::new(Code::ForeignOrigin, sentence))
+    }
+}
+
+fn check_token(token: &Token, authorization: Option<&str>) -> Result<(), Error> {
+    const HOW: &str = "send the header \"Authorization: Bearer TOKEN\"";
+    let refused = |what: &str| Err(Error::new(Code::Unauthorized, format!("{what}; {HOW}")));
+    let Some(value) = authorization else { return refused("an access token is needed") };
+    match value.trim().split_once(' ') {
+        Some((scheme, presented)) if scheme.eq_ignore_ascii_case("bearer") => {
+            if token.is(presented.trim_start()) {
+                Ok(())
+            } else {
+                refused("the access token is wrong")
+            }
+        }
+        Some(_) | None => refused("the Authorization header has another form than is needed"),
+    }
+}
+
+/// Whether `authority`, a host with or without a port, can only mean this machine, or is the address `listening`.
+fn is_ours(authority: &str, listening: Option<IpAddr>) -> bool {
+    let is_port = |text: &str| text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    let address = if let Some(bracketed) = authority.strip_prefix('[') {
+        match bracketed.split_once(']') {
+            Some((inside, port)) if port.is_empty() || port.strip_prefix(':').is_some_and(is_port) => {
+                inside.parse().ok().map(IpAddr::V6)
+            }
+            Some(_) | None => None,
+        }
+    } else {
+        let name = match authority.rsplit_once(':') {
+            Some((name, port)) if is_port(port) => name,
+            Some(_) | None => authority,
+        };
+        let name = name.to_ascii_lowercase();
+        if name == "localhost" || name.strip_suffix(".localhost").is_some_and(|label| !label.is_empty()) {
+            return true;
+        }
+        name.parse().ok().map(IpAddr::V4)
+    };
+    address.is_some_and(|address| {
+        address == IpAddr::V4(Ipv4Addr::LOCALHOST)
+            || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
+            || Some(address) == listening
+    })
+}

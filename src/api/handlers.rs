@@ -1,0 +1,262 @@
+//! From an action to its answer.
+//!
+//! Owns: the order of checks (who asks, what for, is it possible) and what a client is told of an outcome. Never: JSON
+//! (see `input`, `wire`, `reply`), a wait: what takes time is left for the client's own thread.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::access::{Auth, Caller, Credentials};
+use super::input::{self, LogForm};
+use super::route::{self, Action, Gate, LogQuery, Route, Stream};
+use super::wire::{self, About, LogText};
+use super::{Api, reply};
+use crate::error::{Code, Error};
+use crate::handoff::{Later, Reply};
+use crate::logs::{Selection, SharedLog};
+use crate::model::machine::{Command, Refusal};
+use crate::model::spec::{ServerSpec, Slug};
+use crate::model::status::ServerView;
+use crate::registry::Refused;
+use crate::supervisor::{Answer, Pending, Waited};
+
+/// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
+/// up after 30 s.
+const CREATE_LIMIT: Duration = Duration::from_secs(1);
+/// No other command keeps a client longer than this, for the same reason.
+const COMMAND_LIMIT: Duration = Duration::from_secs(25);
+
+/// A request as the door has vetted it.
+pub struct Call<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// The value of a header, by its name.
+    pub header: &'a dyn Fn(&'static str) -> Option<&'a str>,
+    /// The whole body.
+    pub body: &'a [u8],
+}
+
+/// What becomes of a request.
+pub enum Outcome {
+    /// It is answered.
+    Now(Reply),
+    /// It will be, by whoever takes this up.
+    Later(Later),
+}
+
+/// Carries out a request, or gives the rest of it away.
+pub fn answer(api: &Api, call: &Call<'_>) -> Outcome {
+    let origin = (call.header)("Origin");
+    if let Some(preflight) = api.access.preflight(call.method, origin) {
+        return Outcome::Now(preflight);
+    }
+    let cors = api.access.cors(origin);
+    match decide(api, call) {
+        Ok(Outcome::Now(reply)) => Outcome::Now(with_headers(reply, cors)),
+        Ok(Outcome::Later(Later::Reply(rest))) => {
+            Outcome::Later(Later::Reply(Box::new(move || with_headers(rest(), cors))))
+        }
+        Ok(Outcome::Later(stream @ Later::Stream { .. })) => Outcome::Later(stream),
+        Err(error) => Outcome::Now(with_headers(reply::error(&error), cors)),
+    }
+}
+
+fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply {
+    reply.headers.extend(headers);
+    reply
+}
+
+fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
+    let routed = route::route(call.method, call.target);
+    let credentials = Credentials {
+        host: (call.header)("Host"),
+        origin: (call.header)("Origin"),
+        authorization: (call.header)("Authorization"),
+    };
+    // Whoever may not ask is not told what there is.
+    let caller = api.access.admit(Gate::of(&routed), &credentials)?;
+    let Route { action, warnings } = routed?;
+    match action {
+        Action::Health => now(reply::json(200, &wire::health(SystemTime::now()))),
+        Action::Info => now(info(api)),
+        Action::AuthStatus => now(auth_status(caller)),
+        Action::Options { allow } => now(reply::options(allow)),
+        Action::ServerList => now(reply::json(200, &wire::server_list(&api.registry.views(), &warnings))),
+        Action::ServerShow(slug) => {
+            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+            now(reply::json(200, &wire::server("the server as it is", &supervisor.view(), &warnings)))
+        }
+        Action::ServerCreate => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (spec, more) = input::server_spec(call.body, &api.root)?;
+            Ok(create(api, spec, [warnings, more].concat()))
+        }
+        Action::ServerStart(slug) => command(api, slug, Command::Start, "the server was started", warnings),
+        Action::ServerStop(slug) => command(api, slug, Command::Stop, "the server is stopped", warnings),
+        Action::ServerRestart(slug) => command(api, slug, Command::Restart, "the server was restarted", warnings),
+        Action::ServerDelete(slug) => command(api, slug, Command::Delete, "the server is deleted", warnings),
+        Action::ServerLogs(slug, query) => {
+            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+            let (log, form) = (Arc::clone(supervisor.log()), input::log_form((call.header)("Accept")));
+            // Up to the whole buffer has to be copied and escaped: not on a worker's time.
+            later(move || logs(&slug, &log, query, form, &warnings))
+        }
+    }
+}
+
+fn now(reply: Reply) -> Result<Outcome, Error> {
+    Ok(Outcome::Now(reply))
+}
+
+fn later(rest: impl FnOnce() -> Reply + Send + 'static) -> Result<Outcome, Error> {
+    Ok(Outcome::Later(Later::Reply(Box::new(rest))))
+}
+
+fn info(api: &Api) -> Reply {
+    let about = About {
+        auth_enabled: match api.access.auth() {
+            Auth::Token(_) => true,
+            Auth::Off { .. } => false,
+        },
+        main_subdomain: "localhost",
+        // One daemon, one sandbox.
+        sandbox_count: 1,
+        sandbox_url: &api.address,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    reply::json(200, &wire::info(&about))
+}
+
+fn auth_status(caller: Caller) -> Reply {
+    reply::json(200, &wire::auth_status(caller))
+}
+
+/// Everything of it may take its time: a look at a file system, the spawn.
+fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
+    let registry = Arc::clone(&api.registry);
+    Outcome::Later(Later::Reply(Box::new(move || {
+        let slug = spec.slug.clone();
+        let created = check_path(&spec)
+            .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
+            .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
+        match created {
+            Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
+            Err(error) => reply::error(&error),
+        }
+    })))
+}
+
+/// An install command may make the directory's content, but runs in it; without one nothing could make it.
+fn check_path(spec: &ServerSpec) -> Result<(), Error> {
+    let resolved = &spec.path.resolved;
+    let shown = resolved.display();
+    match fs::metadata(resolved) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(Error::invalid_field("path", format!("must be a directory; {shown} is none"))),
+        Err(_) if spec.install.is_some() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Err(Error::invalid_field("path", format!("must exist; there is no {shown}")))
+        }
+        Err(error) => Err(Error::invalid_field("path", format!("can't be used: {shown}: {error}"))),
+    }
+}
+
+fn command(
+    api: &Api,
+    slug: Slug,
+    command: Command,
+    message: &'static str,
+    warnings: Vec<String>,
+) -> Result<Outcome, Error> {
+    let pending = api.registry.command(&slug, command).map_err(|refused| refusal(&slug, refused))?;
+    later(move || match outcome(&pending, &slug, COMMAND_LIMIT, Asked::Command) {
+        Ok((Completed::Yes, view)) => match command {
+            Command::Delete => reply::no_content(),
+            Command::Stop | Command::Kill => reply::json(200, &wire::stopped(message, &view, &warnings)),
+            Command::Start | Command::Restart => reply::json(200, &wire::server(message, &view, &warnings)),
+        },
+        Ok((Completed::NotYet, view)) => {
+            let message = "this takes longer than a client waits; it goes on, ask for the server to see how far it is";
+            match command {
+                Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, &warnings)),
+                Command::Delete | Command::Start | Command::Restart => {
+                    reply::json(202, &wire::server(message, &view, &warnings))
+                }
+            }
+        }
+        Err(error) => reply::error(&error),
+    })
+}
+
+#[derive(Clone, Copy)]
+enum Asked {
+    Create,
+    Command,
+}
+
+enum Completed {
+    Yes,
+    NotYet,
+}
+
+fn outcome(
+    pending: &Pending,
+    slug: &Slug,
+    limit: Duration,
+    asked: Asked,
+) -> Result<(Completed, Arc<ServerView>), Error> {
+    match pending.wait(Instant::now() + limit) {
+        Waited::Answered(Answer::Done(view)) => Ok((Completed::Yes, view)),
+        Waited::Late(view) => Ok((Completed::NotYet, view)),
+        Waited::Answered(Answer::Refused(Refusal::Active)) => {
+            let status = pending.view().status;
+            Err(match asked {
+                Asked::Create => Error::slug_in_use(slug, status),
+                Asked::Command => Error::already_active(slug, status),
+            })
+        }
+        Waited::Answered(Answer::Refused(Refusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
+        Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
+        // Deleted between the look at the table and the command, or a fault that its log tells of.
+        Waited::Lost => Err(match asked {
+            Asked::Command => Error::server_not_found(slug.as_str()),
+            Asked::Create => Error::being_deleted(slug),
+        }),
+    }
+}
+
+fn refusal(slug: &Slug, refused: Refused) -> Error {
+    match refused {
+        Refused::Unknown => Error::server_not_found(slug.as_str()),
+        Refused::ShuttingDown => Error::shutting_down(),
+        Refused::Port(unavailable) => Error::new(
+            Code::PortTaken,
+            format!("{unavailable}; free it, ask for another port, or leave strict_port out to get the next free one"),
+        ),
+        Refused::NoThread(error) => {
+            Error::new(Code::Busy, format!("the system has no thread for another server ({error}); try again later"))
+        }
+    }
+}
+
+fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: &[String]) -> Reply {
+    let selection = match query.stream {
+        Stream::Stdout => Selection::Stdout,
+        Stream::Stderr => Selection::Stderr,
+        Stream::Combined => Selection::Combined,
+    };
+    let tail = query.tail.and_then(|lines| usize::try_from(lines).ok());
+    let rendered = log.render(selection, tail);
+    match form {
+        LogForm::Plain => reply::plain(rendered.bytes),
+        LogForm::Json => {
+            let text = String::from_utf8_lossy(&rendered.bytes);
+            let text = LogText { text, dropped_bytes: rendered.dropped_bytes };
+            reply::json(200, &wire::logs(slug, query.stream, text, warnings))
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! From a request's body and headers to what they ask for.
+//!
+//! Owns: the names and defaults of a configuration on the wire, and the rules of its texts. Never: the file system
+//! (whether a directory exists is found out by whoever needs it), an answer.
+//!
+//! A body is read to its end before it is refused, so that every wrong field is told at once.
+
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use self::fields::Fields;
+use crate::error::{Code, Error, not_one_of, quoted};
+use crate::model::spec::{
+    CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, VARIABLE_MAX, WorkDir,
+};
+
+mod fields;
+#[cfg(test)]
+mod tests;
+
+/// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
+const PATH_MAX: usize = 4095;
+/// The longest path of a health check, in bytes.
+const URL_PATH_MAX: usize = 2048;
+
+const RESTART_DELAY: Duration = Duration::from_secs(1);
+const STOP_TIMEOUT: Duration = Duration::from_secs(10);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// Reads the configuration of a server. A relative `path` is taken from `root`, which is absolute. Also returns
+/// warnings for the client: fields that mean nothing here, or are given twice.
+///
+/// # Errors
+/// 400 when the body is no JSON; 422 when it is no configuration, with every field that is wrong.
+pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
+    let mut fields = Fields::read(body)?;
+    let slug = fields.required_text("slug", Slug::parse);
+    let start = fields.required_text("start", CommandLine::parse);
+    let install = fields.text("install", CommandLine::parse);
+    let path = work_dir(fields.text("path", path_text), root);
+    let port = fields.number::<u16>("port", 1..=u16::MAX.into()).and_then(Port::new);
+    let strict_port = fields.flag("strict_port").unwrap_or(false);
+    let environment = fields.object("environment", |inner| inner.rest(variable)).unwrap_or_default();
+    let env_file = fields.text("env_file", path_text);
+    let restart = restart_rules(&mut fields);
+    let stop_timeout = fields.millis("stop_timeout_ms", 0).unwrap_or(STOP_TIMEOUT);
+    let autostart = fields.flag("autostart").unwrap_or(true);
+    let health_check = fields.object("health_check", health_check);
+    for later in ["overlay", "overlays", "depends_on"] {
+        fields.refuse(later);
+    }
+    let (wrong, warnings) = fields.finish("field");
+    match (slug, start) {
+        (Some(slug), Some(start)) if wrong.is_empty() => {
+            let spec = ServerSpec {
+                slug,
+                start,
+                install,
+                path,
+                port,
+                strict_port,
+                environment,
+                env_file,
+                restart,
+                stop_timeout,
+                autostart,
+                health_check,
+            };
+            Ok((spec, warnings))
+        }
+        (_, _) => Err(Error::invalid(wrong)),
+    }
+}
+
+/// Checks that a body says of itself that it is JSON. Without this any web page could send one unasked: a form needs
+/// no leave of ours.
+///
+/// # Errors
+/// 415 for anything but `application/json` in UTF-8.
+pub fn require_json(content_type: Option<&str>) -> Result<(), Error> {
+    let refused = |what: &str| {
+        let sentence = format!("{what}; send the header \"Content-Type: application/json\" with a body in UTF-8");
+        Err(Error::new(Code::UnsupportedMediaType, sentence))
+    };
+    let Some(content_type) = content_type else { return refused("the body has no content type") };
+    let mut parts = content_type.split(';').map(str::trim);
+    let is_json = parts.next().is_some_and(|kind| kind.eq_ignore_ascii_case("application/json"));
+    let is_utf8 = parts.filter_map(|part| part.split_once('=')).all(|(name, value)| {
+        !name.trim().eq_ignore_ascii_case("charset") || value.trim().trim_matches('"').eq_ignore_ascii_case("utf-8")
+    });
+    if is_json && is_utf8 {
+        Ok(())
+    } else {
+        refused(&format!("the content type {} is not taken", quoted(content_type)))
+    }
+}
+
+/// In which form a log is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogForm {
+    /// In the usual envelope.
+    Json,
+    /// The bytes as the server wrote them.
+    Plain,
+}
+
+/// What an `Accept` header wants: JSON, unless plain text is preferred by name.
+pub fn log_form(accept: Option<&str>) -> LogForm {
+    let (mut json, mut plain, mut anything) = (0.0, 0.0, 0.0);
+    for range in accept.unwrap_or("").split(',') {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or("").to_ascii_lowercase();
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        // What can't be read is no wish.
+        let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
+        match kind.as_str() {
+            "application/json" => json = quality,
+            "text/plain" => plain = quality,
+            "*/*" | "application/*" => anything = quality,
+            _ => {}
+        }
+    }
+    // `text/plain, */*` names one and tolerates the rest; `application/json, text/plain, */*` (axios) names both.
+    let preferred = plain > json && plain >= anything;
+    if preferred { LogForm::Plain } else { LogForm::Json }
+}
+
+fn work_dir(original: Option<String>, root: &Path) -> WorkDir {
+    let joined = original.as_ref().map_or_else(|| root.to_owned(), |path| root.join(path));
+    // Drops `.` and doubled slashes. `..` stays: only the file system knows what it means behind a symlink.
+    WorkDir { original, resolved: joined.components().collect() }
+}
+
+fn path_text(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        return Err("must not be empty".into());
+    }
+    if text.len() > PATH_MAX {
+        return Err(format!("is {} bytes long; {PATH_MAX} are allowed", text.len()));
+    }
+    if text.contains('\0') {
+        return Err("must not contain a NUL byte".into());
+    }
+    Ok(text.to_owned())
+}
+
+/// Reads one variable. Its value may be a secret: no sentence shows it.
+fn variable(name: &str, value: &Value) -> Result<String, String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err("can't be the name of a variable: it must not be empty or have \"=\" or a NUL byte in it".into());
+    }
+    let Value::String(value) = value else {
+        return Err("must be a text in quotes; numbers and true or false need quotes too".into());
+    };
+    if value.contains('\0') {
+        return Err("must not contain a NUL byte".into());
+    }
+    let length = name.len() + 1 + value.len();
+    if length > VARIABLE_MAX {
+        return Err(format!("is {length} bytes long with its name; {VARIABLE_MAX} are allowed"));
+    }
+    Ok(value.clone())
+}
+
+fn restart_rules(fields: &mut Fields) -> RestartRules {
+    let policy = fields.text("restart_policy", |text| {
+        let known = RestartPolicy::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, policy)| policy).ok_or_else(|| not_one_of(text, &RestartPolicy::ALL.map(|(word, _)| word)))
+    });
+    let max = fields.number::<u32>("max_restarts", 0..=u32::MAX.into()).and_then(NonZeroU32::new);
+    let delay = fields.millis("restart_delay_ms", 0).unwrap_or(RESTART_DELAY);
+    let delay_max = fields.millis("restart_delay_max_ms", 0);
+    if delay_max.is_some_and(|most| most < delay) {
+        let why = format!("must not be less than restart_delay_ms, which is {}", delay.as_millis());
+        fields.blame("restart_delay_max_ms", why);
+    }
+    RestartRules { policy: policy.unwrap_or(RestartPolicy::Never), max, delay, delay_max }
+}
+
+fn health_check(fields: &mut Fields) -> HealthCheck {
+    HealthCheck {
+        path: fields.text("path", url_path).unwrap_or_else(|| "/".into()),
+        interval: fields.millis("interval_ms", 1).unwrap_or(CHECK_INTERVAL),
+        timeout: fields.millis("timeout_ms", 1).unwrap_or(CHECK_TIMEOUT),
+        delay: fields.millis("delay_ms", 0).unwrap_or(Duration::ZERO),
+        restart_after_failures: fields
+            .number::<u32>("restart_after_failures", 0..=u32::MAX.into())
+            .and_then(NonZeroU32::new),
+    }
+}
+
+/// Reads what will stand in a request line: nothing in it may end the line or the word.
+fn url_path(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err(format!("must begin with a slash, as in \"/health\"; it is {}", quoted(text)));
+    }
+    if text.len() > URL_PATH_MAX {
+        return Err(format!("is {} bytes long; {URL_PATH_MAX} are allowed", text.len()));
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
+        let why = "must only have printable ASCII characters other than space and \"#\"; percent-encode the others";
+        return Err(format!("{why} in {}", quoted(text)));
+    }
+    Ok(text.to_owned())
+}

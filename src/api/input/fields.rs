@@ -1,0 +1,250 @@
+//! Takes the members of a JSON object one by one and collects everything that is wrong with them.
+//!
+//! Owns: types, ranges, what is missing, what is unknown or given twice. Never: what a field means.
+//!
+//! A member that is `null` counts as not given. The names that are asked for are the names that are known: there is
+//! no second list to keep up with the first.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::error::Category;
+
+use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, quoted, unknown};
+use crate::model::spec::DURATION_MAX;
+
+/// As deep as objects and lists may lie in each other; a configuration needs four. `serde_json` has a limit of its
+/// own, 128, which takes 64 KiB of stack, and 256 in a debug build: all that a worker has.
+const DEPTH_MAX: usize = 32;
+
+/// An object whose members have not all been taken yet.
+pub struct Fields {
+    members: BTreeMap<String, Value>,
+    known: Vec<&'static str>,
+    wrong: Vec<Wrong>,
+    warnings: Vec<String>,
+}
+
+impl Fields {
+    /// Reads the object that is all of `body`.
+    ///
+    /// # Errors
+    /// 400, naming the place, when it is no JSON; 422 when it is JSON and no object.
+    pub fn read(body: &[u8]) -> Result<Fields, Error> {
+        // Some editors put a byte order mark in front, which nobody sees.
+        let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+        if body.trim_ascii().is_empty() {
+            return Err(Error::new(Code::Malformed, "the body is empty; a JSON object has to be sent"));
+        }
+        if depth(body) > DEPTH_MAX {
+            return Err(Error::new(Code::Malformed, format!("the body is nested more than {DEPTH_MAX} deep")));
+        }
+        serde_json::from_slice(body).map_err(|error| match error.classify() {
+            // Its own words would repeat the body.
+            Category::Data => Error::new(Code::Invalid, "the body must be a JSON object"),
+            Category::Io | Category::Syntax | Category::Eof => {
+                Error::new(Code::Malformed, format!("the body is not valid JSON: {error}"))
+            }
+        })
+    }
+
+    /// Takes `name`, a text that `parse` can read; its error is a phrase that fits after the name.
+    pub fn text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        let parsed = match self.take(name)? {
+            Value::String(text) => parse(&text),
+            other => Err(format!("must be a text in quotes, not {}", described(&other))),
+        };
+        parsed.map_err(|why| self.blame(name, why)).ok()
+    }
+
+    /// Takes `name` as [`Fields::text`] does, and complains when it is missing.
+    pub fn required_text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        if self.members.get(name).is_none_or(Value::is_null) {
+            let others = self.members.keys().map(String::as_str).filter(|other| *other != name);
+            let others: Vec<&str> = others.take(WARNINGS_MAX).collect();
+            let why = format!("is required{}", hint(name, &others).replace("did you mean", "did you mean it by"));
+            self.blame(name, why);
+        }
+        self.text(name, parse)
+    }
+
+    /// Takes `name`, a whole number in `range`.
+    pub fn number<N: TryFrom<u64>>(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<N> {
+        let value = self.take(name)?;
+        let number = whole(&value).filter(|number| range.contains(number)).and_then(|number| N::try_from(number).ok());
+        if number.is_none() {
+            let (least, most) = range.into_inner();
+            self.blame(name, format!("must be a whole number from {least} to {most}, not {}", described(&value)));
+        }
+        number
+    }
+
+    /// Takes `name`, a time in milliseconds of which there have to be at least `least`.
+    pub fn millis(&mut self, name: &'static str, least: u64) -> Option<Duration> {
+        let most = u64::try_from(DURATION_MAX.as_millis()).unwrap_or(u64::MAX);
+        self.number(name, least..=most).map(Duration::from_millis)
+    }
+
+    /// Takes `name`, true or false.
+    pub fn flag(&mut self, name: &'static str) -> Option<bool> {
+        match self.take(name)? {
+            Value::Bool(flag) => Some(flag),
+            other => {
+                self.blame(name, format!("must be true or false, not {}", described(&other)));
+                None
+            }
+        }
+    }
+
+    /// Takes `name`, an object, whose members `read` takes; what is wrong with them is reported under `name.`.
+    pub fn object<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields) -> T) -> Option<T> {
+        match self.take(name)? {
+            Value::Object(members) => {
+                let mut inner = Fields::of(members);
+                let taken = read(&mut inner);
+                let (wrong, warnings) = inner.finish(&format!("field of {name}"));
+                for Wrong { field, why } in wrong {
+                    self.blame(&format!("{name}.{field}"), why);
+                }
+                self.warnings.extend(warnings);
+                Some(taken)
+            }
+            other => {
+                self.blame(name, format!("must be an object, not {}", described(&other)));
+                None
+            }
+        }
+    }
+
+    /// Takes all members that are left. `parse` reads each; its error is a phrase that fits after the name.
+    pub fn rest<T>(&mut self, parse: impl Fn(&str, &Value) -> Result<T, String>) -> BTreeMap<String, T> {
+        let mut good = BTreeMap::new();
+        let mut more = 0_usize;
+        for (name, value) in std::mem::take(&mut self.members) {
+            match parse(&name, &value) {
+                Ok(taken) => drop(good.insert(name, taken)),
+                Err(why) if self.wrong.len() < WARNINGS_MAX => {
+                    let plain =
+                        !name.is_empty() && name.len() <= 60 && name.bytes().all(|byte| byte.is_ascii_graphic());
+                    self.blame(&if plain { name } else { quoted(&name) }, why);
+                }
+                Err(_) => more += 1,
+            }
+        }
+        if more > 0 {
+            self.blame("*", format!("has {more} more that can't be taken"));
+        }
+        good
+    }
+
+    /// Knows `name` and can't do what it asks for. An empty list or object asks for nothing.
+    pub fn refuse(&mut self, name: &'static str) {
+        match self.take(name) {
+            None => {}
+            Some(Value::Array(list)) if list.is_empty() => {}
+            Some(_) => self.blame(name, "is not supported yet by this version; leave it out".into()),
+        }
+    }
+
+    /// Reports that `name` is wrong; `why` fits after the name.
+    pub fn blame(&mut self, name: &str, why: String) {
+        self.wrong.push(Wrong { field: name.to_owned(), why });
+    }
+
+    /// What was wrong, and what is only strange: the members that nobody has taken, each of them a `what`.
+    pub fn finish(self, what: &str) -> (Vec<Wrong>, Vec<String>) {
+        let strangers = self.members.keys().map(|name| unknown(what, name, &self.known));
+        let warnings = self.warnings.into_iter().chain(strangers).take(WARNINGS_MAX).collect();
+        (self.wrong, warnings)
+    }
+
+    fn of(members: impl IntoIterator<Item = (String, Value)>) -> Fields {
+        let members = members.into_iter().collect();
+        Fields { members, known: Vec::new(), wrong: Vec::new(), warnings: Vec::new() }
+    }
+
+    fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.members.remove(name).filter(|value| !value.is_null())
+    }
+}
+
+/// Reads an object and notices what `serde_json`'s own map does not: a name that is given twice.
+impl<'de> Deserialize<'de> for Fields {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
+        struct Members;
+        impl<'de> Visitor<'de> for Members {
+            type Value = Fields;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+                let mut fields = Fields::of([]);
+                while let Some((name, value)) = map.next_entry::<String, Value>()? {
+                    let warning = format!("field {} is given twice; the last one counts", quoted(&name));
+                    if fields.members.insert(name, value).is_some() && fields.warnings.len() < WARNINGS_MAX {
+                        fields.warnings.push(warning);
+                    }
+                }
+                Ok(fields)
+            }
+        }
+        deserializer.deserialize_map(Members)
+    }
+}
+
+/// How deep objects and lists lie in each other.
+fn depth(body: &[u8]) -> usize {
+    enum At {
+        Outside,
+        Text,
+        Escape,
+    }
+    let (mut at, mut depth, mut deepest) = (At::Outside, 0_usize, 0);
+    for byte in body {
+        at = match (at, byte) {
+            (At::Outside, b'"') | (At::Escape, _) => At::Text,
+            (At::Text, b'"') => At::Outside,
+            (At::Text, b'\\') => At::Escape,
+            (At::Outside, b'[' | b'{') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+                At::Outside
+            }
+            (At::Outside, b']' | b'}') => {
+                depth = depth.saturating_sub(1);
+                At::Outside
+            }
+            (same, _) => same,
+        };
+    }
+    deepest
+}
+
+/// The whole number that `value` is, also when it is written as `3e3` or `3000.0`.
+fn whole(value: &Value) -> Option<u64> {
+    /// Up to here each whole number is a float of its own.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    value.as_u64().or_else(|| {
+        let float = value.as_f64()?;
+        (float.fract() == 0.0 && (0.0..=EXACT).contains(&float)).then_some(float as u64)
+    })
+}
+
+/// What `value` is, for a sentence.
+pub fn described(value: &Value) -> String {
+    match value {
+        Value::Null => "null".into(),
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => format!("the text {}", quoted(text)),
+        Value::Array(_) => "a list".into(),
+        Value::Object(_) => "an object".into(),
+    }
+}

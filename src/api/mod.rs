@@ -1,0 +1,29 @@
+//! What a request means and how its answer looks.
+//!
+//! Owns: routes, access, JSON on the wire, and the tiny_http workers that it all runs on. Never: a server's life (see
+//! `registry`), a stranger's connection (see `door`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::registry::Registry;
+
+pub mod access;
+pub mod handlers;
+pub mod input;
+pub mod reply;
+pub mod route;
+pub mod server;
+pub mod wire;
+
+/// What every request is answered from.
+pub struct Api {
+    /// The servers.
+    pub registry: Arc<Registry>,
+    /// Relative paths are taken from here.
+    pub root: PathBuf,
+    /// Who may ask.
+    pub access: access::Access,
+    /// Where the daemon is reached, as a URL.
+    pub address: String,
+}

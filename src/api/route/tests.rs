@@ -1,0 +1,268 @@
+//! Every path with every method, and what can be wrong with a target.
+
+use super::*;
+
+fn slug(text: &str) -> Slug {
+    Slug::parse(text).unwrap()
+}
+
+fn action(method: &str, target: &str) -> Action {
+    match route(method, target) {
+        Ok(route) => {
+            assert_eq!(route.warnings, Vec::<String>::new(), "{method} {target}");
+            route.action
+        }
+        Err(error) => panic!("{method} {target}: {error}"),
+    }
+}
+
+fn refusal(method: &str, target: &str) -> Error {
+    match route(method, target) {
+        Ok(route) => panic!("{method} {target} was taken as {route:?}"),
+        Err(error) => error,
+    }
+}
+
+/// What each path does with GET, POST and DELETE.
+fn table() -> Vec<(&'static str, [Option<Action>; 3])> {
+    let web = || slug("web");
+    let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
+    vec![
+        ("/health", [Some(Action::Health), None, None]),
+        ("/info", [Some(Action::Info), None, None]),
+        ("/auth/status", [Some(Action::AuthStatus), None, None]),
+        ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate), None]),
+        ("/servers/web", [Some(Action::ServerShow(web())), None, Some(Action::ServerDelete(web()))]),
+        ("/servers/web/start", [None, Some(Action::ServerStart(web())), None]),
+        ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None]),
+        ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None]),
+        ("/servers/web/logs", [Some(all_logs), None, None]),
+    ]
+}
+
+#[test]
+fn every_path_with_every_method() {
+    for (path, actions) in table() {
+        let mut taken = Vec::new();
+        for (method, expected) in ["GET", "POST", "DELETE"].into_iter().zip(actions) {
+            match expected {
+                Some(expected) => {
+                    assert_eq!(action(method, path), expected, "{method} {path}");
+                    taken.push(method);
+                    if method == "GET" {
+                        assert_eq!(action("HEAD", path), expected, "HEAD {path}");
+                        taken.push("HEAD");
+                    }
+                }
+                None => assert_eq!(refusal(method, path).code().status(), 405, "{method} {path}"),
+            }
+        }
+        taken.push("OPTIONS");
+        let Action::Options { allow } = action("OPTIONS", path) else { panic!("OPTIONS {path}") };
+        let mut allowed: Vec<_> = allow.split(", ").collect();
+        allowed.sort_unstable();
+        taken.sort_unstable();
+        assert_eq!(allowed, taken, "{path}");
+        for method in ["PUT", "PATCH", "TRACE", "get", "", "G\0T"] {
+            let error = refusal(method, path);
+            assert_eq!(error.code(), Code::MethodNotAllowed(allow), "{method} {path}");
+            assert!(error.sentence().contains(allow) && error.sentence().contains(path), "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_few_calls_need_no_token() {
+    let open = |method: &str, path: &str| Gate::of(&route(method, path)) == Gate::Open;
+    for (path, actions) in table() {
+        for (method, known) in ["GET", "POST", "DELETE"].into_iter().zip(actions) {
+            let expected = known.is_some() && matches!(path, "/health" | "/auth/status");
+            assert_eq!(open(method, path), expected, "{method} {path}");
+        }
+        assert!(open("OPTIONS", path));
+    }
+    assert!(!open("GET", "/nothing"));
+    assert!(!open("OPTIONS", "/nothing"));
+}
+
+#[test]
+fn unknown_paths_are_404() {
+    for path in [
+        "/",
+        "//",
+        "/servers/",
+        "//servers",
+        "/servers//",
+        "/servers//logs",
+        "/servers/web/",
+        "/servers/web//logs",
+        "/servers/web/log",
+        "/servers/web/logs/x",
+        "/Servers",
+        "/health/x",
+        "/auth",
+        "/ready",
+        "/filesystem/overlays",
+        "/servers/web/status",
+        "/servers%2Fweb",
+    ] {
+        assert_eq!(refusal("GET", path).code().status(), 404, "{path}");
+    }
+    assert!(refusal("GET", "/server").sentence().ends_with("did you mean \"/servers\"?"));
+    assert!(!refusal("GET", "/ready").sentence().contains("did you mean"));
+}
+
+#[test]
+fn slugs_are_decoded_and_what_can_be_no_slug_is_not_found() {
+    assert_eq!(action("GET", "/servers/a%2Db%2e1"), Action::ServerShow(slug("a-b.1")));
+    assert_eq!(action("GET", "/s%65rvers/WEB"), Action::ServerShow(slug("WEB")));
+    for text in ["a%20b", "a%2Fb", "%C3%A4", "-a", "...", "a+b", "a;b", "a%252e", &"a".repeat(64)] {
+        for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("GET", "/logs")] {
+            let error = refusal(method, &format!("/servers/{text}{path}"));
+            assert_eq!(error.code(), Code::ServerNotFound, "{text}");
+        }
+    }
+    assert!(refusal("GET", "/servers/a%20b").sentence().contains("\"a b\""));
+}
+
+#[test]
+fn targets_that_can_not_be_read_are_400() {
+    for target in [
+        "",
+        "servers",
+        "*",
+        "http://localhost/servers",
+        "?tail=1",
+        "/servers/%",
+        "/servers/%4",
+        "/servers/%zz",
+        "/servers/%+1",
+        "/servers/%ff",
+        "/servers/%C3",
+        "/servers/%ED%A0%80",
+        "/servers/%00",
+        "/servers/a%0d%0ab",
+        "/servers/%7F",
+        "/servers/a b",
+        "/servers/ä",
+        "/servers#x",
+        "/servers/..",
+        "/servers/../health",
+        "/servers/%2e%2E/health",
+        "/./health",
+        "/servers/%2e",
+        "/servers?%zz=1",
+        "/servers?a=%00",
+        "/servers?a=%ff",
+        "/servers?a#b",
+        "/nothing?a=%",
+    ] {
+        // A query is not looked at before its path is known.
+        let expected = if target.starts_with("/nothing") { 404 } else { 400 };
+        assert_eq!(refusal("GET", target).code().status(), expected, "{target}");
+    }
+}
+
+#[test]
+fn the_part_of_the_log_is_chosen_by_the_query() {
+    let asked = |query: &str| match action("GET", &format!("/servers/web/logs?{query}")) {
+        Action::ServerLogs(_, asked) => asked,
+        other => panic!("{other:?}"),
+    };
+    for (word, stream) in Stream::ALL {
+        assert_eq!(stream.word(), word);
+        assert_eq!(asked(&format!("stream={word}")), LogQuery { stream, tail: None });
+    }
+    assert_eq!(asked("tail=0").tail, Some(0));
+    assert_eq!(asked("tail=007").tail, Some(7));
+    assert_eq!(asked("t%61il=4294967295").tail, Some(u32::MAX));
+    assert_eq!(asked("follow=false&&tail=5&"), LogQuery { stream: Stream::Combined, tail: Some(5) });
+    assert_eq!(asked(""), LogQuery::default());
+}
+
+#[test]
+fn every_value_of_a_query_that_makes_no_sense_is_named() {
+    for (query, field) in [
+        ("stream=stdin", "stream"),
+        ("stream=", "stream"),
+        ("stream=STDOUT", "stream"),
+        ("stream", "stream"),
+        ("stream=stdout&stream=stdout", "stream"),
+        ("tail=", "tail"),
+        ("tail=-1", "tail"),
+        ("tail=%2B1", "tail"),
+        ("tail=+1", "tail"),
+        ("tail=1.5", "tail"),
+        ("tail=4294967296", "tail"),
+        ("tail=all", "tail"),
+        ("tail=%D9%A3", "tail"),
+        ("follow=true", "follow"),
+        ("follow=yes", "follow"),
+    ] {
+        let error = refusal("GET", &format!("/servers/web/logs?{query}"));
+        assert_eq!(error.code(), Code::Invalid, "{query}");
+        assert_eq!(error.wrong().len(), 1, "{query}");
+        assert_eq!(error.wrong()[0].field, field, "{query}");
+    }
+    let all = refusal("GET", "/servers/web/logs?stream=stdotu&tail=x&follow=1");
+    assert_eq!(all.wrong().iter().map(|wrong| wrong.field.as_str()).collect::<Vec<_>>(), ["stream", "tail", "follow"]);
+    assert!(all.sentence().contains("did you mean \"stdout\"?"), "{all}");
+    let later = refusal("GET", "/servers/web?wait_for=ready&timeout_ms=5");
+    assert_eq!(later.wrong().len(), 2);
+    assert!(later.sentence().contains("not supported yet"), "{later}");
+}
+
+#[test]
+fn a_part_of_a_query_that_means_nothing_is_warned_of() {
+    let warned = route("GET", "/servers/web/logs?tial=5&stream=stdout").unwrap();
+    assert!(matches!(warned.action, Action::ServerLogs(_, LogQuery { stream: Stream::Stdout, tail: None })));
+    assert_eq!(warned.warnings, ["unknown query parameter \"tial\" was ignored; did you mean \"tail\"?"]);
+    assert_eq!(route("GET", "/health?x=1").unwrap().warnings.len(), 1);
+    let many: String = (0..100).map(|n| format!("x{n}=1&")).collect();
+    assert_eq!(route("GET", &format!("/servers?{many}")).unwrap().warnings.len(), WARNINGS_MAX);
+}
+
+#[test]
+fn no_target_makes_it_panic() {
+    const PIECES: [&str; 24] = [
+        "/",
+        "servers",
+        "web",
+        "logs",
+        "stop",
+        "health",
+        "%",
+        "%2",
+        "%2f",
+        "%00",
+        "%ff",
+        "%e4",
+        "..",
+        ".",
+        "?",
+        "&",
+        "=",
+        "tail",
+        "stream",
+        "follow=true",
+        "#",
+        "ä",
+        "\0",
+        "+",
+    ];
+    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
+    let mut next = |below: usize| {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        (seed % below as u64) as usize
+    };
+    for _ in 0..100_000 {
+        let target: String = (0..next(10)).map(|_| PIECES[next(PIECES.len())]).collect();
+        let method = ["GET", "POST", "OPTIONS", "x"][next(4)];
+        if let Err(error) = route(method, &target) {
+            assert!((400..=422).contains(&error.code().status()), "{method} {target:?}: {error}");
+            assert!(!error.sentence().bytes().any(|byte| byte.is_ascii_control()), "{error:?}");
+        }
+    }
+}

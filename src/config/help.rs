@@ -1,0 +1,32 @@
+//! The help text.
+//!
+//! Owns: its words. Never: what they promise (a test beside the options compares both).
+
+/// What `--help` prints; no line is longer than 80 columns.
+pub const TEXT: &str = "\
+servisor keeps managed servers alive inside a sandbox and answers an HTTP API.
+
+Usage: servisor serve [OPTION]...
+
+  --listen ADDRESS          where the API is: IP:PORT (port 0 is any free one)
+                            or unix:PATH [127.0.0.1:18080]
+  --root DIR                relative paths of servers are taken from here [.]
+  --state-dir DIR           what outlives the daemon, for one daemon at a time
+                            [$XDG_STATE_HOME/servisor, or else
+                            ~/.local/state/servisor, or else /var/lib/servisor]
+  --access-token-file FILE  the access token is in this file
+  --no-auth                 ask for no token; on a loopback address or a unix
+                            socket only
+  --allow-origin ORIGIN     let web pages from there use the API; * is any;
+                            can be repeated
+  --log-level LEVEL         error, warn, info or debug [info]
+  --log-buffer-bytes N      how much output of each server is kept [1048576]
+
+Each option can also be given as a variable: SERVISOR_LISTEN for --listen, and
+so on (SERVISOR_NO_AUTH=1; SERVISOR_ALLOW_ORIGIN with commas). Without a file,
+the token is taken from SERVISOR_ACCESS_TOKEN; without that, one is made at the
+first start and kept in STATE_DIR/access-token.
+
+  servisor --help           this text
+  servisor --version        the version
+";

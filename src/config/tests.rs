@@ -1,0 +1,143 @@
+use super::*;
+
+fn call(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Invocation, ConfigError> {
+    parse(
+        arguments.iter().map(|argument| OsString::from(*argument)),
+        environment.iter().map(|(name, value)| (OsString::from(*name), OsString::from(*value))),
+    )
+}
+
+fn config(options: &[&str], environment: &[(&str, &str)]) -> Config {
+    let arguments = [&["serve"], options].concat();
+    match call(&arguments, environment) {
+        Ok(Invocation::Serve(config)) => *config,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn refusal(options: &[&str], environment: &[(&str, &str)]) -> String {
+    call(&[&["serve"], options].concat(), environment).unwrap_err().to_string()
+}
+
+#[test]
+fn defaults() {
+    let config = config(&[], &[("HOME", "/home/ann")]);
+    assert_eq!(config.listen, Listen::Tcp("127.0.0.1:18080".parse().unwrap()));
+    assert_eq!(config.root, std::env::current_dir().unwrap());
+    assert_eq!(config.state_dir, PathBuf::from("/home/ann/.local/state/servisor"));
+    assert!(matches!(config.auth, AuthSource::Kept));
+    assert_eq!((config.log_level, config.log_buffer_bytes), (Level::Info, 1024 * 1024));
+    assert!(config.allow_origins.is_empty() && config.warnings.is_empty());
+}
+
+#[test]
+fn state_directories() {
+    assert_eq!(config(&[], &[]).state_dir, PathBuf::from("/var/lib/servisor"));
+    let both = [("HOME", "/h"), ("XDG_STATE_HOME", "/s")];
+    assert_eq!(config(&[], &both).state_dir, PathBuf::from("/s/servisor"));
+    assert_eq!(config(&["--state-dir", "/x"], &both).state_dir, PathBuf::from("/x"));
+    assert!(config(&["--state-dir=x/y"], &both).state_dir.is_absolute());
+}
+
+#[test]
+fn an_argument_wins_over_its_variable_and_an_empty_variable_is_none() {
+    let variables = [("SERVISOR_LISTEN", "[::1]:1"), ("SERVISOR_LOG_LEVEL", ""), ("SERVISOR_ROOT", "/r")];
+    let by_variable = config(&[], &variables);
+    assert_eq!(by_variable.listen, Listen::Tcp("[::1]:1".parse().unwrap()));
+    assert_eq!((by_variable.log_level, by_variable.root), (Level::Info, PathBuf::from("/r")));
+    let by_argument = config(&["--listen", "localhost:2", "--log-level=debug"], &variables);
+    assert_eq!(by_argument.listen, Listen::Tcp("127.0.0.1:2".parse().unwrap()));
+    assert_eq!(by_argument.log_level, Level::Debug);
+}
+
+#[test]
+fn unix_sockets() {
+    for text in ["unix:/run/s.sock", "unix:///run/s.sock"] {
+        assert_eq!(config(&["--listen", text], &[]).listen, Listen::Unix("/run/s.sock".into()));
+    }
+}
+
+#[test]
+fn tokens_and_their_absence() {
+    let token = [("SERVISOR_ACCESS_TOKEN", "secret")];
+    assert!(matches!(config(&[], &token).auth, AuthSource::Given(_)));
+    let file = config(&["--access-token-file", "/t"], &token).auth;
+    assert!(matches!(file, AuthSource::File(path) if path == PathBuf::from("/t")));
+    for (options, variables) in [(&["--no-auth"][..], &token[..]), (&[], &[("SERVISOR_NO_AUTH", "1")])] {
+        assert!(matches!(config(options, variables).auth, AuthSource::Off));
+    }
+    assert!(matches!(config(&[], &[("SERVISOR_NO_AUTH", "0")]).auth, AuthSource::Kept));
+    assert!(matches!(config(&["--no-auth", "--listen", "unix:/s"], &[]).auth, AuthSource::Off));
+}
+
+#[test]
+fn origins_can_be_repeated() {
+    let origins = config(&["--allow-origin", "http://a.b", "--allow-origin=https://c.d"], &[]).allow_origins;
+    assert_eq!(origins.len(), 2);
+    let origins = config(&[], &[("SERVISOR_ALLOW_ORIGIN", "http://a.b, *")]).allow_origins;
+    assert_eq!(origins, [AllowedOrigin::parse("http://a.b").unwrap(), AllowedOrigin::Any]);
+}
+
+#[test]
+fn mistakes_are_named_with_what_would_be_right() {
+    for (options, variables, words) in [
+        (&["--listne", "x"][..], &[][..], &["--listne", "did you mean --listen?"][..]),
+        (&["--colour"], &[], &["--colour", "--help"]),
+        (&["extra"], &[], &["extra"]),
+        (&["--listen"], &[], &["--listen needs a value"]),
+        (&["--root="], &[], &["--root needs a value"]),
+        (&["--listen", "1.2.3.4"], &[], &["--listen", "1.2.3.4", "IP:PORT"]),
+        (&["--listen", "1.2.3.4:70000"], &[], &["70000", "IP:PORT"]),
+        (&["--listen", "unix:"], &[], &["no path"]),
+        (&[], &[("SERVISOR_LISTEN", "x")], &["SERVISOR_LISTEN", "IP:PORT"]),
+        (&["--root", "a", "--root", "b"], &[], &["--root is given more than once"]),
+        (&["--log-level", "loud"], &[], &["--log-level", "loud", "error, warn, info, debug"]),
+        (&["--log-buffer-bytes", "1"], &[], &["--log-buffer-bytes", "4096"]),
+        (&["--log-buffer-bytes", "1MB"], &[], &["1MB"]),
+        (&["--allow-origin", "example.com"], &[], &["--allow-origin", "scheme"]),
+        (&["--no-auth=maybe"], &[], &["--no-auth", "true or false"]),
+        (&["--no-auth", "--listen", "0.0.0.0:1"], &[], &["--no-auth", "0.0.0.0:1"]),
+        (&["--no-auth", "--access-token-file", "x"], &[], &["contradict"]),
+        (&["--no-auth", "--allow-origin", "*"], &[], &["any web page"]),
+        (&[], &[("SERVISOR_ACCESS_TOKEN", "")], &["SERVISOR_ACCESS_TOKEN", "must not be empty"]),
+        (&[], &[("SERVISOR_ACCESS_TOKEN", "a b")], &["SERVISOR_ACCESS_TOKEN", "ASCII"]),
+    ] {
+        let text = refusal(options, variables);
+        for word in words {
+            assert!(text.contains(word), "{text:?} does not have {word:?}");
+        }
+        assert!(!text.contains('\n'), "{text:?}");
+    }
+}
+
+#[test]
+fn commands() {
+    for arguments in [&["--help"][..], &["-h"], &["help"], &["serve", "--listen", "bad", "--help"]] {
+        assert!(matches!(call(arguments, &[]), Ok(Invocation::Help(_))), "{arguments:?}");
+    }
+    for arguments in [&["--version"][..], &["-V"], &["version"]] {
+        assert!(matches!(call(arguments, &[]), Ok(Invocation::Version)), "{arguments:?}");
+    }
+    assert!(call(&[], &[]).unwrap_err().to_string().contains("servisor serve"));
+    assert!(call(&["server"], &[]).unwrap_err().to_string().contains("did you mean \"serve\"?"));
+    assert!(call(&["frobnicate"], &[]).unwrap_err().to_string().contains("frobnicate"));
+}
+
+#[test]
+fn odd_variables_are_warned_of() {
+    let variables =
+        [("SERVISOR_LISTN", "x"), ("SERVISOR_RUN", "y"), ("COMPUTESDK_SETUP_B64", "e30="), ("PATH", "/bin")];
+    let warnings = config(&[], &variables).warnings;
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("SERVISOR_LISTN") && warnings[0].contains("did you mean SERVISOR_LISTEN?"));
+    assert!(warnings[1].contains("COMPUTESDK_SETUP_B64"));
+}
+
+#[test]
+fn the_help_names_every_option_and_fits_a_terminal() {
+    for (place, (name, option)) in Opt::ALL.iter().enumerate() {
+        assert!(help::TEXT.contains(&format!("  {name} ")), "{name}");
+        assert_eq!(*option as usize, place);
+    }
+    assert!(help::TEXT.lines().all(|line| line.len() <= 80));
+}

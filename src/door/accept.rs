@@ -1,0 +1,85 @@
+//! The loop that lets clients in.
+//!
+//! Owns: the listening socket. Never: an end because of an error; a wait for a client.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::thread as std_thread;
+use std::time::{Duration, Instant};
+
+use super::Listener;
+use super::answer::{self, Refusal};
+use super::connection::{self, Shared};
+use super::table::NoSeat;
+use crate::log;
+use crate::os::thread;
+
+/// The system is out of something; trying again at once would only burn time that others need.
+const ERROR_PAUSE: Duration = Duration::from_millis(10);
+/// The same trouble is told once in this time.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
+
+/// Accepts until the door is closed.
+pub fn run(listener: &Listener, shared: &Arc<Shared>) {
+    let mut reported: Option<Instant> = None;
+    let mut report = |what: &str, error: &io::Error| {
+        if reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
+            reported = Some(Instant::now());
+            log::error(format_args!("{what}: {error}"));
+        }
+    };
+    loop {
+        let accepted = accept(listener);
+        if shared.table.is_closed() {
+            return;
+        }
+        match accepted {
+            Ok(socket) => {
+                if let Err(error) = welcome(socket, shared) {
+                    report("no thread for a connection", &error);
+                }
+            }
+            // The client has left again.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                report("can't accept a connection", &error);
+                // Most likely no descriptor is left, and the client is still there at the next try.
+                shared.table.make_room();
+                std_thread::sleep(ERROR_PAUSE);
+            }
+        }
+    }
+}
+
+/// To the kernel a socket is a socket; as one type for both kinds of client the standard library's stream for unix
+/// sockets will do.
+fn accept(listener: &Listener) -> io::Result<UnixStream> {
+    match listener {
+        Listener::Tcp(listener) => {
+            let (stream, _) = listener.accept()?;
+            // Answers are written whole; there is nothing to wait for.
+            stream.set_nodelay(true)?;
+            Ok(UnixStream::from(OwnedFd::from(stream)))
+        }
+        Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream),
+    }
+}
+
+/// Only fails when there is no thread; the client is told then, as when there is no place.
+fn welcome(socket: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
+    let seat = match shared.table.admit(socket) {
+        Ok(seat) => seat,
+        Err((NoSeat::Full, socket)) => {
+            answer::refuse_at_once(&socket, Refusal::TooManyConnections);
+            return Ok(());
+        }
+        Err((NoSeat::Closed, _)) => return Ok(()),
+    };
+    let for_thread = Arc::clone(shared);
+    // The seat moves into the closure; if the thread can't be made, it is given free with it, and the client sees an
+    // end of the connection.
+    thread::spawn("conn", thread::STACK, move || connection::serve(&for_thread, &seat)).map(drop)
+}

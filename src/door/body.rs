@@ -1,0 +1,178 @@
+//! Taking a chunked body apart.
+//!
+//! Owns: the grammar of chunks. Never: a socket. Pure: bytes go in as they come.
+
+use super::answer::Refusal;
+
+/// A chunk's size line: 16 digits, and room for an extension, which means nothing to us.
+const SIZE_LINE_MAX: usize = 256;
+/// All trailers together; they are left out of account.
+const TRAILERS_MAX: usize = 4 * 1024;
+
+const BROKEN: Refusal = Refusal::BadRequest("the chunks of the body can't be read");
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Expected {
+    SizeLine,
+    Data(usize),
+    DataEnd,
+    Trailers(usize),
+}
+
+/// A body that comes in chunks.
+#[derive(Debug)]
+pub struct Chunked {
+    expected: Expected,
+    body: Vec<u8>,
+    limit: usize,
+}
+
+/// How far a body has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// More has to come.
+    Incomplete,
+    /// It is whole.
+    Complete,
+}
+
+impl Chunked {
+    /// A body of at most `limit` bytes.
+    pub fn new(limit: usize) -> Chunked {
+        Chunked { expected: Expected::SizeLine, body: Vec::new(), limit }
+    }
+
+    /// What has come of the body.
+    pub fn into_body(self) -> Vec<u8> {
+        self.body
+    }
+
+    /// Takes as much from the beginning of `input` as can be understood.
+    ///
+    /// # Errors
+    /// It is no chunked body, or too large a one.
+    pub fn take(&mut self, input: &mut Vec<u8>) -> Result<Progress, Refusal> {
+        let mut at = 0;
+        let progress = loop {
+            let rest = &input[at..];
+            match self.expected {
+                Expected::SizeLine => match line(rest, SIZE_LINE_MAX)? {
+                    None => break Progress::Incomplete,
+                    Some(text) => {
+                        let size = size(text)?;
+                        if size > self.limit - self.body.len() {
+                            return Err(Refusal::BodyTooLarge);
+                        }
+                        at += text.len() + 2;
+                        self.expected = if size == 0 { Expected::Trailers(TRAILERS_MAX) } else { Expected::Data(size) };
+                    }
+                },
+                Expected::Data(missing) => {
+                    let part = &rest[..missing.min(rest.len())];
+                    self.body.extend_from_slice(part);
+                    at += part.len();
+                    if part.len() < missing {
+                        self.expected = Expected::Data(missing - part.len());
+                        break Progress::Incomplete;
+                    }
+                    self.expected = Expected::DataEnd;
+                }
+                Expected::DataEnd => match rest {
+                    [b'\r', b'\n', ..] => {
+                        at += 2;
+                        self.expected = Expected::SizeLine;
+                    }
+                    [] | [b'\r'] => break Progress::Incomplete,
+                    _ => return Err(BROKEN),
+                },
+                Expected::Trailers(allowed) => match line(rest, allowed)? {
+                    None => break Progress::Incomplete,
+                    Some(text) => {
+                        at += text.len() + 2;
+                        if text.is_empty() {
+                            break Progress::Complete;
+                        }
+                        self.expected = Expected::Trailers(allowed.saturating_sub(text.len() + 2));
+                    }
+                },
+            }
+        };
+        input.drain(..at);
+        Ok(progress)
+    }
+}
+
+/// The line at the beginning of `input`, without its CRLF; `None` while it has no end.
+fn line(input: &[u8], longest: usize) -> Result<Option<&[u8]>, Refusal> {
+    match input.iter().position(|&byte| byte == b'\n') {
+        Some(end) if end > longest => Err(BROKEN),
+        Some(end) => match input[..end].strip_suffix(b"\r") {
+            Some(text) if !text.contains(&b'\r') => Ok(Some(text)),
+            Some(_) | None => Err(BROKEN),
+        },
+        None if input.len() > longest => Err(BROKEN),
+        None => Ok(None),
+    }
+}
+
+fn size(line: &[u8]) -> Result<usize, Refusal> {
+    let digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    let extension_is_plain = line.iter().all(|&byte| byte.is_ascii_graphic() || byte == b' ' || byte == b'\t');
+    // More digits than these would overflow; a sign would be taken by the parser.
+    if digits.is_empty() || digits.len() > 15 || !digits.iter().all(u8::is_ascii_hexdigit) || !extension_is_plain {
+        return Err(BROKEN);
+    }
+    str::from_utf8(digits).ok().and_then(|digits| usize::from_str_radix(digits, 16).ok()).ok_or(BROKEN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(wire: &[u8], step: usize) -> Result<(Vec<u8>, Vec<u8>), Refusal> {
+        let mut chunked = Chunked::new(1000);
+        let mut input = Vec::new();
+        for part in wire.chunks(step) {
+            input.extend_from_slice(part);
+            if chunked.take(&mut input)? == Progress::Complete {
+                let used = wire.len() - input.len();
+                return Ok((chunked.into_body(), wire[used..].to_vec()));
+            }
+        }
+        Err(Refusal::Timeout)
+    }
+
+    #[test]
+    fn whole_bodies_in_any_split() {
+        for (wire, body) in [
+            (&b"0\r\n\r\n"[..], &b""[..]),
+            (b"3\r\nabc\r\n0\r\n\r\n", b"abc"),
+            (b"3;name=\"v\"\r\nabc\r\nA\r\n0123456789\r\n000\r\nTrailer: x\r\n\r\n", b"abc0123456789"),
+        ] {
+            for step in 1..=wire.len() {
+                assert_eq!(decode(wire, step), Ok((body.to_vec(), Vec::new())), "{step}");
+            }
+        }
+        assert_eq!(decode(b"0\r\n\r\nGET / HTTP/1.1", 100).unwrap().1, b"GET / HTTP/1.1");
+    }
+
+    #[test]
+    fn what_can_not_be_read() {
+        for wire in [
+            &b"\r\n"[..], b"g\r\n", b"-1\r\n", b"+1\r\n", b"0x1\r\n", b" 1\r\n", b"3\nabc\r\n", b"3\r\nabcd\r\n", b"3\r\nabc\n",
+            b"3\r\nabc\rx", b"1;\x01\r\n", b"1\r\r\n", b"0\r\nA: b\n\r\n", &[b'1'; 300], b"1111111111111111\r\n",
+        ] {
+            assert_eq!(decode(wire, 1), Err(BROKEN), "{}", String::from_utf8_lossy(wire));
+        }
+    }
+
+    #[test]
+    fn what_is_too_large() {
+        assert_eq!(decode(b"3e9\r\n", 1), Err(Refusal::BodyTooLarge));
+        assert_eq!(decode(b"ffffffffffffff\r\n", 1), Err(Refusal::BodyTooLarge));
+        let twice = [&b"3e8\r\n"[..], &[b'x'; 1000], b"\r\n1\r\n"].concat();
+        assert_eq!(decode(&twice, 7), Err(Refusal::BodyTooLarge));
+        let trailers = [&b"0\r\n"[..], &b"A: bbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n".repeat(200)].concat();
+        assert_eq!(decode(&trailers, 50), Err(BROKEN));
+    }
+}

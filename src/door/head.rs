@@ -1,0 +1,232 @@
+//! The head of a request: what may pass, and what it becomes.
+//!
+//! Owns: every rule about request lines and headers. Never: a socket, a body, the meaning of a path. Pure.
+//!
+//! The rule behind the rules: whatever two readers of HTTP could understand in two ways is refused, and what is passed on
+//! is written anew from what was understood.
+
+use super::Limits;
+use super::answer::Refusal;
+
+/// More than any client sends.
+const HEADERS_MAX: usize = 64;
+/// The headers that the API looks at, in the order in which they are passed on. Each may come once.
+const PASSED_ON: [&str; 7] = [
+    "Host", "Authorization", "Origin", "Accept", "Content-Type", "Access-Control-Request-Method",
+    "Access-Control-Request-Headers",
+];
+
+/// How the body comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Framing {
+    /// In so many bytes.
+    Length(usize),
+    /// In chunks.
+    Chunks,
+}
+
+/// Which HTTP the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+}
+
+/// What the client wants of the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Persistence {
+    /// It stays.
+    KeepAlive,
+    /// It ends with the answer.
+    Close,
+}
+
+/// Whether the client waits for leave to send the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expects {
+    /// It does not.
+    Nothing,
+    /// It does.
+    Continue,
+}
+
+/// A head that may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Head {
+    /// How the body comes.
+    pub framing: Framing,
+    /// Which HTTP the client speaks.
+    pub version: Version,
+    /// What the client wants of the connection.
+    pub persistence: Persistence,
+    /// Whether the client waits for leave to send the body.
+    pub expects: Expects,
+    /// Whether the answer's body is to be left out.
+    pub is_head: bool,
+    /// The request line and headers in canonical form, without `Content-Length` and the empty line.
+    canonical: Vec<u8>,
+}
+
+impl Head {
+    /// The whole request in canonical form.
+    pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
+        let mut request = self.canonical.clone();
+        request.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+        request.extend_from_slice(body);
+        request
+    }
+}
+
+/// Where the head in `bytes` ends, after its empty line; `None` while it does not. `searched` bytes are known to have no
+/// end in them.
+///
+/// # Errors
+/// It is too long, or has a line that does not end in CRLF.
+pub fn end(bytes: &[u8], searched: usize, limits: &Limits) -> Result<Option<usize>, Refusal> {
+    let from = searched.saturating_sub(3);
+    for (at, _) in bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n') {
+        if at == 0 || bytes[at - 1] != b'\r' {
+            return Err(Refusal::BadRequest("a line of the head does not end in CRLF"));
+        }
+        if at >= 3 && bytes[at - 3..at] == *b"\r\n\r" {
+            return if at < limits.head { Ok(Some(at + 1)) } else { Err(Refusal::HeadTooLarge) };
+        }
+    }
+    if bytes.len() < limits.head { Ok(None) } else { Err(too_long(bytes, limits)) }
+}
+
+fn too_long(bytes: &[u8], limits: &Limits) -> Refusal {
+    let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
+    if line > limits.target { Refusal::TargetTooLong } else { Refusal::HeadTooLarge }
+}
+
+/// Vets a whole head.
+///
+/// # Errors
+/// Why it can't pass.
+pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
+    if bytes.starts_with(b"\r\n") {
+        return Err(Refusal::BadRequest("the request begins with an empty line"));
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
+        Ok(_) => return Err(Refusal::BadRequest("the head can't be read")),
+        Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
+        Err(httparse::Error::Version) => return Err(Refusal::UnknownVersion),
+        Err(httparse::Error::HeaderName) => return Err(Refusal::BadRequest("the name of a header can't be read")),
+        Err(httparse::Error::HeaderValue) => return Err(Refusal::BadRequest("the value of a header can't be read")),
+        Err(_) => return Err(Refusal::BadRequest("the request line can't be read")),
+    }
+    let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
+        return Err(Refusal::BadRequest("the request line can't be read"));
+    };
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    vet_target(target, limits)?;
+    let fields = Fields(parsed.headers);
+    if fields.all("Host").count() == 0 && version == Version::Http11 {
+        return Err(Refusal::BadRequest("the Host header is missing"));
+    }
+    // The API knows no difference but in the body, which is left out at the end.
+    let passed_method = if method == "HEAD" { "GET" } else { method };
+    let mut canonical = format!("{passed_method} {target} HTTP/1.1\r\n").into_bytes();
+    for name in PASSED_ON {
+        if let Some(value) = fields.only(name)? {
+            canonical.extend_from_slice(name.as_bytes());
+            canonical.extend_from_slice(b": ");
+            canonical.extend_from_slice(value);
+            canonical.extend_from_slice(b"\r\n");
+        }
+    }
+    Ok(Head {
+        framing: framing(&fields, version, limits)?,
+        version,
+        persistence: persistence(&fields, version),
+        expects: expects(&fields)?,
+        is_head: method == "HEAD",
+        canonical,
+    })
+}
+
+fn vet_target(target: &str, limits: &Limits) -> Result<(), Refusal> {
+    if target.len() > limits.target {
+        return Err(Refusal::TargetTooLong);
+    }
+    if !target.starts_with('/') {
+        return Err(Refusal::BadRequest("the target of the request must be a path that begins with a slash"));
+    }
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Refusal::BadRequest("the target of the request has a character that must be percent-encoded"));
+    }
+    Ok(())
+}
+
+fn framing(fields: &Fields<'_>, version: Version, limits: &Limits) -> Result<Framing, Refusal> {
+    let coding = fields.only("Transfer-Encoding")?;
+    let length = fields.only("Content-Length")?;
+    match (coding, length) {
+        (Some(_), Some(_)) => Err(Refusal::BadRequest("both Transfer-Encoding and Content-Length are given")),
+        (Some(_), None) if version == Version::Http10 => {
+            Err(Refusal::BadRequest("there is no Transfer-Encoding in HTTP/1.0"))
+        }
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunks),
+        (Some(_), None) => Err(Refusal::UnknownCoding),
+        (None, None) => Ok(Framing::Length(0)),
+        (None, Some(digits)) => {
+            if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+                return Err(Refusal::BadRequest("the Content-Length is not a number"));
+            }
+            // What overflows is too large in any case.
+            let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
+            length.filter(|length| *length <= limits.body).map(Framing::Length).ok_or(Refusal::BodyTooLarge)
+        }
+    }
+}
+
+fn persistence(fields: &Fields<'_>, version: Version) -> Persistence {
+    let says = |token: &[u8]| {
+        fields.all("Connection").any(|value| {
+            value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+        })
+    };
+    match version {
+        _ if says(b"close") => Persistence::Close,
+        Version::Http11 => Persistence::KeepAlive,
+        Version::Http10 if says(b"keep-alive") => Persistence::KeepAlive,
+        Version::Http10 => Persistence::Close,
+    }
+}
+
+fn expects(fields: &Fields<'_>) -> Result<Expects, Refusal> {
+    match fields.only("Expect")? {
+        None => Ok(Expects::Nothing),
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(Expects::Continue),
+        Some(_) => Err(Refusal::ExpectationFailed),
+    }
+}
+
+struct Fields<'a>(&'a [httparse::Header<'a>]);
+
+impl<'a> Fields<'a> {
+    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    }
+
+    /// The value of a header that makes no sense twice.
+    fn only(&self, name: &'static str) -> Result<Option<&'a [u8]>, Refusal> {
+        let mut values = self.all(name);
+        match (values.next(), values.next()) {
+            (value, None) => Ok(value),
+            // Lists may be given in parts, but which part counts is nothing to guess about.
+            (_, Some(_)) => Err(Refusal::BadRequest(match name {
+                "Host" => "the Host header is given more than once",
+                "Content-Length" => "the Content-Length header is given more than once",
+                "Transfer-Encoding" => "the Transfer-Encoding header is given more than once",
+                _ => "a header is given more than once",
+            })),
+        }
+    }
+}

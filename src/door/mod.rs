@@ -1,0 +1,123 @@
+//! The public listener: it stands between strangers and tiny_http.
+//!
+//! Owns: connections, their number and their deadlines, and what may count as a request. Never: what a request means,
+//! JSON other than its own refusals.
+//!
+//! tiny_http must not meet a stranger: one odd `Content-Length` ends the process, and it has no time limits. So each
+//! client's connection has a thread here that reads a request whole, vets it, and passes it on in canonical form over
+//! one of a few internal connections, one request at a time; the answer is read whole before the client gets the first
+//! byte, so that a slow client holds nobody up. Slow work that the API left behind ([`crate::handoff`]) runs on the
+//! client's thread too.
+//!
+//! Which backend a request is for is decided in one place: `connection::serve`.
+
+use std::io;
+use std::net::{Shutdown, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::handoff::Later;
+use crate::os::thread::{self, Joined, Thread};
+
+mod accept;
+mod answer;
+mod body;
+mod connection;
+mod head;
+mod pool;
+mod table;
+#[cfg(test)]
+mod tests;
+
+/// Where clients come in.
+#[derive(Debug)]
+pub enum Listener {
+    /// By TCP.
+    Tcp(TcpListener),
+    /// By a unix socket.
+    Unix(UnixListener),
+}
+
+/// What is behind the door.
+pub trait Backend: Send + Sync {
+    /// Begins anew, and gives the connections that requests go over. Whatever connections there were are lost.
+    ///
+    /// # Errors
+    /// The system has no descriptor, thread or memory for it.
+    fn open(&self) -> io::Result<Vec<UnixStream>>;
+
+    /// The work that an answer's ticket stands for.
+    fn claim(&self, ticket: u64) -> Option<Later>;
+}
+
+/// What is allowed.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at the same time.
+    pub connections: usize,
+    /// From the first byte of a request to its last.
+    pub request: Duration,
+    /// From an answer to the next request.
+    pub idle: Duration,
+    /// Without progress in sending an answer.
+    pub write: Duration,
+    /// Bytes of a body.
+    pub body: usize,
+    /// Bytes of a request line and headers.
+    pub head: usize,
+    /// Bytes of a target.
+    pub target: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            connections: 256,
+            request: Duration::from_secs(5),
+            idle: Duration::from_secs(30),
+            write: Duration::from_secs(10),
+            body: 1024 * 1024,
+            head: 16 * 1024,
+            target: 4 * 1024,
+        }
+    }
+}
+
+/// The open door.
+pub struct Door {
+    table: Arc<table::Table>,
+    /// The listening socket once more, to wake the thread that waits on it.
+    listening: OwnedFd,
+    thread: Thread,
+}
+
+impl Door {
+    /// Lets clients in, from now on.
+    ///
+    /// # Errors
+    /// The backend can't be opened, or the system has no thread or descriptor to give.
+    pub fn open(listener: Listener, backend: Arc<dyn Backend>, limits: Limits) -> io::Result<Door> {
+        let listening = OwnedFd::from(match &listener {
+            Listener::Tcp(listener) => OwnedFd::from(listener.try_clone()?),
+            Listener::Unix(listener) => OwnedFd::from(listener.try_clone()?),
+        });
+        let pool = pool::Pool::new(backend)?;
+        let table = Arc::new(table::Table::new(limits.connections));
+        let shared = connection::Shared { limits, pool, table: Arc::clone(&table) };
+        let thread = thread::spawn("door", thread::SMALL_STACK, move || accept::run(&listener, &Arc::new(shared)))?;
+        Ok(Door { table, listening, thread })
+    }
+
+    /// Lets nobody in any more; requests that are being answered have until `deadline`.
+    pub fn close(self, deadline: Instant) {
+        self.table.close();
+        // To the kernel a socket is a socket; the standard library can shut down streams only.
+        let _ = UnixStream::from(self.listening).shutdown(Shutdown::Both);
+        if self.thread.join_by(deadline) == Joined::Late {
+            crate::log::warn(format_args!("the accepting thread does not end; it is left behind"));
+        }
+        self.table.wait_empty(deadline);
+    }
+}

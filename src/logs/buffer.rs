@@ -1,0 +1,250 @@
+//! A bounded ring of output, pure.
+//!
+//! Owns: which bytes are kept, in the order of arrival, and of which stream each is. Never: a lock, a thread, I/O.
+//!
+//! Bytes are kept as they came, in *pieces*: neighbours of one stream are one piece, so that the bookkeeping costs
+//! nothing per line. Room is made at the old end, by whole lines where that is possible: a line that lost its
+//! beginning is not shown as if it were one. A piece's own cost counts too, so that two streams that alternate byte by
+//! byte can't take more memory than the limit.
+
+use std::collections::VecDeque;
+use std::mem;
+
+#[cfg(test)]
+mod tests;
+
+/// One of the two streams of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StreamId {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Which streams are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Selection {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+    /// Both, line by line in the order in which the lines ended.
+    Combined,
+}
+
+impl Selection {
+    fn has(self, stream: StreamId) -> bool {
+        match (self, stream) {
+            (Selection::Combined, _)
+            | (Selection::Stdout, StreamId::Stdout)
+            | (Selection::Stderr, StreamId::Stderr) => true,
+            (Selection::Stdout, StreamId::Stderr) | (Selection::Stderr, StreamId::Stdout) => false,
+        }
+    }
+}
+
+/// Output for a reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rendered {
+    /// The bytes as the server wrote them.
+    pub bytes: Vec<u8>,
+    /// How many bytes of the selection came before and are not kept any more.
+    pub dropped_bytes: u64,
+}
+
+/// Room is made for at least this part of the limit at once, so that the search for a line's end is rare.
+const EVICT_PART: usize = 64;
+/// So far is looked for the end of a line that has to go; a longer one is cut.
+const LINE_SEARCH: usize = 64 * 1024;
+
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    stream: StreamId,
+    length: usize,
+}
+
+/// What is remembered of a stream's old end.
+#[derive(Debug, Clone, Copy, Default)]
+struct Past {
+    dropped: u64,
+    /// The last dropped byte was in the middle of a line.
+    torn: bool,
+}
+
+/// The ring.
+#[derive(Debug)]
+pub struct LogBuffer {
+    capacity: usize,
+    bytes: VecDeque<u8>,
+    pieces: VecDeque<Piece>,
+    past: [Past; 2],
+}
+
+impl LogBuffer {
+    /// An empty ring that takes memory as it is filled, up to about `capacity` bytes.
+    pub fn new(capacity: usize) -> LogBuffer {
+        LogBuffer { capacity, bytes: VecDeque::new(), pieces: VecDeque::new(), past: [Past::default(); 2] }
+    }
+
+    /// Adds `data` at the new end.
+    pub fn push(&mut self, stream: StreamId, data: &[u8]) {
+        // More than half the ring at once would push out its own beginning.
+        for part in data.chunks((self.capacity / 2).max(1)) {
+            self.push_part(stream, part);
+        }
+    }
+
+    /// The pieces of `selection`, as one plain copy.
+    pub fn copy(&self, selection: Selection) -> Copy {
+        let mut copy = Copy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
+        let wanted = self.pieces.iter().filter(|piece| selection.has(piece.stream));
+        copy.bytes.reserve_exact(wanted.map(|piece| piece.length).sum());
+        let mut at = 0;
+        for piece in &self.pieces {
+            if selection.has(piece.stream) {
+                let (front, back) = self.bytes.as_slices();
+                let end = at + piece.length;
+                copy.bytes.extend_from_slice(&front[at.min(front.len())..end.min(front.len())]);
+                copy.bytes.extend_from_slice(&back[at.saturating_sub(front.len())..end.saturating_sub(front.len())]);
+                copy.pieces.push(*piece);
+            }
+            at += piece.length;
+        }
+        copy
+    }
+
+    fn push_part(&mut self, stream: StreamId, part: &[u8]) {
+        let more = part.len() + mem::size_of::<Piece>();
+        if self.cost() + more > self.capacity {
+            self.evict((self.cost() + more - self.capacity).max(self.capacity / EVICT_PART));
+        }
+        if self.bytes.capacity() < self.bytes.len() + part.len() {
+            // By doubling, but never past the limit.
+            let wanted = (self.bytes.capacity() * 2).min(self.capacity).max(self.bytes.len() + part.len());
+            self.bytes.reserve_exact(wanted - self.bytes.len());
+        }
+        self.bytes.extend(part);
+        match self.pieces.back_mut() {
+            Some(last) if last.stream == stream => last.length += part.len(),
+            Some(_) | None => self.pieces.push_back(Piece { stream, length: part.len() }),
+        }
+    }
+
+    fn cost(&self) -> usize {
+        self.bytes.len() + self.pieces.len() * mem::size_of::<Piece>()
+    }
+
+    /// Makes room for `needed` bytes at least.
+    fn evict(&mut self, needed: usize) {
+        let mut freed = 0;
+        while freed < needed {
+            let Some(&Piece { length, .. }) = self.pieces.front() else { return };
+            let rest = needed - freed;
+            if length <= rest {
+                self.drop_front(length);
+                freed += length + mem::size_of::<Piece>();
+            } else {
+                let searched = self.bytes.range(rest - 1..length.min(rest + LINE_SEARCH));
+                let beyond = searched.into_iter().position(|&byte| byte == b'\n').unwrap_or_default();
+                self.drop_front(rest + beyond);
+                return;
+            }
+        }
+    }
+
+    /// Drops `count` bytes, at least one, all of them in the oldest piece.
+    fn drop_front(&mut self, count: usize) {
+        let Some(piece) = self.pieces.front_mut() else { return };
+        let past = &mut self.past[piece.stream as usize];
+        past.dropped += count as u64;
+        past.torn = self.bytes.get(count.saturating_sub(1)) != Some(&b'\n');
+        piece.length -= count;
+        if piece.length == 0 {
+            self.pieces.pop_front();
+        }
+        self.bytes.drain(..count);
+    }
+}
+
+/// A copy of some pieces, to be worked on without a lock.
+#[derive(Debug)]
+pub struct Copy {
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    past: [Past; 2],
+    selection: Selection,
+}
+
+impl Copy {
+    /// The output, or only its last `tail` lines; an unfinished line is one.
+    pub fn render(self, tail: Option<usize>) -> Rendered {
+        let mut dropped_bytes =
+            [StreamId::Stdout, StreamId::Stderr].iter().filter(|&&stream| self.selection.has(stream)).map(|&stream| self.past[stream as usize].dropped).sum();
+        let mut bytes = Vec::with_capacity(self.bytes.len());
+        // The beginnings of lines that have not ended yet: another stream's line may come between.
+        let mut begun: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
+        let mut torn = self.torn_ends();
+        let mut at = 0;
+        for piece in &self.pieces {
+            let mut part = &self.bytes[at..at + piece.length];
+            at += piece.length;
+            let torn = &mut torn[piece.stream as usize];
+            let lost = part.len().min(*torn);
+            *torn -= lost;
+            dropped_bytes += lost as u64;
+            part = &part[lost..];
+            let begun = &mut begun[piece.stream as usize];
+            let ended = part.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+            if ended > 0 {
+                bytes.append(begun);
+                bytes.extend_from_slice(&part[..ended]);
+            }
+            begun.extend_from_slice(&part[ended..]);
+        }
+        for unfinished in begun.iter_mut().filter(|unfinished| !unfinished.is_empty()) {
+            if bytes.last().is_some_and(|&last| last != b'\n') {
+                bytes.push(b'\n');
+            }
+            bytes.append(unfinished);
+        }
+        if let Some(lines) = tail {
+            bytes.drain(..tail_start(&bytes, lines));
+        }
+        Rendered { bytes, dropped_bytes }
+    }
+
+    /// For each stream, the length of what is left of a line whose beginning was dropped; nothing if there is no other
+    /// line to show.
+    fn torn_ends(&self) -> [usize; 2] {
+        [StreamId::Stdout, StreamId::Stderr].map(|stream| {
+            if !self.past[stream as usize].torn {
+                return 0;
+            }
+            let total: usize =
+                self.pieces.iter().filter(|piece| piece.stream == stream).map(|piece| piece.length).sum();
+            let (mut at, mut length) = (0, 0);
+            for piece in &self.pieces {
+                let part = &self.bytes[at..at + piece.length];
+                at += piece.length;
+                if piece.stream == stream {
+                    match part.iter().position(|&byte| byte == b'\n') {
+                        Some(end) if length + end + 1 < total => return length + end + 1,
+                        Some(_) => return 0,
+                        None => length += part.len(),
+                    }
+                }
+            }
+            0
+        })
+    }
+}
+
+/// Where the last `lines` lines begin.
+fn tail_start(bytes: &[u8], lines: usize) -> usize {
+    if lines == 0 {
+        return bytes.len();
+    }
+    let unfinished = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    unfinished.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').nth(lines - 1).map_or(0, |(at, _)| at + 1)
+}

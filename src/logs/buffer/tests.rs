@@ -1,0 +1,182 @@
+use super::*;
+
+/// A small generator with a fixed seed: the same tests every time.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % sides as u64) as usize
+    }
+}
+
+fn text(buffer: &LogBuffer, selection: Selection, tail: Option<usize>) -> String {
+    String::from_utf8(buffer.copy(selection).render(tail).bytes).unwrap()
+}
+
+fn dropped(buffer: &LogBuffer, selection: Selection) -> u64 {
+    buffer.copy(selection).render(None).dropped_bytes
+}
+
+const STREAMS: [StreamId; 2] = [StreamId::Stdout, StreamId::Stderr];
+
+#[test]
+fn streams_are_kept_apart_and_together() {
+    let mut buffer = LogBuffer::new(10_000);
+    buffer.push(StreamId::Stdout, b"one\n");
+    buffer.push(StreamId::Stderr, b"bad\n");
+    buffer.push(StreamId::Stdout, b"two\n");
+    assert_eq!(text(&buffer, Selection::Stdout, None), "one\ntwo\n");
+    assert_eq!(text(&buffer, Selection::Stderr, None), "bad\n");
+    assert_eq!(text(&buffer, Selection::Combined, None), "one\nbad\ntwo\n");
+}
+
+#[test]
+fn a_line_is_not_torn_by_the_other_stream() {
+    let mut buffer = LogBuffer::new(10_000);
+    for (stream, part) in [
+        (StreamId::Stdout, "begin "),
+        (StreamId::Stderr, "warning\nunfin"),
+        (StreamId::Stdout, "end\nlast"),
+        (StreamId::Stderr, "ished"),
+    ] {
+        buffer.push(stream, part.as_bytes());
+    }
+    assert_eq!(text(&buffer, Selection::Combined, None), "warning\nbegin end\nlast\nunfinished");
+    assert_eq!(text(&buffer, Selection::Stderr, None), "warning\nunfinished");
+}
+
+#[test]
+fn the_last_lines() {
+    let mut buffer = LogBuffer::new(10_000);
+    buffer.push(StreamId::Stdout, b"a\nb\n\nc");
+    for (lines, expected) in [(0, ""), (1, "c"), (2, "\nc"), (3, "b\n\nc"), (4, "a\nb\n\nc"), (5, "a\nb\n\nc")] {
+        assert_eq!(text(&buffer, Selection::Combined, Some(lines)), expected, "{lines}");
+    }
+    buffer.push(StreamId::Stdout, b"\n");
+    assert_eq!(text(&buffer, Selection::Combined, Some(1)), "c\n");
+    assert_eq!(text(&LogBuffer::new(100), Selection::Combined, Some(3)), "");
+}
+
+#[test]
+fn what_is_shown_begins_with_a_whole_line_and_adds_up() {
+    let mut buffer = LogBuffer::new(4096);
+    let mut written = 0;
+    for number in 0..5000 {
+        let line = format!("line {number} {}\n", "x".repeat(number % 50));
+        buffer.push(StreamId::Stdout, line.as_bytes());
+        written += line.len() as u64;
+        let shown = buffer.copy(Selection::Stdout).render(None);
+        assert_eq!(shown.bytes.len() as u64 + shown.dropped_bytes, written);
+        assert!(shown.bytes.starts_with(b"line "), "{:?}", String::from_utf8_lossy(&shown.bytes[..20]));
+        assert!(shown.bytes.ends_with(line.as_bytes()));
+    }
+}
+
+#[test]
+fn a_line_whose_beginning_is_gone_is_not_shown_as_a_line() {
+    let mut buffer = LogBuffer::new(2048);
+    buffer.push(StreamId::Stderr, b"the beginning of a line ");
+    for _ in 0..60 {
+        buffer.push(StreamId::Stdout, &[b'x'; 39]);
+        buffer.push(StreamId::Stdout, b"\n");
+    }
+    buffer.push(StreamId::Stderr, b"and its end\nanother\n");
+    assert_eq!(text(&buffer, Selection::Stderr, None), "another\n");
+    assert_eq!(dropped(&buffer, Selection::Stderr), "the beginning of a line and its end\n".len() as u64);
+}
+
+#[test]
+fn odd_output_stays_within_the_limit() {
+    const LIMIT: usize = 64 * 1024;
+    // One endless line; lines of one byte; two streams that alternate byte by byte; nothing but line ends.
+    let writers: [fn(usize) -> (StreamId, &'static [u8]); 4] = [
+        |_| (StreamId::Stdout, b"xxxxxxxxxxxxxxxx"),
+        |_| (StreamId::Stdout, b"x\n"),
+        |turn| (STREAMS[turn % 2], b"x"),
+        |_| (StreamId::Stderr, b"\n\n\n"),
+    ];
+    for (kind, writer) in writers.iter().enumerate() {
+        let mut buffer = LogBuffer::new(LIMIT);
+        let mut written = 0;
+        for turn in 0..200_000 {
+            let (stream, data) = writer(turn);
+            buffer.push(stream, data);
+            written += data.len() as u64;
+        }
+        let memory = buffer.bytes.capacity() + buffer.pieces.capacity() * mem::size_of::<Piece>();
+        assert!(memory <= LIMIT * 2, "kind {kind} takes {memory} bytes");
+        let shown = buffer.copy(Selection::Combined).render(None);
+        assert!(shown.bytes.len() > 1000, "kind {kind} shows {} bytes", shown.bytes.len());
+        let separator = u64::from(kind == 2);
+        assert_eq!(shown.bytes.len() as u64 + shown.dropped_bytes, written + separator, "kind {kind}");
+    }
+}
+
+#[test]
+fn a_write_larger_than_the_ring_leaves_its_end() {
+    let mut buffer = LogBuffer::new(1000);
+    let all: Vec<u8> = (0..1000).flat_map(|number| format!("{number}\n").into_bytes()).collect();
+    buffer.push(StreamId::Stdout, &all);
+    let shown = buffer.copy(Selection::Stdout).render(None);
+    assert!(all.ends_with(&shown.bytes) && shown.bytes.len() > 400, "{}", shown.bytes.len());
+    assert_eq!(all[all.len() - shown.bytes.len() - 1], b'\n');
+}
+
+#[test]
+fn memory_grows_only_as_it_is_filled() {
+    let mut buffer = LogBuffer::new(1024 * 1024);
+    assert_eq!(buffer.bytes.capacity(), 0);
+    buffer.push(StreamId::Stdout, b"hello\n");
+    assert!(buffer.bytes.capacity() < 1024);
+}
+
+/// Any split of any output gives the same text as the simplest model there is.
+#[test]
+fn any_split_of_the_same_bytes_is_the_same_output() {
+    let mut dice = Dice(42);
+    for _ in 0..300 {
+        let mut buffer = LogBuffer::new(1 << 20);
+        let mut model = [String::new(), String::new()];
+        for _ in 0..dice.roll(60) {
+            let stream = STREAMS[dice.roll(2)];
+            let part: String = (0..dice.roll(12)).map(|_| ['a', 'b', '\n', 'é'][dice.roll(4)]).collect();
+            buffer.push(stream, part.as_bytes());
+            model[stream as usize].push_str(&part);
+        }
+        assert_eq!(text(&buffer, Selection::Stdout, None), model[0]);
+        assert_eq!(text(&buffer, Selection::Stderr, None), model[1]);
+        let combined = text(&buffer, Selection::Combined, None);
+        let mut lines: Vec<&str> = combined.lines().collect();
+        let mut expected: Vec<&str> = model.iter().flat_map(|model| model.lines()).collect();
+        lines.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(lines, expected);
+        let tail = dice.roll(10);
+        let expected: Vec<&str> = model[0].split_inclusive('\n').collect();
+        let expected = expected[expected.len().saturating_sub(tail)..].concat();
+        assert_eq!(text(&buffer, Selection::Stdout, Some(tail)), expected);
+    }
+}
+
+#[test]
+fn under_pressure_each_stream_is_an_end_of_what_was_written_to_it() {
+    let mut dice = Dice(7);
+    for _ in 0..100 {
+        let mut buffer = LogBuffer::new(300 + dice.roll(700));
+        let mut model = [Vec::new(), Vec::new()];
+        for _ in 0..400 {
+            let stream = STREAMS[dice.roll(2)];
+            let part: Vec<u8> = (0..dice.roll(40)).map(|_| b"abc\n"[dice.roll(4)]).collect();
+            buffer.push(stream, &part);
+            model[stream as usize].extend_from_slice(&part);
+        }
+        for (selection, model) in [(Selection::Stdout, &model[0]), (Selection::Stderr, &model[1])] {
+            let shown = buffer.copy(selection).render(None);
+            assert!(model.ends_with(&shown.bytes));
+            assert_eq!(shown.dropped_bytes, (model.len() - shown.bytes.len()) as u64);
+        }
+    }
+}

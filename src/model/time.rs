@@ -1,0 +1,85 @@
+//! Moments as people and programs read them.
+//!
+//! Owns: RFC 3339 in UTC with milliseconds. Never: a clock.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const MILLIS_A_DAY: u64 = 24 * 60 * 60 * 1000;
+/// The last millisecond that four digits of a year can name.
+const LAST: u64 = 253_402_300_799_999;
+
+/// `moment` as `2026-11-24T10:09:13.042Z`. What lies before 1970 or after the year 9999 becomes the nearest end of that
+/// range: no clock that matters stands there, and every text has the same length.
+pub fn rfc3339(moment: SystemTime) -> String {
+    let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST);
+    let (days, in_day) = (millis / MILLIS_A_DAY, millis % MILLIS_A_DAY);
+    let (year, month, day) = date(days);
+    let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", in_day % 1000)
+}
+
+/// Year, month and day of the Gregorian calendar, `days` days after 1970-01-01. Years are counted from March, so that
+/// the leap day is a year's last one; 400 of them have 146,097 days.
+fn date(days: u64) -> (u64, u64, u64) {
+    let since_march_0000 = days + 719_468;
+    let (era, in_era) = (since_march_0000 / 146_097, since_march_0000 % 146_097);
+    let year_of_era = (in_era - in_era / 1460 + in_era / 36_524 - in_era / 146_096) / 365;
+    let in_year = in_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_from_march = (5 * in_year + 2) / 153;
+    let day = in_year - (153 * month_from_march + 2) / 5 + 1;
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn at(millis: u64) -> String {
+        rfc3339(UNIX_EPOCH + Duration::from_millis(millis))
+    }
+
+    #[test]
+    fn known_moments() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (4_107_542_399_000, "2100-02-28T23:59:59.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (LAST, "9999-12-31T23:59:59.999Z"),
+            (LAST + 1, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(at(millis), text);
+        }
+    }
+
+    #[test]
+    fn each_day_of_four_centuries_follows_the_one_before() {
+        let (mut year, mut month, mut day) = (1970, 1, 1);
+        for days in 0..146_097 {
+            assert_eq!(date(days), (year, month, day));
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let length = match month {
+                2 if leap => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            (year, month, day) = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                (month, day) if day == length => (year, month + 1, 1),
+                (month, day) => (year, month, day + 1),
+            };
+        }
+    }
+
+    #[test]
+    fn a_clock_before_1970_is_no_reason_to_fail() {
+        assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), at(0));
+    }
+}
