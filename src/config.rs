@@ -5,7 +5,6 @@
 //!
 //! Every option has a variable, `--listen` has `SERVISOR_LISTEN`; an option given as an argument wins.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -17,17 +16,17 @@ use crate::log::Level;
 use crate::model::nearest::nearest;
 
 mod help;
+mod options;
 #[cfg(test)]
 mod tests;
+
+use options::{Environment, Given, Opt, read_options};
 
 /// Where the SDK's tools look for the daemon.
 const DEFAULT_LISTEN: &str = "127.0.0.1:18080";
 const DEFAULT_LOG_BUFFER: usize = 1024 * 1024;
 /// Less than this could not hold a few lines, more than this would be a mistake.
 const LOG_BUFFER: std::ops::RangeInclusive<usize> = 4 * 1024..=1024 * 1024 * 1024;
-const VARIABLE_PREFIX: &str = "SERVISOR_";
-/// Variables of ours that belong to no option: the token itself, and the marker that a server of another servisor has.
-const OTHER_VARIABLES: [&str; 2] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN"];
 
 /// What the program was called for.
 #[derive(Debug)]
@@ -132,8 +131,8 @@ fn serve(
     arguments: &[String],
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> Result<Config, ConfigError> {
-    let environment = Environment::read(environment)?;
-    let mut given = Given { arguments: read_options(arguments)?, environment: &environment };
+    let environment = Environment::read(environment);
+    let given = Given { arguments: read_options(arguments)?, environment: &environment };
     let (listen_name, listen) = given.one(Opt::Listen)?.unwrap_or_else(|| ("--listen".into(), DEFAULT_LISTEN.into()));
     let listen = parse_listen(&listen).or_else(|why| error(format!("{listen_name} {} {why}", quoted(&listen))))?;
     let root = given.one(Opt::Root)?.map_or_else(|| PathBuf::from("."), |(_, value)| value.into());
@@ -168,7 +167,7 @@ fn serve(
             AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let auth = auth(&mut given, &environment, &listen, &allow_origins)?;
+    let auth = auth(&given, &environment, &listen, &allow_origins)?;
     Ok(Config {
         listen,
         root: absolute("--root", root)?,
@@ -182,7 +181,7 @@ fn serve(
 }
 
 fn auth(
-    given: &mut Given<'_>,
+    given: &Given<'_>,
     environment: &Environment,
     listen: &Listen,
     origins: &[AllowedOrigin],
@@ -242,7 +241,7 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
 
 /// Where the base directory specification has such things, or where systems have them if there is no home.
 fn default_state_dir(environment: &Environment) -> PathBuf {
-    let set = |name: &str| environment.all.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name: &str| environment.set(name).map(PathBuf::from);
     match (set("XDG_STATE_HOME"), set("HOME")) {
         (Some(state), _) => state.join("servisor"),
         (None, Some(home)) => home.join(".local/state/servisor"),
@@ -252,153 +251,4 @@ fn default_state_dir(environment: &Environment) -> PathBuf {
 
 fn absolute(name: &str, given: PathBuf) -> Result<PathBuf, ConfigError> {
     path::absolute(&given).or_else(|cause| error(format!("{name} {} can't be used: {cause}", given.display())))
-}
-
-/// An option.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Opt {
-    Listen,
-    Root,
-    StateDir,
-    AccessTokenFile,
-    NoAuth,
-    AllowOrigin,
-    LogLevel,
-    LogBufferBytes,
-}
-
-impl Opt {
-    const ALL: [(&'static str, Opt); 8] = [
-        ("--listen", Opt::Listen),
-        ("--root", Opt::Root),
-        ("--state-dir", Opt::StateDir),
-        ("--access-token-file", Opt::AccessTokenFile),
-        ("--no-auth", Opt::NoAuth),
-        ("--allow-origin", Opt::AllowOrigin),
-        ("--log-level", Opt::LogLevel),
-        ("--log-buffer-bytes", Opt::LogBufferBytes),
-    ];
-
-    fn name(self) -> &'static str {
-        Opt::ALL[self as usize].0
-    }
-
-    fn variable(self) -> String {
-        variable_of(self.name())
-    }
-}
-
-fn variable_of(option: &str) -> String {
-    format!("{VARIABLE_PREFIX}{}", option.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
-}
-
-fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigError> {
-    let mut options = Vec::new();
-    let mut rest = arguments.iter();
-    while let Some(argument) = rest.next() {
-        let (name, attached) = match argument.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (argument.as_str(), None),
-        };
-        let Some((_, option)) = Opt::ALL.into_iter().find(|(known, _)| *known == name) else {
-            let hint = nearest(name, &Opt::ALL.map(|(known, _)| known));
-            let hint = hint.map(|known| format!("did you mean {known}?"));
-            let hint = hint.unwrap_or_else(|| "`servisor serve --help` lists the options".into());
-            return error(format!("there is no option {}; {hint}", quoted(name)));
-        };
-        let value = match (option, attached) {
-            (_, Some(value)) => value,
-            (Opt::NoAuth, None) => String::new(),
-            (_, None) => match rest.next() {
-                Some(value) => value.clone(),
-                None => return error(format!("{name} needs a value")),
-            },
-        };
-        if value.is_empty() && option != Opt::NoAuth {
-            return error(format!("{name} needs a value that is not empty"));
-        }
-        options.push((option, value));
-    }
-    Ok(options)
-}
-
-/// The options as they were given, in one way or the other.
-struct Given<'a> {
-    arguments: Vec<(Opt, String)>,
-    environment: &'a Environment,
-}
-
-impl Given<'_> {
-    /// The value of an option that is given once, and the name under which it was.
-    fn one(&mut self, option: Opt) -> Result<Option<(String, String)>, ConfigError> {
-        let mut values = self.arguments.iter().filter(|(other, _)| *other == option).map(|(_, value)| value);
-        match (values.next(), values.next()) {
-            (Some(value), None) => Ok(Some((option.name().into(), value.clone()))),
-            (Some(_), Some(_)) => error(format!("{} is given more than once", option.name())),
-            (None, _) => {
-                let variable = option.variable();
-                let value = self.environment.text(&variable)?.map(str::to_owned);
-                // An empty variable is how compose files and shells leave an option out.
-                Ok(value.filter(|value| !value.is_empty()).map(|value| (variable, value)))
-            }
-        }
-    }
-
-    /// The values of an option that may be repeated; the variable has them with commas.
-    fn all(&self, option: Opt) -> Vec<(String, String)> {
-        let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let arguments: Vec<_> = self.arguments.iter().filter(|(other, _)| *other == option).collect();
-        if !arguments.is_empty() {
-            return arguments.into_iter().map(|(option, value)| named(option.name(), value)).collect();
-        }
-        let variable = option.variable();
-        let list = self.environment.all.get(&variable).and_then(|value| value.to_str()).unwrap_or_default();
-        list.split(',').map(str::trim).filter(|value| !value.is_empty()).map(|value| named(&variable, value)).collect()
-    }
-}
-
-/// The variables of the environment whose names are text.
-struct Environment {
-    all: HashMap<String, OsString>,
-}
-
-impl Environment {
-    fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Result<Environment, ConfigError> {
-        let all = variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect();
-        Ok(Environment { all })
-    }
-
-    fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
-        match self.all.get(name).map(|value| value.to_str()) {
-            None => Ok(None),
-            Some(Some(text)) => Ok(Some(text)),
-            Some(None) => error(format!("the variable {name} is not UTF-8")),
-        }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let known: Vec<String> = Opt::ALL.iter().map(|(name, _)| variable_of(name)).collect();
-        let known: Vec<&str> = known.iter().map(String::as_str).chain(OTHER_VARIABLES).collect();
-        let mut unknown: Vec<&String> = self
-            .all
-            .keys()
-            .filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(&name.as_str()))
-            .collect();
-        unknown.sort();
-        let mut warnings: Vec<String> = unknown
-            .iter()
-            .map(|name| {
-                let hint = nearest(name, &known).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-                format!("the variable {name} means nothing to this version of servisor{hint}")
-            })
-            .collect();
-        if self.all.get("COMPUTESDK_SETUP_B64").is_some_and(|payload| !payload.is_empty()) {
-            warnings.push(
-                "COMPUTESDK_SETUP_B64 is set, but this version does not carry out setup payloads; create its servers \
-                 by POST /servers"
-                    .into(),
-            );
-        }
-        warnings
-    }
 }

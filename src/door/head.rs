@@ -116,7 +116,7 @@ pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(Refusal::BadRequest("the head can't be read")),
         Err(httparse::Error::TooManyHeaders) => return Err(Refusal::HeadTooLarge),
-        Err(httparse::Error::Version) => return Err(Refusal::UnknownVersion),
+        Err(httparse::Error::Version) if names_a_version(bytes) => return Err(Refusal::UnknownVersion),
         Err(httparse::Error::HeaderName) => return Err(Refusal::BadRequest("the name of a header can't be read")),
         Err(httparse::Error::HeaderValue) => return Err(Refusal::BadRequest("the value of a header can't be read")),
         Err(_) => return Err(Refusal::BadRequest("the request line can't be read")),
@@ -149,6 +149,13 @@ pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
         is_head: method == "HEAD",
         canonical,
     })
+}
+
+/// Whether the third word of the request line, which is its last, is a version of HTTP at all.
+fn names_a_version(bytes: &[u8]) -> bool {
+    let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let mut words = line.split(|&byte| byte == b' ').skip(2);
+    words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
 fn vet_target(target: &str, limits: &Limits) -> Result<(), Refusal> {

@@ -1,0 +1,180 @@
+//! The options as they were given: by argument or by variable.
+//!
+//! Owns: their names and how they are written. Never: what their values mean.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+
+use super::{ConfigError, error};
+use crate::error::quoted;
+use crate::model::nearest::nearest;
+
+const VARIABLE_PREFIX: &str = "SERVISOR_";
+/// Variables of ours that belong to no option: the token itself, and the marker that a server of another servisor has.
+const OTHER_VARIABLES: [&str; 2] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN"];
+
+/// An option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Opt {
+    Listen,
+    Root,
+    StateDir,
+    AccessTokenFile,
+    NoAuth,
+    AllowOrigin,
+    LogLevel,
+    LogBufferBytes,
+}
+
+impl Opt {
+    /// All of them, by their names, in the order of the declaration.
+    pub const ALL: [(&'static str, Opt); 8] = [
+        ("--listen", Opt::Listen),
+        ("--root", Opt::Root),
+        ("--state-dir", Opt::StateDir),
+        ("--access-token-file", Opt::AccessTokenFile),
+        ("--no-auth", Opt::NoAuth),
+        ("--allow-origin", Opt::AllowOrigin),
+        ("--log-level", Opt::LogLevel),
+        ("--log-buffer-bytes", Opt::LogBufferBytes),
+    ];
+
+    fn name(self) -> &'static str {
+        Opt::ALL[self as usize].0
+    }
+
+    fn variable(self) -> String {
+        variable_of(self.name())
+    }
+}
+
+fn variable_of(option: &str) -> String {
+    format!("{VARIABLE_PREFIX}{}", option.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
+}
+
+/// The options among `arguments`, in order.
+pub fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigError> {
+    let mut options = Vec::new();
+    let mut rest = arguments.iter();
+    while let Some(argument) = rest.next() {
+        let (name, attached) = match argument.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (argument.as_str(), None),
+        };
+        let Some((_, option)) = Opt::ALL.into_iter().find(|(known, _)| *known == name) else {
+            let hint = nearest(name, &Opt::ALL.map(|(known, _)| known));
+            let hint = hint.map(|known| format!("did you mean {known}?"));
+            let hint = hint.unwrap_or_else(|| "`servisor serve --help` lists the options".into());
+            return error(format!("there is no option {}; {hint}", quoted(name)));
+        };
+        let value = match (option, attached) {
+            (_, Some(value)) => value,
+            (Opt::NoAuth, None) => String::new(),
+            (_, None) => match rest.next() {
+                Some(value) => value.clone(),
+                None => return error(format!("{name} needs a value")),
+            },
+        };
+        if value.is_empty() && option != Opt::NoAuth {
+            return error(format!("{name} needs a value that is not empty"));
+        }
+        options.push((option, value));
+    }
+    Ok(options)
+}
+
+/// The options as they were given, in one way or the other.
+pub struct Given<'a> {
+    /// By argument.
+    pub arguments: Vec<(Opt, String)>,
+    /// By variable.
+    pub environment: &'a Environment,
+}
+
+impl Given<'_> {
+    /// The value of an option that is given once, and the name under which it was.
+    ///
+    /// # Errors
+    /// It is given more than once, or is no text.
+    pub fn one(&self, option: Opt) -> Result<Option<(String, String)>, ConfigError> {
+        let mut values = self.arguments.iter().filter(|(other, _)| *other == option).map(|(_, value)| value);
+        match (values.next(), values.next()) {
+            (Some(value), None) => Ok(Some((option.name().into(), value.clone()))),
+            (Some(_), Some(_)) => error(format!("{} is given more than once", option.name())),
+            (None, _) => {
+                let variable = option.variable();
+                let value = self.environment.text(&variable)?.map(str::to_owned);
+                // An empty variable is how compose files and shells leave an option out.
+                Ok(value.filter(|value| !value.is_empty()).map(|value| (variable, value)))
+            }
+        }
+    }
+
+    /// The values of an option that may be repeated; the variable has them with commas.
+    pub fn all(&self, option: Opt) -> Vec<(String, String)> {
+        let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let arguments: Vec<_> = self.arguments.iter().filter(|(other, _)| *other == option).collect();
+        if !arguments.is_empty() {
+            return arguments.into_iter().map(|(option, value)| named(option.name(), value)).collect();
+        }
+        let variable = option.variable();
+        let list = self.environment.all.get(&variable).and_then(|value| value.to_str()).unwrap_or_default();
+        list.split(',').map(str::trim).filter(|value| !value.is_empty()).map(|value| named(&variable, value)).collect()
+    }
+}
+
+/// The variables of the environment whose names are text.
+pub struct Environment {
+    all: HashMap<String, OsString>,
+}
+
+impl Environment {
+    /// Takes the variables as they are.
+    pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {
+        Environment { all: variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect() }
+    }
+
+    /// The value of a variable that is set and not empty.
+    pub fn set(&self, name: &str) -> Option<&OsString> {
+        self.all.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// The value of a variable, if it is set.
+    ///
+    /// # Errors
+    /// It is no text.
+    pub fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
+        match self.all.get(name).map(|value| value.to_str()) {
+            None => Ok(None),
+            Some(Some(text)) => Ok(Some(text)),
+            Some(None) => error(format!("the variable {name} is not UTF-8")),
+        }
+    }
+
+    /// What is odd about the variables.
+    pub fn warnings(&self) -> Vec<String> {
+        let known: Vec<String> = Opt::ALL.iter().map(|(name, _)| variable_of(name)).collect();
+        let known: Vec<&str> = known.iter().map(String::as_str).chain(OTHER_VARIABLES).collect();
+        let mut unknown: Vec<&String> = self
+            .all
+            .keys()
+            .filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(&name.as_str()))
+            .collect();
+        unknown.sort();
+        let mut warnings: Vec<String> = unknown
+            .iter()
+            .map(|name| {
+                let hint = nearest(name, &known).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
+                format!("the variable {name} means nothing to this version of servisor{hint}")
+            })
+            .collect();
+        if self.all.get("COMPUTESDK_SETUP_B64").is_some_and(|payload| !payload.is_empty()) {
+            warnings.push(
+                "COMPUTESDK_SETUP_B64 is set, but this version does not carry out setup payloads; create its servers \
+                 by POST /servers"
+                    .into(),
+            );
+        }
+        warnings
+    }
+}
