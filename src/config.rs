@@ -127,10 +127,7 @@ pub fn parse(
     }
 }
 
-fn serve(
-    arguments: &[String],
-    environment: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Config, ConfigError> {
+fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Config, ConfigError> {
     let environment = Environment::read(environment);
     let given = Given { arguments: read_options(arguments)?, environment: &environment };
     let (listen_name, listen) = given.one(Opt::Listen)?.unwrap_or_else(|| ("--listen".into(), DEFAULT_LISTEN.into()));
@@ -163,9 +160,7 @@ fn serve(
     let allow_origins = given
         .all(Opt::AllowOrigin)
         .into_iter()
-        .map(|(name, text)| {
-            AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))
-        })
+        .map(|(name, text)| AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text)))))
         .collect::<Result<Vec<_>, _>>()?;
     let auth = auth(&given, &environment, &listen, &allow_origins)?;
     Ok(Config {
@@ -234,9 +229,12 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
         };
     }
     let spelled = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    spelled.as_deref().unwrap_or(text).parse().map(Listen::Tcp).map_err(|_| {
-        "must be IP:PORT, as in \"127.0.0.1:18080\" or \"[::1]:18080\", or \"unix:PATH\"".into()
-    })
+    spelled
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
+        .map(Listen::Tcp)
+        .map_err(|_| "must be IP:PORT, as in \"127.0.0.1:18080\" or \"[::1]:18080\", or \"unix:PATH\"".into())
 }
 
 /// Where the base directory specification has such things, or where systems have them if there is no home.

@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::api::{self, Api};
 use crate::api::access::{Access, Auth, Token};
+use crate::api::{self, Api};
 use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
@@ -90,12 +90,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let context = context(config, &store, inherited, control_tx.clone())
         .map_err(start_error("can't get random numbers from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
-    let api = Api {
-        registry: Arc::clone(&registry),
-        root: config.root.clone(),
-        access,
-        address: address.clone(),
-    };
+    let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
@@ -125,12 +120,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
 }
 
-fn context(
-    config: &Config,
-    store: &Store,
-    inherited: Inherited,
-    control: Sender<Control>,
-) -> io::Result<Arc<Context>> {
+fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
     Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
         forest: Arc::new(Forest::new(inherited.strangers)),

@@ -85,7 +85,9 @@ impl fmt::Display for Unavailable {
                 write!(f, "port {port} can't be used: ports below 1024 need a right that servisor does not have")
             }
             Unavailable::NoneLeft(port) => write!(f, "no port from {port} up is free"),
-            Unavailable::Unknown(port, error) => write!(f, "whether port {port} is free could not be found out: {error}"),
+            Unavailable::Unknown(port, error) => {
+                write!(f, "whether port {port} is free could not be found out: {error}")
+            }
         }
     }
 }
@@ -95,13 +97,20 @@ impl Ports {
     ///
     /// # Errors
     /// Why there is none.
-    pub fn reserve(self: &Arc<Self>, slug: &Slug, wanted: Port, strict: Strictness) -> Result<Reservation, Unavailable> {
+    pub fn reserve(
+        self: &Arc<Self>,
+        slug: &Slug,
+        wanted: Port,
+        strict: Strictness,
+    ) -> Result<Reservation, Unavailable> {
         let mut port = wanted;
         loop {
             match (self.try_one(slug, port), strict) {
                 (Ok(reservation), _) => return Ok(reservation),
                 (Err(refusal @ Unavailable::Denied(_)), _) if port == wanted => return Err(refusal),
-                (Err(refusal @ Unavailable::Unknown(..)), _) | (Err(refusal), Strictness::Strict) => return Err(refusal),
+                (Err(refusal @ Unavailable::Unknown(..)), _) | (Err(refusal), Strictness::Strict) => {
+                    return Err(refusal);
+                }
                 (Err(_), Strictness::NextFree) => {}
             }
             port = port.checked_add(1).ok_or(Unavailable::NoneLeft(wanted))?;

@@ -47,7 +47,9 @@ impl Store {
             .map_err(|error| cant("can't be made", &error))?;
         let lock = lock(directory).map_err(|failure| match failure {
             LockFailure::Held(Some(holder)) => {
-                format!("state directory {shown} is in use by another servisor (pid {holder}); stop it or give --state-dir")
+                format!(
+                    "state directory {shown} is in use by another servisor (pid {holder}); stop it or give --state-dir"
+                )
             }
             LockFailure::Held(None) => {
                 format!("state directory {shown} is in use by another servisor; stop it or give --state-dir")

@@ -62,7 +62,7 @@ fn tokens_and_their_absence() {
     let token = [("SERVISOR_ACCESS_TOKEN", "secret")];
     assert!(matches!(config(&[], &token).auth, AuthSource::Given(_)));
     let file = config(&["--access-token-file", "/t"], &token).auth;
-    assert!(matches!(file, AuthSource::File(path) if path == PathBuf::from("/t")));
+    assert!(matches!(file, AuthSource::File(path) if path == std::path::Path::new("/t")));
     for (options, variables) in [(&["--no-auth"][..], &token[..]), (&[], &[("SERVISOR_NO_AUTH", "1")])] {
         assert!(matches!(config(options, variables).auth, AuthSource::Off));
     }

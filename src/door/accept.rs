@@ -46,12 +46,19 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 report("can't accept a connection", &error);
-                // Most likely no descriptor is left, and the client is still there at the next try.
-                shared.table.make_room();
+                // The client is still there at the next try.
+                if is_shortage(&error) {
+                    shared.table.make_room();
+                }
                 std_thread::sleep(ERROR_PAUSE);
             }
         }
     }
+}
+
+/// Whether a connection less would help; other errors are the network's, and cost no client its place.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
 }
 
 /// To the kernel a socket is a socket; as one type for both kinds of client the standard library's stream for unix
@@ -60,8 +67,8 @@ fn accept(listener: &Listener) -> io::Result<UnixStream> {
     match listener {
         Listener::Tcp(listener) => {
             let (stream, _) = listener.accept()?;
-            // Answers are written whole; there is nothing to wait for.
-            stream.set_nodelay(true)?;
+            // Answers are written whole; there is nothing to wait for. Without it they are only slower.
+            let _ = stream.set_nodelay(true);
             Ok(UnixStream::from(OwnedFd::from(stream)))
         }
         Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream),
@@ -79,7 +86,9 @@ fn welcome(socket: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
         Err((NoSeat::Closed, _)) => return Ok(()),
     };
     let for_thread = Arc::clone(shared);
-    // The seat moves into the closure; if the thread can't be made, it is given free with it, and the client sees an
-    // end of the connection.
-    thread::spawn("conn", thread::STACK, move || connection::serve(&for_thread, &seat)).map(drop)
+    let socket = seat.shared_socket();
+    let name = format!("conn-{}", seat.number());
+    // The seat moves into the closure; if the thread can't be made, it is given free with it.
+    let spawned = thread::spawn(&name, thread::STACK, move || connection::serve(&for_thread, &seat));
+    spawned.map(drop).inspect_err(|_| answer::refuse_at_once(&socket, Refusal::TooManyConnections))
 }

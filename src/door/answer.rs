@@ -2,7 +2,8 @@
 //!
 //! Owns: the form of an answer on the wire, and the door's own refusals. Never: a wait without a limit.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -44,7 +45,9 @@ impl Refusal {
     fn parts(self) -> (u16, &'static str, &'static str) {
         match self {
             Refusal::BadRequest(why) => (400, "malformed", why),
-            Refusal::Timeout => (408, "request_timeout", "the request did not come to its end in time; send it at once"),
+            Refusal::Timeout => {
+                (408, "request_timeout", "the request did not come to its end in time; send it at once")
+            }
             Refusal::BodyTooLarge => (413, "body_too_large", "the body is larger than 1 MiB; send less"),
             Refusal::TargetTooLong => (414, "target_too_long", "the URL is longer than 4 KiB; shorten it"),
             Refusal::ExpectationFailed => {
@@ -61,9 +64,11 @@ impl Refusal {
                 (503, "busy", "all connections are busy; close those that are not needed, or try again later")
             }
             Refusal::Unavailable => (503, "busy", "the API does not answer for the moment; try again later"),
-            Refusal::Lost => {
-                (500, "internal", "the request was lost on its way and may have been carried out; look before trying again")
-            }
+            Refusal::Lost => (
+                500,
+                "internal",
+                "the request was lost on its way and may have been carried out; look before trying again",
+            ),
             Refusal::Panicked => (500, "internal", "servisor failed while handling the request; its log says more"),
         }
     }
@@ -111,10 +116,16 @@ pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs) 
 }
 
 /// Says no to someone who has no thread to be served by.
-pub fn refuse_at_once(socket: &UnixStream, refusal: Refusal) {
+pub fn refuse_at_once(mut socket: &UnixStream, refusal: Refusal) {
     // Whoever does not take it at once goes without.
     if socket.set_write_timeout(Some(AT_ONCE)).is_ok() {
         let _ = send(socket, &refusal.reply(), After::Close, BodyIs::Sent);
+    }
+    // Closing on bytes that nobody has read would be a reset, and could cost the client the answer. What has come is
+    // taken; nobody waits here for more.
+    let _ = socket.shutdown(Shutdown::Write);
+    if socket.set_nonblocking(true).is_ok() {
+        let _ = socket.read(&mut [0; 4 * 1024]);
     }
 }
 
@@ -148,7 +159,7 @@ pub enum Framing {
     Close,
 }
 
-/// Sends each write as a chunk of its own.
+/// Sends each write as a chunk of its own; fails once the client has left.
 pub struct StreamWriter<'a> {
     socket: &'a UnixStream,
     framing: Framing,
@@ -166,6 +177,7 @@ impl StreamWriter<'_> {
 
 impl Write for StreamWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        ensure_present(self.socket)?;
         match self.framing {
             // An empty chunk would be the end.
             _ if bytes.is_empty() => {}
@@ -182,6 +194,20 @@ impl Write for StreamWriter<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// A first write to a client that has closed succeeds, and a stream's next one may be a heart-beat away.
+fn ensure_present(mut socket: &UnixStream) -> io::Result<()> {
+    socket.set_nonblocking(true)?;
+    // What it sends after the request is for nobody: a stream ends the connection.
+    let read = socket.read(&mut [0; 512]);
+    socket.set_nonblocking(false)?;
+    match read {
+        Ok(0) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client has left")),
+        Ok(_) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+        Err(error) => Err(error),
     }
 }
 

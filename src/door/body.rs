@@ -159,8 +159,21 @@ mod tests {
     #[test]
     fn what_can_not_be_read() {
         for wire in [
-            &b"\r\n"[..], b"g\r\n", b"-1\r\n", b"+1\r\n", b"0x1\r\n", b" 1\r\n", b"3\nabc\r\n", b"3\r\nabcd\r\n", b"3\r\nabc\n",
-            b"3\r\nabc\rx", b"1;\x01\r\n", b"1\r\r\n", b"0\r\nA: b\n\r\n", &[b'1'; 300], b"1111111111111111\r\n",
+            &b"\r\n"[..],
+            b"g\r\n",
+            b"-1\r\n",
+            b"+1\r\n",
+            b"0x1\r\n",
+            b" 1\r\n",
+            b"3\nabc\r\n",
+            b"3\r\nabcd\r\n",
+            b"3\r\nabc\n",
+            b"3\r\nabc\rx",
+            b"1;\x01\r\n",
+            b"1\r\r\n",
+            b"0\r\nA: b\n\r\n",
+            &[b'1'; 300],
+            b"1111111111111111\r\n",
         ] {
             assert_eq!(decode(wire, 1), Err(BROKEN), "{}", String::from_utf8_lossy(wire));
         }

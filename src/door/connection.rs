@@ -194,25 +194,21 @@ impl Connection<'_> {
         Ok(after)
     }
 
-    fn stream(
-        &self,
-        head: &Head,
-        content_type: &'static str,
-        body: StreamBody,
-    ) -> Result<After, End> {
+    fn stream(&self, head: &Head, content_type: &'static str, body: StreamBody) -> Result<After, End> {
         let framing = match head.version {
             Version::Http10 => answer::Framing::Close,
             Version::Http11 => answer::Framing::Chunks,
         };
         let mut writer = answer::begin_stream(self.seat.socket(), content_type, framing)?;
-        if !head.is_head {
-            match catch_unwind(AssertUnwindSafe(|| body(&mut writer))) {
-                Ok(written) => written?,
-                // The end is left out: that is how the client sees that it is not whole.
-                Err(panic) => {
-                    log::error(format_args!("a stream panicked: {}", panic_text(&*panic)));
-                    return Err(End::Quiet);
-                }
+        if head.is_head {
+            return Ok(After::Close);
+        }
+        match catch_unwind(AssertUnwindSafe(|| body(&mut writer))) {
+            Ok(written) => written?,
+            // The end is left out: that is how the client sees that it is not whole.
+            Err(panic) => {
+                log::error(format_args!("a stream panicked: {}", panic_text(&*panic)));
+                return Err(End::Quiet);
             }
         }
         writer.finish()?;

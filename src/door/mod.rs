@@ -99,10 +99,10 @@ impl Door {
     /// # Errors
     /// The backend can't be opened, or the system has no thread or descriptor to give.
     pub fn open(listener: Listener, backend: Arc<dyn Backend>, limits: Limits) -> io::Result<Door> {
-        let listening = OwnedFd::from(match &listener {
-            Listener::Tcp(listener) => OwnedFd::from(listener.try_clone()?),
-            Listener::Unix(listener) => OwnedFd::from(listener.try_clone()?),
-        });
+        let listening: OwnedFd = match &listener {
+            Listener::Tcp(listener) => listener.try_clone()?.into(),
+            Listener::Unix(listener) => listener.try_clone()?.into(),
+        };
         let pool = pool::Pool::new(backend)?;
         let table = Arc::new(table::Table::new(limits.connections));
         let shared = connection::Shared { limits, pool, table: Arc::clone(&table) };
@@ -110,7 +110,7 @@ impl Door {
         Ok(Door { table, listening, thread })
     }
 
-    /// Lets nobody in any more; requests that are being answered have until `deadline`.
+    /// Lets nobody in any more; requests that are being answered have until `deadline`, then they are cut off.
     pub fn close(self, deadline: Instant) {
         self.table.close();
         // To the kernel a socket is a socket; the standard library can shut down streams only.

@@ -110,12 +110,15 @@ impl Table {
         while entries.cut_oldest() {}
     }
 
-    /// Waits until nobody is left, but not past `deadline`.
+    /// Waits until nobody is left; who is still there at `deadline` is cut off in the middle of the answer.
     pub fn wait_empty(&self, deadline: Instant) {
         let mut entries = self.entries();
         while !entries.by_id.is_empty() {
             let patience = deadline.saturating_duration_since(Instant::now());
             if patience.is_zero() {
+                for entry in entries.by_id.values() {
+                    let _ = entry.socket.shutdown(Shutdown::Both);
+                }
                 return;
             }
             entries = self.left.wait_timeout(entries, patience).unwrap_or_else(PoisonError::into_inner).0;
@@ -154,17 +157,29 @@ impl Seat {
         &self.socket
     }
 
+    /// How many connections there were before, to tell them apart.
+    pub fn number(&self) -> u64 {
+        self.id
+    }
+
+    /// The connection, for whoever has to answer when no thread can: it does not keep the place.
+    pub fn shared_socket(&self) -> Arc<UnixStream> {
+        Arc::clone(&self.socket)
+    }
+
     /// Says what the connection is at from now on, and hears whether it may go on.
     pub fn turn(&self, activity: Activity) -> Standing {
         let mut entries = self.table.entries();
         let closed = entries.closed;
         match entries.by_id.get_mut(&self.id) {
-            Some(entry) if !entry.cut && !(closed && activity == Activity::Waiting) => {
+            Some(entry) if entry.cut => Standing::Leaves,
+            Some(_) if closed && activity == Activity::Waiting => Standing::Leaves,
+            Some(entry) => {
                 entry.activity = activity;
                 entry.since = Instant::now();
                 Standing::Stays
             }
-            Some(_) | None => Standing::Leaves,
+            None => Standing::Leaves,
         }
     }
 }

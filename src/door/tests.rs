@@ -5,11 +5,13 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
 
 use super::*;
 use crate::handoff::Reply;
 
 mod matrix;
+mod real;
 
 /// Longer than anything here takes; only a failing test waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -18,6 +20,10 @@ const LIMIT: Duration = Duration::from_secs(20);
 #[derive(Default)]
 struct Fake {
     opened: AtomicU64,
+    /// So many further attempts to open it panic.
+    open_panics: AtomicU64,
+    /// Hears how a quiet stream ended.
+    stream_ended: Mutex<Option<Sender<io::Result<()>>>>,
     tickets: Mutex<HashMap<u64, Later>>,
     next_ticket: AtomicU64,
 }
@@ -25,6 +31,8 @@ struct Fake {
 impl Backend for Arc<Fake> {
     fn open(&self) -> io::Result<Vec<UnixStream>> {
         self.opened.fetch_add(1, Ordering::SeqCst);
+        let panics = self.open_panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        assert!(panics.is_err(), "on purpose");
         (0..2)
             .map(|_| {
                 let (ours, theirs) = UnixStream::pair()?;
@@ -61,7 +69,7 @@ impl Fake {
                 "/lose" => return,
                 "/torn" => b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(),
                 "/chunks" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
-                "/later" | "/panic" | "/stream" => self.ticket(&path),
+                "/later" | "/panic" | "/stream" | "/quiet" => self.ticket(&path),
                 _ => whole_answer(&request),
             };
             if stream.write_all(&answer).is_err() || path == "/torn" {
@@ -79,6 +87,14 @@ impl Fake {
                 body: b"later".to_vec(),
             })),
             "/panic" => Later::Reply(Box::new(|| panic!("on purpose"))),
+            "/quiet" => {
+                let ended = self.stream_ended.lock().unwrap().take().unwrap();
+                let body = move |to: &mut dyn Write| {
+                    ended.send(quiet(to)).unwrap();
+                    Ok(())
+                };
+                Later::Stream { content_type: "text/plain", body: Box::new(body) }
+            }
             _ => Later::Stream {
                 content_type: "text/plain",
                 body: Box::new(|to| {
@@ -92,6 +108,17 @@ impl Fake {
         let name = crate::handoff::TICKET_HEADER;
         format!("HTTP/1.1 200 OK\r\n{name}: {number}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     }
+}
+
+/// A stream with little to say; tells how its writes ended, `Ok` if they never failed.
+fn quiet(to: &mut dyn Write) -> io::Result<()> {
+    let limit = Instant::now() + LIMIT;
+    while Instant::now() < limit {
+        to.write_all(b":")?;
+        // So few bytes that the client need not read them.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
 }
 
 fn whole_request(input: &[u8]) -> Option<usize> {
@@ -126,21 +153,21 @@ impl Opened {
     }
 
     fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        stream.set_write_timeout(Some(LIMIT)).unwrap();
-        stream
+        connect_to(self.address)
     }
 
     /// Sends `request` on a connection of its own and reads until the other side has nothing more to say.
     fn exchange(&self, request: &[u8]) -> String {
+        exchange_with(self.address, request)
+    }
+
+    /// Like [`Opened::exchange`], by a client that keeps its side open.
+    fn exchange_open(&self, request: &[u8]) -> String {
         let mut stream = self.connect();
-        // A refusal may come before everything is sent.
-        let _ = stream.write_all(request);
-        let _ = stream.shutdown(Shutdown::Write);
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer);
-        String::from_utf8_lossy(&answer).into_owned()
+        stream.write_all(request).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     fn get(&self, path: &str) -> String {
@@ -156,6 +183,23 @@ impl Drop for Opened {
     }
 }
 
+fn connect_to(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.set_write_timeout(Some(LIMIT)).unwrap();
+    stream
+}
+
+fn exchange_with(address: SocketAddr, request: &[u8]) -> String {
+    let mut stream = connect_to(address);
+    // A refusal may come before everything is sent.
+    let _ = stream.write_all(request);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
 fn read_some(stream: &mut TcpStream) -> String {
     let mut buffer = [0; 4096];
     let count = stream.read(&mut buffer).unwrap();
@@ -165,7 +209,8 @@ fn read_some(stream: &mut TcpStream) -> String {
 #[test]
 fn requests_on_one_connection_are_answered_in_order() {
     let door = Opened::new(Limits::default());
-    let pipelined = b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
+    let pipelined =
+        b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
                       GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answers = door.exchange(pipelined);
     let at = |text: &str| answers.find(text).unwrap_or_else(|| panic!("{text:?} is not in {answers:?}"));
@@ -187,11 +232,49 @@ fn work_that_was_left_runs_here_and_its_panic_is_its_own() {
 #[test]
 fn streams_come_in_chunks_or_to_the_end_of_the_connection() {
     let door = Opened::new(Limits::default());
-    let chunked = door.get("/stream");
+    let chunked = door.exchange_open(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(chunked.contains("Transfer-Encoding: chunked\r\n"), "{chunked}");
     assert!(chunked.ends_with("\r\n\r\n3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"), "{chunked}");
-    let plain = door.exchange(b"GET /stream HTTP/1.0\r\n\r\n");
+    let plain = door.exchange_open(b"GET /stream HTTP/1.0\r\n\r\n");
     assert!(!plain.contains("chunked") && plain.ends_with("\r\n\r\nonethree"), "{plain}");
+    let head = door.exchange_open(b"HEAD /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n") && !head.contains("0\r\n\r\n"), "{head}");
+}
+
+#[test]
+fn a_stream_learns_that_its_client_says_no_more() {
+    let door = Opened::new(Limits::default());
+    let (ended_tx, ended) = channel();
+    *door.fake.stream_ended.lock().unwrap() = Some(ended_tx);
+    let mut client = door.connect();
+    client.write_all(b"GET /quiet HTTP/1.1\r\nHost: x\r\n\r\nGET /pipelined HTTP/1.1\r\n").unwrap();
+    assert!(read_some(&mut client).starts_with("HTTP/1.1 200 "));
+    // It could still read: no write would fail by itself.
+    client.shutdown(Shutdown::Write).unwrap();
+    let error = ended.recv_timeout(LIMIT * 2).unwrap().unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_panic_while_the_backend_is_begun_anew_is_not_the_last_attempt() {
+    let door = Opened::new(Limits::default());
+    door.fake.open_panics.store(1, Ordering::SeqCst);
+    assert!(door.get("/lose").starts_with("HTTP/1.1 500 "));
+    // Whose thread made the attempt is told nothing; the next one finds a backend.
+    assert_eq!(door.get("/echo"), "");
+    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn backends_that_die_one_after_the_other_do_not_pile_up() {
+    let door = Opened::new(Limits::default());
+    let begun = Instant::now();
+    let rounds = 5;
+    for _ in 0..rounds {
+        assert!(door.get("/lose").starts_with("HTTP/1.1 500 "));
+    }
+    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+    assert!(begun.elapsed() >= Duration::from_millis(100) * (rounds - 1), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -179,8 +179,11 @@ pub struct Copy {
 impl Copy {
     /// The output, or only its last `tail` lines; an unfinished line is one.
     pub fn render(self, tail: Option<usize>) -> Rendered {
-        let mut dropped_bytes =
-            [StreamId::Stdout, StreamId::Stderr].iter().filter(|&&stream| self.selection.has(stream)).map(|&stream| self.past[stream as usize].dropped).sum();
+        let mut dropped_bytes = [StreamId::Stdout, StreamId::Stderr]
+            .iter()
+            .filter(|&&stream| self.selection.has(stream))
+            .map(|&stream| self.past[stream as usize].dropped)
+            .sum();
         let mut bytes = Vec::with_capacity(self.bytes.len());
         // The beginnings of lines that have not ended yet: another stream's line may come between.
         let mut begun: [Vec<u8>; 2] = [Vec::new(), Vec::new()];

@@ -130,10 +130,8 @@ fn line_rest(text: &str, at: usize) -> Option<usize> {
 /// Takes off white space and quotes; only in double quotes `\n` and `\r` are line ends.
 fn clean(value: &str) -> String {
     let value = value.trim_matches(is_space);
-    let bare = ['\'', '"', '`']
-        .iter()
-        .find_map(|&quote| value.strip_prefix(quote)?.strip_suffix(quote))
-        .unwrap_or(value);
+    let bare =
+        ['\'', '"', '`'].iter().find_map(|&quote| value.strip_prefix(quote)?.strip_suffix(quote)).unwrap_or(value);
     if value.starts_with('"') { bare.replace("\\n", "\n").replace("\\r", "\r") } else { bare.to_owned() }
 }
 

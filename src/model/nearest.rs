@@ -50,9 +50,12 @@ mod tests {
 
     #[test]
     fn a_slip_finds_its_word() {
-        for (slip, word) in
-            [("restart-policy", "restart_policy"), ("restartpolicy", "restart_policy"), ("prot", "port"), ("Path", "path")]
-        {
+        for (slip, word) in [
+            ("restart-policy", "restart_policy"),
+            ("restartpolicy", "restart_policy"),
+            ("prot", "port"),
+            ("Path", "path"),
+        ] {
             assert_eq!(nearest(slip, &WORDS), Some(word), "{slip}");
         }
     }
@@ -66,7 +69,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (a, b, expected) in [("", "", 0), ("abc", "", 3), ("abc", "abc", 0), ("abcd", "acbd", 1), ("kitten", "sitting", 3)] {
+        for (a, b, expected) in
+            [("", "", 0), ("abc", "", 3), ("abc", "abc", 0), ("abcd", "acbd", 1), ("kitten", "sitting", 3)]
+        {
             assert_eq!(distance(&plain(a), &plain(b)), expected, "{a} {b}");
         }
     }

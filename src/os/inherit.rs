@@ -35,8 +35,7 @@ pub enum Strangers {
 pub fn put_in_order() -> io::Result<Inherited> {
     reset_signals()?;
     close_on_exec()?;
-    let strangers =
-        if Pid::own().raw() == 1 || has_children() { Strangers::Possible } else { Strangers::Impossible };
+    let strangers = if Pid::own().raw() == 1 || has_children() { Strangers::Possible } else { Strangers::Impossible };
     // SAFETY: this option takes plain numbers.
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
     Ok(Inherited { open_files: raise_open_files(), strangers })

@@ -31,7 +31,7 @@ pub struct Inbox {
 pub struct Closer(Handle);
 
 impl Closer {
-    /// [`Inbox::next`] gives `None` from now on.
+    /// [`Inbox::for_each`] returns, now or as soon as it is called.
     pub fn close(&self) {
         self.0.close();
     }

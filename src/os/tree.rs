@@ -148,9 +148,9 @@ impl Forest {
             Strangers::Possible => None,
             // It comes from one of the runs that were there when it was born; when that is only one, it is known.
             Strangers::Impossible => {
-                let mut older = trees.iter().filter(|tree| {
-                    processes.find(tree.leader).is_some_and(|leader| leader.started <= orphan.started)
-                });
+                let mut older = trees
+                    .iter()
+                    .filter(|tree| processes.find(tree.leader).is_some_and(|leader| leader.started <= orphan.started));
                 let first = older.next()?;
                 older.next().is_none().then_some(first.leader)
             }
@@ -198,7 +198,10 @@ pub fn signal(process: &Process, signal: Signal) {
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
         // A kernel before 5.3, a filter of system calls, or no descriptor left. The number is looked at right before.
         Err(error) => {
-            log::debug(format_args!("process {} can't be opened ({error}); it is signalled by its number", process.pid));
+            log::debug(format_args!(
+                "process {} can't be opened ({error}); it is signalled by its number",
+                process.pid
+            ));
             if process.is_still_there() {
                 // SAFETY: plain numbers; the number is positive and was this process's a moment ago.
                 unsafe { libc::kill(process.pid.raw(), signal.number()) };

@@ -224,7 +224,10 @@ impl Actor {
                             Event::Spawned(id)
                         }
                         Err(why) => {
-                            self.tell(Level::Warn, format_args!("run {} of {} can't be started: {why}", id.0, name(job)));
+                            self.tell(
+                                Level::Warn,
+                                format_args!("run {} of {} can't be started: {why}", id.0, name(job)),
+                            );
                             Event::SpawnFailed(id, why)
                         }
                     };

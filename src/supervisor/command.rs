@@ -26,9 +26,7 @@ const OWN_PREFIXES: [&str; 2] = ["SERVISOR_", "COMPUTESDK_"];
 /// The part of the daemon's environment that servers may see.
 pub fn visible(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
     environment
-        .filter(|(name, _)| {
-            !OWN_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
-        })
+        .filter(|(name, _)| !OWN_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
         .collect()
 }
 
@@ -41,13 +39,7 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 ///
 /// # Errors
 /// A sentence for a person: what is wrong with the `env_file`.
-pub fn plan(
-    context: &Context,
-    spec: &ServerSpec,
-    job: Job,
-    port: Option<Port>,
-    marker: &str,
-) -> Result<Plan, String> {
+pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, marker: &str) -> Result<Plan, String> {
     let mut environment: BTreeMap<OsString, OsString> = context.environment.iter().cloned().collect();
     environment.insert("PYTHONUNBUFFERED".into(), "1".into());
     if let Some(port) = port {

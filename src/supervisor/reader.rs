@@ -35,7 +35,13 @@ impl Reader {
     ///
     /// # Errors
     /// The system has no thread to give.
-    pub fn start(name: &str, stream: StreamId, pipe: OwnedFd, log: Arc<SharedLog>, stop: Arc<Stop>) -> io::Result<Reader> {
+    pub fn start(
+        name: &str,
+        stream: StreamId,
+        pipe: OwnedFd,
+        log: Arc<SharedLog>,
+        stop: Arc<Stop>,
+    ) -> io::Result<Reader> {
         pipe::set_nonblocking(&pipe)?;
         let file = File::from(pipe);
         let thread_name = name.to_owned();

@@ -20,8 +20,8 @@ use crate::model::spec::Slug;
 use crate::os::child::{self, Plan};
 use crate::os::pipe::Stop;
 use crate::os::proc::{self, Process};
-use crate::os::thread::Joined;
 use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
+use crate::os::thread::Joined;
 use crate::os::tree::{self, Signal, Tree};
 use crate::os::{Pid, child::Spawned};
 

@@ -12,7 +12,10 @@ fn seen(request: &[u8]) -> String {
 #[test]
 fn what_passes_is_written_anew() {
     for (request, canonical) in [
-        ("GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
+        (
+            "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        ),
         ("GET /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
         (
             "POST /a HTTP/1.1\r\nhost:x\r\nX-Odd: 1\r\nCookie: c\r\nAUTHORIZATION:  Bearer t \r\nContent-Length: 3\r\nTE: x\r\n\
@@ -23,7 +26,10 @@ fn what_passes_is_written_anew() {
             "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n",
             "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
         ),
-        ("frob /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "frob /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"),
+        (
+            "frob /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "frob /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
+        ),
     ] {
         assert_eq!(seen(request.as_bytes()), canonical);
     }
@@ -50,6 +56,8 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         ("GET / x HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("GET http://x/ HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("CONNECT x:1 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: \u{e4}\r\n\r\n", 400),
+        ("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer \u{e4}\r\n\r\n", 400),
         ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("GET /\u{e4} HTTP/1.1\r\nHost: x\r\n\r\n", 400),
         ("G\u{e4}T / HTTP/1.1\r\nHost: x\r\n\r\n", 400),
@@ -65,7 +73,10 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
-        ("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400,
+        ),
         ("GET / HTTP/1.1\r\nHost: x\r\nAuthorization: a\r\nAuthorization: b\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048577\r\n\r\n", 413),
         ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000000\r\n\r\n", 413),
@@ -86,7 +97,10 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         let answer = door.exchange(request.as_bytes());
         let shown = &request[..request.len().min(100)];
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}: {answer:?}");
-        assert!(answer.contains("Connection: close\r\n") && answer.contains(r#"{"status":"error","error":""#), "{answer}");
+        assert!(
+            answer.contains("Connection: close\r\n") && answer.contains(r#"{"status":"error","error":""#),
+            "{answer}"
+        );
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{body}");
     }

@@ -92,7 +92,8 @@ fn a_line_whose_beginning_is_gone_is_not_shown_as_a_line() {
 fn odd_output_stays_within_the_limit() {
     const LIMIT: usize = 64 * 1024;
     // One endless line; lines of one byte; two streams that alternate byte by byte; nothing but line ends.
-    let writers: [fn(usize) -> (StreamId, &'static [u8]); 4] = [
+    type Writer = fn(usize) -> (StreamId, &'static [u8]);
+    let writers: [Writer; 4] = [
         |_| (StreamId::Stdout, b"xxxxxxxxxxxxxxxx"),
         |_| (StreamId::Stdout, b"x\n"),
         |turn| (STREAMS[turn % 2], b"x"),

@@ -15,14 +15,10 @@ const FAILS: Step = Step::TreeGone(Exit::Code(1));
 #[test]
 fn a_budget_of_restarts_is_spent_and_then_it_gives_up() {
     let rules = rules(false, RestartPolicy::OnFailure, 2, 0, None);
-    let world =
-        story(rules, &[START, Step::Spawned, FAILS, Step::Spawned, Step::Timeout, FAILS, Step::Spawned]);
+    let world = story(rules, &[START, Step::Spawned, FAILS, Step::Spawned, Step::Timeout, FAILS, Step::Spawned]);
     assert_eq!(world.machine.restarts(), 2);
     let world = take(&world, FAILS);
-    assert_eq!(
-        *world.machine.phase(),
-        Phase::Resting(Rest::GaveUp { restarts: 2, last: End::Exited(Exit::Code(1)) })
-    );
+    assert_eq!(*world.machine.phase(), Phase::Resting(Rest::GaveUp { restarts: 2, last: End::Exited(Exit::Code(1)) }));
 }
 
 #[test]
@@ -44,9 +40,8 @@ fn a_failed_install_is_not_repeated_by_itself_but_by_hand() {
     assert_eq!(*world.machine.phase(), Phase::Spawning { job: Job::Install });
     let world = [Step::Spawned, Step::TreeGone(Exit::Code(0))].iter().fold(world, |world, step| take(&world, *step));
     assert_eq!(*world.machine.phase(), Phase::Spawning { job: Job::Start });
-    let world = [Step::Spawned, Step::Command(Command::Restart), FAILS]
-        .iter()
-        .fold(world, |world, step| take(&world, *step));
+    let world =
+        [Step::Spawned, Step::Command(Command::Restart), FAILS].iter().fold(world, |world, step| take(&world, *step));
     assert_eq!(*world.machine.phase(), Phase::Spawning { job: Job::Start }, "an install that succeeded is done");
 }
 

@@ -1,0 +1,126 @@
+//! The door before a real tiny_http: whatever a stranger sends, the internal server must not notice.
+
+use std::path::PathBuf;
+
+use super::*;
+
+/// tiny_http on a unix socket, built anew whenever the door asks; it answers every request with its path.
+struct Real {
+    directory: PathBuf,
+    opened: AtomicU64,
+}
+
+impl Real {
+    fn new() -> Arc<Real> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
+        let directory = std::env::temp_dir().join(format!("servisor-door-{}-{number}", std::process::id()));
+        std::fs::create_dir_all(&directory).unwrap();
+        Arc::new(Real { directory, opened: AtomicU64::new(0) })
+    }
+}
+
+impl Drop for Real {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+impl Backend for Real {
+    fn open(&self) -> io::Result<Vec<UnixStream>> {
+        let path = self.directory.join(format!("{}.sock", self.opened.fetch_add(1, Ordering::SeqCst)));
+        let listener = UnixListener::bind(&path)?;
+        let server = Arc::new(tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?);
+        for _ in 0..2 {
+            let server = Arc::clone(&server);
+            std::thread::spawn(move || {
+                while let Ok(request) = server.recv() {
+                    let answer = tiny_http::Response::from_string(request.url()).with_chunked_threshold(usize::MAX);
+                    let _ = request.respond(answer);
+                }
+            });
+        }
+        // One after the other and each proven: tiny_http's pool loses connections that come at once.
+        (0..2)
+            .map(|_| {
+                let mut stream = UnixStream::connect(&path)?;
+                stream.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")?;
+                let mut answer = Vec::new();
+                while !answer.ends_with(b"/ping") {
+                    let mut buffer = [0; 512];
+                    let count = stream.read(&mut buffer)?;
+                    assert_ne!(count, 0);
+                    answer.extend_from_slice(&buffer[..count]);
+                }
+                Ok(stream)
+            })
+            .collect()
+    }
+
+    fn claim(&self, _: u64) -> Option<Later> {
+        None
+    }
+}
+
+struct OpenedReal {
+    door: Option<Door>,
+    real: Arc<Real>,
+    address: SocketAddr,
+}
+
+impl OpenedReal {
+    fn new() -> OpenedReal {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let real = Real::new();
+        let backend: Arc<dyn Backend> = Arc::clone(&real) as Arc<dyn Backend>;
+        let door = Door::open(Listener::Tcp(listener), backend, Limits::default()).unwrap();
+        OpenedReal { door: Some(door), real, address }
+    }
+
+    fn exchange(&self, request: &[u8]) -> String {
+        exchange_with(self.address, request)
+    }
+}
+
+impl Drop for OpenedReal {
+    fn drop(&mut self) {
+        if let Some(door) = self.door.take() {
+            door.close(Instant::now() + LIMIT);
+        }
+    }
+}
+
+#[test]
+fn what_tiny_http_can_not_read_does_not_reach_it() {
+    let door = OpenedReal::new();
+    for name in ["Host", "Authorization", "Origin", "Accept", "Content-Type", "Access-Control-Request-Method"] {
+        for value in [&b"\xff"[..], b"caf\xc3\xa9", b"a\x80b"] {
+            let host = if name == "Host" { "" } else { "Host: x\r\n" };
+            let head = format!("GET /odd HTTP/1.1\r\n{host}{name}: ");
+            let answer = door.exchange(&[head.as_bytes(), value, b"\r\n\r\n"].concat());
+            assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
+        }
+    }
+    // What is not passed on anyway may hold what it likes.
+    let answer = door.exchange(b"GET /fine HTTP/1.1\r\nHost: x\r\nX-Name: caf\xc3\xa9\r\nConnection: close\r\n\r\n");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("/fine"), "{answer}");
+    assert_eq!(door.real.opened.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn no_byte_anywhere_in_a_request_costs_the_internal_server() {
+    let door = OpenedReal::new();
+    let request = b"POST /a?b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nOrigin: o\r\nContent-Type: a/b\r\n\
+                    Content-Length: 3\r\nConnection: close\r\n\r\nabc";
+    // Every place, with the bytes that have a meaning somewhere.
+    for at in 0..request.len() {
+        for byte in [0, 9, 10, 13, 32, 44, 58, 127, 128, 255] {
+            let mut changed = request.to_vec();
+            changed[at] = byte;
+            door.exchange(&changed);
+        }
+    }
+    assert_eq!(door.real.opened.load(Ordering::SeqCst), 1, "a request was passed on that tiny_http can't read");
+    assert!(door.exchange(request).starts_with("HTTP/1.1 200 "));
+}

@@ -1,0 +1,151 @@
+//! Restart policies, their budget and their delays.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::{Control, Daemon, median_and_max, testchild};
+
+#[test]
+fn each_policy_after_each_end() {
+    let daemon = Daemon::start();
+    // Policy, how it ends, whether it is started again, and the status if not.
+    for (number, (policy, end, again, status)) in [
+        ("never", "exit 0", false, "stopped"),
+        ("never", "exit 1", false, "failed"),
+        ("never", "kill -9 $$", false, "failed"),
+        ("on-failure", "exit 0", false, "stopped"),
+        ("on-failure", "exit 1", true, ""),
+        ("on-failure", "kill -9 $$", true, ""),
+        ("on-failure", "kill -TERM $$", true, ""),
+        ("always", "exit 0", true, ""),
+        ("always", "exit 1", true, ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let slug = format!("s{number}");
+        let spec = json!({
+            "slug": slug, "start": end, "restart_policy": policy, "restart_delay_ms": 0, "max_restarts": 2,
+        });
+        daemon.client.create(&spec).server(201);
+        if again {
+            let ended = daemon.client.wait_for_status(&slug, "failed");
+            assert_eq!(ended["restart_count"], 2, "{policy}, {end}");
+            let reason = ended["status_reason"].as_str().unwrap();
+            assert!(reason.starts_with("gave up after 2 restarts"), "{reason}");
+        } else {
+            let ended = daemon.client.wait_for_status(&slug, status);
+            assert_eq!(ended["restart_count"], 0, "{policy}, {end}");
+        }
+    }
+}
+
+#[test]
+fn every_signal_and_exit_code_is_told() {
+    let daemon = Daemon::start();
+    for (slug, end, code, signal) in [
+        ("s1", "exit 255", 255, None),
+        ("s2", "kill -KILL $$", 137, Some("SIGKILL")),
+        ("s3", "kill -SEGV $$", 139, Some("SIGSEGV")),
+        ("s4", "kill -HUP $$", 129, Some("SIGHUP")),
+    ] {
+        daemon.client.create(&json!({"slug": slug, "start": end})).server(201);
+        let server = daemon.client.wait_for_status(slug, "failed");
+        assert_eq!(server["exit_code"], code);
+        assert_eq!(server.get("exit_signal").and_then(|signal| signal.as_str()), signal);
+    }
+}
+
+#[test]
+fn the_restart_delay_is_kept_and_doubles_only_when_asked() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    for (slug, max, expected) in [("same", None, [200, 200, 200]), ("double", Some(500), [200, 400, 500])] {
+        let mut spec = json!({
+            "slug": slug, "start": format!("{} ctl main exit 1", testchild()), "restart_policy": "on-failure",
+            "restart_delay_ms": 200, "max_restarts": 3, "environment": {"CTL": control.address.to_string()},
+        });
+        if let Some(max) = max {
+            spec["restart_delay_max_ms"] = json!(max);
+        }
+        daemon.client.create(&spec).server(201);
+        let at: Vec<u64> = (0..4).map(|_| control.child().at).collect();
+        let gaps: Vec<u64> = at.windows(2).map(|pair| (pair[1] - pair[0]) / 1000).collect();
+        println!("{slug}: {gaps:?} ms between runs, {expected:?} asked for");
+        for (gap, expected) in gaps.iter().zip(expected) {
+            assert!(*gap >= expected && *gap < expected + 2000, "{slug}: {gaps:?}");
+        }
+        daemon.client.wait_for_status(slug, "failed");
+    }
+}
+
+#[test]
+fn a_start_by_hand_fills_the_budget_again() {
+    let daemon = Daemon::start();
+    let spec =
+        json!({"slug": "app", "start": "exit 1", "restart_policy": "always", "restart_delay_ms": 0, "max_restarts": 2});
+    daemon.client.create(&spec).server(201);
+    for _ in 0..2 {
+        assert_eq!(daemon.client.wait_for_status("app", "failed")["restart_count"], 2);
+        daemon.client.post("/servers/app/start").server(200);
+    }
+    assert_eq!(daemon.client.wait_for_status("app", "failed")["restart_count"], 2);
+}
+
+#[test]
+fn a_spawn_that_fails_is_a_failed_run_with_a_reason() {
+    let daemon = Daemon::start();
+    let directory = daemon.root.join("app");
+    std::fs::create_dir(&directory).unwrap();
+    let spec = json!({
+        "slug": "app", "start": "exit 1", "path": "app", "restart_policy": "on-failure", "restart_delay_ms": 300,
+        "max_restarts": 1,
+    });
+    daemon.client.create(&spec).server(201);
+    daemon.client.wait_for_status("app", "restarting");
+    std::fs::remove_dir(&directory).unwrap();
+    let failed = daemon.client.wait_for_status("app", "failed");
+    let reason = failed["status_reason"].as_str().unwrap();
+    assert!(reason.contains("gave up") && reason.contains("does not exist"), "{reason}");
+}
+
+#[test]
+fn from_a_crash_to_the_new_process() {
+    const CRASHES: usize = 200;
+    let daemon = Daemon::with(&["--log-level", "warn"], &[]);
+    let control = Control::new();
+    let spec = json!({
+        "slug": "app", "start": format!("{} ctl main stay", testchild()), "restart_policy": "always", "restart_delay_ms": 0,
+        "environment": {"CTL": control.address.to_string()},
+    });
+    daemon.client.create(&spec).server(201);
+    let mut child = control.child();
+    let mut took = Vec::new();
+    for _ in 0..CRASHES {
+        let begun = Instant::now();
+        // SAFETY: plain numbers; the child is alive.
+        unsafe { libc::kill(child.pid as i32, libc::SIGKILL) };
+        let next = wait_fast(&control);
+        took.push(begun.elapsed());
+        assert_ne!(next.pid, child.pid);
+        child.wait_dead();
+        child = next;
+    }
+    let (median, max) = median_and_max(&mut took);
+    println!("from a crash to the new process at work, {CRASHES} times: median {median:?}, longest {max:?}");
+    assert!(median < Duration::from_millis(50), "promised are 5 ms");
+    assert_eq!(daemon.client.show("app")["restart_count"], CRASHES);
+}
+
+/// As `Control::child`, without the pause between two looks, which would be measured too.
+fn wait_fast(control: &Control) -> crate::support::Child {
+    let limit = Instant::now() + crate::support::LIMIT;
+    loop {
+        if let Some(child) = control.try_child() {
+            return child;
+        }
+        assert!(Instant::now() < limit, "no new process");
+        std::thread::yield_now();
+    }
+}

@@ -1,0 +1,185 @@
+//! A stop is over when the whole tree is gone: not before, and not later.
+
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{Control, Daemon, free_port, median_and_max, testchild};
+
+fn spec(slug: &str, control: &Control, start: &str) -> Value {
+    json!({"slug": slug, "start": start, "environment": {"CTL": control.address.to_string()}})
+}
+
+#[test]
+fn npm_is_gone_long_before_its_app_and_the_stop_waits_for_the_app() {
+    const ROUNDS: usize = 50;
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let app = format!("{} drain 1500 listen ctl app stay", testchild());
+    let package = json!({"name": "app", "version": "1.0.0", "scripts": {"dev": app}});
+    std::fs::write(daemon.root.join("package.json"), package.to_string()).unwrap();
+    // Ten servers at the same time, five rounds each.
+    let mut took: Vec<Duration> = std::thread::scope(|scope| {
+        let rounds: Vec<_> = (0..10)
+            .map(|number| {
+                let (client, slug) = (daemon.client.clone(), format!("app{number}"));
+                scope.spawn(move || {
+                    let control = Control::new();
+                    let mut took = Vec::new();
+                    for round in 0..ROUNDS / 10 {
+                        let port = free_port();
+                        let mut spec = spec(&slug, &control, "npm run dev");
+                        spec["port"] = json!(port);
+                        spec["strict_port"] = json!(true);
+                        client.create(&spec).server(201);
+                        let mut app = control.child();
+                        let begun = Instant::now();
+                        let stopped = client.post(&format!("/servers/{slug}/stop")).server(200);
+                        took.push(begun.elapsed());
+                        assert_eq!(stopped["status"], "stopped");
+                        assert!(app.is_dead(), "round {round}: the app lives");
+                        TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|error| panic!("port {port}: {error}"));
+                        assert!(client.logs(&slug, "").contains("drained"), "it had its time to end");
+                    }
+                    took
+                })
+            })
+            .collect();
+        rounds.into_iter().flat_map(|round| round.join().unwrap()).collect()
+    });
+    let (median, max) = median_and_max(&mut took);
+    println!("stop of an app that drains for 1500 ms, {} times: median {median:?}, longest {max:?}", took.len());
+    assert!(took.iter().all(|took| *took >= Duration::from_millis(1400)));
+    drop(control);
+}
+
+#[test]
+fn whoever_ignores_sigterm_is_dead_at_the_stop_timeout() {
+    let daemon = Daemon::start();
+    let mut late: Vec<Duration> = (0..10)
+        .map(|number| {
+            let control = Control::new();
+            let slug = format!("s{number}");
+            let mut spec = spec(&slug, &control, &format!("{} ignore-term ctl main stay", testchild()));
+            spec["stop_timeout_ms"] = json!(300);
+            daemon.client.create(&spec).server(201);
+            let mut child = control.child();
+            let begun = Instant::now();
+            let stopped = daemon.client.post(&format!("/servers/{slug}/stop")).server(200);
+            let took = begun.elapsed();
+            assert!(child.is_dead());
+            assert_eq!(stopped["exit_signal"], "SIGKILL");
+            assert_eq!(stopped["exit_code"], 137);
+            assert!(took >= Duration::from_millis(300), "it had {took:?} only");
+            took - Duration::from_millis(300)
+        })
+        .collect();
+    let (median, max) = median_and_max(&mut late);
+    println!("dead after the stop timeout of 300 ms: median {median:?}, latest {max:?}");
+    assert!(max < Duration::from_secs(1), "promised are 200 ms");
+}
+
+#[test]
+fn a_daemon_that_forked_away_is_found() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let testchild = testchild();
+    for (slug, start) in [
+        // The leader stays, its grandchild has left group, session and parent.
+        ("left", format!("{testchild} daemonize ctl away stay")),
+        // It ignores SIGTERM on top of that.
+        ("deaf", format!("{testchild} daemonize ignore-term ctl away stay")),
+        // It carries neither the marker nor the pipes.
+        ("bare", format!("{testchild} daemonize-bare ctl away stay")),
+        // A child in a group of its own.
+        ("group", format!("{testchild} in-own-group ctl away stay")),
+        ("shell", format!("{testchild} daemonize ctl away stay & {testchild} in-own-group ctl away stay & wait")),
+    ] {
+        let mut spec = spec(slug, &control, &start);
+        spec["stop_timeout_ms"] = json!(500);
+        daemon.client.create(&spec).server(201);
+        let mut away = vec![control.child()];
+        if slug == "shell" {
+            away.push(control.child());
+        }
+        daemon.client.post(&format!("/servers/{slug}/stop")).server(200);
+        assert!(away.iter_mut().all(|child| child.is_dead()), "{slug}");
+    }
+}
+
+#[test]
+fn what_a_run_leaves_behind_is_killed_before_the_next_begins() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let testchild = testchild();
+    let start = format!(
+        "{testchild} ignore-term ctl left stay & {testchild} daemonize ctl away stay & {testchild} nap 100 exit 1"
+    );
+    let mut spec = spec("app", &control, &start);
+    spec["restart_policy"] = json!("on-failure");
+    spec["max_restarts"] = json!(1);
+    spec["restart_delay_ms"] = json!(0);
+    daemon.client.create(&spec).server(201);
+    let mut first = [control.child(), control.child()];
+    let mut second = [control.child(), control.child()];
+    first.iter_mut().for_each(|child| assert!(child.is_dead(), "{} of the first run lives in the second", child.name));
+    second.iter_mut().for_each(|child| child.wait_dead());
+    assert_eq!(daemon.client.wait_for_status("app", "failed")["restart_count"], 1);
+}
+
+#[test]
+fn a_stopped_process_is_woken_to_end() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let mut spec = spec("app", &control, &format!("{} drain 1 ctl main stay", testchild()));
+    spec["stop_timeout_ms"] = json!(30_000);
+    daemon.client.create(&spec).server(201);
+    let child = control.child();
+    // SAFETY: plain numbers; the child is alive.
+    unsafe { libc::kill(child.pid as i32, libc::SIGSTOP) };
+    let stopped = daemon.client.post("/servers/app/stop").server(200);
+    assert_eq!(stopped["exit_code"], 0, "it has heard SIGTERM and ended by itself");
+}
+
+#[test]
+fn a_pipe_that_a_stranger_holds_open_keeps_nobody_waiting() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let start = format!("{} ctl main say ready stay", testchild());
+    daemon.client.create(&spec("app", &control, &start)).server(201);
+    let child = control.child();
+    // The test itself is the stranger.
+    let held = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/fd/1", child.pid)).unwrap();
+    assert_eq!(daemon.client.post("/servers/app/stop").server(200)["status"], "stopped");
+    assert_eq!(daemon.client.logs("app", ""), "ready\n");
+    drop(held);
+}
+
+#[test]
+fn a_stop_while_it_waits_for_its_restart_takes_effect_at_once() {
+    let daemon = Daemon::start();
+    let spec = json!({"slug": "app", "start": "exit 1", "restart_policy": "always", "restart_delay_ms": 3_600_000});
+    daemon.client.create(&spec).server(201);
+    daemon.client.wait_for_status("app", "restarting");
+    assert_eq!(daemon.client.post("/servers/app/stop").server(200)["status"], "stopped");
+    daemon.client.post("/servers/app/start").server(200);
+    daemon.client.wait_for_status("app", "restarting");
+    assert_eq!(daemon.client.delete("/servers/app").status, 204);
+}
+
+#[test]
+fn orphans_are_reaped_while_servers_run() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let start = format!(
+        "for i in 1 2 3 4 5 6 7 8 9 10; do (setsid sh -c 'sleep 0.01' &) ; done; {} ctl main stay",
+        testchild()
+    );
+    daemon.client.create(&spec("app", &control, &start)).server(201);
+    let _main = control.child();
+    crate::support::wait_until("no zombie is left", || {
+        let busy = daemon.descendants().iter().any(|(_, command)| command.contains("sleep 0.01"));
+        (!busy && daemon.zombies() == 0).then_some(())
+    });
+}

@@ -1,0 +1,182 @@
+//! A daemon for one test.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::{Client, LIMIT, wait_until};
+
+/// A directory that is removed at the end.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("servisor-it-{}-{number}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running daemon. At its end no process that ever descended from it may be left.
+pub struct Daemon {
+    pub client: Client,
+    pub root: PathBuf,
+    pub state: PathBuf,
+    pub process: Child,
+    log: Arc<Mutex<String>>,
+    mark: String,
+    _scratch: Scratch,
+}
+
+pub const TOKEN: &str = "test-token";
+
+impl Daemon {
+    pub fn start() -> Daemon {
+        Daemon::with(&[], &[])
+    }
+
+    /// With more options and variables.
+    #[track_caller]
+    pub fn with(options: &[&str], variables: &[(&str, &str)]) -> Daemon {
+        let scratch = Scratch::new();
+        let (root, state) = (scratch.0.join("root"), scratch.0.join("state"));
+        fs::create_dir_all(&root).unwrap();
+        let mark = format!("IT_MARK={}", scratch.0.display());
+        let (name, value) = mark.split_once('=').unwrap();
+        let mut command = Daemon::command();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(&root).arg("--state-dir").arg(&state);
+        command.args(options).env("SERVISOR_ACCESS_TOKEN", TOKEN).env(name, value).envs(variables.iter().copied());
+        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(process.stderr.take().unwrap());
+        let log = Arc::new(Mutex::new(String::new()));
+        let address = loop {
+            let mut line = String::new();
+            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the daemon did not start: {}", log.lock().unwrap());
+            log.lock().unwrap().push_str(&line);
+            if let Some((_, address)) = line.split_once("listening on http://") {
+                break address.trim().parse().unwrap();
+            }
+        };
+        let kept = Arc::clone(&log);
+        std::thread::spawn(move || {
+            let mut line = String::new();
+            while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+                kept.lock().unwrap().push_str(&line);
+                line.clear();
+            }
+        });
+        let token = (!options.contains(&"--no-auth")).then(|| TOKEN.to_owned());
+        Daemon { client: Client { address, token }, root, state, process, log, mark, _scratch: scratch }
+    }
+
+    /// The binary, without any variable that could change what it does.
+    pub fn command() -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_servisor"));
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SERVISOR_") || name.to_string_lossy().starts_with("COMPUTESDK_") {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    pub fn pid(&self) -> i32 {
+        self.process.id() as i32
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: plain numbers; the process is ours and not reaped while `self.process` has not been waited for.
+        unsafe { libc::kill(self.pid(), signal) };
+    }
+
+    /// Waits for its end.
+    #[track_caller]
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_until("the daemon ends", || self.process.try_wait().unwrap())
+    }
+
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// A field of the kernel's account of it, in KiB.
+    pub fn memory_kib(&self, field: &str) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The processes that carry this daemon's mark, itself aside. Zombies of a dead parent don't count.
+    pub fn descendants(&self) -> Vec<(u32, String)> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir("/proc").unwrap().flatten() {
+            let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+            let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+            let marked = environment.split(|&byte| byte == 0).any(|variable| variable == self.mark.as_bytes());
+            if marked && pid != self.process.id() {
+                let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+                found.push((pid, String::from_utf8_lossy(&command).replace('\0', " ")));
+            }
+        }
+        found
+    }
+
+    /// Its children that have ended and were not reaped.
+    pub fn zombies(&self) -> usize {
+        let own = format!("PPid:\t{}", self.pid());
+        fs::read_dir("/proc")
+            .unwrap()
+            .flatten()
+            .filter_map(|entry| fs::read_to_string(entry.path().join("status")).ok())
+            .filter(|status| status.lines().any(|line| line == own) && status.contains("State:\tZ"))
+            .count()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let failing = std::thread::panicking();
+        if self.process.try_wait().unwrap().is_none() {
+            self.signal(if failing { libc::SIGKILL } else { libc::SIGTERM });
+            let limit = Instant::now() + LIMIT;
+            while self.process.try_wait().unwrap().is_none() {
+                if Instant::now() > limit {
+                    let _ = self.process.kill();
+                    let _ = self.process.wait();
+                    assert!(failing, "the daemon did not end on SIGTERM; it logged:\n{}", self.log());
+                }
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        }
+        let left = self.descendants();
+        for (pid, _) in &left {
+            // SAFETY: plain numbers; it carries this test's mark, so it is ours.
+            unsafe { libc::kill(*pid as i32, libc::SIGKILL) };
+        }
+        if failing {
+            eprintln!("the daemon logged:\n{}", self.log());
+        } else {
+            assert!(left.is_empty(), "processes are left: {left:?}; the daemon logged:\n{}", self.log());
+        }
+    }
+}
+
+/// The path of the program that misbehaves, as a shell can take it.
+pub fn testchild() -> String {
+    let binary = Path::new(env!("CARGO_BIN_EXE_servisor"));
+    let path = binary.parent().unwrap().join("examples/testchild");
+    assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
+    path.display().to_string()
+}

@@ -1,0 +1,37 @@
+//! What the tests have in common.
+
+mod client;
+mod control;
+mod daemon;
+
+pub use client::{Answer, Client, exchange};
+pub use control::{Child, Control};
+pub use daemon::{Daemon, Scratch, testchild};
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes on a busy machine; only a failing test waits for it.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Looks again and again until there is something to see.
+pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let limit = Instant::now() + LIMIT;
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(Instant::now() < limit, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// A port that was free a moment ago.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The middle one and the last one of some measured times.
+pub fn median_and_max(times: &mut [Duration]) -> (Duration, Duration) {
+    times.sort_unstable();
+    (times[times.len() / 2], times[times.len() - 1])
+}

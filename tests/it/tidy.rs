@@ -1,0 +1,153 @@
+//! The rules of the house, each with its reason.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn files(below: &str, extension: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(below)];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                if path.file_name().unwrap() != "node_modules" {
+                    directories.push(path);
+                }
+            } else if path.extension().is_some_and(|other| other == extension) {
+                found.push(path);
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+fn name(path: &Path) -> String {
+    path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string()
+}
+
+/// The part before a file's own tests.
+fn without_tests(text: &str) -> &str {
+    text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
+}
+
+fn is_test(path: &Path) -> bool {
+    name(path).contains("/tests")
+}
+
+#[test]
+fn a_file_can_be_read_in_one_sitting_and_says_what_it_owns() {
+    for path in files("src", "rs").iter().chain(&files("tests", "rs")) {
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().count();
+        assert!(lines <= 400, "{} has {lines} lines; split it", name(path));
+        let is_plain_test = is_test(path) || name(path).starts_with("tests/");
+        assert!(is_plain_test || text.starts_with("//! "), "{} does not begin with its header", name(path));
+        let header: String = text.lines().take_while(|line| line.starts_with("//!")).collect();
+        let says = header.contains("Owns:") && header.contains("Never:");
+        let is_exempt = is_plain_test || name(path) == "src/lib.rs";
+        assert!(is_exempt || says, "{} does not say what it owns and what it never does", name(path));
+    }
+}
+
+#[test]
+fn unsafe_code_is_in_one_place() {
+    for path in files("src", "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        let has_some = text.lines().any(|line| !line.trim_start().starts_with("//") && line.contains("unsafe {"));
+        assert!(!has_some || name(&path).starts_with("src/os/"), "{} has unsafe code", name(&path));
+    }
+}
+
+#[test]
+fn threads_are_made_in_one_place() {
+    // `std::thread::spawn` panics when the system has no thread to give, and lets a panic go unheard.
+    for path in files("src", "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        if is_test(&path) || name(&path) == "src/os/thread.rs" {
+            continue;
+        }
+        for word in ["std::thread::spawn", "std_thread::spawn", "thread::Builder", "Builder::new()"] {
+            assert!(!without_tests(&text).contains(word), "{} has {word}", name(&path));
+        }
+    }
+}
+
+#[test]
+fn nothing_unwraps_outside_of_tests() {
+    for path in files("src", "rs").iter().filter(|path| !is_test(path)) {
+        let text = fs::read_to_string(path).unwrap();
+        for word in [".unwrap()", ".expect(", "panic!(", "todo!(", "unimplemented!("] {
+            assert!(!without_tests(&text).contains(word), "{} has {word}", name(path));
+        }
+    }
+}
+
+/// The layers of `src/lib.rs`, from the top. What stands further down must not know what stands above.
+const LAYERS: [&[&str]; 7] = [
+    &["main", "lib"],
+    &["daemon", "config"],
+    &["door", "api"],
+    &["registry"],
+    &["supervisor"],
+    &["ports", "store", "logs", "error"],
+    &["os"],
+];
+/// These may be used by all, and use nothing but each other and `os` where a line has to be written.
+const COMMON: [&str; 4] = ["model", "control", "log", "handoff"];
+
+#[test]
+fn lower_layers_do_not_know_higher_ones() {
+    let layer = |module: &str| LAYERS.iter().position(|layer| layer.contains(&module));
+    for path in files("src", "rs").iter().filter(|path| !is_test(path)) {
+        let relative = name(path);
+        let own = relative.strip_prefix("src/").unwrap().split(['/', '.']).next().unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        for line in without_tests(&text).lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let mut rest = line;
+            while let Some((_, after)) = rest.split_once("crate::") {
+                rest = after;
+                let used: String = after.chars().take_while(|letter| letter.is_ascii_alphabetic()).collect();
+                if used == own || COMMON.contains(&used.as_str()) || used.is_empty() {
+                    continue;
+                }
+                let allowed = match (layer(own), layer(&used)) {
+                    // The door is in front of the API and does not know it; the API knows what the door asks for.
+                    (Some(_), Some(_)) if own == "door" => layer(&used) > layer(own),
+                    (Some(own_layer), Some(used_layer)) => used_layer >= own_layer,
+                    (None, Some(_)) => used == "os" || used == "error",
+                    (_, None) => false,
+                };
+                assert!(allowed, "{relative} must not use {used}: {}", line.trim());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_model_has_no_clock_no_thread_and_no_files() {
+    for path in files("src/model", "rs").iter().filter(|path| !is_test(path)) {
+        let text = fs::read_to_string(path).unwrap();
+        for word in ["Instant::now", "SystemTime::now", "std::fs", "std::net", "std::thread", "std::process", "serde"] {
+            assert!(!without_tests(&text).contains(word), "{} has {word}", name(path));
+        }
+    }
+}
+
+#[test]
+fn nothing_names_this_machine_or_a_registry() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = files("src", "rs");
+    all.extend(files("tests", "rs"));
+    all.extend(["README.md", "Makefile", "Cargo.toml", ".ci/run"].map(|file| root.join(file)));
+    all.extend(["tests/sdk/package-lock.json", "tests/sdk/package.json"].map(|file| root.join(file)));
+    // In pieces, so that this file does not have them.
+    let words =
+        [concat!("/wo", "rk/"), concat!("/ho", "me/user"), concat!("registry.", "npmjs"), concat!("\"res", "olved\"")];
+    for path in all {
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", name(&path)));
+        for word in words {
+            assert!(!text.contains(word), "{} has {word}", name(&path));
+        }
+    }
+}
