@@ -113,7 +113,7 @@ fn a_spawn_that_fails_is_a_failed_run_with_a_reason() {
 #[test]
 fn from_a_crash_to_the_new_process() {
     const CRASHES: usize = 200;
-    let daemon = Daemon::with(&["--log-level", "warn"], &[]);
+    let daemon = Daemon::start();
     let control = Control::new();
     let spec = json!({
         "slug": "app", "start": format!("{} ctl main stay", testchild()), "restart_policy": "always", "restart_delay_ms": 0,

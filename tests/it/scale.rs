@@ -10,7 +10,7 @@ use crate::support::{Daemon, wait_until};
 #[test]
 fn two_hundred_servers_run_and_stop_in_parallel() {
     const SERVERS: usize = 200;
-    let daemon = Daemon::with(&["--log-level", "warn"], &[]);
+    let daemon = Daemon::start();
     let client = &daemon.client;
     let begun = Instant::now();
     for number in 0..SERVERS {
@@ -45,7 +45,7 @@ fn two_hundred_servers_run_and_stop_in_parallel() {
 
 #[test]
 fn all_stop_with_the_daemon_in_the_time_of_one() {
-    let mut daemon = Daemon::with(&["--log-level", "warn"], &[]);
+    let mut daemon = Daemon::start();
     for number in 0..100 {
         let spec =
             json!({"slug": format!("s{number}"), "start": "trap 'sleep 1; exit 0' TERM; while :; do sleep 0.1; done"});
@@ -97,7 +97,7 @@ fn an_idle_daemon_with_running_servers_does_not_wake() {
 
 #[test]
 fn the_api_answers_while_all_servers_crash() {
-    let daemon = Daemon::with(&["--log-level", "warn"], &[]);
+    let daemon = Daemon::start();
     for number in 0..20 {
         let spec = json!({"slug": format!("s{number}"), "start": "exit 1", "restart_policy": "always", "restart_delay_ms": 20});
         daemon.client.create(&spec).server(201);

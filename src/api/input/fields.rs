@@ -10,7 +10,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::error::Category;
 
@@ -43,12 +43,14 @@ impl Fields {
         if depth(body) > DEPTH_MAX {
             return Err(Error::new(Code::Malformed, format!("the body is nested more than {DEPTH_MAX} deep")));
         }
+        let malformed = |error| Error::new(Code::Malformed, format!("the body is not valid JSON: {error}"));
         serde_json::from_slice(body).map_err(|error| match error.classify() {
-            // Its own words would repeat the body.
-            Category::Data => Error::new(Code::Invalid, "the body must be a JSON object"),
-            Category::Io | Category::Syntax | Category::Eof => {
-                Error::new(Code::Malformed, format!("the body is not valid JSON: {error}"))
-            }
+            // Its own words would repeat the body. What begins as another kind of value may still be no JSON at all.
+            Category::Data => match serde_json::from_slice::<IgnoredAny>(body) {
+                Ok(IgnoredAny) => Error::new(Code::Invalid, "the body must be a JSON object"),
+                Err(error) => malformed(error),
+            },
+            Category::Io | Category::Syntax | Category::Eof => malformed(error),
         })
     }
 
