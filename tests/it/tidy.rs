@@ -67,7 +67,7 @@ fn threads_are_made_in_one_place() {
         if is_test(&path) || name(&path) == "src/os/thread.rs" {
             continue;
         }
-        for word in ["std::thread::spawn", "std_thread::spawn", "thread::Builder", "Builder::new()"] {
+        for word in ["std::thread::spawn", "std_thread::spawn", "thread::Builder", "thread::scope"] {
             assert!(!without_tests(&text).contains(word), "{} has {word}", name(&path));
         }
     }
