@@ -5,7 +5,9 @@
 
 pub mod dotenv;
 pub mod machine;
+pub mod marker;
 pub mod nearest;
+pub mod public_url;
 pub mod shell;
 pub mod spec;
 pub mod status;
