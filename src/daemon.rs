@@ -121,13 +121,14 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
 }
 
 fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
+    let marker = format!("{}.{}", store.instance(), random::hex(4)?);
     Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
         forest: Arc::new(Forest::new(inherited.strangers)),
-        ports: Arc::new(Ports::default()),
+        ports: Arc::new(Ports::new(marker.clone())),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files: inherited.open_files,
-        marker: format!("{}.{}", store.instance(), random::hex(4)?),
+        marker,
         log_bytes: config.log_buffer_bytes,
         control,
     }))

@@ -19,6 +19,7 @@ pub enum Opt {
     Listen,
     Root,
     StateDir,
+    PublicUrl,
     AccessTokenFile,
     NoAuth,
     AllowOrigin,
@@ -28,10 +29,11 @@ pub enum Opt {
 
 impl Opt {
     /// All of them, by their names, in the order of the declaration.
-    pub const ALL: [(&'static str, Opt); 8] = [
+    pub const ALL: [(&'static str, Opt); 9] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
         ("--state-dir", Opt::StateDir),
+        ("--public-url", Opt::PublicUrl),
         ("--access-token-file", Opt::AccessTokenFile),
         ("--no-auth", Opt::NoAuth),
         ("--allow-origin", Opt::AllowOrigin),
