@@ -32,7 +32,8 @@ use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
-use crate::ports::Ports;
+use crate::ports::{Ports, Watcher};
+use crate::prober::Prober;
 use crate::registry::Registry;
 use crate::store::{self, Store};
 use crate::supervisor::{self, Context, Supervisor};
@@ -44,6 +45,9 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
+
+/// A thread that waits for a word hears it at once.
+const THREAD_LIMIT: Duration = Duration::from_secs(1);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +92,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
 
     let (control_tx, control_rx) = unbounded();
     let context = context(config, &store, inherited, control_tx.clone())
-        .map_err(start_error("can't get random numbers from the system"))?;
+        .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
@@ -122,15 +126,20 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
 
 fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{}", store.instance(), random::hex(4)?);
+    let forest = Arc::new(Forest::new(inherited.strangers));
     Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
-        forest: Arc::new(Forest::new(inherited.strangers)),
+        watcher: Watcher::start(Arc::clone(&forest))?,
+        prober: Prober::start()?,
+        public_url: config.public_url.clone(),
+        forest,
         ports: Arc::new(Ports::new(marker.clone())),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files: inherited.open_files,
         marker,
         log_bytes: config.log_buffer_bytes,
         control,
+        changes: Arc::default(),
     }))
 }
 
@@ -240,6 +249,8 @@ impl Ending {
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
         self.door.close(Instant::now() + DOOR_LIMIT);
+        self.context.prober.close(Instant::now() + THREAD_LIMIT);
+        self.context.watcher.close(Instant::now() + THREAD_LIMIT);
         match ended {
             Ended::Clean => log::info(format_args!("all servers are stopped")),
             Ended::LeftBehind => log::error(format_args!("some processes may be left behind")),

@@ -119,24 +119,25 @@ impl Watcher {
         let shared = Arc::new(Shared::default());
         let (requests, inbox) = unbounded();
         let eye = Eye::new(listeners, forest, match_or_not);
-        let looker = Looker { inbox, eye, table: Table::new(port::ephemeral()), shared: Arc::clone(&shared), last: None };
+        let looker =
+            Looker { inbox, eye, table: Table::new(port::ephemeral()), shared: Arc::clone(&shared), last: None };
         let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
         Ok(Arc::new(Watcher { requests, next: AtomicU64::new(0), shared, thread }))
     }
 
     /// Watches the processes of `tree`, at first at [`Pace::Fast`]. `requested` is the port that the server was given;
     /// `notify` hears of each change, the first one being that it listens at all.
-    pub fn watch(
-        &self,
-        tree: &Tree,
-        requested: Option<Port>,
-        notify: impl Fn(Listening) + Send + 'static,
-    ) -> Watch {
+    pub fn watch(&self, tree: &Tree, requested: Option<Port>, notify: impl Fn(Listening) + Send + 'static) -> Watch {
         let id = Id(self.next.fetch_add(1, Ordering::Relaxed));
         let watched = Watched::new(tree.leader, requested, Box::new(notify), Instant::now());
         // A watcher that is closed tells nobody anything any more, here and below.
         let _ = self.requests.send(Request::Watch(id, watched));
         Watch { id, pace: Pace::Fast, requests: self.requests.clone() }
+    }
+
+    /// Whether a look that was begun after `moment` is over.
+    pub fn looked_after(&self, moment: Instant) -> bool {
+        self.shared.looked_after(moment)
     }
 
     /// Returns when a look that was begun after `newer_than` is over and has been told, but not past `deadline`. Those

@@ -10,13 +10,23 @@ use std::time::{Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
 use super::run::{Progress, Run};
+use super::senses::{Senses, Sight};
 use super::{Answer, Context, Replacement, Request, Shared, Unlaunched, command};
 use crate::log::{self, Level};
 use crate::model::machine::{Command, Effect, Event, Job, Machine, Phase, Refusal, Rules, RunId};
 use crate::model::spec::ServerSpec;
-use crate::model::status::{self, ServerView, Status};
 use crate::os::reaper::Notice;
 use crate::ports::{Reservation, Strictness};
+
+mod publish;
+
+/// What the actor hears of a run.
+enum News {
+    /// How its processes end.
+    Ends(Notice),
+    /// What it does while it lives.
+    Seen(Sight),
+}
 
 /// What someone waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +37,8 @@ enum Goal {
     Over { run: RunId },
     /// The server is no more.
     Removed,
+    /// Nothing: it was done at once.
+    Done,
 }
 
 struct Waiter {
@@ -49,37 +61,43 @@ pub struct Actor {
     context: Arc<Context>,
     shared: Arc<Shared>,
     requests: Receiver<Request>,
-    notices_tx: Sender<(RunId, Notice)>,
-    notices: Receiver<(RunId, Notice)>,
+    news_tx: Sender<(RunId, News)>,
+    news: Receiver<(RunId, News)>,
     spec: Arc<ServerSpec>,
     machine: Machine,
     run: Option<Run>,
+    senses: Option<Senses>,
     reservation: Option<Reservation>,
     waiters: Vec<Waiter>,
     stay: Stay,
     created_at: SystemTime,
     started_at: Option<SystemTime>,
+    ready_at: Option<SystemTime>,
+    alive_since: Option<Instant>,
     forget: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
-        let (notices_tx, notices) = unbounded();
+        let (news_tx, news) = unbounded();
         Actor {
             machine: Machine::new(Rules::from(&*parts.spec), RunId(0)),
             created_at: parts.shared.view().created_at,
             context: parts.context,
             shared: parts.shared,
             requests: parts.requests,
-            notices_tx,
-            notices,
+            news_tx,
+            news,
             spec: parts.spec,
             run: None,
+            senses: None,
             reservation,
             waiters: Vec::new(),
             stay: Stay::Here,
             started_at: None,
+            ready_at: None,
+            alive_since: None,
             forget: Some(forget),
         }
     }
@@ -89,15 +107,23 @@ impl Actor {
         loop {
             self.publish();
             self.answer_waiters();
+            let now = Instant::now();
+            if let Some(senses) = &mut self.senses {
+                senses.adjust(self.machine.ready(), self.shared.attention(), now);
+            }
             match self.stay {
                 Stay::NoLonger => return,
                 Stay::UntilRest if !self.machine.active() => return,
                 Stay::Here | Stay::UntilRest => {}
             }
-            let deadline = [self.machine.deadline(), self.run.as_ref().and_then(Run::deadline)];
-            let alarm = deadline.into_iter().flatten().min().map_or_else(never, at);
+            let deadlines = [
+                self.machine.deadline(),
+                self.run.as_ref().and_then(Run::deadline),
+                self.senses.as_ref().and_then(|senses| senses.deadline(now)),
+            ];
+            let alarm = deadlines.into_iter().flatten().min().map_or_else(never, at);
             select! {
-                recv(self.notices) -> notice => if let Ok((run, notice)) = notice { self.take_notice(run, notice) },
+                recv(self.news) -> news => if let Ok((run, news)) = news { self.take_news(run, news) },
                 recv(self.requests) -> request => match request {
                     Ok(request) => self.take_request(request),
                     // Nobody can ask for anything any more.
@@ -110,6 +136,7 @@ impl Actor {
 
     /// After a panic: whatever was half done is ended, and the server is failed.
     pub fn recover(&mut self, fault: &str) {
+        self.senses = None;
         self.run = None;
         self.reservation = None;
         self.waiters.clear();
@@ -122,6 +149,9 @@ impl Actor {
             Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
             Request::Shutdown => self.leave(Command::Stop),
             Request::Kill => self.leave(Command::Kill),
+            // The loop looks at it.
+            Request::Attention => {}
+            Request::Settle(settled) => drop(settled.send(())),
         }
     }
 
@@ -136,6 +166,7 @@ impl Actor {
             Command::Start | Command::Restart => Goal::Spawned { after: run },
             Command::Stop | Command::Kill => Goal::Over { run },
             Command::Delete => Goal::Removed,
+            Command::Mark(_) => Goal::Done,
         };
         match self.machine.command(command, Instant::now()) {
             Ok(effects) => {
@@ -159,6 +190,7 @@ impl Actor {
         self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
         self.created_at = SystemTime::now();
         self.started_at = None;
+        self.ready_at = None;
         self.take_command(Command::Start, reply);
     }
 
@@ -173,12 +205,25 @@ impl Actor {
         }
     }
 
-    fn take_notice(&mut self, id: RunId, notice: Notice) {
+    fn take_news(&mut self, id: RunId, news: News) {
         let now = Instant::now();
-        if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
-            let progress = run.notice(notice, now);
-            let effects = self.progress(progress);
-            self.carry_out(effects);
+        match news {
+            News::Ends(notice) => {
+                if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
+                    let progress = run.notice(notice, now);
+                    let effects = self.progress(progress);
+                    self.carry_out(effects);
+                }
+            }
+            // The senses are those of the present run.
+            News::Seen(sight) => {
+                if let Some(senses) = self.senses.as_mut().filter(|_| id == self.machine.run()) {
+                    for event in senses.take(sight, now) {
+                        let effects = self.machine.event(event, now);
+                        self.carry_out(effects);
+                    }
+                }
+            }
         }
     }
 
@@ -202,6 +247,8 @@ impl Actor {
             }
             Progress::Gone => match self.run.take() {
                 Some(run) => {
+                    self.senses = None;
+                    self.alive_since = None;
                     let id = run.id();
                     let exit = run.finish();
                     self.tell(Level::Info, format_args!("run {} is over: it {exit}", id.0));
@@ -266,47 +313,19 @@ impl Actor {
         let port = self.reservation.as_ref().map(Reservation::port);
         let marker = command::marker(&self.context, &self.spec, id);
         let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
-        let notices = self.notices_tx.clone();
-        let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, move |notice| {
-            // The receiver is gone only when the actor is.
-            let _ = notices.send((id, notice));
-        })?;
+        // The receiver is gone only when the actor is, here and below.
+        let news = self.news_tx.clone();
+        let ends = move |notice| drop(news.send((id, News::Ends(notice))));
+        let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
+            let (news, now) = (self.news_tx.clone(), Instant::now());
+            let tell = Arc::new(move |sight| drop(news.send((id, News::Seen(sight)))));
+            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, now));
             self.started_at = Some(SystemTime::now());
+            self.alive_since = Some(now);
+            self.ready_at = None;
         }
         Ok(run)
-    }
-
-    /// Makes the present state visible, if anyone could see a difference.
-    fn publish(&self) {
-        let last = self.shared.view();
-        let view = ServerView {
-            spec: Arc::clone(&self.spec),
-            status: Status::of(&self.machine),
-            reason: status::reason(&self.machine),
-            pid: self.run.as_ref().map(|run| run.pid().number()),
-            port: match &self.reservation {
-                Some(reservation) => Some(reservation.port()),
-                None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
-                None => None,
-            },
-            restarts: self.machine.restarts(),
-            exit: self.machine.last_exit(),
-            created_at: self.created_at,
-            updated_at: last.updated_at,
-            started_at: self.started_at,
-        };
-        if view == *last {
-            return;
-        }
-        if view.status != last.status || view.reason != last.reason {
-            let word = view.status.word();
-            match &view.reason {
-                Some(reason) => self.tell(Level::Info, format_args!("{word} ({reason})")),
-                None => self.tell(Level::Info, format_args!("{word}")),
-            }
-        }
-        self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
     }
 
     fn answer_waiters(&mut self) {
@@ -321,7 +340,9 @@ impl Actor {
                 let answer = match (waiter.goal, stay) {
                     // It was to run, and the end of the daemon came between.
                     (Goal::Spawned { .. }, Stay::UntilRest) => Answer::ShuttingDown,
-                    (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed, _) => Answer::Done(Arc::clone(&view)),
+                    (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
+                        Answer::Done(Arc::clone(&view))
+                    }
                 };
                 let _ = waiter.reply.send(answer);
             }
@@ -337,6 +358,7 @@ impl Actor {
 impl Goal {
     fn is_reached(self, machine: &Machine) -> bool {
         match self {
+            Goal::Done => true,
             Goal::Removed => *machine.phase() == Phase::Removed,
             Goal::Over { run } => !machine.active() || machine.run() > run,
             Goal::Spawned { after } => {

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -14,19 +15,28 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use crate::control::Control;
 use crate::log::{self, Level};
 use crate::logs::SharedLog;
+use crate::model::health::Health;
 use crate::model::machine::{Command, Refusal};
+use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::{ServerView, Status};
+use crate::model::status::Status;
+use crate::model::view::{Rests, ServerView};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
-use crate::ports::{Ports, Reservation};
+use crate::ports::{Ports, Reservation, Watcher};
+use crate::prober::Prober;
 
 mod actor;
+mod changes;
 mod command;
 mod reader;
 mod run;
+mod senses;
 
+use senses::Attention;
+
+pub use changes::{Changes, Count};
 pub use command::visible as visible_environment;
 
 /// What all supervisors share.
@@ -37,6 +47,12 @@ pub struct Context {
     pub forest: Arc<Forest>,
     /// Who holds which port.
     pub ports: Arc<Ports>,
+    /// Sees who listens where.
+    pub watcher: Arc<Watcher>,
+    /// Checks healths.
+    pub prober: Arc<Prober>,
+    /// Where servers are reached.
+    pub public_url: PublicUrl,
     /// The daemon's own environment as far as servers may see it.
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files that servers get.
@@ -47,6 +63,8 @@ pub struct Context {
     pub log_bytes: usize,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
+    /// Hears of everything that clients can see.
+    pub changes: Arc<Changes>,
 }
 
 /// What may be asked of a supervisor.
@@ -57,6 +75,10 @@ enum Request {
     Shutdown,
     /// The same without grace.
     Kill,
+    /// Somebody waits for it, or no longer does.
+    Attention,
+    /// Say when everything that was told before this is visible.
+    Settle(Sender<()>),
 }
 
 struct Replacement {
@@ -113,6 +135,18 @@ struct Shared {
     slug: Slug,
     view: Mutex<Arc<ServerView>>,
     log: Arc<SharedLog>,
+    /// How many clients wait for its status.
+    waiting: AtomicUsize,
+}
+
+/// Somebody waits for a server's status; as long as this lives it is looked at closely.
+pub struct Waiting(Arc<Supervisor>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        let _ = self.0.inbox.send(Request::Attention);
+    }
 }
 
 /// The outside of a supervisor.
@@ -141,16 +175,23 @@ impl Supervisor {
             reason: None,
             pid: None,
             port: None,
+            ports: Vec::new(),
+            url: None,
+            health: spec.health_check.as_ref().map(|_| Health::default()),
+            rests: Rests::ByHand,
             restarts: 0,
             exit: None,
             created_at: now,
             updated_at: now,
             started_at: None,
+            ready_at: None,
+            alive_since: None,
         };
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
             log: Arc::new(SharedLog::new(context.log_bytes)),
+            waiting: AtomicUsize::new(0),
         });
         let unlaunched = Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec };
         (Arc::new(Supervisor { shared, inbox, thread: OnceLock::new() }), unlaunched)
@@ -186,6 +227,21 @@ impl Supervisor {
     /// What its server has written.
     pub fn log(&self) -> &Arc<SharedLog> {
         &self.shared.log
+    }
+
+    /// Has it looked at closely.
+    pub fn attend(self: &Arc<Self>) -> Waiting {
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let _ = self.inbox.send(Request::Attention);
+        Waiting(Arc::clone(self))
+    }
+
+    /// Asks to hear when all that its thread has been told until now is visible. The thread is gone if the word never
+    /// comes.
+    pub fn settle(&self) -> Receiver<()> {
+        let (settled_tx, settled) = bounded(1);
+        let _ = self.inbox.send(Request::Settle(settled_tx));
+        settled
     }
 
     /// Gives a command.
@@ -225,6 +281,10 @@ impl Supervisor {
 impl Shared {
     fn view(&self) -> Arc<ServerView> {
         Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn attention(&self) -> Attention {
+        if self.waiting.load(Ordering::SeqCst) > 0 { Attention::Some } else { Attention::None }
     }
 
     fn publish(&self, view: ServerView) {

@@ -71,8 +71,12 @@ fn lines_of_proc() {
 fn a_wildcard_beside_a_listener_for_ipv4_is_taken_for_one_family() {
     let listener = |ip: IpAddr, port| Listener { inode: 1, ip, port: Port::new(port).unwrap(), family: Family::Own };
     let wildcard = IpAddr::from(Ipv6Addr::UNSPECIFIED);
-    let mut found =
-        [listener(wildcard, 1), listener(wildcard, 2), listener(Ipv4Addr::LOCALHOST.into(), 1), listener(Ipv6Addr::LOCALHOST.into(), 3)];
+    let mut found = [
+        listener(wildcard, 1),
+        listener(wildcard, 2),
+        listener(Ipv4Addr::LOCALHOST.into(), 1),
+        listener(Ipv6Addr::LOCALHOST.into(), 3),
+    ];
     assume_families(&mut found);
     assert_eq!(found.map(|listener| listener.family), [Family::Own, Family::Both, Family::Own, Family::Own]);
 }

@@ -99,7 +99,8 @@ impl Eye {
 
     fn search(&mut self, table: &mut Table, now: Instant) {
         let mut wanted = table.unowned();
-        let unseen = if wanted.is_empty() { Searched::default() } else { self.search_processes(table, &mut wanted, now) };
+        let unseen =
+            if wanted.is_empty() { Searched::default() } else { self.search_processes(table, &mut wanted, now) };
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
         let is_last = wanted.is_empty() || pause * SEARCH_FACTOR > SEARCH_LAST;
         self.search = (!is_last).then(|| Search { at: now + pause, pause: pause * SEARCH_FACTOR });
