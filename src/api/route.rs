@@ -44,6 +44,8 @@ pub enum Action {
     ServerRestart(Slug),
     /// What it wrote.
     ServerLogs(Slug, LogQuery),
+    /// What it wrote, and what it writes from now on.
+    ServerFollow(Slug, LogQuery),
 }
 
 /// Who may ask.
@@ -76,7 +78,8 @@ impl Action {
             | Action::ServerStart(_)
             | Action::ServerStop(_)
             | Action::ServerRestart(_)
-            | Action::ServerLogs(..) => Gate::Guarded,
+            | Action::ServerLogs(..)
+            | Action::ServerFollow(..) => Gate::Guarded,
         }
     }
 }
@@ -153,7 +156,13 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::Start(slug), Method::Post) => Action::ServerStart(slug),
         (Resource::Stop(slug), Method::Post) => Action::ServerStop(slug),
         (Resource::Restart(slug), Method::Post) => Action::ServerRestart(slug),
-        (Resource::Logs(slug), Method::Get) => Action::ServerLogs(slug, log_query(&mut query)),
+        (Resource::Logs(slug), Method::Get) => {
+            let asked = log_query(&mut query);
+            match until(&mut query) {
+                Until::Now => Action::ServerLogs(slug, asked),
+                Until::Ended => Action::ServerFollow(slug, asked),
+            }
+        }
         (_, Method::Get | Method::Post | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -352,12 +361,20 @@ fn log_query(query: &mut Query) -> LogQuery {
             }
         }
     }
+    asked
+}
+
+/// How far into the future a log is wanted.
+enum Until {
+    Now,
+    Ended,
+}
+
+fn until(query: &mut Query) -> Until {
     match query.take("follow").as_deref() {
+        Some("true") => return Until::Ended,
         None | Some("false") => {}
-        Some("true") => {
-            query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into())
-        }
         Some(other) => query.blame("follow", format!("must be true or false, not {}", quoted(other))),
     }
-    asked
+    Until::Now
 }
