@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::api::access::{Access, Auth, Token};
+use crate::api::follow::Streams;
 use crate::api::{self, Api};
 use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
@@ -94,7 +95,13 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let context = context(config, &store, inherited, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
-    let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
+    let api = Api {
+        registry: Arc::clone(&registry),
+        root: config.root.clone(),
+        access,
+        address: address.clone(),
+        streams: Streams::default(),
+    };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
@@ -248,6 +255,8 @@ impl Ending {
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
+        // Whoever follows a log has been shown the end of it.
+        supervisors.iter().for_each(|supervisor| supervisor.log().end());
         self.door.close(Instant::now() + DOOR_LIMIT);
         self.context.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.watcher.close(Instant::now() + THREAD_LIMIT);
