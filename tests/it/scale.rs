@@ -24,7 +24,7 @@ fn two_hundred_servers_run_and_stop_in_parallel() {
     });
     println!(
         "{SERVERS} servers created in {created:?}; the daemon has {} KiB of its own",
-        daemon.memory_kib("Private_Dirty")
+        daemon.memory_kib("Anonymous")
     );
     // One after the other to have the time of one, then all others at once.
     let begun = Instant::now();
