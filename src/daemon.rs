@@ -22,6 +22,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::api::access::{Access, Auth, Token};
 use crate::api::{self, Api};
+use crate::boot;
 use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
@@ -34,6 +35,7 @@ use crate::os::thread;
 use crate::os::tree::{self, Forest};
 use crate::ports::Ports;
 use crate::registry::Registry;
+use crate::setup::{self, Payload};
 use crate::store::{self, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
@@ -44,6 +46,9 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
+
+/// Two lives of one state directory must not be mistaken for each other; nobody attacks this.
+const LIFE_BYTES: usize = 4;
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,15 +86,27 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     if !config.root.is_dir() {
         return Err(StartError(format!("root {} is not a directory; make it or give --root", config.root.display())));
     }
+    let payload = match &config.setup {
+        Some(source) => setup::read(source, &config.root).map_err(StartError)?,
+        None => Payload::default(),
+    };
+    for warning in &payload.warnings {
+        log::warn(format_args!("setup payload: {warning}"));
+    }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
+    let stored = boot::stored(store.servers(), &config.root)
+        .map_err(start_error(&format!("state directory {} can't be read", store.directory().display())))?;
     let (listener, address) = listen(&config.listen)?;
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
-    let context = context(config, &store, inherited, control_tx.clone())
-        .map_err(start_error("can't get random numbers from the system"))?;
+    let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
+    let context = Arc::new(context(config, &store, inherited, &life, control_tx.clone()));
     let registry = Registry::new(Arc::clone(&context));
+    // No one is answered and no port is looked at before what an earlier life has left is gone.
+    boot::sweep(store.instance(), &life);
+    let restored = registry.restore(boot::servers(stored, payload.servers));
     let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
@@ -98,6 +115,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
     }
 
+    // Before there is anyone to carry an end out: every supervisor that has to be ended has its thread by then.
+    restored.start();
     let ending = Ending {
         control: control_rx,
         registry,
@@ -120,17 +139,18 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
 }
 
-fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
-    Ok(Arc::new(Context {
+fn context(config: &Config, store: &Store, inherited: Inherited, life: &str, control: Sender<Control>) -> Context {
+    Context {
         reaper: Arc::new(Reaper::default()),
         forest: Arc::new(Forest::new(inherited.strangers)),
         ports: Arc::new(Ports::default()),
+        files: Arc::clone(store.servers()),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files: inherited.open_files,
-        marker: format!("{}.{}", store.instance(), random::hex(4)?),
+        marker: format!("{}.{life}", store.instance()),
         log_bytes: config.log_buffer_bytes,
         control,
-    }))
+    }
 }
 
 fn auth(config: &Config, store: &Store) -> Result<Auth, StartError> {

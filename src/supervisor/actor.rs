@@ -9,14 +9,16 @@ use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
+use super::record::Record;
 use super::run::{Progress, Run};
-use super::{Answer, Context, Replacement, Request, Shared, Unlaunched, command};
+use super::{Answer, Context, Promise, Replacement, Request, Shared, Unlaunched, command};
 use crate::log::{self, Level};
 use crate::model::machine::{Command, Effect, Event, Job, Machine, Phase, Refusal, Rules, RunId};
 use crate::model::spec::ServerSpec;
 use crate::model::status::{self, ServerView, Status};
 use crate::os::reaper::Notice;
 use crate::ports::{Reservation, Strictness};
+use crate::store::server::Install;
 
 /// What someone waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub struct Actor {
     reservation: Option<Reservation>,
     waiters: Vec<Waiter>,
     stay: Stay,
-    created_at: SystemTime,
+    record: Record,
     started_at: Option<SystemTime>,
     forget: Option<Box<dyn FnOnce() + Send>>,
 }
@@ -66,9 +68,14 @@ impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let (notices_tx, notices) = unbounded();
+        let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
+        let machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
         Actor {
-            machine: Machine::new(Rules::from(&*parts.spec), RunId(0)),
-            created_at: parts.shared.view().created_at,
+            machine: match record.install() {
+                Install::Due => machine,
+                Install::Succeeded => machine.with_install_done(),
+            },
+            record,
             context: parts.context,
             shared: parts.shared,
             requests: parts.requests,
@@ -119,7 +126,8 @@ impl Actor {
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Command(command, reply) => self.take_command(command, reply),
-            Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
+            Request::Create(promise) => self.take_creation(promise),
+            Request::Replace(replacement, promise) => self.take_replacement(*replacement, promise),
             Request::Shutdown => self.leave(Command::Stop),
             Request::Kill => self.leave(Command::Kill),
         }
@@ -129,6 +137,12 @@ impl Actor {
         if self.stay == Stay::UntilRest {
             // Whoever has gone away meanwhile needs no answer, here and below.
             let _ = reply.send(Answer::ShuttingDown);
+            return;
+        }
+        if command == Command::Delete
+            && let Err(error) = self.record.remove(&self.spec.slug)
+        {
+            let _ = reply.send(Answer::NotStored(Arc::new(error)));
             return;
         }
         let run = self.machine.run();
@@ -148,18 +162,48 @@ impl Actor {
         }
     }
 
+    /// A new server is stored before it is started; one that can't be stored is as if it had never been.
+    fn take_creation(&mut self, promise: Promise) {
+        match self.record.keep(&self.spec) {
+            Ok(()) => {
+                let _ = promise.stored.send(());
+                self.take_command(Command::Start, promise.reply);
+            }
+            Err(error) => {
+                self.vanish();
+                let _ = promise.reply.send(Answer::NotStored(Arc::new(error)));
+            }
+        }
+    }
+
     /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
-    fn take_replacement(&mut self, replacement: Replacement, reply: Sender<Answer>) {
-        if self.machine.active() {
-            let _ = reply.send(Answer::Refused(Refusal::Active));
+    fn take_replacement(&mut self, replacement: Replacement, promise: Promise) {
+        if self.stay == Stay::UntilRest {
+            let _ = promise.reply.send(Answer::ShuttingDown);
             return;
         }
+        if self.machine.active() {
+            let _ = promise.reply.send(Answer::Refused(Refusal::Active));
+            return;
+        }
+        if let Err(error) = self.record.keep(&replacement.spec) {
+            let _ = promise.reply.send(Answer::NotStored(Arc::new(error)));
+            return;
+        }
+        let _ = promise.stored.send(());
         self.spec = replacement.spec;
         self.reservation = replacement.reservation;
         self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
-        self.created_at = SystemTime::now();
         self.started_at = None;
-        self.take_command(Command::Start, reply);
+        self.take_command(Command::Start, promise.reply);
+    }
+
+    /// Nobody finds the server any more, and the thread is not needed.
+    fn vanish(&mut self) {
+        self.stay = Stay::NoLonger;
+        if let Some(forget) = self.forget.take() {
+            forget();
+        }
     }
 
     fn leave(&mut self, command: Command) {
@@ -217,6 +261,9 @@ impl Actor {
         while let Some(effect) = effects.pop_front() {
             match effect {
                 Effect::Spawn(id, job) => {
+                    if job == Job::Start {
+                        self.record.install_succeeded(&self.spec);
+                    }
                     let event = match self.spawn(id, job) {
                         Ok(run) => {
                             self.tell(Level::Info, format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()));
@@ -243,10 +290,7 @@ impl Actor {
                     effects.extend(self.progress(progress));
                 }
                 Effect::Remove => {
-                    self.stay = Stay::NoLonger;
-                    if let Some(forget) = self.forget.take() {
-                        forget();
-                    }
+                    self.vanish();
                     self.tell(Level::Info, format_args!("deleted"));
                 }
             }
@@ -292,7 +336,7 @@ impl Actor {
             },
             restarts: self.machine.restarts(),
             exit: self.machine.last_exit(),
-            created_at: self.created_at,
+            created_at: self.record.created_at(),
             updated_at: last.updated_at,
             started_at: self.started_at,
         };
