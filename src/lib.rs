@@ -11,6 +11,7 @@
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
 //! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
+//!   [`prober`]: whether servers answer.
 //! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
 //! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].
 //!
@@ -38,6 +39,7 @@ pub mod logs;
 pub mod model;
 pub mod os;
 pub mod ports;
+pub mod prober;
 pub mod registry;
 pub mod setup;
 pub mod store;

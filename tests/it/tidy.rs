@@ -67,7 +67,7 @@ fn threads_are_made_in_one_place() {
         if is_test(&path) || name(&path) == "src/os/thread.rs" {
             continue;
         }
-        for word in ["std::thread::spawn", "std_thread::spawn", "thread::Builder", "Builder::new()"] {
+        for word in ["std::thread::spawn", "std_thread::spawn", "thread::Builder", "thread::scope"] {
             assert!(!without_tests(&text).contains(word), "{} has {word}", name(&path));
         }
     }
@@ -90,7 +90,7 @@ const LAYERS: [&[&str]; 7] = [
     &["door", "api"],
     &["registry"],
     &["supervisor"],
-    &["ports", "store", "logs", "error"],
+    &["ports", "prober", "store", "logs", "error"],
     &["os"],
 ];
 /// These may be used by all, and use nothing but each other and `os` where a line has to be written.
