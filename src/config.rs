@@ -14,6 +14,7 @@ use crate::api::access::{AllowedOrigin, Token};
 use crate::error::quoted;
 use crate::log::Level;
 use crate::model::nearest::nearest;
+use crate::model::public_url::PublicUrl;
 use crate::setup;
 
 mod help;
@@ -51,6 +52,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// What it is told to have from the start.
     pub setup: Option<setup::Source>,
+    /// How servers are reached from outside.
+    pub public_url: PublicUrl,
     /// Who may use the API.
     pub auth: AuthSource,
     /// Which web pages may.
@@ -140,6 +143,12 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         Some((_, value)) => value.into(),
         None => default_state_dir(&environment),
     };
+    let public_url = match given.one(Opt::PublicUrl)? {
+        None => PublicUrl::default(),
+        Some((name, text)) => {
+            PublicUrl::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))?
+        }
+    };
     let log_level = match given.one(Opt::LogLevel)? {
         None => Level::Info,
         Some((name, word)) => Level::parse(&word).map_or_else(
@@ -173,6 +182,7 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         root: absolute("--root", root)?,
         state_dir: absolute("--state-dir", state_dir)?,
         setup,
+        public_url,
         auth,
         allow_origins,
         log_level,

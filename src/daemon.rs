@@ -140,14 +140,15 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
 }
 
 fn context(config: &Config, store: &Store, inherited: Inherited, life: &str, control: Sender<Control>) -> Context {
+    let marker = format!("{}.{life}", store.instance());
     Context {
         reaper: Arc::new(Reaper::default()),
         forest: Arc::new(Forest::new(inherited.strangers)),
-        ports: Arc::new(Ports::default()),
+        ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files: inherited.open_files,
-        marker: format!("{}.{life}", store.instance()),
+        marker,
         log_bytes: config.log_buffer_bytes,
         control,
     }

@@ -108,7 +108,7 @@ impl Registry {
                 match self.context.ports.reserve(&spec.slug, port, Strictness::Strict) {
                     Ok(reservation) => Some(reservation),
                     // An active server of this name holds the port itself; that it is active is the better answer.
-                    Err(Unavailable::Taken(_)) if self.is_active(&spec.slug) => None,
+                    Err(Unavailable::Taken(..)) if self.is_active(&spec.slug) => None,
                     Err(refusal) => return Err(Refused::Port(refusal)),
                 }
             }

@@ -20,6 +20,7 @@ pub enum Opt {
     Root,
     StateDir,
     Setup,
+    PublicUrl,
     AccessTokenFile,
     NoAuth,
     AllowOrigin,
@@ -29,11 +30,12 @@ pub enum Opt {
 
 impl Opt {
     /// All of them, by their names, in the order of the declaration.
-    pub const ALL: [(&'static str, Opt); 9] = [
+    pub const ALL: [(&'static str, Opt); 10] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
         ("--state-dir", Opt::StateDir),
         ("--setup", Opt::Setup),
+        ("--public-url", Opt::PublicUrl),
         ("--access-token-file", Opt::AccessTokenFile),
         ("--no-auth", Opt::NoAuth),
         ("--allow-origin", Opt::AllowOrigin),

@@ -25,6 +25,7 @@ fn defaults() {
     assert_eq!(config.listen, Listen::Tcp("127.0.0.1:18080".parse().unwrap()));
     assert_eq!(config.root, std::env::current_dir().unwrap());
     assert_eq!(config.state_dir, PathBuf::from("/home/ann/.local/state/servisor"));
+    assert_eq!(config.public_url, PublicUrl::parse("http://localhost:{port}").unwrap());
     assert!(matches!(config.auth, AuthSource::Kept));
     assert_eq!((config.log_level, config.log_buffer_bytes), (Level::Info, 1024 * 1024));
     assert!(config.allow_origins.is_empty() && config.warnings.is_empty());
@@ -54,6 +55,16 @@ fn an_argument_wins_over_its_variable_and_an_empty_variable_is_none() {
 fn unix_sockets() {
     for text in ["unix:/run/s.sock", "unix:///run/s.sock"] {
         assert_eq!(config(&["--listen", text], &[]).listen, Listen::Unix("/run/s.sock".into()));
+    }
+}
+
+#[test]
+fn public_urls() {
+    let template = "https://{port}-{slug}.example";
+    for (options, variables) in
+        [(&["--public-url", template][..], &[][..]), (&[], &[("SERVISOR_PUBLIC_URL", template)])]
+    {
+        assert_eq!(config(options, variables).public_url, PublicUrl::parse(template).unwrap());
     }
 }
 
@@ -91,6 +102,9 @@ fn mistakes_are_named_with_what_would_be_right() {
         (&["--listen", "unix:"], &[], &["no path"]),
         (&[], &[("SERVISOR_LISTEN", "x")], &["SERVISOR_LISTEN", "IP:PORT"]),
         (&["--root", "a", "--root", "b"], &[], &["--root is given more than once"]),
+        (&["--public-url", "http://localhost"], &[], &["--public-url", "http://localhost", "{port}"]),
+        (&["--public-url", "http://{host}:{port}"], &[], &["{host}", "{slug}"]),
+        (&[], &[("SERVISOR_PUBLIC_URL", "x:{port}")], &["SERVISOR_PUBLIC_URL", "http://"]),
         (&["--log-level", "loud"], &[], &["--log-level", "loud", "error, warn, info, debug"]),
         (&["--log-buffer-bytes", "1"], &[], &["--log-buffer-bytes", "4096"]),
         (&["--log-buffer-bytes", "1MB"], &[], &["1MB"]),

@@ -6,7 +6,9 @@
 pub mod dotenv;
 pub mod health;
 pub mod machine;
+pub mod marker;
 pub mod nearest;
+pub mod public_url;
 pub mod shell;
 pub mod spec;
 pub mod status;

@@ -16,6 +16,7 @@ pub mod proc;
 pub mod random;
 pub mod reaper;
 pub mod signals;
+pub mod sockets;
 pub mod stderr;
 pub mod thread;
 pub mod tree;

@@ -54,6 +54,15 @@ impl Process {
             .as_deref()
     }
 
+    /// The name of the program that it runs, without its directory. What a process calls itself (`comm`, its arguments)
+    /// is not asked: Node's first thread is a `MainThread`.
+    pub fn program(&self) -> Option<String> {
+        let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;
+        let name = path.file_name()?.to_string_lossy();
+        // What was replaced by an update while it runs.
+        Some(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned())
+    }
+
     /// `stat` is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
     fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
         let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;

@@ -4,12 +4,14 @@
 //! ([`files`]). Never: a decision about a server. Everything in it is for its owner's eyes only.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::os::random;
+use crate::os::proc::Process;
+use crate::os::{Pid, random};
 
 pub mod files;
 pub mod server;
@@ -20,6 +22,9 @@ use files::Files;
 const LOCK: &str = "lock";
 /// The name of this instance: it stands in the marker of each process that belongs to this state directory.
 const INSTANCE: &str = "instance";
+/// From the death of a daemon to the end of what it was about to spawn, and between two looks for that.
+const HEIR_LIMIT: Duration = Duration::from_secs(2);
+const HEIR_PAUSE: Duration = Duration::from_millis(1);
 /// One file a server.
 const SERVERS: &str = "servers";
 /// The access token, if none was given.
@@ -103,11 +108,12 @@ impl Store {
 }
 
 enum LockFailure {
-    Held(Option<String>),
+    Held(Option<Pid>),
     Io(io::Error),
 }
 
-/// The lock ends with the process that holds it, however that ends; the number in the file is for people.
+/// The lock ends with the process that holds it, however that ends, and with the children that it was just about to
+/// make: until a child has become another program it holds all that its parent held. Those are waited for.
 fn lock(directory: &Path) -> Result<File, LockFailure> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -117,19 +123,31 @@ fn lock(directory: &Path) -> Result<File, LockFailure> {
         .mode(0o600)
         .open(directory.join(LOCK))
         .map_err(LockFailure::Io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let known = file.take(20).read_to_string(&mut holder).is_ok();
-            let holder = holder.trim();
-            let is_number = !holder.is_empty() && holder.bytes().all(|byte| byte.is_ascii_digit());
-            return Err(LockFailure::Held((known && is_number).then(|| holder.to_owned())));
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&mut file);
+                let lives = holder.and_then(Process::read).is_some_and(|process| process.is_alive());
+                if lives || begun.elapsed() >= HEIR_LIMIT {
+                    return Err(LockFailure::Held(holder));
+                }
+                std::thread::sleep(HEIR_PAUSE);
+            }
+            Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(LockFailure::Io)?;
     Ok(file)
+}
+
+/// The number that the daemon in the directory has put there, for people and for whoever wants to know if it lives.
+fn holder(file: &mut File) -> Option<Pid> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(20).read_to_string(&mut text).ok()?;
+    Pid::new(text.trim().parse().ok()?)
 }
 
 /// The kept word, and which file it is in: a copy of a state directory must not take the processes of the first one for
@@ -232,6 +250,20 @@ mod tests {
         assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
         drop(first);
         assert!(Store::open(&scratch.0).is_ok());
+    }
+
+    #[test]
+    fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
+        let scratch = Scratch::new("heir");
+        let first = Store::open(&scratch.0).unwrap();
+        // Its number belongs to nobody, and someone holds the lock all the same.
+        fs::write(scratch.0.join(LOCK), format!("{}\n", i32::MAX)).unwrap();
+        let heir = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        assert!(Store::open(&scratch.0).is_ok());
+        heir.join().unwrap();
     }
 
     #[test]

@@ -231,7 +231,8 @@ fn watch(command: &mut Command, log: &Arc<Mutex<String>>) -> (Child, SocketAddr)
     let mut lines = BufReader::new(process.stderr.take().unwrap());
     let address = loop {
         let mut line = String::new();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the daemon did not start: {}", log.lock().unwrap());
+        let told = log.lock().unwrap().clone();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the daemon did not start: {told}");
         log.lock().unwrap().push_str(&line);
         if let Some((_, address)) = line.split_once("listening on http://") {
             break address.trim().parse().unwrap();
