@@ -23,6 +23,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use crate::api::access::{Access, Auth, Token};
 use crate::api::follow::Streams;
 use crate::api::{self, Api};
+use crate::boot;
 use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
@@ -36,6 +37,7 @@ use crate::os::tree::{self, Forest};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
+use crate::setup::{self, Payload};
 use crate::store::{self, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
@@ -49,6 +51,8 @@ const DOOR_LIMIT: Duration = Duration::from_secs(2);
 
 /// A thread that waits for a word hears it at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
+/// Two lives of one state directory must not be mistaken for each other; nobody attacks this.
+const LIFE_BYTES: usize = 4;
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +90,28 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     if !config.root.is_dir() {
         return Err(StartError(format!("root {} is not a directory; make it or give --root", config.root.display())));
     }
+    let payload = match &config.setup {
+        Some(source) => setup::read(source, &config.root).map_err(StartError)?,
+        None => Payload::default(),
+    };
+    for warning in &payload.warnings {
+        log::warn(format_args!("setup payload: {warning}"));
+    }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
+    let stored = boot::stored(store.servers(), &config.root)
+        .map_err(start_error(&format!("state directory {} can't be read", store.directory().display())))?;
     let (listener, address) = listen(&config.listen)?;
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
-    let context = context(config, &store, inherited, control_tx.clone())
+    let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
+    let context = context(config, &store, inherited, &life, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
+    // No one is answered and no port is looked at before what an earlier life has left is gone.
+    boot::sweep(store.instance(), &life);
+    let restored = registry.restore(boot::servers(stored, payload.servers));
     let api = Api {
         registry: Arc::clone(&registry),
         root: config.root.clone(),
@@ -109,6 +126,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
     }
 
+    // Before there is anyone to carry an end out: every supervisor that has to be ended has its thread by then.
+    restored.start();
     let ending = Ending {
         control: control_rx,
         registry,
@@ -131,8 +150,14 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
 }
 
-fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
-    let marker = format!("{}.{}", store.instance(), random::hex(4)?);
+fn context(
+    config: &Config,
+    store: &Store,
+    inherited: Inherited,
+    life: &str,
+    control: Sender<Control>,
+) -> io::Result<Arc<Context>> {
+    let marker = format!("{}.{life}", store.instance());
     let forest = Arc::new(Forest::new(inherited.strangers));
     Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
@@ -141,6 +166,7 @@ fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender
         public_url: config.public_url.clone(),
         forest,
         ports: Arc::new(Ports::new(marker.clone())),
+        files: Arc::clone(store.servers()),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files: inherited.open_files,
         marker,

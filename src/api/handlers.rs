@@ -21,7 +21,7 @@ use crate::model::machine::{Command, Refusal};
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::view::ServerView;
 use crate::registry::Refused;
-use crate::supervisor::{Answer, Pending, Waited};
+use crate::supervisor::{Answer, Creation, Pending, Unsettled, Waited};
 
 mod look;
 
@@ -163,12 +163,22 @@ fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
         let slug = spec.slug.clone();
         let created = check_path(&spec)
             .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
+            .and_then(|creation| settled(creation, &slug))
             .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
         match created {
             Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
             Err(error) => reply::error(&error),
         }
     })))
+}
+
+/// No configuration is answered for before it is stored.
+fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
+    creation.settle(Instant::now() + COMMAND_LIMIT).map_err(|Unsettled| {
+        let why =
+            format!("whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later");
+        Error::new(Code::Busy, why)
+    })
 }
 
 /// An install command may make the directory's content, but runs in it; without one nothing could make it.
@@ -243,6 +253,11 @@ fn outcome(
         }
         Waited::Answered(Answer::Refused(Refusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
         Waited::Answered(Answer::Refused(Refusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
+        Waited::Answered(Answer::NotStored(error)) => Err(match asked {
+            Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),
+            // No other command changes what is stored.
+            Asked::Command => Error::storage(&format!("that server \"{slug}\" is deleted"), &error),
+        }),
         Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
         // Deleted between the look at the table and the command, or a fault that its log tells of.
         Waited::Lost => Err(match asked {

@@ -142,9 +142,21 @@ fn odd_variables_are_warned_of() {
     let variables =
         [("SERVISOR_LISTN", "x"), ("SERVISOR_RUN", "y"), ("COMPUTESDK_SETUP_B64", "e30="), ("PATH", "/bin")];
     let warnings = config(&[], &variables).warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("SERVISOR_LISTN") && warnings[0].contains("did you mean SERVISOR_LISTEN?"));
-    assert!(warnings[1].contains("COMPUTESDK_SETUP_B64"));
+}
+
+#[test]
+fn a_setup_file_wins_over_the_variable() {
+    let variable = [("COMPUTESDK_SETUP_B64", "e30=")];
+    assert_eq!(config(&[], &[]).setup, None);
+    assert_eq!(config(&[], &[("COMPUTESDK_SETUP_B64", "")]).setup, None);
+    assert_eq!(config(&[], &variable).setup, Some(setup::Source::Variable("e30=".into())));
+    let file = Some(setup::Source::File("/etc/setup.json".into()));
+    let both = config(&["--setup", "/etc/setup.json"], &variable);
+    assert_eq!(both.setup, file);
+    assert!(both.warnings[0].contains("COMPUTESDK_SETUP_B64 is not used"), "{:?}", both.warnings);
+    assert_eq!(config(&[], &[("SERVISOR_SETUP", "/etc/setup.json")]).setup, file);
 }
 
 #[test]

@@ -128,6 +128,29 @@ impl Snapshot {
     }
 }
 
+/// The living processes whose marker is one of `wanted`. One look at each environment: most have no marker, and nothing
+/// else is read of those.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn marked(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Process>> {
+    let mut found = Vec::new();
+    let mut environment = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
+        environment.clear();
+        // One that can't be read is another user's, or has ended.
+        let read = File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read_to_end(&mut environment));
+        if read.is_err() || !marker_in(&environment).is_some_and(&wanted) {
+            continue;
+        }
+        // Read once more, now that the number is tied to a moment of birth.
+        found.extend(Process::read(pid).filter(|process| process.is_alive() && process.marker().is_some_and(&wanted)));
+    }
+    Ok(found)
+}
+
 /// The inodes of the pipes that a process has open; none if that can't be seen.
 pub fn pipes(pid: Pid) -> Vec<u64> {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };

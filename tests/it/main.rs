@@ -3,6 +3,7 @@
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is written
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
+//! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -13,6 +14,8 @@
 
 mod api;
 mod attacks;
+mod boot;
+mod crash;
 mod environment;
 mod follow;
 mod input;
@@ -21,6 +24,7 @@ mod logs;
 mod restart;
 mod scale;
 mod shutdown;
+mod state;
 mod stop;
 mod support;
 mod tidy;
