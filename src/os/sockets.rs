@@ -18,7 +18,7 @@ use crate::model::spec::Port;
 
 mod netlink;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use netlink::Netlink;
 
@@ -109,9 +109,9 @@ pub fn inodes_match(listeners: &mut Listeners) -> io::Result<bool> {
     let mut all = Vec::new();
     listeners.read(&mut all)?;
     let inode = fs::read_link(format!("/proc/self/fd/{}", ours.as_raw_fd())).ok().and_then(|link| inode_of(&link));
-    Ok(all.iter().any(|listener| {
-        SocketAddr::new(listener.ip, listener.port.get()) == address && Some(listener.inode) == inode
-    }))
+    Ok(all
+        .iter()
+        .any(|listener| SocketAddr::new(listener.ip, listener.port.get()) == address && Some(listener.inode) == inode))
 }
 
 /// Those of `wanted` that process `pid` has open.

@@ -162,8 +162,7 @@ mod tests {
 
     #[test]
     fn ports_are_in_order_and_each_stands_once() {
-        let listeners =
-            ["0.0.0.0:9000", "[::1]:80", "127.0.0.1:80"].map(|address| listener(address, Family::Own));
+        let listeners = ["0.0.0.0:9000", "[::1]:80", "127.0.0.1:80"].map(|address| listener(address, Family::Own));
         assert_eq!(Listening::of(&listeners, None, None, &EPHEMERAL).ports, [port(80), port(9000)]);
         assert_eq!(Listening::of(&[], None, None, &EPHEMERAL), Listening::default());
     }

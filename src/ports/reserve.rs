@@ -205,7 +205,10 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = Port::new(listener.local_addr().unwrap().port()).unwrap();
         let refusal = ports.reserve(&slug("a"), port, Strictness::Strict).unwrap_err();
-        assert!(matches!(&refusal, Unavailable::Taken(taken, Some(holder)) if *taken == port && holder.pid == std::process::id()), "{refusal}");
+        assert!(
+            matches!(&refusal, Unavailable::Taken(taken, Some(holder)) if *taken == port && holder.pid == std::process::id()),
+            "{refusal}"
+        );
         assert!(ports.held().is_empty(), "a refusal must hold nothing");
     }
 }
