@@ -33,7 +33,8 @@ use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
-use crate::ports::Ports;
+use crate::ports::{Ports, Watcher};
+use crate::prober::Prober;
 use crate::registry::Registry;
 use crate::setup::{self, Payload};
 use crate::store::{self, Store};
@@ -47,6 +48,8 @@ const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
 
+/// A thread that waits for a word hears it at once.
+const THREAD_LIMIT: Duration = Duration::from_secs(1);
 /// Two lives of one state directory must not be mistaken for each other; nobody attacks this.
 const LIFE_BYTES: usize = 4;
 
@@ -102,7 +105,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
 
     let (control_tx, control_rx) = unbounded();
     let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
-    let context = Arc::new(context(config, &store, inherited, &life, control_tx.clone()));
+    let context = context(config, &store, inherited, &life, control_tx.clone())
+        .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
     boot::sweep(store.instance(), &life);
@@ -139,11 +143,21 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
 }
 
-fn context(config: &Config, store: &Store, inherited: Inherited, life: &str, control: Sender<Control>) -> Context {
+fn context(
+    config: &Config,
+    store: &Store,
+    inherited: Inherited,
+    life: &str,
+    control: Sender<Control>,
+) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
-    Context {
+    let forest = Arc::new(Forest::new(inherited.strangers));
+    Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
-        forest: Arc::new(Forest::new(inherited.strangers)),
+        watcher: Watcher::start(Arc::clone(&forest))?,
+        prober: Prober::start()?,
+        public_url: config.public_url.clone(),
+        forest,
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
         environment: supervisor::visible_environment(env::vars_os()),
@@ -151,7 +165,8 @@ fn context(config: &Config, store: &Store, inherited: Inherited, life: &str, con
         marker,
         log_bytes: config.log_buffer_bytes,
         control,
-    }
+        changes: Arc::default(),
+    }))
 }
 
 fn auth(config: &Config, store: &Store) -> Result<Auth, StartError> {
@@ -260,6 +275,8 @@ impl Ending {
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
         self.door.close(Instant::now() + DOOR_LIMIT);
+        self.context.prober.close(Instant::now() + THREAD_LIMIT);
+        self.context.watcher.close(Instant::now() + THREAD_LIMIT);
         match ended {
             Ended::Clean => log::info(format_args!("all servers are stopped")),
             Ended::LeftBehind => log::error(format_args!("some processes may be left behind")),

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use crate::log::{self, Level};
 use crate::model::machine::Command;
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::ServerView;
+use crate::model::view::ServerView;
 use crate::ports::{Reservation, Strictness, Unavailable};
-use crate::supervisor::{Context, Creation, Origin, Pending, Supervisor, Unlaunched};
+use crate::supervisor::{Changes, Context, Creation, Origin, Pending, Supervisor, Unlaunched};
 
 /// The servers of the daemon.
 pub struct Registry {
@@ -45,10 +46,6 @@ impl Restored {
     /// Starts those that are to be started with the daemon, all at the same time.
     pub fn start(self) {
         for (supervisor, unlaunched) in self.servers {
-            if supervisor.view().spec.autostart {
-                // Nobody waits for it; what comes of it is seen in the server's status.
-                let _ = supervisor.command(Command::Start);
-            }
             if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
                 let text =
                     format_args!("the system has no thread for it: {error}; it is left out until the next start");
@@ -85,6 +82,40 @@ impl Registry {
     pub fn views(&self) -> Vec<Arc<ServerView>> {
         let supervisors: Vec<_> = self.table().slots.values().cloned().collect();
         supervisors.iter().map(|supervisor| supervisor.view()).collect()
+    }
+
+    /// All supervisors, sorted by slug.
+    pub fn supervisors(&self) -> Vec<Arc<Supervisor>> {
+        self.table().slots.values().cloned().collect()
+    }
+
+    /// Whether what the views say of ports is newer than `age`, or there is nothing to say.
+    pub fn ports_are_newer(&self, now: Instant, age: Duration) -> bool {
+        now.checked_sub(age).is_none_or(|moment| self.context.watcher.looked_after(moment))
+            || self.views().iter().all(|view| view.alive_since.is_none())
+    }
+
+    /// Looks at the ports of all servers, and returns when the views show what was found, or at the deadline.
+    pub fn refresh_ports(&self, deadline: Instant) {
+        self.context.watcher.refresh(Instant::now(), deadline);
+        let settled: Vec<_> = self.supervisors().iter().map(|supervisor| supervisor.settle()).collect();
+        for settled in settled {
+            // One that is late, or gone, shows what it knew.
+            let _ = settled.recv_deadline(deadline);
+        }
+    }
+
+    /// Hears of everything that clients can see, the coming and going of servers too.
+    pub fn changes(&self) -> &Changes {
+        &self.context.changes
+    }
+
+    /// Whether the daemon is ending.
+    pub fn is_closed(&self) -> bool {
+        match self.table().door {
+            Door::Open => false,
+            Door::Closed => true,
+        }
     }
 
     /// How many servers there are.
@@ -137,7 +168,7 @@ impl Registry {
         Ok(creation)
     }
 
-    /// Takes in the servers that the daemon begins with, each with its `Origin`. They rest until [`Restored::start`].
+    /// Takes in the servers that the daemon begins with. They can be found from now on, and wait for [`Restored::start`].
     pub fn restore(self: &Arc<Self>, servers: Vec<(Arc<ServerSpec>, Origin)>) -> Restored {
         let servers = servers.into_iter().map(|(spec, origin)| Supervisor::new(&self.context, spec, origin));
         let servers: Vec<_> = servers.collect();
@@ -185,9 +216,13 @@ impl Registry {
 
     /// Takes no more requests, and gives all supervisors for their end.
     pub fn close(&self) -> Vec<Arc<Supervisor>> {
-        let mut table = self.table();
-        table.door = Door::Closed;
-        table.slots.values().cloned().collect()
+        let supervisors = {
+            let mut table = self.table();
+            table.door = Door::Closed;
+            table.slots.values().cloned().collect()
+        };
+        self.context.changes.tell();
+        supervisors
     }
 
     fn is_active(&self, slug: &Slug) -> bool {
@@ -196,10 +231,13 @@ impl Registry {
 
     /// Takes out `leaver`, but not another one that has come in its place.
     fn forget(&self, leaver: &Arc<Supervisor>) {
-        let mut table = self.table();
-        if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {
-            table.slots.remove(leaver.slug());
+        {
+            let mut table = self.table();
+            if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {
+                table.slots.remove(leaver.slug());
+            }
         }
+        self.context.changes.tell();
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -14,13 +14,15 @@ use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
 use super::{Api, reply};
 use crate::error::{Code, Error};
-use crate::handoff::{Later, Reply};
+use crate::handoff::{Client, Later, Reply};
 use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, Refusal};
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::ServerView;
+use crate::model::view::ServerView;
 use crate::registry::Refused;
 use crate::supervisor::{Answer, Creation, Pending, Unsettled, Waited};
+
+mod look;
 
 /// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
 /// up after 30 s.
@@ -58,7 +60,7 @@ pub fn answer(api: &Api, call: &Call<'_>) -> Outcome {
     match decide(api, call) {
         Ok(Outcome::Now(reply)) => Outcome::Now(with_headers(reply, cors)),
         Ok(Outcome::Later(Later::Reply(rest))) => {
-            Outcome::Later(Later::Reply(Box::new(move || with_headers(rest(), cors))))
+            Outcome::Later(Later::Reply(Box::new(move |client| with_headers(rest(client), cors))))
         }
         Ok(Outcome::Later(stream @ Later::Stream { .. })) => Outcome::Later(stream),
         Err(error) => Outcome::Now(with_headers(reply::error(&error), cors)),
@@ -85,10 +87,14 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
         Action::Info => now(info(api)),
         Action::AuthStatus => now(auth_status(caller)),
         Action::Options { allow } => now(reply::options(allow)),
-        Action::ServerList => now(reply::json(200, &wire::server_list(&api.registry.views(), &warnings))),
-        Action::ServerShow(slug) => {
-            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-            now(reply::json(200, &wire::server("the server as it is", &supervisor.view(), &warnings)))
+        Action::Ready(wait) => look::ready(api, wait),
+        Action::ServerList => look::list(api, warnings),
+        Action::ServerShow(slug, None) => look::show(api, &slug, warnings),
+        Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, warnings),
+        Action::ServerMark(slug) => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (mark, more) = input::status_mark(call.body)?;
+            command(api, slug, Command::Mark(mark), "the server is marked", [warnings, more].concat())
         }
         Action::ServerCreate => {
             input::require_json((call.header)("Content-Type"))?;
@@ -113,6 +119,10 @@ fn now(reply: Reply) -> Result<Outcome, Error> {
 }
 
 fn later(rest: impl FnOnce() -> Reply + Send + 'static) -> Result<Outcome, Error> {
+    later_for(move |_| rest())
+}
+
+fn later_for(rest: impl FnOnce(&dyn Client) -> Reply + Send + 'static) -> Result<Outcome, Error> {
     Ok(Outcome::Later(Later::Reply(Box::new(rest))))
 }
 
@@ -138,7 +148,7 @@ fn auth_status(caller: Caller) -> Reply {
 /// Everything of it may take its time: a look at a file system, the spawn.
 fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
     let registry = Arc::clone(&api.registry);
-    Outcome::Later(Later::Reply(Box::new(move || {
+    Outcome::Later(Later::Reply(Box::new(move |_| {
         let slug = spec.slug.clone();
         let created = check_path(&spec)
             .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
@@ -188,12 +198,13 @@ fn command(
             Command::Delete => reply::no_content(),
             Command::Stop | Command::Kill => reply::json(200, &wire::stopped(message, &view, &warnings)),
             Command::Start | Command::Restart => reply::json(200, &wire::server(message, &view, &warnings)),
+            Command::Mark(_) => reply::json(200, &wire::marked(message, &view, &warnings)),
         },
         Ok((Completed::NotYet, view)) => {
             let message = "this takes longer than a client waits; it goes on, ask for the server to see how far it is";
             match command {
                 Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, &warnings)),
-                Command::Delete | Command::Start | Command::Restart => {
+                Command::Delete | Command::Start | Command::Restart | Command::Mark(_) => {
                     reply::json(202, &wire::server(message, &view, &warnings))
                 }
             }
@@ -229,6 +240,7 @@ fn outcome(
                 Asked::Command => Error::already_active(slug, status),
             })
         }
+        Waited::Answered(Answer::Refused(Refusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
         Waited::Answered(Answer::Refused(Refusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
         Waited::Answered(Answer::NotStored(error)) => Err(match asked {
             Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),

@@ -13,3 +13,4 @@ pub mod shell;
 pub mod spec;
 pub mod status;
 pub mod time;
+pub mod view;

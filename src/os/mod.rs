@@ -9,6 +9,7 @@ use std::io;
 pub mod child;
 pub mod connect;
 pub mod inherit;
+pub mod peer;
 pub mod pipe;
 pub mod poll;
 pub mod port;

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -14,21 +15,30 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 use crate::control::Control;
 use crate::log::{self, Level};
 use crate::logs::SharedLog;
+use crate::model::health::Health;
 use crate::model::machine::{Command, Refusal};
+use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::{ServerView, Status};
+use crate::model::status::Status;
+use crate::model::view::{Rests, ServerView};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
-use crate::ports::{Ports, Reservation};
+use crate::ports::{Ports, Reservation, Watcher};
+use crate::prober::Prober;
 use crate::store::files::Files;
 
 mod actor;
+mod changes;
 mod command;
 mod reader;
 mod record;
 mod run;
+mod senses;
 
+use senses::Attention;
+
+pub use changes::{Changes, Count};
 pub use command::visible as visible_environment;
 pub use record::Origin;
 
@@ -42,6 +52,12 @@ pub struct Context {
     pub ports: Arc<Ports>,
     /// What outlives the daemon of each server.
     pub files: Arc<Files>,
+    /// Sees who listens where.
+    pub watcher: Arc<Watcher>,
+    /// Checks healths.
+    pub prober: Arc<Prober>,
+    /// Where servers are reached.
+    pub public_url: PublicUrl,
     /// The daemon's own environment as far as servers may see it.
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files that servers get.
@@ -52,6 +68,8 @@ pub struct Context {
     pub log_bytes: usize,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
+    /// Hears of everything that clients can see.
+    pub changes: Arc<Changes>,
 }
 
 /// What may be asked of a supervisor.
@@ -63,6 +81,10 @@ enum Request {
     Shutdown,
     /// The same without grace.
     Kill,
+    /// Somebody waits for it, or no longer does.
+    Attention,
+    /// Say when everything that was told before this is visible.
+    Settle(Sender<()>),
 }
 
 /// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
@@ -151,6 +173,18 @@ struct Shared {
     slug: Slug,
     view: Mutex<Arc<ServerView>>,
     log: Arc<SharedLog>,
+    /// How many clients wait for its status.
+    waiting: AtomicUsize,
+}
+
+/// Somebody waits for a server's status; as long as this lives it is looked at closely.
+pub struct Waiting(Arc<Supervisor>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        let _ = self.0.inbox.send(Request::Attention);
+    }
 }
 
 /// The outside of a supervisor.
@@ -180,6 +214,10 @@ impl Supervisor {
             reason: None,
             pid: None,
             port: None,
+            ports: Vec::new(),
+            url: None,
+            health: spec.health_check.as_ref().map(|_| Health::default()),
+            rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
             restarts: 0,
             exit: None,
             created_at: match origin {
@@ -188,11 +226,14 @@ impl Supervisor {
             },
             updated_at: now,
             started_at: None,
+            ready_at: None,
+            alive_since: None,
         };
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
             log: Arc::new(SharedLog::new(context.log_bytes)),
+            waiting: AtomicUsize::new(0),
         });
         let unlaunched =
             Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec, origin };
@@ -229,6 +270,21 @@ impl Supervisor {
     /// What its server has written.
     pub fn log(&self) -> &Arc<SharedLog> {
         &self.shared.log
+    }
+
+    /// Has it looked at closely.
+    pub fn attend(self: &Arc<Self>) -> Waiting {
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let _ = self.inbox.send(Request::Attention);
+        Waiting(Arc::clone(self))
+    }
+
+    /// Asks to hear when all that its thread has been told until now is visible. The thread is gone if the word never
+    /// comes.
+    pub fn settle(&self) -> Receiver<()> {
+        let (settled_tx, settled) = bounded(1);
+        let _ = self.inbox.send(Request::Settle(settled_tx));
+        settled
     }
 
     /// Gives a command.
@@ -279,6 +335,10 @@ impl Supervisor {
 impl Shared {
     fn view(&self) -> Arc<ServerView> {
         Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn attention(&self) -> Attention {
+        if self.waiting.load(Ordering::SeqCst) > 0 { Attention::Some } else { Attention::None }
     }
 
     fn publish(&self, view: ServerView) {

@@ -106,7 +106,7 @@ fn what_a_killed_daemon_has_left_is_ended_before_anything_starts() {
     new.sort();
     assert_eq!(new, ["away", "deaf", "main"]);
     assert!(control.try_child().is_none());
-    assert_eq!(daemon.client.wait_for_status("away", "running")["port"], port);
+    assert_eq!(daemon.client.wait_for_status("away", "ready")["port"], port);
     daemon.client.post("/servers/deaf/stop");
 }
 

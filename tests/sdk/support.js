@@ -92,7 +92,7 @@ export class Daemon {
 
   /** Without the variables that could change what the daemon does; with a mark for all that descends from it. */
   #environment() {
-    const foreign = /^(SERVISOR|COMPUTESDK|npm|NODE_TEST)_|^(PORT|NODE_OPTIONS|NODE_ENV)$/;
+    const foreign = /^(SERVISOR|COMPUTESDK|npm|NODE_TEST)_|^(PORT|NODE_OPTIONS|NODE_ENV|PYTHONUNBUFFERED)$/;
     const kept = Object.entries(process.env).filter(([name]) => !foreign.test(name));
     return { ...Object.fromEntries(kept), SERVISOR_ACCESS_TOKEN: TOKEN, TEST_MARK: this.scratch };
   }
