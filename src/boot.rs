@@ -34,8 +34,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// A process that is becoming another program is through with that long before this.
 const UNCLEAR_LIMIT: Duration = Duration::from_millis(100);
-/// Between two looks at what is left. They are nobody's children here: no one tells of their end.
-const PAUSE: Duration = Duration::from_millis(5);
+/// Between two looks at what is left, the first and the longest. They are nobody's children here: no one tells of their
+/// end.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// The servers that are stored. A file that is no configuration is set aside and told of in the log.
 ///
@@ -73,6 +75,7 @@ pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec
 pub fn sweep(instance: &str, life: &str) {
     let begun = Instant::now();
     let mut told = HashSet::new();
+    let mut pause = PAUSE;
     loop {
         let (left, unclear) = match leftovers(instance, life) {
             Ok(looked) => looked,
@@ -112,7 +115,8 @@ pub fn sweep(instance: &str, life: &str) {
                 tree::signal(process, Signal::Continue);
             }
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 

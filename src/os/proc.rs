@@ -243,7 +243,7 @@ mod tests {
             assert!(pids.len() < 2 && std::time::Instant::now() < limit, "{pids:?} instead of {expected:?}");
         }
         children.iter_mut().for_each(|child| child.kill().unwrap());
-        children.iter_mut().for_each(|child| drop(child.wait().unwrap()));
+        assert!(children.iter_mut().all(|child| !child.wait().unwrap().success()));
         assert!(!is_between_programs(Pid::own()));
     }
 
