@@ -5,7 +5,8 @@
 //!
 //! A daemon that was killed leaves its servers without anyone to read their output or to restart them. They carry the
 //! name of the state directory and of the life that started them; whatever has the first and not the second is ended
-//! before a port is looked at or a server is started. No process number is ever stored, so none can be mistaken.
+//! before a port is looked at or a server is started. No process number is ever stored, so none can be mistaken. A child
+//! that was not even another program yet when its daemon died held the lock of the state directory: it is one by now.
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
@@ -18,7 +19,7 @@ use crate::api::input;
 use crate::log::{self, Level};
 use crate::model::spec::{ServerSpec, Slug};
 use crate::os::Pid;
-use crate::os::proc::{self, Process};
+use crate::os::proc::{self, Marked, Process};
 use crate::os::tree::{self, Signal};
 use crate::store::files::Files;
 use crate::store::server::{self, Kept};
@@ -31,8 +32,12 @@ mod tests;
 const GRACE: Duration = Duration::from_secs(1);
 /// What SIGKILL does not end within this is stuck in the kernel, and the daemon begins without having it ended.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at what is left. They are nobody's children here: no one tells of their end.
-const PAUSE: Duration = Duration::from_millis(5);
+/// A process that is becoming another program is through with that long before this.
+const UNCLEAR_LIMIT: Duration = Duration::from_millis(100);
+/// Between two looks at what is left, the first and the longest. They are nobody's children here: no one tells of their
+/// end.
+const PAUSE: Duration = Duration::from_millis(1);
+const PAUSE_MAX: Duration = Duration::from_millis(16);
 
 /// The servers that are stored. A file that is no configuration is set aside and told of in the log.
 ///
@@ -70,21 +75,32 @@ pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec
 pub fn sweep(instance: &str, life: &str) {
     let begun = Instant::now();
     let mut told = HashSet::new();
+    let mut pause = PAUSE;
     loop {
-        let left = match leftovers(instance, life) {
-            Ok(left) => left,
+        let (left, unclear) = match leftovers(instance, life) {
+            Ok(looked) => looked,
             Err(error) => {
                 log::warn(format_args!("what an earlier servisor has left behind can't be looked for: {error}"));
                 return;
             }
         };
+        let waited = begun.elapsed();
         if left.is_empty() {
-            if !told.is_empty() {
+            // What was killed in the middle of a spawn has a child that shows its marker in a moment.
+            if unclear > 0 && waited < UNCLEAR_LIMIT {
+                std::thread::sleep(PAUSE);
+                continue;
+            }
+            if told.is_empty() {
+                log::debug(format_args!("an earlier servisor has left nothing behind; the look took {waited:?}"));
+            } else {
                 log::info(format_args!("ended {} processes of an earlier servisor", told.len()));
             }
             return;
         }
-        let waited = begun.elapsed();
+        if told.is_empty() {
+            log::warn(format_args!("an earlier servisor has left {} processes behind; they are ended now", left.len()));
+        }
         if waited >= GRACE + KILL_LIMIT {
             log::error(format_args!("{} processes of an earlier servisor could not be ended", left.len()));
             return;
@@ -93,25 +109,26 @@ pub fn sweep(instance: &str, life: &str) {
             if waited >= GRACE {
                 tree::signal(process, Signal::Kill);
             } else if told.insert((process.pid, process.started)) {
-                let pid = process.pid;
-                log::warn(format_args!("an earlier servisor has left process {pid} behind; it is ended now"));
+                log::debug(format_args!("process {} of an earlier servisor is ended", process.pid));
                 tree::signal(process, Signal::Terminate);
                 // A stopped process hears nothing before it goes on.
                 tree::signal(process, Signal::Continue);
             }
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(PAUSE_MAX);
     }
 }
 
 /// What this daemon itself was started from is spared: a shell that runs in one of the servers of its earlier life.
-fn leftovers(instance: &str, life: &str) -> io::Result<Vec<Process>> {
-    let mut left = proc::marked(|marker| is_of_another_life(marker, instance, life))?;
-    if !left.is_empty() {
+/// Also says how many processes could not be judged yet.
+fn leftovers(instance: &str, life: &str) -> io::Result<(Vec<Process>, usize)> {
+    let Marked { mut found, unclear } = proc::marked(|marker| is_of_another_life(marker, instance, life))?;
+    if !found.is_empty() {
         let own = lineage();
-        left.retain(|process| !own.contains(&process.pid));
+        found.retain(|process| !own.contains(&process.pid));
     }
-    Ok(left)
+    Ok((found, unclear))
 }
 
 /// A marker is INSTANCE.LIFE.SLUG.RUN, and only the slug can have further dots.

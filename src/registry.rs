@@ -46,10 +46,6 @@ impl Restored {
     /// Starts those that are to be started with the daemon, all at the same time.
     pub fn start(self) {
         for (supervisor, unlaunched) in self.servers {
-            if supervisor.view().spec.autostart {
-                // Nobody waits for it; what comes of it is seen in the server's status.
-                let _ = supervisor.command(Command::Start);
-            }
             if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
                 let text =
                     format_args!("the system has no thread for it: {error}; it is left out until the next start");
@@ -172,7 +168,7 @@ impl Registry {
         Ok(creation)
     }
 
-    /// Takes in the servers that the daemon begins with, each with its `Origin`. They rest until [`Restored::start`].
+    /// Takes in the servers that the daemon begins with. They can be found from now on, and wait for [`Restored::start`].
     pub fn restore(self: &Arc<Self>, servers: Vec<(Arc<ServerSpec>, Origin)>) -> Restored {
         let servers = servers.into_iter().map(|(spec, origin)| Supervisor::new(&self.context, spec, origin));
         let servers: Vec<_> = servers.collect();

@@ -11,14 +11,15 @@ use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 use super::record::Record;
 use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
-use super::{Answer, Context, Promise, Replacement, Request, Shared, Unlaunched};
+use super::{Answer, Context, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
-use crate::model::machine::{Command, Effect, Event, Machine, Phase, Refusal, Rules, RunId};
+use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::reaper::Notice;
 use crate::ports::Reservation;
 use crate::store::server::Install;
 
+mod configure;
 mod effects;
 mod publish;
 
@@ -73,6 +74,8 @@ pub struct Actor {
     waiters: Vec<Waiter>,
     stay: Stay,
     record: Record,
+    /// Obeyed before anything is visible: one that starts with the daemon has not been stopped by anyone.
+    first: Option<Command>,
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
     alive_since: Option<Instant>,
@@ -91,6 +94,7 @@ impl Actor {
                 Install::Succeeded => machine.with_install_done(),
             },
             record,
+            first: parts.origin.starts(&parts.spec).then_some(Command::Start),
             context: parts.context,
             shared: parts.shared,
             requests: parts.requests,
@@ -111,6 +115,9 @@ impl Actor {
 
     /// Works until the thread is no longer needed.
     pub fn run(&mut self) {
+        if let Some(command) = self.first.take() {
+            self.obey(command);
+        }
         loop {
             self.publish();
             self.answer_waiters();
@@ -172,7 +179,7 @@ impl Actor {
         if command == Command::Delete
             && let Err(error) = self.record.remove(&self.spec.slug)
         {
-            let _ = reply.send(Answer::NotStored(Arc::new(error)));
+            self.refuse_unstored(&reply, error);
             return;
         }
         let run = self.machine.run();
@@ -193,56 +200,16 @@ impl Actor {
         }
     }
 
-    /// A new server is stored before it is started; one that can't be stored is as if it had never been.
-    fn take_creation(&mut self, promise: Promise) {
-        match self.record.keep(&self.spec) {
-            Ok(()) => {
-                let _ = promise.stored.send(());
-                self.take_command(Command::Start, promise.reply);
-            }
-            Err(error) => {
-                self.vanish();
-                let _ = promise.reply.send(Answer::NotStored(Arc::new(error)));
-            }
-        }
-    }
-
-    /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
-    fn take_replacement(&mut self, replacement: Replacement, promise: Promise) {
-        if self.stay == Stay::UntilRest {
-            let _ = promise.reply.send(Answer::ShuttingDown);
-            return;
-        }
-        if self.machine.active() {
-            let _ = promise.reply.send(Answer::Refused(Refusal::Active));
-            return;
-        }
-        if let Err(error) = self.record.keep(&replacement.spec) {
-            let _ = promise.reply.send(Answer::NotStored(Arc::new(error)));
-            return;
-        }
-        let _ = promise.stored.send(());
-        self.spec = replacement.spec;
-        self.reservation = replacement.reservation;
-        self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
-        self.started_at = None;
-        self.ready_at = None;
-        self.take_command(Command::Start, promise.reply);
-    }
-
-    /// Nobody finds the server any more, and the thread is not needed.
-    fn vanish(&mut self) {
-        self.stay = Stay::NoLonger;
-        if let Some(forget) = self.forget.take() {
-            forget();
-        }
-    }
-
     fn leave(&mut self, command: Command) {
         self.stay = match self.stay {
             Stay::Here | Stay::UntilRest => Stay::UntilRest,
             Stay::NoLonger => Stay::NoLonger,
         };
+        self.obey(command);
+    }
+
+    /// Carries out a command of the daemon itself.
+    fn obey(&mut self, command: Command) {
         // One that is being deleted is on its way already.
         if let Ok(effects) = self.machine.command(command, Instant::now()) {
             self.carry_out(effects);

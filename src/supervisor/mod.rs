@@ -217,7 +217,7 @@ impl Supervisor {
             ports: Vec::new(),
             url: None,
             health: spec.health_check.as_ref().map(|_| Health::default()),
-            rests: Rests::ByHand,
+            rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
             restarts: 0,
             exit: None,
             created_at: match origin {

@@ -25,6 +25,16 @@ pub enum Origin {
     Payload,
 }
 
+impl Origin {
+    /// Whether such a server is started without a word from anyone.
+    pub fn starts(self, spec: &ServerSpec) -> bool {
+        match self {
+            Origin::Client => false,
+            Origin::Stored(_) | Origin::Payload => spec.autostart,
+        }
+    }
+}
+
 /// The stored side of a server.
 pub struct Record {
     files: Arc<Files>,

@@ -87,9 +87,10 @@ fn what_a_killed_daemon_has_left_is_ended_before_anything_starts() {
     let away = format!("({0} daemonize ctl away stay &); exec {0} ctl main listen stay", testchild());
     let deaf = format!("{} ignore-term ctl deaf stay", testchild());
     for (slug, start) in [("away", away), ("deaf", deaf)] {
-        let environment = json!({"CTL": control.address.to_string()});
-        let spec = json!({"slug": slug, "start": start, "environment": environment});
-        let mut spec = spec;
+        let mut spec = json!({
+            "slug": slug, "start": start, "stop_timeout_ms": 200,
+            "environment": {"CTL": control.address.to_string()},
+        });
         if slug == "away" {
             spec["port"] = json!(port);
             spec["strict_port"] = json!(true);
@@ -106,8 +107,7 @@ fn what_a_killed_daemon_has_left_is_ended_before_anything_starts() {
     new.sort();
     assert_eq!(new, ["away", "deaf", "main"]);
     assert!(control.try_child().is_none());
-    assert_eq!(daemon.client.wait_for_status("away", "running")["port"], port);
-    daemon.client.post("/servers/deaf/stop");
+    assert_eq!(daemon.client.wait_for_status("away", "ready")["port"], port);
 }
 
 #[test]
