@@ -27,6 +27,7 @@ use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
+use crate::logs::Files;
 use crate::os::inherit::{self, Inherited};
 use crate::os::random;
 use crate::os::reaper::Reaper;
@@ -45,6 +46,8 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
+/// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
+const FILES_LIMIT: Duration = Duration::from_secs(2);
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +91,11 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
-    let context = context(config, &store, inherited, control_tx.clone())
+    let log_files = match &config.log_dir {
+        Some(directory) => Some(Files::start(directory, config.log_file_bytes).map_err(StartError)?),
+        None => None,
+    };
+    let context = context(config, &store, inherited, log_files, control_tx.clone())
         .map_err(start_error("can't get random numbers from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     let api = Api {
@@ -127,7 +134,13 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
 }
 
-fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
+fn context(
+    config: &Config,
+    store: &Store,
+    inherited: Inherited,
+    log_files: Option<Files>,
+    control: Sender<Control>,
+) -> io::Result<Arc<Context>> {
     Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
         forest: Arc::new(Forest::new(inherited.strangers)),
@@ -136,6 +149,7 @@ fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender
         open_files: inherited.open_files,
         marker: format!("{}.{}", store.instance(), random::hex(4)?),
         log_bytes: config.log_buffer_bytes,
+        log_files,
         control,
     }))
 }
@@ -247,6 +261,9 @@ impl Ending {
         self.kill_orphans();
         // Whoever follows a log has been shown the end of it.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
+        if let Some(files) = &self.context.log_files {
+            files.finish(Instant::now() + FILES_LIMIT);
+        }
         self.door.close(Instant::now() + DOOR_LIMIT);
         match ended {
             Ended::Clean => log::info(format_args!("all servers are stopped")),

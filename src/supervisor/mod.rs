@@ -13,7 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::control::Control;
 use crate::log::{self, Level};
-use crate::logs::SharedLog;
+use crate::logs::{Files, SharedLog};
 use crate::model::machine::{Command, Refusal};
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::status::{ServerView, Status};
@@ -45,6 +45,8 @@ pub struct Context {
     pub marker: String,
     /// How much of a server's output is kept, in bytes.
     pub log_bytes: usize,
+    /// Where it is also written to.
+    pub log_files: Option<Files>,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
 }
@@ -150,7 +152,10 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
-            log: Arc::new(SharedLog::new(context.log_bytes)),
+            log: match &context.log_files {
+                Some(files) => SharedLog::with_files(context.log_bytes, &spec.slug, files),
+                None => Arc::new(SharedLog::new(context.log_bytes)),
+            },
         });
         let unlaunched = Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec };
         (Arc::new(Supervisor { shared, inbox, thread: OnceLock::new() }), unlaunched)

@@ -1,7 +1,8 @@
 //! The daemon as a black box: the real binary, real processes, real sockets.
 //!
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
-//! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is written
+//! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
+//!   written; `files` where else it goes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
@@ -14,6 +15,7 @@
 mod api;
 mod attacks;
 mod environment;
+mod files;
 mod follow;
 mod input;
 mod lifecycle;
