@@ -16,6 +16,8 @@ use crate::api::access::{AllowedOrigin, Token};
 use crate::error::quoted;
 use crate::log::Level;
 use crate::model::nearest::nearest;
+use crate::model::public_url::PublicUrl;
+use crate::setup;
 
 mod help;
 mod options;
@@ -53,6 +55,10 @@ pub struct Config {
     pub root: PathBuf,
     /// What outlives the daemon is here; absolute.
     pub state_dir: PathBuf,
+    /// What it is told to have from the start.
+    pub setup: Option<setup::Source>,
+    /// How servers are reached from outside.
+    pub public_url: PublicUrl,
     /// Who may use the API.
     pub auth: AuthSource,
     /// Which web pages may.
@@ -146,6 +152,12 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         Some((_, value)) => value.into(),
         None => default_state_dir(&environment),
     };
+    let public_url = match given.one(Opt::PublicUrl)? {
+        None => PublicUrl::default(),
+        Some((name, text)) => {
+            PublicUrl::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))?
+        }
+    };
     let log_level = match given.one(Opt::LogLevel)? {
         None => Level::Info,
         Some((name, word)) => Level::parse(&word).map_or_else(
@@ -169,10 +181,13 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         .map(|(name, text)| AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text)))))
         .collect::<Result<Vec<_>, _>>()?;
     let auth = auth(&given, &environment, &listen, &allow_origins)?;
+    let setup = setup(&given, &environment, &mut warnings)?;
     Ok(Config {
         listen,
         root: absolute("--root", root)?,
         state_dir: absolute("--state-dir", state_dir)?,
+        setup,
+        public_url,
         auth,
         allow_origins,
         log_level,
@@ -181,6 +196,25 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         log_file_bytes: log_file_bytes.unwrap_or(DEFAULT_LOG_FILE),
         warnings,
     })
+}
+
+/// A file is the choice of whoever wrote the command line; the variable comes with the sandbox.
+fn setup(
+    given: &Given<'_>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Option<setup::Source>, ConfigError> {
+    let variable = environment.text(setup::VARIABLE)?.filter(|value| !value.is_empty());
+    match (given.one(Opt::Setup)?, variable) {
+        (Some((name, path)), variable) => {
+            if variable.is_some() {
+                warnings.push(format!("{} is not used: {name} is given too", setup::VARIABLE));
+            }
+            Ok(Some(setup::Source::File(absolute(&name, path.into())?)))
+        }
+        (None, Some(value)) => Ok(Some(setup::Source::Variable(value.to_owned()))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn auth(

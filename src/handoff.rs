@@ -28,8 +28,14 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// The one who waits for an answer.
+pub trait Client {
+    /// Whether it still does, as far as can be told without waiting.
+    fn is_present(&self) -> bool;
+}
+
 /// What makes the answer of a call that a worker has let go of.
-pub type Rest = Box<dyn FnOnce() -> Reply + Send>;
+pub type Rest = Box<dyn FnOnce(&dyn Client) -> Reply + Send>;
 /// What writes a stream piece by piece, until its end or until the client has left (a write error).
 pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 

@@ -15,13 +15,15 @@ use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
 use super::{Api, reply};
 use crate::error::{Code, Error};
-use crate::handoff::{Later, Reply};
+use crate::handoff::{Client, Later, Reply};
 use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, Refusal};
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::ServerView;
+use crate::model::view::ServerView;
 use crate::registry::Refused;
-use crate::supervisor::{Answer, Pending, Waited};
+use crate::supervisor::{Answer, Creation, Pending, Unsettled, Waited};
+
+mod look;
 
 /// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
 /// up after 30 s.
@@ -59,7 +61,7 @@ pub fn answer(api: &Api, call: &Call<'_>) -> Outcome {
     match decide(api, call) {
         Ok(Outcome::Now(reply)) => Outcome::Now(with_headers(reply, cors)),
         Ok(Outcome::Later(Later::Reply(rest))) => {
-            Outcome::Later(Later::Reply(Box::new(move || with_headers(rest(), cors))))
+            Outcome::Later(Later::Reply(Box::new(move |client| with_headers(rest(client), cors))))
         }
         Ok(Outcome::Later(Later::Stream { content_type, mut headers, body })) => {
             headers.extend(cors);
@@ -89,10 +91,14 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
         Action::Info => now(info(api)),
         Action::AuthStatus => now(auth_status(caller)),
         Action::Options { allow } => now(reply::options(allow)),
-        Action::ServerList => now(reply::json(200, &wire::server_list(&api.registry.views(), &warnings))),
-        Action::ServerShow(slug) => {
-            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-            now(reply::json(200, &wire::server("the server as it is", &supervisor.view(), &warnings)))
+        Action::Ready(wait) => look::ready(api, wait),
+        Action::ServerList => look::list(api, warnings),
+        Action::ServerShow(slug, None) => look::show(api, &slug, warnings),
+        Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, warnings),
+        Action::ServerMark(slug) => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (mark, more) = input::status_mark(call.body)?;
+            command(api, slug, Command::Mark(mark), "the server is marked", [warnings, more].concat())
         }
         Action::ServerCreate => {
             input::require_json((call.header)("Content-Type"))?;
@@ -124,6 +130,10 @@ fn now(reply: Reply) -> Result<Outcome, Error> {
 }
 
 fn later(rest: impl FnOnce() -> Reply + Send + 'static) -> Result<Outcome, Error> {
+    later_for(move |_| rest())
+}
+
+fn later_for(rest: impl FnOnce(&dyn Client) -> Reply + Send + 'static) -> Result<Outcome, Error> {
     Ok(Outcome::Later(Later::Reply(Box::new(rest))))
 }
 
@@ -149,16 +159,26 @@ fn auth_status(caller: Caller) -> Reply {
 /// Everything of it may take its time: a look at a file system, the spawn.
 fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
     let registry = Arc::clone(&api.registry);
-    Outcome::Later(Later::Reply(Box::new(move || {
+    Outcome::Later(Later::Reply(Box::new(move |_| {
         let slug = spec.slug.clone();
         let created = check_path(&spec)
             .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
+            .and_then(|creation| settled(creation, &slug))
             .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
         match created {
             Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
             Err(error) => reply::error(&error),
         }
     })))
+}
+
+/// No configuration is answered for before it is stored.
+fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
+    creation.settle(Instant::now() + COMMAND_LIMIT).map_err(|Unsettled| {
+        let why =
+            format!("whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later");
+        Error::new(Code::Busy, why)
+    })
 }
 
 /// An install command may make the directory's content, but runs in it; without one nothing could make it.
@@ -189,12 +209,13 @@ fn command(
             Command::Delete => reply::no_content(),
             Command::Stop | Command::Kill => reply::json(200, &wire::stopped(message, &view, &warnings)),
             Command::Start | Command::Restart => reply::json(200, &wire::server(message, &view, &warnings)),
+            Command::Mark(_) => reply::json(200, &wire::marked(message, &view, &warnings)),
         },
         Ok((Completed::NotYet, view)) => {
             let message = "this takes longer than a client waits; it goes on, ask for the server to see how far it is";
             match command {
                 Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, &warnings)),
-                Command::Delete | Command::Start | Command::Restart => {
+                Command::Delete | Command::Start | Command::Restart | Command::Mark(_) => {
                     reply::json(202, &wire::server(message, &view, &warnings))
                 }
             }
@@ -230,7 +251,13 @@ fn outcome(
                 Asked::Command => Error::already_active(slug, status),
             })
         }
+        Waited::Answered(Answer::Refused(Refusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
         Waited::Answered(Answer::Refused(Refusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
+        Waited::Answered(Answer::NotStored(error)) => Err(match asked {
+            Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),
+            // No other command changes what is stored.
+            Asked::Command => Error::storage(&format!("that server \"{slug}\" is deleted"), &error),
+        }),
         Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
         // Deleted between the look at the table and the command, or a fault that its log tells of.
         Waited::Lost => Err(match asked {

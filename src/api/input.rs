@@ -14,9 +14,11 @@ use serde_json::Value;
 use self::fields::Fields;
 use super::follow::Form;
 use crate::error::{Code, Error, not_one_of, quoted};
+use crate::model::machine::Mark;
 use crate::model::spec::{
     CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, VARIABLE_MAX, WorkDir,
 };
+use crate::model::status::Status;
 
 mod fields;
 #[cfg(test)]
@@ -74,6 +76,27 @@ pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>)
             Ok((spec, warnings))
         }
         (_, _) => Err(Error::invalid(wrong)),
+    }
+}
+
+/// What a body of `PATCH …/status` says of a server, and what is odd about it.
+///
+/// # Errors
+/// As [`server_spec`]; 409 for a status that exists and can't be given by hand.
+pub fn status_mark(body: &[u8]) -> Result<(Mark, Vec<String>), Error> {
+    let mut fields = Fields::read(body)?;
+    let status = fields.required_text("status", |text| {
+        let known = Status::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, status)| status).ok_or_else(|| not_one_of(text, &Status::ALL.map(|(word, _)| word)))
+    });
+    let (wrong, warnings) = fields.finish("field");
+    match status {
+        Some(Status::Ready) => Ok((Mark::Ready, warnings)),
+        Some(Status::Running) => Ok((Mark::Running, warnings)),
+        Some(
+            status @ (Status::Installing | Status::Starting | Status::Restarting | Status::Stopped | Status::Failed),
+        ) => Err(Error::not_by_hand(status)),
+        None => Err(Error::invalid(wrong)),
     }
 }
 

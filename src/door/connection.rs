@@ -14,8 +14,9 @@ use super::body::{Chunked, Progress};
 use super::head::{self, Expects, Framing, Head, Persistence, Version};
 use super::pool::{Answer, Pool};
 use super::table::{Activity, Seat, Standing, Table};
-use crate::handoff::{Later, Reply, Rest, StreamBody};
+use crate::handoff::{Client, Later, Reply, Rest, StreamBody};
 use crate::log;
+use crate::os::peer;
 use crate::os::thread::panic_text;
 
 /// After a refusal the client may still be sending; so much and so long is read and thrown away, so that it gets to
@@ -184,7 +185,7 @@ impl Connection<'_> {
         };
         let reply = match answer {
             Answer::Whole(reply) => reply,
-            Answer::Unfinished(Later::Reply(rest)) => contained(rest)?,
+            Answer::Unfinished(Later::Reply(rest)) => self.contained(rest)?,
             Answer::Unfinished(Later::Stream { content_type, headers, body }) => {
                 return self.stream(head, content_type, headers, body);
             }
@@ -225,6 +226,14 @@ impl Connection<'_> {
         Ok(After::Close)
     }
 
+    /// Runs what the API left to be done; its panic is its own.
+    fn contained(&self, rest: Rest) -> Result<Reply, Refusal> {
+        catch_unwind(AssertUnwindSafe(|| rest(self))).map_err(|panic| {
+            log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
+            Refusal::Panicked
+        })
+    }
+
     fn linger(&self) {
         let mut socket = self.seat.socket();
         // If it can't be half closed there is nobody to wait for.
@@ -247,10 +256,8 @@ impl Connection<'_> {
     }
 }
 
-/// Runs what the API left to be done; its panic is its own.
-fn contained(rest: Rest) -> Result<Reply, Refusal> {
-    catch_unwind(AssertUnwindSafe(rest)).map_err(|panic| {
-        log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
-        Refusal::Panicked
-    })
+impl Client for Connection<'_> {
+    fn is_present(&self) -> bool {
+        !peer::has_left(self.seat.socket())
+    }
 }

@@ -80,13 +80,13 @@ impl Fake {
 
     fn ticket(&self, path: &str) -> Vec<u8> {
         let later = match path {
-            "/later" => Later::Reply(Box::new(|| Reply {
+            "/later" => Later::Reply(Box::new(|_| Reply {
                 status: 202,
                 headers: vec![],
                 content_type: Some("text/plain"),
                 body: b"later".to_vec(),
             })),
-            "/panic" => Later::Reply(Box::new(|| panic!("on purpose"))),
+            "/panic" => Later::Reply(Box::new(|_| panic!("on purpose"))),
             "/quiet" => {
                 let ended = self.stream_ended.lock().unwrap().take().unwrap();
                 let body = move |to: &mut dyn Write| {

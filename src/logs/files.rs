@@ -37,7 +37,7 @@ const TURN: usize = 1024 * 1024;
 
 /// The way to the thread that writes.
 #[derive(Debug)]
-pub struct Files {
+pub struct LogFiles {
     bell: Sender<Word>,
     thread: Thread,
 }
@@ -70,12 +70,12 @@ struct Progress {
     missed: [u64; 2],
 }
 
-impl Files {
+impl LogFiles {
     /// Begins to write files of up to `limit` bytes into `directory`, which is made if there is none.
     ///
     /// # Errors
     /// A sentence for a person: it can't be made or written, or the system has no thread to give.
-    pub fn start(directory: &Path, limit: u64) -> Result<Files, String> {
+    pub fn start(directory: &Path, limit: u64) -> Result<LogFiles, String> {
         let shown = directory.display();
         let cant = |what: &str, error: &io::Error| format!("log directory {shown} {what}: {error}; give --log-dir");
         DirBuilder::new()
@@ -88,7 +88,7 @@ impl Files {
         let writer = Writer::new(directory.to_owned(), limit);
         let thread = thread::spawn("files", thread::STACK, move || writer.run(&inbox))
             .map_err(|error| format!("no thread to write log files: {error}"))?;
-        Ok(Files { bell, thread })
+        Ok(LogFiles { bell, thread })
     }
 
     /// The tap of a log that is just being made.

@@ -11,7 +11,7 @@ mod follow;
 mod lines;
 
 pub use buffer::{Batch, Rendered, Selection, StreamId};
-pub use files::Files;
+pub use files::LogFiles;
 pub use follow::{Follower, Next};
 pub use lines::{Lines, Shown};
 
@@ -46,7 +46,7 @@ impl SharedLog {
     }
 
     /// The same, also written to the files of the server `slug`.
-    pub fn with_files(capacity: usize, slug: &Slug, files: &Files) -> Arc<SharedLog> {
+    pub fn with_files(capacity: usize, slug: &Slug, files: &LogFiles) -> Arc<SharedLog> {
         Arc::new_cyclic(|log| SharedLog { tap: Some(files.tap(slug, log)), ..SharedLog::new(capacity) })
     }
 

@@ -54,6 +54,15 @@ impl Process {
             .as_deref()
     }
 
+    /// The name of the program that it runs, without its directory. What a process calls itself (`comm`, its arguments)
+    /// is not asked: Node's first thread is a `MainThread`.
+    pub fn program(&self) -> Option<String> {
+        let path = fs::read_link(format!("/proc/{}/exe", self.pid)).ok()?;
+        let name = path.file_name()?.to_string_lossy();
+        // What was replaced by an update while it runs.
+        Some(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned())
+    }
+
     /// `stat` is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
     fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
         let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
@@ -117,6 +126,29 @@ impl Snapshot {
         let pids = self.children.get(&parent.raw()).map(Vec::as_slice).unwrap_or_default();
         pids.iter().filter_map(|&pid| self.find(pid))
     }
+}
+
+/// The living processes whose marker is one of `wanted`. One look at each environment: most have no marker, and nothing
+/// else is read of those.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn marked(wanted: impl Fn(&str) -> bool) -> io::Result<Vec<Process>> {
+    let mut found = Vec::new();
+    let mut environment = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
+        environment.clear();
+        // One that can't be read is another user's, or has ended.
+        let read = File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read_to_end(&mut environment));
+        if read.is_err() || !marker_in(&environment).is_some_and(&wanted) {
+            continue;
+        }
+        // Read once more, now that the number is tied to a moment of birth.
+        found.extend(Process::read(pid).filter(|process| process.is_alive() && process.marker().is_some_and(&wanted)));
+    }
+    Ok(found)
 }
 
 /// The inodes of the pipes that a process has open; none if that can't be seen.

@@ -4,6 +4,7 @@
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
+//! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -14,6 +15,8 @@
 
 mod api;
 mod attacks;
+mod boot;
+mod crash;
 mod environment;
 mod files;
 mod follow;
@@ -23,6 +26,7 @@ mod logs;
 mod restart;
 mod scale;
 mod shutdown;
+mod state;
 mod stop;
 mod support;
 mod tidy;

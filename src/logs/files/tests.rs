@@ -53,7 +53,7 @@ fn hear(writer: &mut Writer, inbox: &Receiver<Word>) {
 fn each_stream_has_its_file_for_its_owner_only() {
     let scratch = Scratch::new();
     let deep = scratch.0.join("a/b");
-    let files = Files::start(&deep, 1 << 20).unwrap();
+    let files = LogFiles::start(&deep, 1 << 20).unwrap();
     let log = SharedLog::with_files(1 << 16, &web(), &files);
     log.append(StreamId::Stdout, b"out\n\xff");
     log.append(StreamId::Stderr, b"err\n");
@@ -161,7 +161,7 @@ fn the_end_writes_what_there_is() {
 fn a_directory_that_can_not_be_is_an_error_at_the_start() {
     let scratch = Scratch::new();
     fs::write(&scratch.0, "").unwrap();
-    let error = Files::start(&scratch.0.join("logs"), 1 << 20).unwrap_err();
+    let error = LogFiles::start(&scratch.0.join("logs"), 1 << 20).unwrap_err();
     assert!(error.contains("can't be made") && error.contains("--log-dir"), "{error}");
     fs::remove_file(&scratch.0).unwrap();
 }
