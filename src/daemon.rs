@@ -28,6 +28,7 @@ use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
+use crate::logs::LogFiles;
 use crate::os::inherit::{self, Inherited};
 use crate::os::random;
 use crate::os::reaper::Reaper;
@@ -48,6 +49,8 @@ const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
+/// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
+const FILES_LIMIT: Duration = Duration::from_secs(2);
 
 /// A thread that waits for a word hears it at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
@@ -105,8 +108,12 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
+    let log_files = match &config.log_dir {
+        Some(directory) => Some(LogFiles::start(directory, config.log_file_bytes).map_err(StartError)?),
+        None => None,
+    };
     let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
-    let context = context(config, &store, inherited, &life, control_tx.clone())
+    let context = context(config, &store, inherited, &life, log_files, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
@@ -155,6 +162,7 @@ fn context(
     store: &Store,
     inherited: Inherited,
     life: &str,
+    log_files: Option<LogFiles>,
     control: Sender<Control>,
 ) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
@@ -171,6 +179,7 @@ fn context(
         open_files: inherited.open_files,
         marker,
         log_bytes: config.log_buffer_bytes,
+        log_files,
         control,
         changes: Arc::default(),
     }))
@@ -283,6 +292,9 @@ impl Ending {
         self.kill_orphans();
         // Whoever follows a log has been shown the end of it.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
+        if let Some(files) = &self.context.log_files {
+            files.finish(Instant::now() + FILES_LIMIT);
+        }
         self.door.close(Instant::now() + DOOR_LIMIT);
         self.context.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.watcher.close(Instant::now() + THREAD_LIMIT);

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::control::Control;
 use crate::log::{self, Level};
-use crate::logs::SharedLog;
+use crate::logs::{LogFiles, SharedLog};
 use crate::model::health::Health;
 use crate::model::machine::{Command, Refusal};
 use crate::model::public_url::PublicUrl;
@@ -66,6 +66,8 @@ pub struct Context {
     pub marker: String,
     /// How much of a server's output is kept, in bytes.
     pub log_bytes: usize,
+    /// Where it is also written to.
+    pub log_files: Option<LogFiles>,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
     /// Hears of everything that clients can see.
@@ -232,7 +234,10 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
-            log: Arc::new(SharedLog::new(context.log_bytes)),
+            log: match &context.log_files {
+                Some(files) => SharedLog::with_files(context.log_bytes, &spec.slug, files),
+                None => Arc::new(SharedLog::new(context.log_bytes)),
+            },
             waiting: AtomicUsize::new(0),
         });
         let unlaunched =
