@@ -35,6 +35,7 @@ pub mod log;
 pub mod logs;
 pub mod model;
 pub mod os;
+pub mod overlay;
 pub mod ports;
 pub mod registry;
 pub mod store;

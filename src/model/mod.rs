@@ -6,6 +6,7 @@
 pub mod dotenv;
 pub mod machine;
 pub mod nearest;
+pub mod overlay;
 pub mod shell;
 pub mod spec;
 pub mod status;

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 
 pub mod child;
+pub mod fs;
 pub mod inherit;
 pub mod pipe;
 pub mod port;
