@@ -109,13 +109,13 @@ impl Dir {
         open(self.raw(), &name.0, flags, 0o600).map(File::from)
     }
 
-    /// Makes the directory `name`, for its owner only, if nothing has that name.
+    /// Makes the directory `name`, if nothing has that name; of `mode` the process's mask takes its part away.
     ///
     /// # Errors
     /// The system's.
-    pub fn make_dir(&self, name: &Name) -> io::Result<Made> {
+    pub fn make_dir(&self, name: &Name, mode: u32) -> io::Result<Made> {
         // SAFETY: the name is a NUL-terminated text that lives through the call; the descriptor is open.
-        match check(unsafe { libc::mkdirat(self.raw(), name.0.as_ptr(), 0o700) }) {
+        match check(unsafe { libc::mkdirat(self.raw(), name.0.as_ptr(), mode) }) {
             Ok(_) => Ok(Made::New),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Made::Present),
             Err(error) => Err(error),
@@ -277,6 +277,14 @@ impl Dir {
                 rest = rest.get(length.max(1)..).unwrap_or_default();
             }
         }
+    }
+
+    /// The same directory once more.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn try_clone(&self) -> io::Result<Dir> {
+        self.0.try_clone().map(Dir)
     }
 
     fn raw(&self) -> libc::c_int {

@@ -92,10 +92,18 @@ pub(super) fn statx(at: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Res
     })
 }
 
+/// Gives what `fd` is its owner, if there is one to give, its mode and its time.
 pub(super) fn dress(fd: libc::c_int, owner: Option<(u32, u32)>, mode: u32, modified: Moment) -> io::Result<()> {
+    let mut mode = mode;
     if let Some((user, group)) = owner {
         // SAFETY: plain numbers; the descriptor is open.
-        check(unsafe { libc::fchown(fd, user, group) })?;
+        match check(unsafe { libc::fchown(fd, user, group) }) {
+            Ok(_) => {}
+            // A root that is none outside of its container knows only some owners. What would run as the original's
+            // owner must not run as another.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => mode &= 0o1777,
+            Err(error) => return Err(error),
+        }
     }
     // After the owner: a change of owner takes the set-id bits away.
     // SAFETY: plain numbers; the descriptor is open.

@@ -71,7 +71,7 @@ fn no_call_follows_a_symlink() {
     assert!(dir.create_file(&name("filelink")).is_err());
     assert!(Dir::open(&scratch.0.join("link"), Last::Refuse).is_err());
     assert!(Dir::open(&scratch.0.join("link"), Last::Follow).is_ok());
-    assert_eq!(dir.make_dir(&name("link")).unwrap(), Made::Present);
+    assert_eq!(dir.make_dir(&name("link"), 0o755).unwrap(), Made::Present);
     assert_eq!(dir.stat(&name("link")).unwrap().kind, Kind::Symlink);
     assert_eq!(dir.read_link(&name("link")).unwrap(), b"real");
 }
