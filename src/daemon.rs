@@ -32,6 +32,7 @@ use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
+use crate::overlay::{Overlays, record::Forgetful};
 use crate::ports::Ports;
 use crate::registry::Registry;
 use crate::store::{self, Store};
@@ -42,6 +43,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// The last orphans were sent SIGKILL; as long as this they are looked for, at this distance.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
+/// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
+const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
 
@@ -90,7 +93,15 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let context = context(config, &store, inherited, control_tx.clone())
         .map_err(start_error("can't get random numbers from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
-    let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
+    let overlays = Overlays::new(&config.root, Arc::new(Forgetful), Vec::new());
+    overlays.resume();
+    let api = Api {
+        registry: Arc::clone(&registry),
+        overlays: Arc::clone(&overlays),
+        root: config.root.clone(),
+        access,
+        address: address.clone(),
+    };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
@@ -101,6 +112,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let ending = Ending {
         control: control_rx,
         registry,
+        overlays,
         context: Arc::clone(&context),
         door,
         closer: inbox.closer(),
@@ -207,6 +219,7 @@ fn remove_socket(listen: &Listen) {
 struct Ending {
     control: Receiver<Control>,
     registry: Arc<Registry>,
+    overlays: Arc<Overlays>,
     context: Arc<Context>,
     door: Door,
     closer: signals::Closer,
@@ -236,6 +249,7 @@ impl Ending {
         let supervisors = self.registry.close();
         log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
+        self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
         self.door.close(Instant::now() + DOOR_LIMIT);

@@ -9,6 +9,7 @@
 //! - [`api`]: what a request means and how its answer looks, behind the door, on tiny_http.
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
+//! - [`overlay`]: copies of templates, in place before a server needs them.
 //! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
 //! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
 //! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].

@@ -12,7 +12,7 @@ use super::access::{Auth, Caller, Credentials};
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, reply};
+use super::{Api, overlays, reply};
 use crate::error::{Code, Error};
 use crate::handoff::{Later, Reply};
 use crate::logs::{Selection, SharedLog};
@@ -104,6 +104,18 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
             let (log, form) = (Arc::clone(supervisor.log()), input::log_form((call.header)("Accept")));
             // Up to the whole buffer has to be copied and escaped: not on a worker's time.
             later(move || logs(&slug, &log, query, form, &warnings))
+        }
+        Action::OverlayList => now(overlays::list(&api.overlays, &warnings)),
+        Action::OverlayShow(id) => now(overlays::show(&api.overlays, &id, &warnings)?),
+        Action::OverlayCreate => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (spec, more) = input::overlay_spec(call.body)?;
+            let (overlays, warnings) = (Arc::clone(&api.overlays), [warnings, more].concat());
+            later(move || overlays::create(&overlays, spec, &warnings))
+        }
+        Action::OverlayDelete(id, files) => {
+            let overlays = Arc::clone(&api.overlays);
+            later(move || overlays::delete(&overlays, &id, files))
         }
     }
 }

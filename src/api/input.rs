@@ -18,8 +18,11 @@ use crate::model::spec::{
 };
 
 mod fields;
+mod overlay;
 #[cfg(test)]
 mod tests;
+
+pub use overlay::{overlay, overlay_spec, overlays};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;

@@ -9,7 +9,9 @@
 //! segment. `HEAD` is `GET`, whose body whoever writes the answer leaves out.
 
 use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, not_one_of, quoted, unknown};
+use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
+use crate::overlay::Files;
 
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,14 @@ pub enum Action {
     ServerRestart(Slug),
     /// What it wrote.
     ServerLogs(Slug, LogQuery),
+    /// All overlays.
+    OverlayList,
+    /// An overlay from the specification in the body.
+    OverlayCreate,
+    /// One overlay.
+    OverlayShow(OverlayId),
+    /// Stop its copy and forget it, and perhaps its files.
+    OverlayDelete(OverlayId, Files),
 }
 
 /// Who may ask.
@@ -76,7 +86,11 @@ impl Action {
             | Action::ServerStart(_)
             | Action::ServerStop(_)
             | Action::ServerRestart(_)
-            | Action::ServerLogs(..) => Gate::Guarded,
+            | Action::ServerLogs(..)
+            | Action::OverlayList
+            | Action::OverlayCreate
+            | Action::OverlayShow(_)
+            | Action::OverlayDelete(..) => Gate::Guarded,
         }
     }
 }
@@ -154,6 +168,13 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::Stop(slug), Method::Post) => Action::ServerStop(slug),
         (Resource::Restart(slug), Method::Post) => Action::ServerRestart(slug),
         (Resource::Logs(slug), Method::Get) => Action::ServerLogs(slug, log_query(&mut query)),
+        (Resource::Overlays, Method::Get) => Action::OverlayList,
+        (Resource::Overlays, Method::Post) => Action::OverlayCreate,
+        (Resource::Overlay(id), Method::Get) => Action::OverlayShow(id),
+        (Resource::Overlay(id), Method::Delete) => {
+            let files = if query.flag("delete_files") { Files::Remove } else { Files::Keep };
+            Action::OverlayDelete(id, files)
+        }
         (_, Method::Get | Method::Post | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -172,11 +193,13 @@ enum Resource {
     Stop(Slug),
     Restart(Slug),
     Logs(Slug),
+    Overlays,
+    Overlay(OverlayId),
 }
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    const PLAIN: [&str; 4] = ["/health", "/info", "/auth/status", "/servers"];
+    const PLAIN: [&str; 5] = ["/health", "/info", "/auth/status", "/servers", "/filesystem/overlays"];
 
     fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -193,6 +216,11 @@ impl Resource {
             ["servers", text, "stop"] => Resource::Stop(slug(text)?),
             ["servers", text, "restart"] => Resource::Restart(slug(text)?),
             ["servers", text, "logs"] => Resource::Logs(slug(text)?),
+            ["filesystem", "overlays"] => Resource::Overlays,
+            ["filesystem", "overlays", ""] => return Ok(None),
+            ["filesystem", "overlays", text] => {
+                Resource::Overlay(OverlayId::parse(text).ok_or_else(|| Error::overlay_not_found(text))?)
+            }
             _ => return Ok(None),
         }))
     }
@@ -200,8 +228,8 @@ impl Resource {
     fn allow(&self) -> &'static str {
         match self {
             Resource::Health | Resource::Info | Resource::AuthStatus | Resource::Logs(_) => "GET, HEAD, OPTIONS",
-            Resource::Servers => "GET, HEAD, POST, OPTIONS",
-            Resource::Server(_) => "GET, HEAD, DELETE, OPTIONS",
+            Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
+            Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",
             Resource::Start(_) | Resource::Stop(_) | Resource::Restart(_) => "POST, OPTIONS",
         }
     }
@@ -311,6 +339,18 @@ impl Query {
         mine.into_iter().next().map(|(_, value)| value)
     }
 
+    /// Takes out `name`, true or false; false without it.
+    fn flag(&mut self, name: &'static str) -> bool {
+        match self.take(name).as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(other) => {
+                self.blame(name, format!("must be true or false, not {}", quoted(other)));
+                false
+            }
+        }
+    }
+
     fn blame(&mut self, name: &str, why: String) {
         self.wrong.push(Wrong { field: name.to_owned(), why });
     }
@@ -352,12 +392,8 @@ fn log_query(query: &mut Query) -> LogQuery {
             }
         }
     }
-    match query.take("follow").as_deref() {
-        None | Some("false") => {}
-        Some("true") => {
-            query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into())
-        }
-        Some(other) => query.blame("follow", format!("must be true or false, not {}", quoted(other))),
+    if query.flag("follow") {
+        query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into());
     }
     asked
 }

@@ -16,8 +16,11 @@ use crate::model::spec::{HealthCheck, Slug};
 use crate::model::status::ServerView;
 use crate::model::time::rfc3339;
 
+mod overlay;
 #[cfg(test)]
 mod tests;
+
+pub use overlay::{overlay, overlay_list};
 
 /// The envelope of the answers about servers.
 #[derive(Debug, Serialize)]

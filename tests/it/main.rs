@@ -3,6 +3,7 @@
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
 //! - `environment` what a server is given; `logs` what it writes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
+//! - `overlays` copies of templates
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -17,6 +18,7 @@ mod environment;
 mod input;
 mod lifecycle;
 mod logs;
+mod overlays;
 mod restart;
 mod scale;
 mod shutdown;

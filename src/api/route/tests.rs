@@ -26,6 +26,7 @@ fn refusal(method: &str, target: &str) -> Error {
 /// What each path does with GET, POST and DELETE.
 fn table() -> Vec<(&'static str, [Option<Action>; 3])> {
     let web = || slug("web");
+    let a1 = || OverlayId::parse("a1").unwrap();
     let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
     vec![
         ("/health", [Some(Action::Health), None, None]),
@@ -37,6 +38,11 @@ fn table() -> Vec<(&'static str, [Option<Action>; 3])> {
         ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None]),
         ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None]),
         ("/servers/web/logs", [Some(all_logs), None, None]),
+        ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None]),
+        (
+            "/filesystem/overlays/a1",
+            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep))],
+        ),
     ]
 }
 
