@@ -35,6 +35,7 @@ use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
+use crate::overlay::{Overlays, record::Forgetful};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
@@ -47,6 +48,8 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// The last orphans were sent SIGKILL; as long as this they are looked for, at this distance.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
+/// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
+const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
 /// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
@@ -118,9 +121,12 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
     boot::sweep(store.instance(), &life);
+    let overlays = Overlays::new(&config.root, Arc::new(Forgetful), Vec::new());
+    overlays.resume();
     let restored = registry.restore(boot::servers(stored, payload.servers));
     let api = Api {
         registry: Arc::clone(&registry),
+        overlays: Arc::clone(&overlays),
         root: config.root.clone(),
         access,
         address: address.clone(),
@@ -138,6 +144,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let ending = Ending {
         control: control_rx,
         registry,
+        overlays,
         context: Arc::clone(&context),
         door,
         closer: inbox.closer(),
@@ -259,6 +266,7 @@ fn remove_socket(listen: &Listen) {
 struct Ending {
     control: Receiver<Control>,
     registry: Arc<Registry>,
+    overlays: Arc<Overlays>,
     context: Arc<Context>,
     door: Door,
     closer: signals::Closer,
@@ -288,6 +296,7 @@ impl Ending {
         let supervisors = self.registry.close();
         log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
+        self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
         // Whoever follows a log has been shown the end of it.

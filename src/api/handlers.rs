@@ -13,7 +13,7 @@ use super::follow::{self, STREAMS_MAX};
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, reply};
+use super::{Api, overlays, reply};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Later, Reply};
 use crate::logs::{Selection, SharedLog};
@@ -121,6 +121,18 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
             let form = input::stream_form((call.header)("Accept"));
             let log = Arc::clone(supervisor.log());
             Ok(Outcome::Later(follow::stream(log, selection(query), tail(query), form, place)))
+        }
+        Action::OverlayList => now(overlays::list(&api.overlays, &warnings)),
+        Action::OverlayShow(id) => now(overlays::show(&api.overlays, &id, &warnings)?),
+        Action::OverlayCreate => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (spec, more) = input::overlay_spec(call.body)?;
+            let (overlays, warnings) = (Arc::clone(&api.overlays), [warnings, more].concat());
+            later(move || overlays::create(&overlays, spec, &warnings))
+        }
+        Action::OverlayDelete(id, files) => {
+            let overlays = Arc::clone(&api.overlays);
+            later(move || overlays::delete(&overlays, &id, files))
         }
     }
 }

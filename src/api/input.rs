@@ -21,8 +21,11 @@ use crate::model::spec::{
 use crate::model::status::Status;
 
 mod fields;
+mod overlay;
 #[cfg(test)]
 mod tests;
+
+pub use overlay::{overlay, overlay_spec, overlays};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;

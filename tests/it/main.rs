@@ -5,6 +5,7 @@
 //!   written; `files` where else it goes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
+//! - `overlays` copies of templates
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -23,6 +24,7 @@ mod follow;
 mod input;
 mod lifecycle;
 mod logs;
+mod overlays;
 mod restart;
 mod scale;
 mod shutdown;
