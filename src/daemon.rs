@@ -35,11 +35,12 @@ use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
-use crate::overlay::{Overlays, record::Forgetful};
+use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
 use crate::setup::{self, Payload};
+use crate::store::files::Files;
 use crate::store::{self, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
@@ -104,8 +105,10 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         log::warn(format_args!("setup payload: {warning}"));
     }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
-    let stored = boot::stored(store.servers(), &config.root)
-        .map_err(start_error(&format!("state directory {} can't be read", store.directory().display())))?;
+    let cant_read = format!("state directory {} can't be read", store.directory().display());
+    let stored = boot::stored(store.servers(), &config.root).map_err(start_error(&cant_read))?;
+    let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
+    let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
     let (listener, address) = listen(&config.listen)?;
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
@@ -116,14 +119,14 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         None => None,
     };
     let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
-    let context = context(config, &store, inherited, &life, log_files, control_tx.clone())
+    let context = context(config, &store, inherited, &life, log_files, &overlays, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
     boot::sweep(store.instance(), &life);
-    let overlays = Overlays::new(&config.root, Arc::new(Forgetful), Vec::new());
     overlays.resume();
-    let restored = registry.restore(boot::servers(stored, payload.servers));
+    let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
+    let restored = registry.restore(boot::servers(stored, servers));
     let api = Api {
         registry: Arc::clone(&registry),
         overlays: Arc::clone(&overlays),
@@ -170,6 +173,7 @@ fn context(
     inherited: Inherited,
     life: &str,
     log_files: Option<LogFiles>,
+    overlays: &Arc<Overlays>,
     control: Sender<Control>,
 ) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
@@ -179,6 +183,7 @@ fn context(
         watcher: Watcher::start(Arc::clone(&forest))?,
         prober: Prober::start()?,
         public_url: config.public_url.clone(),
+        overlays: Arc::clone(overlays),
         forest,
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),

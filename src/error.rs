@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 
 use crate::model::nearest::nearest;
+use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
 
@@ -46,6 +47,8 @@ pub enum Code {
     ServerNotLive,
     /// The status is one that nobody can give.
     StatusNotByHand,
+    /// A server waits for the overlay.
+    OverlayAwaited,
     /// The port that the server has to have is not free.
     PortTaken,
     /// The body is no JSON by its own account.
@@ -75,6 +78,7 @@ impl Code {
             | Code::ServerBeingDeleted
             | Code::ServerNotLive
             | Code::StatusNotByHand
+            | Code::OverlayAwaited
             | Code::PortTaken => 409,
             Code::UnsupportedMediaType => 415,
             Code::Invalid => 422,
@@ -94,6 +98,7 @@ impl Code {
             Code::NotFound => "not_found",
             Code::ServerNotFound => "server_not_found",
             Code::OverlayNotFound => "overlay_not_found",
+            Code::OverlayAwaited => "overlay_awaited",
             Code::MethodNotAllowed(_) => "method_not_allowed",
             Code::ServerActive => "server_active",
             Code::ServerBeingDeleted => "server_being_deleted",
@@ -160,6 +165,12 @@ impl Error {
     pub fn overlay_not_found(id: &str) -> Error {
         let sentence = format!("there is no overlay {}; GET /filesystem/overlays lists those there are", quoted(id));
         Error::new(Code::OverlayNotFound, sentence)
+    }
+
+    /// An overlay that a server waits for was to be deleted.
+    pub fn overlay_awaited(id: &OverlayId, slug: &Slug) -> Error {
+        let sentence = format!("server \"{slug}\" waits for overlay \"{id}\"; stop the server first");
+        Error::new(Code::OverlayAwaited, sentence)
     }
 
     /// A configuration came for a server that is not at rest.
@@ -292,7 +303,7 @@ fn snake_case(word: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Code; 19] = [
+    const ALL: [Code; 20] = [
         Code::ServerNotLive,
         Code::StatusNotByHand,
         Code::Malformed,
@@ -302,6 +313,7 @@ mod tests {
         Code::NotFound,
         Code::ServerNotFound,
         Code::OverlayNotFound,
+        Code::OverlayAwaited,
         Code::MethodNotAllowed("GET"),
         Code::ServerActive,
         Code::ServerBeingDeleted,

@@ -77,6 +77,7 @@ pub fn error(error: &Error) -> Reply {
         | Code::ServerBeingDeleted
         | Code::ServerNotLive
         | Code::StatusNotByHand
+        | Code::OverlayAwaited
         | Code::PortTaken
         | Code::UnsupportedMediaType
         | Code::Invalid

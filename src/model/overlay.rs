@@ -23,6 +23,11 @@ impl OverlayId {
         fits.then(|| OverlayId(text.to_owned()))
     }
 
+    /// The id of something that never was: no random one has such a form.
+    pub fn of_number(number: usize) -> OverlayId {
+        OverlayId(format!("unmade{number}"))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

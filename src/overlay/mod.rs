@@ -8,6 +8,7 @@
 //! The table's lock is never held across a wait, a spawn or a file.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use self::copy::Attempt;
 use self::pair::lock;
 use self::plan::Plan;
 use self::progress::{Halt, Stats, Stop};
-use self::record::{Kept, OverlayRecord, Records};
+use self::record::{Kept, Records};
 use self::remove::Eraser;
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec};
@@ -79,6 +80,17 @@ pub enum Refused {
     NoThread(io::Error),
 }
 
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Field(field, why) => write!(f, "{field} {why}"),
+            Refused::ShuttingDown => f.write_str("servisor is shutting down"),
+            Refused::Storage(error) => write!(f, "it can't be stored: {error}"),
+            Refused::NoThread(error) => write!(f, "the system has no thread for it: {error}"),
+        }
+    }
+}
+
 /// Why an overlay was not deleted as it was asked for.
 #[derive(Debug)]
 pub enum Undeleted {
@@ -103,16 +115,11 @@ pub enum Files {
 
 impl Overlays {
     /// The overlays that are kept; nothing is copied before [`Overlays::resume`]. Relative targets are taken from `root`.
-    pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<OverlayRecord>) -> Arc<Overlays> {
+    pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<Kept>) -> Arc<Overlays> {
         let mut overlays = BTreeMap::new();
-        for record in kept {
-            match record.parse() {
-                Ok(kept) => {
-                    let overlay = Overlay::new(kept, root, Arc::clone(&records));
-                    overlays.insert(overlay.id.clone(), Arc::new(overlay));
-                }
-                Err(why) => log::warn(format_args!("the kept overlay {:?} was left out: {why}", record.id)),
-            }
+        for kept in kept {
+            let overlay = Overlay::new(kept, root, Arc::clone(&records));
+            overlays.insert(overlay.id.clone(), Arc::new(overlay));
         }
         Arc::new(Overlays { root: root.to_owned(), records, table: Mutex::new(Table { overlays, door: Door::Open }) })
     }
@@ -171,6 +178,40 @@ impl Overlays {
             overlay.deleted();
         }
         begun.map(|()| overlay)
+    }
+
+    /// Whether `spec` could be made now. Looks at the file system.
+    ///
+    /// # Errors
+    /// The name of a field, and a phrase that fits after it.
+    pub fn check(&self, spec: &OverlaySpec) -> Result<(), (&'static str, String)> {
+        place::check(&self.root, spec)
+    }
+
+    /// The overlay that was made of `spec` before and whose target is still there, or else a new one: what comes with
+    /// every start of the same sandbox is not laid out again over what its user has done since. One that can't be made
+    /// has failed: there is nobody to refuse it to.
+    pub fn ensure(&self, spec: OverlaySpec) -> Arc<Overlay> {
+        for present in self.all().into_iter().filter(|overlay| overlay.spec == spec) {
+            match present.status() {
+                CopyStatus::Pending | CopyStatus::InProgress => return present,
+                CopyStatus::Complete if place::existing(&self.root, &spec.target).is_some() => return present,
+                // Made once more, in its own place.
+                CopyStatus::Complete | CopyStatus::Failed => drop(self.delete(&present.id, Files::Keep)),
+            }
+        }
+        match self.create(spec.clone()) {
+            Ok(overlay) => overlay,
+            Err(refused) => {
+                log::error(format_args!("the overlay of {} can't be made: {refused}", spec.source.display()));
+                let (id, created_at) = (OverlayId::of_number(self.table().overlays.len()), SystemTime::now());
+                let (status, error) = (CopyStatus::Failed, Some(refused.to_string()));
+                let kept = Kept { id: id.clone(), spec, created_at, status, error, stats: Stats::default() };
+                let overlay = Arc::new(Overlay::new(kept, &self.root, Arc::clone(&self.records)));
+                self.table().overlays.insert(id, Arc::clone(&overlay));
+                overlay
+            }
+        }
     }
 
     /// All overlays, the oldest first.

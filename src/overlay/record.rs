@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::progress::Stats;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target, source_path};
+use crate::store::files::{Files, VERSION};
 
 /// An overlay as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,10 +109,43 @@ pub trait Records: Send + Sync {
     fn remove(&self, id: &OverlayId) -> io::Result<()>;
 }
 
+impl Records for Files {
+    fn save(&self, record: &OverlayRecord) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Written<'a> {
+            version: u64,
+            #[serde(flatten)]
+            record: &'a OverlayRecord,
+        }
+        self.put(&record.id, &Written { version: VERSION, record })
+    }
+
+    fn remove(&self, id: &OverlayId) -> io::Result<()> {
+        Files::remove(self, id.as_str())
+    }
+}
+
+/// The records that are kept.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn stored(files: &Files) -> io::Result<Vec<Kept>> {
+    files.load(|name, text| {
+        let record: OverlayRecord = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+        let kept = record.parse()?;
+        if kept.id.as_str() != name {
+            return Err(format!("it is the record of another overlay, {}", kept.id));
+        }
+        Ok(kept)
+    })
+}
+
 /// Keeps nothing beyond the daemon's life.
+#[cfg(test)]
 #[derive(Debug, Default)]
 pub struct Forgetful;
 
+#[cfg(test)]
 impl Records for Forgetful {
     fn save(&self, _: &OverlayRecord) -> io::Result<()> {
         Ok(())

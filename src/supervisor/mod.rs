@@ -24,6 +24,7 @@ use crate::model::view::{Rests, ServerView};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
+use crate::overlay::Overlays;
 use crate::ports::{Ports, Reservation, Watcher};
 use crate::prober::Prober;
 use crate::store::files::Files;
@@ -31,6 +32,7 @@ use crate::store::files::Files;
 mod actor;
 mod changes;
 mod command;
+mod preparation;
 mod reader;
 mod record;
 mod run;
@@ -54,6 +56,8 @@ pub struct Context {
     pub watcher: Arc<Watcher>,
     /// Checks healths.
     pub prober: Arc<Prober>,
+    /// What is laid out before servers start.
+    pub overlays: Arc<Overlays>,
     /// Where servers are reached.
     pub public_url: PublicUrl,
     /// What outlives the daemon of each server.
@@ -220,9 +224,11 @@ impl Supervisor {
             url: None,
             health: spec.health_check.as_ref().map(|_| Health::default()),
             rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
+            overlays: Vec::new(),
+            waits_for: Vec::new(),
             restarts: 0,
             exit: None,
-            created_at: match origin {
+            created_at: match &origin {
                 Origin::Stored(kept) => kept.created_at,
                 Origin::Client | Origin::Payload => now,
             },

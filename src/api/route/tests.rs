@@ -110,7 +110,8 @@ fn unknown_paths_are_404() {
         "/Servers",
         "/health/x",
         "/auth",
-        "/filesystem/overlays",
+        "/filesystem",
+        "/filesystem/overlays/",
         "/servers%2Fweb",
     ] {
         assert_eq!(refusal("GET", path).code().status(), 404, "{path}");

@@ -43,6 +43,27 @@ impl<'a> OverlayInfo<'a> {
     }
 }
 
+/// An overlay in the answer to whether everything is ready.
+#[derive(Debug, Serialize)]
+pub struct OverlayBrief<'a> {
+    id: &'a str,
+    source: Cow<'a, str>,
+    target: &'a str,
+    copy_status: &'static str,
+}
+
+impl<'a> OverlayBrief<'a> {
+    /// What everybody may know.
+    pub fn of(view: &'a OverlayView) -> OverlayBrief<'a> {
+        OverlayBrief {
+            id: view.id.as_str(),
+            source: view.source.to_string_lossy(),
+            target: &view.target,
+            copy_status: view.status.word(),
+        }
+    }
+}
+
 /// How an overlay is.
 pub fn overlay<'a>(view: &'a OverlayView, warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]

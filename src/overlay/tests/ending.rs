@@ -1,6 +1,7 @@
 //! Ends before the end: failures, deletions, shutdowns, and what the next attempt makes of them.
 
 use super::*;
+use crate::overlay::record::OverlayRecord;
 
 fn names(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -117,6 +118,10 @@ impl Records for Kept {
     }
 }
 
+fn parsed(records: &Kept) -> Vec<record::Kept> {
+    lock(&records.0).values().map(|record| record.parse().unwrap()).collect()
+}
+
 #[test]
 fn the_next_daemon_goes_on() {
     let scratch = Scratch::new();
@@ -136,8 +141,8 @@ fn the_next_daemon_goes_on() {
         fs::write(app.join(".servisor-overlay-other-1"), "not ours").unwrap();
         let _ = fs::remove_dir_all(app.join("src"));
         // Should it have been over before the close: by its record it was not.
-        let mut kept: Vec<OverlayRecord> = lock(&records.0).values().cloned().collect();
-        kept.iter_mut().for_each(|record| record.copy_status = "in_progress".into());
+        let mut kept = parsed(&records);
+        kept.iter_mut().for_each(|record| record.status = CopyStatus::InProgress);
         let second = Overlays::new(&scratch.root(), records.clone(), kept);
         assert_eq!(second.views()[0].id, overlay.id);
         second.resume();
@@ -152,7 +157,7 @@ fn the_next_daemon_goes_on() {
         assert_eq!(view.stats.copied_files, count as u64);
         // Once more: it is complete, and stays as the user has changed it.
         fs::remove_file(app.join("light")).unwrap();
-        let kept: Vec<OverlayRecord> = lock(&records.0).values().cloned().collect();
+        let kept = parsed(&records);
         let third = Overlays::new(&scratch.root(), records, kept);
         third.resume();
         assert_eq!(third.views()[0], view);
