@@ -14,8 +14,8 @@ Usage: servisor serve [OPTION]...
   --state-dir DIR           what outlives the daemon, for one daemon at a time
                             [$XDG_STATE_HOME/servisor, or else
                             ~/.local/state/servisor, or else /var/lib/servisor]
-  --public-url TEMPLATE     the address of a server from outside, with {port} and,
-                            if wanted, {slug} [http://localhost:{port}]
+  --public-url TEMPLATE     where servers are from outside, with {port} and, if
+                            wanted, {slug} in it [http://localhost:{port}]
   --access-token-file FILE  the access token is in this file
   --no-auth                 ask for no token; on a loopback address or a unix
                             socket only
