@@ -74,6 +74,8 @@ pub fn error(error: &Error) -> Reply {
         | Code::ServerNotFound
         | Code::ServerActive
         | Code::ServerBeingDeleted
+        | Code::ServerNotLive
+        | Code::StatusNotByHand
         | Code::PortTaken
         | Code::UnsupportedMediaType
         | Code::Invalid

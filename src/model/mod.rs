@@ -4,6 +4,7 @@
 //! an argument, so that every decision can be tested without waiting for it.
 
 pub mod dotenv;
+pub mod health;
 pub mod machine;
 pub mod marker;
 pub mod nearest;
@@ -12,3 +13,4 @@ pub mod shell;
 pub mod spec;
 pub mod status;
 pub mod time;
+pub mod view;

@@ -7,8 +7,11 @@ use std::fmt;
 use std::io;
 
 pub mod child;
+pub mod connect;
 pub mod inherit;
+pub mod peer;
 pub mod pipe;
+pub mod poll;
 pub mod port;
 pub mod proc;
 pub mod random;

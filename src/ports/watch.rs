@@ -138,6 +138,11 @@ impl Watcher {
         Watch { id, pace: Pace::Fast, requests: self.requests.clone() }
     }
 
+    /// Whether a look that was begun after `moment` is over.
+    pub fn looked_after(&self, moment: Instant) -> bool {
+        self.shared.looked_after(moment)
+    }
+
     /// Returns when a look that was begun after `newer_than` is over and has been told, but not past `deadline`. Those
     /// who ask at the same time share one, and if the last one is new enough, none is made.
     pub fn refresh(&self, newer_than: Instant, deadline: Instant) -> Refreshed {

@@ -137,6 +137,24 @@ fn each_server_has_its_own() {
 }
 
 #[test]
+fn an_answer_has_also_those_who_wait_for_nothing() {
+    let mut scene = Scene::new();
+    let mut calm = Server::start(&scene.forest);
+    let (mut watch, told) = watch(&scene.watcher, &calm, None);
+    watch.set_pace(Pace::OnRequest);
+    // The ticks for the first server may have seen the listeners before, and put off whose they are.
+    let mut numbers: Vec<Port> = Vec::new();
+    for _ in 0..5 {
+        numbers.push(port(calm.listen("127.0.0.1:0")));
+        scene.server.listen("127.0.0.1:0");
+        next(&scene.told);
+        assert_eq!(scene.watcher.refresh(Instant::now(), soon()), Refreshed::Fresh);
+        numbers.sort_unstable();
+        assert_eq!(told.try_iter().last().unwrap().ports, numbers);
+    }
+}
+
+#[test]
 fn with_nothing_urgent_it_sleeps_and_who_asks_is_told_first() {
     let mut scene = Scene::new();
     scene.watch.set_pace(Pace::OnRequest);
