@@ -171,7 +171,7 @@ fn a_file_that_can_not_be_read_is_named() {
     use std::os::unix::process::CommandExt;
     let scratch = Scratch::new();
     let source = template(&scratch, 3, 0);
-    fs::set_permissions(source.join("src/d1/f1.js"), PermissionsExt::from_mode(0)).unwrap();
+    fs::set_permissions(source.join("src/d1/f1.js"), PermissionsExt::from_mode(0o000)).unwrap();
     let (root, state) = (scratch.0.join("root"), scratch.0.join("state"));
     let binary = scratch.0.join("servisor");
     fs::copy(env!("CARGO_BIN_EXE_servisor"), &binary).unwrap();
@@ -244,7 +244,7 @@ fn a_large_template_is_usable_at_once_and_copied_as_fast_as_cp_does() {
     let source = template(&scratch, 400, 19_600);
     let mut ratios = Vec::new();
     let (mut answers, mut asks) = (Vec::new(), Vec::new());
-    for round in 0..3 {
+    for round in 0..2 {
         let started = Instant::now();
         let status = Command::new("cp").arg("-a").arg(&source).arg(scratch.0.join(format!("cp{round}"))).status();
         assert!(status.unwrap().success());
@@ -279,7 +279,7 @@ fn a_large_template_is_usable_at_once_and_copied_as_fast_as_cp_does() {
     println!("asked meanwhile: median {ask:?}, at most {slowest:?}");
     let expected =
         Command::new("find").arg(&source).output().unwrap().stdout.iter().filter(|&&byte| byte == b'\n').count();
-    for copy in ["copy0", "smart2"] {
+    for copy in ["copy0", "smart1"] {
         assert_eq!(list(&daemon.root.join(copy)).len(), expected, "{copy}");
     }
     assert!(answer < Duration::from_secs(1), "a smart overlay was answered after {answer:?}");

@@ -108,7 +108,8 @@ fn unknown_paths_are_404() {
         "/health/x",
         "/auth",
         "/ready",
-        "/filesystem/overlays",
+        "/filesystem/overlays/",
+        "/filesystem/overlays/a1/x",
         "/servers/web/status",
         "/servers%2Fweb",
     ] {

@@ -130,7 +130,7 @@ impl<'a> Copier<'a> {
             match copied {
                 // Some file systems say so instead of an error; reading tells whether it is the end.
                 Ok(0) => break,
-                Ok(count) => length = length.saturating_sub(count as u64),
+                Ok(count) => length = length.saturating_sub(count),
                 Err(error) if is_unsupported(&error) => self.ways.in_kernel.store(false, Ordering::Relaxed),
                 Err(error) => return Err(error),
             }
@@ -150,6 +150,10 @@ impl<'a> Copier<'a> {
             to.write_all(&self.buffer[..count])?;
             copied += count as u64;
             length -= count as u64;
+            // A regular file gives all there is: less than was asked for is its end.
+            if count < piece {
+                break;
+            }
         }
         Ok(copied)
     }
