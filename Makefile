@@ -10,7 +10,7 @@ SIZE_LIMIT_KIB := 1100
 
 BINARY = target/$(TARGET)/release/servisor
 
-.PHONY: help run test test-rust test-sdk check release release-all size clean target-%
+.PHONY: help run test test-rust test-sdk check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -46,8 +46,14 @@ check: ## Format, lints as errors, documentation
 target-%:
 	@rustup target list --installed | grep -qx '$*' || rustup target add '$*'
 
-release: target-$(TARGET) ## The static binary for TARGET
-	cargo build --locked --release --target $(TARGET)
+# The standard library as it comes links a symbolizer of 250 KiB for backtraces that a stripped binary could not show.
+# So it is built from its own sources without that, by the same stable compiler, which wants to be asked twice for it.
+std-source:
+	@test -e "$$(rustc --print sysroot)/lib/rustlib/src/rust/library/std" || rustup component add rust-src
+
+release: target-$(TARGET) std-source ## The static binary for TARGET
+	RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) \
+		-Zbuild-std=std,panic_unwind -Zbuild-std-features=
 	@echo "$(BINARY)"
 
 release-all: ## The static binaries for x86_64 and aarch64

@@ -42,6 +42,10 @@ pub enum Code {
     ServerActive,
     /// The server is being deleted.
     ServerBeingDeleted,
+    /// The server has no living process of its start command.
+    ServerNotLive,
+    /// The status is one that nobody can give.
+    StatusNotByHand,
     /// The port that the server has to have is not free.
     PortTaken,
     /// The body is no JSON by its own account.
@@ -67,7 +71,11 @@ impl Code {
             Code::ForeignHost | Code::ForeignOrigin => 403,
             Code::NotFound | Code::ServerNotFound | Code::OverlayNotFound => 404,
             Code::MethodNotAllowed(_) => 405,
-            Code::ServerActive | Code::ServerBeingDeleted | Code::PortTaken => 409,
+            Code::ServerActive
+            | Code::ServerBeingDeleted
+            | Code::ServerNotLive
+            | Code::StatusNotByHand
+            | Code::PortTaken => 409,
             Code::UnsupportedMediaType => 415,
             Code::Invalid => 422,
             Code::Internal => 500,
@@ -89,6 +97,8 @@ impl Code {
             Code::MethodNotAllowed(_) => "method_not_allowed",
             Code::ServerActive => "server_active",
             Code::ServerBeingDeleted => "server_being_deleted",
+            Code::ServerNotLive => "server_not_live",
+            Code::StatusNotByHand => "status_not_by_hand",
             Code::PortTaken => "port_taken",
             Code::UnsupportedMediaType => "unsupported_media_type",
             Code::Invalid => "invalid",
@@ -166,6 +176,25 @@ impl Error {
         let word = status.word();
         let sentence = format!("server \"{slug}\" is {word} already; stop it first, or ask for a restart instead");
         Error::new(Code::ServerActive, sentence)
+    }
+
+    /// A server without a living process was to be marked.
+    pub fn not_live(slug: &Slug, status: Status) -> Error {
+        let word = status.word();
+        let sentence = format!(
+            "server \"{slug}\" is {word}; only one whose start command runs can be marked ready or running, start it first"
+        );
+        Error::new(Code::ServerNotLive, sentence)
+    }
+
+    /// A server was to be given a status that only comes by itself.
+    pub fn not_by_hand(status: Status) -> Error {
+        let word = status.word();
+        let sentence = format!(
+            "a server can't be made \"{word}\" by a change of its status, only \"ready\" or \"running\"; start, stop and \
+             restart have routes of their own"
+        );
+        Error::new(Code::StatusNotByHand, sentence)
     }
 
     /// A command came for a server that will be gone in a moment.
@@ -263,7 +292,9 @@ fn snake_case(word: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Code; 17] = [
+    const ALL: [Code; 19] = [
+        Code::ServerNotLive,
+        Code::StatusNotByHand,
         Code::Malformed,
         Code::Unauthorized,
         Code::ForeignHost,

@@ -28,8 +28,14 @@ pub struct Reply {
     pub body: Vec<u8>,
 }
 
+/// The one who waits for an answer.
+pub trait Client {
+    /// Whether it still does, as far as can be told without waiting.
+    fn is_present(&self) -> bool;
+}
+
 /// What makes the answer of a call that a worker has let go of.
-pub type Rest = Box<dyn FnOnce() -> Reply + Send>;
+pub type Rest = Box<dyn FnOnce(&dyn Client) -> Reply + Send>;
 /// What writes a stream piece by piece, until its end or until the client has left (a write error).
 pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
@@ -41,6 +47,8 @@ pub enum Later {
     Stream {
         /// The value of `Content-Type`.
         content_type: &'static str,
+        /// Further headers; the same holds as for those of a [`Reply`].
+        headers: Vec<(&'static str, String)>,
         /// Writes the body.
         body: StreamBody,
     },
@@ -78,8 +86,9 @@ mod tests {
     #[test]
     fn a_ticket_is_good_once() {
         let tickets = Tickets::default();
-        let first = tickets.leave(Later::Stream { content_type: "text/plain", body: Box::new(|_| Ok(())) });
-        let second = tickets.leave(Later::Stream { content_type: "text/plain", body: Box::new(|_| Ok(())) });
+        let stream = || Later::Stream { content_type: "text/plain", headers: vec![], body: Box::new(|_| Ok(())) };
+        let first = tickets.leave(stream());
+        let second = tickets.leave(stream());
         assert_ne!(first, second);
         assert!(tickets.take(first).is_some());
         assert!(tickets.take(first).is_none());

@@ -7,12 +7,14 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
+use crate::log::{self, Level};
 use crate::model::machine::Command;
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::ServerView;
-use crate::ports::{Strictness, Unavailable};
-use crate::supervisor::{Context, Pending, Supervisor};
+use crate::model::view::ServerView;
+use crate::ports::{Reservation, Strictness, Unavailable};
+use crate::supervisor::{Changes, Context, Creation, Origin, Pending, Supervisor, Unlaunched};
 
 /// The servers of the daemon.
 pub struct Registry {
@@ -31,6 +33,26 @@ struct Table {
 enum Door {
     Open,
     Closed,
+}
+
+/// Servers that can be found and don't run yet.
+#[must_use]
+pub struct Restored {
+    registry: Arc<Registry>,
+    servers: Vec<(Arc<Supervisor>, Unlaunched)>,
+}
+
+impl Restored {
+    /// Starts those that are to be started with the daemon, all at the same time.
+    pub fn start(self) {
+        for (supervisor, unlaunched) in self.servers {
+            if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
+                let text =
+                    format_args!("the system has no thread for it: {error}; it is left out until the next start");
+                log::server(Level::Error, supervisor.slug(), text);
+            }
+        }
+    }
 }
 
 /// Why a request was not even passed on.
@@ -62,6 +84,40 @@ impl Registry {
         supervisors.iter().map(|supervisor| supervisor.view()).collect()
     }
 
+    /// All supervisors, sorted by slug.
+    pub fn supervisors(&self) -> Vec<Arc<Supervisor>> {
+        self.table().slots.values().cloned().collect()
+    }
+
+    /// Whether what the views say of ports is newer than `age`, or there is nothing to say.
+    pub fn ports_are_newer(&self, now: Instant, age: Duration) -> bool {
+        now.checked_sub(age).is_none_or(|moment| self.context.watcher.looked_after(moment))
+            || self.views().iter().all(|view| view.alive_since.is_none())
+    }
+
+    /// Looks at the ports of all servers, and returns when the views show what was found, or at the deadline.
+    pub fn refresh_ports(&self, deadline: Instant) {
+        self.context.watcher.refresh(Instant::now(), deadline);
+        let settled: Vec<_> = self.supervisors().iter().map(|supervisor| supervisor.settle()).collect();
+        for settled in settled {
+            // One that is late, or gone, shows what it knew.
+            let _ = settled.recv_deadline(deadline);
+        }
+    }
+
+    /// Hears of everything that clients can see, the coming and going of servers too.
+    pub fn changes(&self) -> &Changes {
+        &self.context.changes
+    }
+
+    /// Whether the daemon is ending.
+    pub fn is_closed(&self) -> bool {
+        match self.table().door {
+            Door::Open => false,
+            Door::Closed => true,
+        }
+    }
+
     /// How many servers there are.
     pub fn count(&self) -> usize {
         self.table().slots.len()
@@ -77,13 +133,13 @@ impl Registry {
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub fn create(&self, spec: ServerSpec) -> Result<Pending, Refused> {
+    pub fn create(&self, spec: ServerSpec) -> Result<Creation, Refused> {
         let reservation = match (spec.port, spec.strict_port) {
             (Some(port), true) => {
                 match self.context.ports.reserve(&spec.slug, port, Strictness::Strict) {
                     Ok(reservation) => Some(reservation),
                     // An active server of this name holds the port itself; that it is active is the better answer.
-                    Err(Unavailable::Taken(_)) if self.is_active(&spec.slug) => None,
+                    Err(Unavailable::Taken(..)) if self.is_active(&spec.slug) => None,
                     Err(refusal) => return Err(Refused::Port(refusal)),
                 }
             }
@@ -91,9 +147,9 @@ impl Registry {
             (Some(_), false) | (None, _) => None,
         };
         let spec = Arc::new(spec);
-        let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec));
+        let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec), Origin::Client);
         // In its inbox before anyone can find it: no command of another client comes first.
-        let pending = supervisor.command(Command::Start);
+        let creation = supervisor.create();
         let present = {
             let mut table = self.table();
             match (table.door, table.slots.get(&spec.slug)) {
@@ -108,17 +164,38 @@ impl Registry {
         if let Some(present) = present {
             return Ok(present.replace(spec, reservation));
         }
-        let (itself, leaver) = (self.itself.clone(), Arc::clone(&supervisor));
+        self.launch(&supervisor, unlaunched, reservation)?;
+        Ok(creation)
+    }
+
+    /// Takes in the servers that the daemon begins with. They can be found from now on, and wait for [`Restored::start`].
+    pub fn restore(self: &Arc<Self>, servers: Vec<(Arc<ServerSpec>, Origin)>) -> Restored {
+        let servers = servers.into_iter().map(|(spec, origin)| Supervisor::new(&self.context, spec, origin));
+        let servers: Vec<_> = servers.collect();
+        let mut table = self.table();
+        for (supervisor, _) in &servers {
+            table.slots.insert(supervisor.slug().clone(), Arc::clone(supervisor));
+        }
+        drop(table);
+        Restored { registry: Arc::clone(self), servers }
+    }
+
+    fn launch(
+        &self,
+        supervisor: &Arc<Supervisor>,
+        unlaunched: Unlaunched,
+        reservation: Option<Reservation>,
+    ) -> Result<(), Refused> {
+        let (itself, leaver) = (self.itself.clone(), Arc::clone(supervisor));
         let forget = move || {
             if let Some(registry) = itself.upgrade() {
                 registry.forget(&leaver);
             }
         };
-        if let Err(error) = supervisor.launch(unlaunched, reservation, forget) {
-            self.forget(&supervisor);
-            return Err(Refused::NoThread(error));
-        }
-        Ok(pending)
+        supervisor.launch(unlaunched, reservation, forget).map_err(|error| {
+            self.forget(supervisor);
+            Refused::NoThread(error)
+        })
     }
 
     /// Gives `command` to the server `slug`.
@@ -139,21 +216,29 @@ impl Registry {
 
     /// Takes no more requests, and gives all supervisors for their end.
     pub fn close(&self) -> Vec<Arc<Supervisor>> {
-        let mut table = self.table();
-        table.door = Door::Closed;
-        table.slots.values().cloned().collect()
+        let supervisors = {
+            let mut table = self.table();
+            table.door = Door::Closed;
+            table.slots.values().cloned().collect()
+        };
+        self.context.changes.tell();
+        supervisors
     }
 
     fn is_active(&self, slug: &Slug) -> bool {
         self.find(slug).is_some_and(|supervisor| supervisor.view().pid.is_some())
     }
 
-    /// Takes out `leaver`, but not another one that has come in its place.
+    /// Takes out `leaver`, but not another one that has come in its place, and tells those who follow its log.
     fn forget(&self, leaver: &Arc<Supervisor>) {
-        let mut table = self.table();
-        if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {
-            table.slots.remove(leaver.slug());
+        leaver.log().end();
+        {
+            let mut table = self.table();
+            if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {
+                table.slots.remove(leaver.slug());
+            }
         }
+        self.context.changes.tell();
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -10,6 +10,7 @@ use crate::overlay::Overlays;
 use crate::registry::Registry;
 
 pub mod access;
+pub mod follow;
 pub mod handlers;
 pub mod input;
 pub mod overlays;
@@ -30,4 +31,6 @@ pub struct Api {
     pub access: access::Access,
     /// Where the daemon is reached, as a URL.
     pub address: String,
+    /// The logs that are followed.
+    pub streams: follow::Streams,
 }

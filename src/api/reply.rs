@@ -75,6 +75,8 @@ pub fn error(error: &Error) -> Reply {
         | Code::OverlayNotFound
         | Code::ServerActive
         | Code::ServerBeingDeleted
+        | Code::ServerNotLive
+        | Code::StatusNotByHand
         | Code::PortTaken
         | Code::UnsupportedMediaType
         | Code::Invalid

@@ -8,13 +8,19 @@
 //! segment (`//`, a slash at the end) is just a path that nothing has (404). A slash that is escaped is part of its
 //! segment. `HEAD` is `GET`, whose body whoever writes the answer leaves out.
 
-use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, not_one_of, quoted, unknown};
+use std::time::Duration;
+
+use crate::error::{Code, Error, hint, quoted};
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
+use crate::model::status::Status;
 use crate::overlay::Files;
 
+mod query;
 #[cfg(test)]
 mod tests;
+
+use query::{Query, segments};
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,8 +40,12 @@ pub enum Action {
     ServerList,
     /// A server from the configuration in the body.
     ServerCreate,
-    /// One server.
-    ServerShow(Slug),
+    /// Can everything be used?
+    Ready(Option<Wait<()>>),
+    /// One server, perhaps not before it has come so far.
+    ServerShow(Slug, Option<Wait<Status>>),
+    /// Take it for ready, or not; the status is in the body.
+    ServerMark(Slug),
     /// Stop it and forget it.
     ServerDelete(Slug),
     /// Start it with the configuration that is kept.
@@ -46,6 +56,8 @@ pub enum Action {
     ServerRestart(Slug),
     /// What it wrote.
     ServerLogs(Slug, LogQuery),
+    /// What it wrote, and what it writes from now on.
+    ServerFollow(Slug, LogQuery),
     /// All overlays.
     OverlayList,
     /// An overlay from the specification in the body.
@@ -77,16 +89,18 @@ impl Action {
     pub fn gate(&self) -> Gate {
         match self {
             // A browser sends no token with a preflight.
-            Action::Health | Action::AuthStatus | Action::Options { .. } => Gate::Open,
+            Action::Health | Action::Ready(_) | Action::AuthStatus | Action::Options { .. } => Gate::Open,
             Action::Info
             | Action::ServerList
             | Action::ServerCreate
-            | Action::ServerShow(_)
+            | Action::ServerShow(..)
+            | Action::ServerMark(_)
             | Action::ServerDelete(_)
             | Action::ServerStart(_)
             | Action::ServerStop(_)
             | Action::ServerRestart(_)
             | Action::ServerLogs(..)
+            | Action::ServerFollow(..)
             | Action::OverlayList
             | Action::OverlayCreate
             | Action::OverlayShow(_)
@@ -94,6 +108,20 @@ impl Action {
         }
     }
 }
+
+/// What a client waits for, and how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait<Goal> {
+    /// For this.
+    pub goal: Goal,
+    /// Not longer than this.
+    pub limit: Duration,
+}
+
+/// As long as a client waits that does not say how long: below the 30 s after which the SDK gives up.
+const WAIT_LIMIT: Duration = Duration::from_secs(25);
+/// Whoever wants to wait longer asks again.
+const WAIT_LIMIT_MAX: Duration = Duration::from_secs(3600);
 
 /// Which of a server's streams.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -158,16 +186,23 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::AuthStatus, Method::Get) => Action::AuthStatus,
         (Resource::Servers, Method::Get) => Action::ServerList,
         (Resource::Servers, Method::Post) => Action::ServerCreate,
-        (Resource::Server(slug), Method::Get) => {
-            query.refuse("wait_for");
-            query.refuse("timeout_ms");
-            Action::ServerShow(slug)
+        (Resource::Ready, Method::Get) => {
+            let wait = query.flag("wait");
+            Action::Ready(query.wait(wait.then_some(())))
         }
+        (Resource::Server(slug), Method::Get) => {
+            let goal = query.word("wait_for", &Status::ALL);
+            Action::ServerShow(slug, query.wait(goal))
+        }
+        (Resource::Status(slug), Method::Patch) => Action::ServerMark(slug),
         (Resource::Server(slug), Method::Delete) => Action::ServerDelete(slug),
         (Resource::Start(slug), Method::Post) => Action::ServerStart(slug),
         (Resource::Stop(slug), Method::Post) => Action::ServerStop(slug),
         (Resource::Restart(slug), Method::Post) => Action::ServerRestart(slug),
-        (Resource::Logs(slug), Method::Get) => Action::ServerLogs(slug, log_query(&mut query)),
+        (Resource::Logs(slug), Method::Get) => {
+            let asked = log_query(&mut query);
+            if query.flag("follow") { Action::ServerFollow(slug, asked) } else { Action::ServerLogs(slug, asked) }
+        }
         (Resource::Overlays, Method::Get) => Action::OverlayList,
         (Resource::Overlays, Method::Post) => Action::OverlayCreate,
         (Resource::Overlay(id), Method::Get) => Action::OverlayShow(id),
@@ -175,7 +210,7 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
             let files = if query.flag("delete_files") { Files::Remove } else { Files::Keep };
             Action::OverlayDelete(id, files)
         }
-        (_, Method::Get | Method::Post | Method::Delete | Method::Other) => {
+        (_, Method::Get | Method::Post | Method::Patch | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
     };
@@ -185,10 +220,12 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
 /// What a path stands for.
 enum Resource {
     Health,
+    Ready,
     Info,
     AuthStatus,
     Servers,
     Server(Slug),
+    Status(Slug),
     Start(Slug),
     Stop(Slug),
     Restart(Slug),
@@ -199,7 +236,7 @@ enum Resource {
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    const PLAIN: [&str; 5] = ["/health", "/info", "/auth/status", "/servers", "/filesystem/overlays"];
+    const PLAIN: [&str; 6] = ["/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays"];
 
     fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -207,11 +244,13 @@ impl Resource {
         let slug = |text: &str| Slug::parse(text).map_err(|_| Error::server_not_found(text));
         Ok(Some(match segments.as_slice() {
             ["health"] => Resource::Health,
+            ["ready"] => Resource::Ready,
             ["info"] => Resource::Info,
             ["auth", "status"] => Resource::AuthStatus,
             ["servers"] => Resource::Servers,
             ["servers", ""] => return Ok(None),
             ["servers", text] => Resource::Server(slug(text)?),
+            ["servers", text, "status"] => Resource::Status(slug(text)?),
             ["servers", text, "start"] => Resource::Start(slug(text)?),
             ["servers", text, "stop"] => Resource::Stop(slug(text)?),
             ["servers", text, "restart"] => Resource::Restart(slug(text)?),
@@ -227,7 +266,10 @@ impl Resource {
 
     fn allow(&self) -> &'static str {
         match self {
-            Resource::Health | Resource::Info | Resource::AuthStatus | Resource::Logs(_) => "GET, HEAD, OPTIONS",
+            Resource::Health | Resource::Ready | Resource::Info | Resource::AuthStatus | Resource::Logs(_) => {
+                "GET, HEAD, OPTIONS"
+            }
+            Resource::Status(_) => "PATCH, OPTIONS",
             Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
             Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",
             Resource::Start(_) | Resource::Stop(_) | Resource::Restart(_) => "POST, OPTIONS",
@@ -238,6 +280,7 @@ impl Resource {
 enum Method {
     Get,
     Post,
+    Patch,
     Delete,
     Options,
     Other,
@@ -248,6 +291,7 @@ impl Method {
         match word {
             "GET" | "HEAD" => Method::Get,
             "POST" => Method::Post,
+            "PATCH" => Method::Patch,
             "DELETE" => Method::Delete,
             "OPTIONS" => Method::Options,
             _ => Method::Other,
@@ -265,135 +309,11 @@ fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Error {
     Error::new(Code::MethodNotAllowed(allow), sentence)
 }
 
-/// The decoded segments of a path that begins with a slash.
-fn segments(path: &str) -> Result<Vec<String>, Error> {
-    let malformed = |why: &str| Error::new(Code::Malformed, format!("the path {} {why}", quoted(path)));
-    let rest = path.strip_prefix('/').ok_or_else(|| malformed("must begin with a slash"))?;
-    let segments: Vec<String> = rest.split('/').map(decode).collect::<Result<_, _>>().map_err(|why| malformed(&why))?;
-    if segments.iter().any(|segment| segment == "." || segment == "..") {
-        return Err(malformed("must not have \".\" or \"..\" in it"));
-    }
-    Ok(segments)
-}
-
-/// Undoes percent-encoding; what can't be undone, or would come out as something else than text, is refused.
-fn decode(text: &str) -> Result<String, String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [byte, tail @ ..] = rest {
-        rest = match (byte, tail) {
-            (b'%', [high, low, tail @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => {
-                bytes.push(hex(*high) << 4 | hex(*low));
-                tail
-            }
-            (b'%', _) => return Err("has a \"%\" that is not followed by two hexadecimal digits".into()),
-            (b'!'..=b'~', tail) if *byte != b'#' => {
-                bytes.push(*byte);
-                tail
-            }
-            (_, _) => return Err("has a character that must be percent-encoded".into()),
-        };
-    }
-    if bytes.iter().any(u8::is_ascii_control) {
-        return Err("has a control character in it".into());
-    }
-    String::from_utf8(bytes).map_err(|_| "is not UTF-8 when it is decoded".into())
-}
-
-/// The value of an ASCII hexadecimal digit.
-fn hex(digit: u8) -> u8 {
-    match digit {
-        b'0'..=b'9' => digit - b'0',
-        _ => (digit | 0x20) - b'a' + 10,
-    }
-}
-
-/// Reads the part of a query that a resource knows, collecting what is wrong with it.
-struct Query {
-    pairs: Vec<(String, String)>,
-    known: Vec<&'static str>,
-    wrong: Vec<Wrong>,
-}
-
-impl Query {
-    fn parse(text: &str) -> Result<Query, Error> {
-        // As forms are encoded, and `URLSearchParams`: a plus is a space.
-        let part = |text: &str| {
-            decode(&text.replace('+', "%20")).map_err(|why| Error::new(Code::Malformed, format!("the query {why}")))
-        };
-        let pairs = text.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((part(name)?, part(value)?))
-        });
-        Ok(Query { pairs: pairs.collect::<Result<_, Error>>()?, known: Vec::new(), wrong: Vec::new() })
-    }
-
-    /// Takes out the value of `name`.
-    fn take(&mut self, name: &'static str) -> Option<String> {
-        self.known.push(name);
-        let (mine, others): (Vec<_>, Vec<_>) = self.pairs.drain(..).partition(|(other, _)| other == name);
-        self.pairs = others;
-        if mine.len() > 1 {
-            self.blame(name, "is given more than once".into());
-        }
-        mine.into_iter().next().map(|(_, value)| value)
-    }
-
-    /// Takes out `name`, true or false; false without it.
-    fn flag(&mut self, name: &'static str) -> bool {
-        match self.take(name).as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(other) => {
-                self.blame(name, format!("must be true or false, not {}", quoted(other)));
-                false
-            }
-        }
-    }
-
-    fn blame(&mut self, name: &str, why: String) {
-        self.wrong.push(Wrong { field: name.to_owned(), why });
-    }
-
-    /// Knows `name` and can't serve it.
-    fn refuse(&mut self, name: &'static str) {
-        if self.take(name).is_some() {
-            self.blame(name, "is not supported yet by this version; leave it out".into());
-        }
-    }
-
-    fn finish(self) -> Result<Vec<String>, Error> {
-        if !self.wrong.is_empty() {
-            return Err(Error::invalid(self.wrong));
-        }
-        Ok(self
-            .pairs
-            .iter()
-            .take(WARNINGS_MAX)
-            .map(|(name, _)| unknown("query parameter", name, &self.known))
-            .collect())
-    }
-}
-
 fn log_query(query: &mut Query) -> LogQuery {
     let mut asked = LogQuery::default();
-    if let Some(word) = query.take("stream") {
-        match Stream::ALL.into_iter().find(|(known, _)| *known == word) {
-            Some((_, stream)) => asked.stream = stream,
-            None => query.blame("stream", not_one_of(&word, &Stream::ALL.map(|(known, _)| known))),
-        }
+    if let Some(stream) = query.word("stream", &Stream::ALL) {
+        asked.stream = stream;
     }
-    if let Some(text) = query.take("tail") {
-        let digits_only = text.bytes().all(|byte| byte.is_ascii_digit());
-        match text.parse() {
-            Ok(lines) if digits_only => asked.tail = Some(lines),
-            Ok(_) | Err(_) => {
-                query.blame("tail", format!("must be a number of lines from 0 to {}, not {}", u32::MAX, quoted(&text)));
-            }
-        }
-    }
-    if query.flag("follow") {
-        query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into());
-    }
+    asked.tail = query.number("tail", "lines", u32::MAX.into()).and_then(|lines| u32::try_from(lines).ok());
     asked
 }

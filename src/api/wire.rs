@@ -4,23 +4,24 @@
 //! out; the one exception is `exit_code`, which clients expect to be `null`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use serde::Serialize;
 
 use super::access::Caller;
 use super::route::Stream;
-use crate::model::spec::{HealthCheck, Slug};
-use crate::model::status::ServerView;
+use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
+use crate::model::view::{Readiness, ServerView};
 
 mod overlay;
+mod server;
 #[cfg(test)]
 mod tests;
 
 pub use overlay::{overlay, overlay_list};
+use server::{ServerBrief, ServerInfo};
 
 /// The envelope of the answers about servers.
 #[derive(Debug, Serialize)]
@@ -56,6 +57,16 @@ pub fn stopped<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String
     }
     let data = Data { slug: view.spec.slug.as_str(), server: ServerInfo::of(view) };
     Envelope::new(message, data, warnings)
+}
+
+/// `message`, and the status that a server has now.
+pub fn marked<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]) -> impl Serialize + use<'a> {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        slug: &'a str,
+        status: &'static str,
+    }
+    Envelope::new(message, Data { slug: view.spec.slug.as_str(), status: view.status.word() }, warnings)
 }
 
 /// How all servers are, in the given order.
@@ -99,6 +110,19 @@ pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a 
         dropped_bytes: log.dropped_bytes,
     };
     Envelope::new("the newest output that is kept", data, warnings)
+}
+
+/// Whether everything can be used, and how far each server is.
+pub fn ready<'a>(readiness: Readiness, views: &'a [Arc<ServerView>]) -> impl Serialize + use<'a> {
+    #[derive(Serialize)]
+    struct Ready<'a> {
+        ready: bool,
+        healthy: bool,
+        servers: Vec<ServerBrief<'a>>,
+        overlays: [(); 0],
+    }
+    let servers = views.iter().map(|view| ServerBrief::of(view)).collect();
+    Ready { ready: readiness.ready, healthy: readiness.healthy, servers, overlays: [] }
 }
 
 /// The daemon lives, and this is its clock.
@@ -155,117 +179,4 @@ pub fn auth_status(caller: Caller) -> impl Serialize {
         Caller::AuthOff => ("this daemon asks for no access token", true, None),
     };
     AuthStatus { message, data: Data { authenticated, token_type } }
-}
-
-/// A server as clients see it.
-#[derive(Debug, Serialize)]
-struct ServerInfo<'a> {
-    slug: &'a str,
-    status: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    status_reason: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pid: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    requested_port: Option<u16>,
-    strict_port: bool,
-    start: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    install: Option<&'a str>,
-    path: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    original_path: Option<&'a str>,
-    environment: &'a BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    env_file: Option<&'a str>,
-    autostart: bool,
-    restart_policy: &'static str,
-    /// 0 is no limit.
-    max_restarts: u32,
-    restart_count: u32,
-    /// In nanoseconds, as `stop_timeout`: clients count on it.
-    restart_delay: u64,
-    restart_delay_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restart_delay_max_ms: Option<u64>,
-    stop_timeout: u64,
-    stop_timeout_ms: u64,
-    exit_code: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exit_signal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health_check: Option<HealthCheckInfo<'a>>,
-    created_at: String,
-    updated_at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    started_at: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct HealthCheckInfo<'a> {
-    path: &'a str,
-    interval_ms: u64,
-    timeout_ms: u64,
-    delay_ms: u64,
-    /// 0 is never.
-    restart_after_failures: u32,
-}
-
-impl<'a> ServerInfo<'a> {
-    fn of(view: &'a ServerView) -> ServerInfo<'a> {
-        let spec = view.spec.as_ref();
-        ServerInfo {
-            slug: spec.slug.as_str(),
-            status: view.status.word(),
-            status_reason: view.reason.as_deref(),
-            pid: view.pid,
-            port: view.port.map(u16::from),
-            requested_port: spec.port.map(u16::from),
-            strict_port: spec.strict_port,
-            start: spec.start.as_str(),
-            install: spec.install.as_ref().map(|install| install.as_str()),
-            path: spec.path.resolved.to_string_lossy(),
-            original_path: spec.path.original.as_deref(),
-            environment: &spec.environment,
-            env_file: spec.env_file.as_deref(),
-            autostart: spec.autostart,
-            restart_policy: spec.restart.policy.word(),
-            max_restarts: spec.restart.max.map_or(0, u32::from),
-            restart_count: view.restarts,
-            restart_delay: nanos(spec.restart.delay),
-            restart_delay_ms: millis(spec.restart.delay),
-            restart_delay_max_ms: spec.restart.delay_max.map(millis),
-            stop_timeout: nanos(spec.stop_timeout),
-            stop_timeout_ms: millis(spec.stop_timeout),
-            exit_code: view.exit.map(|exit| exit.code()),
-            exit_signal: view.exit.and_then(|exit| exit.signal_name()),
-            health_check: spec.health_check.as_ref().map(HealthCheckInfo::of),
-            created_at: rfc3339(view.created_at),
-            updated_at: rfc3339(view.updated_at),
-            started_at: view.started_at.map(rfc3339),
-        }
-    }
-}
-
-impl<'a> HealthCheckInfo<'a> {
-    fn of(check: &'a HealthCheck) -> HealthCheckInfo<'a> {
-        HealthCheckInfo {
-            path: &check.path,
-            interval_ms: millis(check.interval),
-            timeout_ms: millis(check.timeout),
-            delay_ms: millis(check.delay),
-            restart_after_failures: check.restart_after_failures.map_or(0, u32::from),
-        }
-    }
-}
-
-/// The limit of a spec's durations keeps both far from the end of their range.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -14,8 +14,9 @@ use super::body::{Chunked, Progress};
 use super::head::{self, Expects, Framing, Head, Persistence, Version};
 use super::pool::{Answer, Pool};
 use super::table::{Activity, Seat, Standing, Table};
-use crate::handoff::{Later, Reply, Rest, StreamBody};
+use crate::handoff::{Client, Later, Reply, Rest, StreamBody};
 use crate::log;
+use crate::os::peer;
 use crate::os::thread::panic_text;
 
 /// After a refusal the client may still be sending; so much and so long is read and thrown away, so that it gets to
@@ -184,9 +185,9 @@ impl Connection<'_> {
         };
         let reply = match answer {
             Answer::Whole(reply) => reply,
-            Answer::Unfinished(Later::Reply(rest)) => contained(rest)?,
-            Answer::Unfinished(Later::Stream { content_type, body }) => {
-                return self.stream(head, content_type, body);
+            Answer::Unfinished(Later::Reply(rest)) => self.contained(rest)?,
+            Answer::Unfinished(Later::Stream { content_type, headers, body }) => {
+                return self.stream(head, content_type, headers, body);
             }
         };
         let body = if head.is_head { BodyIs::LeftOut } else { BodyIs::Sent };
@@ -194,12 +195,22 @@ impl Connection<'_> {
         Ok(after)
     }
 
-    fn stream(&self, head: &Head, content_type: &'static str, body: StreamBody) -> Result<After, End> {
+    fn stream(
+        &self,
+        head: &Head,
+        content_type: &'static str,
+        headers: Vec<(&'static str, String)>,
+        body: StreamBody,
+    ) -> Result<After, End> {
         let framing = match head.version {
             Version::Http10 => answer::Framing::Close,
             Version::Http11 => answer::Framing::Chunks,
         };
-        let mut writer = answer::begin_stream(self.seat.socket(), content_type, framing)?;
+        if self.seat.turn(Activity::Streaming) == Standing::Leaves {
+            return Err(End::Quiet);
+        }
+        self.seat.socket().set_write_timeout(Some(self.shared.limits.stall))?;
+        let mut writer = answer::begin_stream(self.seat.socket(), content_type, headers, framing)?;
         if head.is_head {
             return Ok(After::Close);
         }
@@ -213,6 +224,14 @@ impl Connection<'_> {
         }
         writer.finish()?;
         Ok(After::Close)
+    }
+
+    /// Runs what the API left to be done; its panic is its own.
+    fn contained(&self, rest: Rest) -> Result<Reply, Refusal> {
+        catch_unwind(AssertUnwindSafe(|| rest(self))).map_err(|panic| {
+            log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
+            Refusal::Panicked
+        })
     }
 
     fn linger(&self) {
@@ -237,10 +256,8 @@ impl Connection<'_> {
     }
 }
 
-/// Runs what the API left to be done; its panic is its own.
-fn contained(rest: Rest) -> Result<Reply, Refusal> {
-    catch_unwind(AssertUnwindSafe(rest)).map_err(|panic| {
-        log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
-        Refusal::Panicked
-    })
+impl Client for Connection<'_> {
+    fn is_present(&self) -> bool {
+        !peer::has_left(self.seat.socket())
+    }
 }

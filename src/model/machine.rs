@@ -12,12 +12,15 @@
 
 use std::time::{Duration, Instant};
 
-use super::spec::{RestartPolicy, ServerSpec};
+use super::spec::ServerSpec;
 
+mod after;
+mod signs;
 #[cfg(test)]
 mod tests;
 mod words;
 
+pub use signs::{Demand, Mark, Signs};
 pub use words::{Cause, Command, Effect, End, Event, Exit, Job, Phase, Refusal, Rest, RunId, Stage, Wanted};
 
 /// How long a process has to live to be called running, when nothing was seen to listen before.
@@ -34,13 +37,19 @@ pub const KILL_REPEAT: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
     install: bool,
+    demand: Demand,
     restart: super::spec::RestartRules,
     stop_timeout: Duration,
 }
 
 impl From<&ServerSpec> for Rules {
     fn from(spec: &ServerSpec) -> Self {
-        Rules { install: spec.install.is_some(), restart: spec.restart.clone(), stop_timeout: spec.stop_timeout }
+        Rules {
+            install: spec.install.is_some(),
+            demand: if spec.health_check.is_some() { Demand::Health } else { Demand::Listening },
+            restart: spec.restart.clone(),
+            stop_timeout: spec.stop_timeout,
+        }
     }
 }
 
@@ -70,6 +79,11 @@ impl Machine {
             short_runs: 0,
             last_exit: None,
         }
+    }
+
+    /// The same server, if its install command has succeeded before.
+    pub fn with_install_done(self) -> Self {
+        Machine { installed: true, ..self }
     }
 
     /// A server whose life-cycle was lost in a fault of the daemon. It has failed, and can be started again.
@@ -111,7 +125,7 @@ impl Machine {
             Phase::Waiting { until, .. } => Some(until),
             Phase::Resting(_)
             | Phase::Spawning { .. }
-            | Phase::Alive { stage: Stage::Installing | Stage::Up, .. }
+            | Phase::Alive { stage: Stage::Installing | Stage::Up(_), .. }
             | Phase::Removed => None,
         }
     }
@@ -122,7 +136,10 @@ impl Machine {
     /// The command makes no sense now; nothing has changed.
     pub fn command(&mut self, command: Command, now: Instant) -> Result<Vec<Effect>, Refusal> {
         match (command, self.wanted) {
-            (Command::Start | Command::Stop | Command::Restart, Wanted::Gone) => Err(Refusal::BeingDeleted),
+            (Command::Start | Command::Stop | Command::Restart | Command::Mark(_), Wanted::Gone) => {
+                Err(Refusal::BeingDeleted)
+            }
+            (Command::Mark(mark), Wanted::Up | Wanted::Down) => self.mark(mark),
             (Command::Start, Wanted::Up) if self.active() => Err(Refusal::Active),
             (Command::Start | Command::Restart, Wanted::Up | Wanted::Down) => Ok(self.bring_up(now)),
             (Command::Stop, Wanted::Up | Wanted::Down) => Ok(self.bring_down(Wanted::Down, now)),
@@ -139,17 +156,20 @@ impl Machine {
             Event::SpawnFailed(run, why) if run == self.run => self.spawn_failed(why, now),
             Event::LeaderExited(run) if run == self.run => self.leader_exited(now),
             Event::Ended(run, exit) if run == self.run => self.ended(exit, now),
-            Event::Listening(run) if run == self.run => {
-                if let Phase::Alive { stage: stage @ Stage::Starting { .. }, .. } = &mut self.phase {
-                    *stage = Stage::Up;
-                }
-                Vec::new()
-            }
+            Event::Listening(run) if run == self.run => self.sign(Signs::listening),
+            Event::Silent(run) if run == self.run => self.sign(Signs::silent),
+            Event::Healthy(run) if run == self.run => self.sign(Signs::healthy),
+            Event::Unhealthy(run) if run == self.run => self.sign(Signs::unhealthy),
+            Event::BeyondHope(run) if run == self.run => self.drain(Cause::Unhealthy, now),
             Event::Spawned(_)
             | Event::SpawnFailed(..)
             | Event::LeaderExited(_)
             | Event::Ended(..)
-            | Event::Listening(_) => Vec::new(),
+            | Event::Listening(_)
+            | Event::Silent(_)
+            | Event::Healthy(_)
+            | Event::Unhealthy(_)
+            | Event::BeyondHope(_) => Vec::new(),
         }
     }
 
@@ -160,12 +180,12 @@ impl Machine {
         }
         match &mut self.phase {
             Phase::Alive { stage, .. } => {
-                *stage = Stage::Up;
+                *stage = Stage::Up(Signs::default());
                 Vec::new()
             }
-            Phase::Draining { stage, .. } => {
-                let stage = *stage;
-                self.start_killing(stage, Cause::Asked, now, now)
+            Phase::Draining { stage, cause, since, .. } => {
+                let (stage, cause, since) = (*stage, *cause, *since);
+                self.start_killing(stage, cause, since, now)
             }
             Phase::Killing { again_at, .. } => {
                 *again_at = now + KILL_REPEAT;
@@ -173,6 +193,20 @@ impl Machine {
             }
             Phase::Waiting { .. } => self.spawn_next(),
             Phase::Resting(_) | Phase::Spawning { .. } | Phase::Removed => Vec::new(),
+        }
+    }
+
+    /// Whether it can be used.
+    pub fn ready(&self) -> bool {
+        match self.phase {
+            Phase::Alive { stage: Stage::Up(signs), .. } => signs.ready(self.rules.demand),
+            Phase::Alive { stage: Stage::Installing | Stage::Starting { .. }, .. }
+            | Phase::Resting(_)
+            | Phase::Spawning { .. }
+            | Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Waiting { .. }
+            | Phase::Removed => false,
         }
     }
 
@@ -194,13 +228,13 @@ impl Machine {
         self.short_runs = 0;
         match &mut self.phase {
             Phase::Resting(_) | Phase::Waiting { .. } => self.spawn_next(),
-            Phase::Alive { .. } => self.drain(now),
+            Phase::Alive { .. } => self.drain(Cause::Asked, now),
             // The end of the old run is awaited; what comes after it is decided by the wish.
-            Phase::Killing { cause, .. } => {
+            Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => {
                 *cause = Cause::Asked;
                 Vec::new()
             }
-            Phase::Spawning { .. } | Phase::Draining { .. } | Phase::Removed => Vec::new(),
+            Phase::Spawning { .. } | Phase::Removed => Vec::new(),
         }
     }
 
@@ -208,12 +242,12 @@ impl Machine {
         self.wanted = wish;
         match &mut self.phase {
             Phase::Resting(_) | Phase::Waiting { .. } => self.rest(Rest::Stopped),
-            Phase::Alive { .. } => self.drain(now),
-            Phase::Killing { cause, .. } => {
+            Phase::Alive { .. } => self.drain(Cause::Asked, now),
+            Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => {
                 *cause = Cause::Asked;
                 Vec::new()
             }
-            Phase::Spawning { .. } | Phase::Draining { .. } | Phase::Removed => Vec::new(),
+            Phase::Spawning { .. } | Phase::Removed => Vec::new(),
         }
     }
 
@@ -223,9 +257,9 @@ impl Machine {
                 self.wanted = wish;
                 self.start_killing(stage, Cause::Asked, since, now)
             }
-            Phase::Draining { stage, .. } => {
+            Phase::Draining { stage, since, .. } => {
                 self.wanted = wish;
-                self.start_killing(stage, Cause::Asked, now, now)
+                self.start_killing(stage, Cause::Asked, since, now)
             }
             Phase::Resting(_)
             | Phase::Spawning { .. }
@@ -235,12 +269,35 @@ impl Machine {
         }
     }
 
-    fn drain(&mut self, now: Instant) -> Vec<Effect> {
-        if let Phase::Alive { stage, .. } = self.phase {
-            self.phase = Phase::Draining { stage, deadline: now + self.rules.stop_timeout };
+    fn drain(&mut self, cause: Cause, now: Instant) -> Vec<Effect> {
+        if let Phase::Alive { stage, since } = self.phase {
+            self.phase = Phase::Draining { stage, cause, since, deadline: now + self.rules.stop_timeout };
             return vec![Effect::Terminate(self.run)];
         }
         Vec::new()
+    }
+
+    /// Takes what was seen of a living start command. Whoever is seen to do something is up.
+    fn sign(&mut self, change: fn(Signs) -> Signs) -> Vec<Effect> {
+        if let Phase::Alive { stage, .. } = &mut self.phase
+            && let Some(signs) = stage.signs()
+        {
+            let changed = change(signs);
+            if changed != signs {
+                *stage = Stage::Up(changed);
+            }
+        }
+        Vec::new()
+    }
+
+    fn mark(&mut self, mark: Mark) -> Result<Vec<Effect>, Refusal> {
+        if let Phase::Alive { stage, .. } = &mut self.phase
+            && let Some(signs) = stage.signs()
+        {
+            *stage = Stage::Up(signs.marked(mark, self.rules.demand));
+            return Ok(Vec::new());
+        }
+        Err(Refusal::NotLive)
     }
 
     fn start_killing(&mut self, stage: Stage, cause: Cause, since: Instant, now: Instant) -> Vec<Effect> {
@@ -257,7 +314,7 @@ impl Machine {
         self.phase = Phase::Alive { stage, since: now };
         match self.wanted {
             Wanted::Up => Vec::new(),
-            Wanted::Down | Wanted::Gone => self.drain(now),
+            Wanted::Down | Wanted::Gone => self.drain(Cause::Asked, now),
         }
     }
 
@@ -283,92 +340,23 @@ impl Machine {
     fn ended(&mut self, exit: Exit, now: Instant) -> Vec<Effect> {
         let (stage, cause, since) = match self.phase {
             Phase::Alive { stage, since } => (stage, Cause::Own, since),
-            Phase::Draining { stage, .. } => (stage, Cause::Asked, now),
-            Phase::Killing { stage, cause, since, .. } => (stage, cause, since),
+            Phase::Draining { stage, cause, since, .. } | Phase::Killing { stage, cause, since, .. } => {
+                (stage, cause, since)
+            }
             Phase::Resting(_) | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => return Vec::new(),
         };
         self.last_exit = Some(exit);
         let job = match stage {
             Stage::Installing => Job::Install,
-            Stage::Starting { .. } | Stage::Up => Job::Start,
+            Stage::Starting { .. } | Stage::Up(_) => Job::Start,
         };
         match cause {
             Cause::Own => self.over(job, End::Exited(exit), now.saturating_duration_since(since), now),
+            Cause::Unhealthy => self.over(job, End::Unhealthy(exit), now.saturating_duration_since(since), now),
             Cause::Asked => match self.wanted {
                 Wanted::Up => self.spawn_next(),
                 Wanted::Down | Wanted::Gone => self.rest(Rest::Stopped),
             },
-        }
-    }
-
-    /// A run, or the attempt at one, is over without having been asked to end.
-    fn over(&mut self, job: Job, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
-        match (self.wanted, job) {
-            (Wanted::Down | Wanted::Gone, _) => self.rest(Rest::Stopped),
-            (Wanted::Up, Job::Install) if end.success() => {
-                self.installed = true;
-                self.spawn_next()
-            }
-            (Wanted::Up, Job::Install) => self.rest(Rest::InstallFailed(end)),
-            (Wanted::Up, Job::Start) => self.decide_restart(end, lasted, now),
-        }
-    }
-
-    fn decide_restart(&mut self, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
-        let asked_for = match self.rules.restart.policy {
-            RestartPolicy::Never => false,
-            RestartPolicy::OnFailure => !end.success(),
-            RestartPolicy::Always => true,
-        };
-        if !asked_for {
-            let rest = if end.success() { Rest::Completed } else { Rest::Failed(end) };
-            return self.rest(rest);
-        }
-        if self.rules.restart.max.is_some_and(|max| self.restarts >= max.get()) {
-            return self.rest(Rest::GaveUp { restarts: self.restarts, last: end });
-        }
-        self.restarts = self.restarts.saturating_add(1);
-        let delay = match &end {
-            End::Exited(_) | End::Lost(_) => self.back_off(lasted),
-            End::NotSpawned(_) => self.back_off(lasted).max(SPAWN_RETRY),
-        };
-        if delay.is_zero() {
-            return self.spawn_next();
-        }
-        self.phase = Phase::Waiting { until: now + delay, last: end };
-        Vec::new()
-    }
-
-    fn back_off(&mut self, lasted: Duration) -> Duration {
-        let restart = &self.rules.restart;
-        let Some(max) = restart.delay_max else { return restart.delay };
-        if lasted >= LONG_RUN {
-            self.short_runs = 0;
-        }
-        let factor = 1_u32.checked_shl(self.short_runs).unwrap_or(u32::MAX);
-        self.short_runs = self.short_runs.saturating_add(1);
-        restart.delay.saturating_mul(factor).min(max)
-    }
-
-    fn spawn_next(&mut self) -> Vec<Effect> {
-        let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
-        self.run = RunId(self.run.0 + 1);
-        self.last_exit = None;
-        self.phase = Phase::Spawning { job };
-        vec![Effect::Spawn(self.run, job)]
-    }
-
-    fn rest(&mut self, rest: Rest) -> Vec<Effect> {
-        match self.wanted {
-            Wanted::Gone => {
-                self.phase = Phase::Removed;
-                vec![Effect::Remove]
-            }
-            Wanted::Down | Wanted::Up => {
-                self.wanted = Wanted::Down;
-                self.phase = Phase::Resting(rest);
-                Vec::new()
-            }
         }
     }
 }

@@ -4,10 +4,14 @@
 //! an argument, so that every decision can be tested without waiting for it.
 
 pub mod dotenv;
+pub mod health;
 pub mod machine;
+pub mod marker;
 pub mod nearest;
 pub mod overlay;
+pub mod public_url;
 pub mod shell;
 pub mod spec;
 pub mod status;
 pub mod time;
+pub mod view;

@@ -4,11 +4,8 @@
 //! JSON, a decision.
 
 use std::fmt;
-use std::sync::Arc;
-use std::time::SystemTime;
 
 use super::machine::{Cause, End, Exit, Machine, Phase, Rest, Stage, Wanted};
-use super::spec::{Port, ServerSpec};
 
 /// The public status of a server. Clients know these seven and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,14 +58,17 @@ impl Status {
             (Phase::Resting(Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. }), _) => Status::Failed,
             (Phase::Spawning { job: super::machine::Job::Install }, _) => Status::Installing,
             (Phase::Spawning { job: super::machine::Job::Start }, _) => Status::Starting,
+            (Phase::Alive { .. }, _) if machine.ready() => Status::Ready,
             (Phase::Alive { stage, .. }, _) => Status::of_stage(*stage),
             // Its tree still lives: it is not stopped before that is over.
+            (Phase::Draining { stage, .. } | Phase::Killing { stage, .. }, Wanted::Down | Wanted::Gone)
+            | (Phase::Draining { stage, cause: Cause::Own, .. }, Wanted::Up)
+            | (Phase::Killing { stage, cause: Cause::Own, .. }, Wanted::Up) => Status::of_stage(*stage),
             (
-                Phase::Draining { stage, .. } | Phase::Killing { stage, cause: Cause::Asked, .. },
-                Wanted::Down | Wanted::Gone,
-            )
-            | (Phase::Killing { stage, cause: Cause::Own, .. }, _) => Status::of_stage(*stage),
-            (Phase::Draining { .. } | Phase::Killing { cause: Cause::Asked, .. }, Wanted::Up) => Status::Restarting,
+                Phase::Draining { cause: Cause::Asked | Cause::Unhealthy, .. }
+                | Phase::Killing { cause: Cause::Asked | Cause::Unhealthy, .. },
+                Wanted::Up,
+            ) => Status::Restarting,
             (Phase::Waiting { .. }, _) => Status::Restarting,
         }
     }
@@ -77,7 +77,7 @@ impl Status {
         match stage {
             Stage::Installing => Status::Installing,
             Stage::Starting { .. } => Status::Starting,
-            Stage::Up => Status::Running,
+            Stage::Up(_) => Status::Running,
         }
     }
 }
@@ -97,12 +97,17 @@ pub fn reason(machine: &Machine) -> Option<String> {
         (Phase::Draining { .. }, Wanted::Down | Wanted::Gone) => {
             Some("stopping: SIGTERM was sent, its processes are ending".into())
         }
-        (Phase::Killing { cause: Cause::Asked, .. }, Wanted::Down | Wanted::Gone) => {
+        (Phase::Killing { cause: Cause::Asked | Cause::Unhealthy, .. }, Wanted::Down | Wanted::Gone) => {
             Some("stopping: SIGKILL was sent after the time to end was over".into())
         }
-        (Phase::Draining { .. } | Phase::Killing { cause: Cause::Asked, .. }, Wanted::Up) => {
-            Some("restarting: the processes of the last run are ending".into())
-        }
+        (
+            Phase::Draining { cause: Cause::Unhealthy, .. } | Phase::Killing { cause: Cause::Unhealthy, .. },
+            Wanted::Up,
+        ) => Some("restarting: its health checks failed too often".into()),
+        (
+            Phase::Draining { cause: Cause::Asked | Cause::Own, .. } | Phase::Killing { cause: Cause::Asked, .. },
+            Wanted::Up,
+        ) => Some("restarting: the processes of the last run are ending".into()),
         (Phase::Killing { cause: Cause::Own, .. }, _) => {
             Some("its process has ended; what it left behind is being killed".into())
         }
@@ -144,6 +149,7 @@ impl fmt::Display for End {
         match self {
             End::Exited(exit) => exit.fmt(f),
             End::NotSpawned(why) => write!(f, "could not be started: {why}"),
+            End::Unhealthy(exit) => write!(f, "was ended because its health checks failed too often; it {exit}"),
             End::Lost(why) => write!(f, "was lost in a fault of servisor, please report it: {why}"),
         }
     }
@@ -161,31 +167,6 @@ pub fn signal_name(number: i32) -> String {
         Some(name) => format!("SIG{name}"),
         None => format!("signal {number}"),
     }
-}
-
-/// All that is known of a server at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServerView {
-    /// What was asked for.
-    pub spec: Arc<ServerSpec>,
-    /// The public status.
-    pub status: Status,
-    /// Why, for a person.
-    pub reason: Option<String>,
-    /// The leader of the living run.
-    pub pid: Option<u32>,
-    /// The port that was allocated; the one last used when nothing runs.
-    pub port: Option<Port>,
-    /// Automatic restarts since the last start by hand.
-    pub restarts: u32,
-    /// How the last run ended; nothing while one lives.
-    pub exit: Option<Exit>,
-    /// When this configuration came.
-    pub created_at: SystemTime,
-    /// When any of this last changed.
-    pub updated_at: SystemTime,
-    /// When the present or last run of the start command was spawned.
-    pub started_at: Option<SystemTime>,
 }
 
 #[cfg(test)]

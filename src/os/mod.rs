@@ -7,14 +7,18 @@ use std::fmt;
 use std::io;
 
 pub mod child;
+pub mod connect;
 pub mod fs;
 pub mod inherit;
+pub mod peer;
 pub mod pipe;
+pub mod poll;
 pub mod port;
 pub mod proc;
 pub mod random;
 pub mod reaper;
 pub mod signals;
+pub mod sockets;
 pub mod stderr;
 pub mod thread;
 pub mod tree;

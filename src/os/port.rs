@@ -1,13 +1,18 @@
 //! Whether a port could be listened on.
 //!
-//! Owns: the trial bind. Never: which ports are spoken for by other servers (see `ports`).
+//! Owns: the trial bind, and which ports the system gives out by itself. Never: which ports are spoken for by other servers (see `ports`).
 
+use std::fs;
 use std::io;
 use std::mem;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::check;
+
+/// What Linux has if nobody changes it.
+const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32768..=60999;
 
 /// What a trial bind says of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +57,17 @@ pub fn availability(port: u16) -> io::Result<Availability> {
         }
     }
     Ok(Availability::Free)
+}
+
+/// The ports that the system gives to those who ask for none in particular.
+pub fn ephemeral() -> RangeInclusive<u16> {
+    let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    parse_range(&text).unwrap_or(EPHEMERAL_DEFAULT)
+}
+
+fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.trim().split_once(|letter: char| letter.is_ascii_whitespace())?;
+    Some(first.parse().ok()?..=last.trim_start().parse().ok()?)
 }
 
 fn try_bind<Address>(family: libc::c_int, address: &Address) -> io::Result<Availability> {
@@ -103,6 +119,13 @@ mod tests {
             drop(listener);
             assert_eq!(availability(port).unwrap(), Availability::Free, "{address}");
         }
+    }
+
+    #[test]
+    fn the_range_of_given_out_ports() {
+        assert_eq!(parse_range("32768\t60999\n"), Some(32768..=60999));
+        assert_eq!(parse_range("1024 65535"), Some(1024..=65535));
+        assert_eq!(["", "1", "a b", "1 70000"].map(parse_range), [const { None }; 4]);
     }
 
     #[test]

@@ -108,6 +108,47 @@ impl Forest {
         Ok(processes.all().filter(|process| members.contains(&process.pid) && process.is_alive()).cloned().collect())
     }
 
+    /// The living processes of every run, by its leader, as they were at some moment after `since`: one pass through the
+    /// processes, however many runs there are. A process that could be counted to two runs is counted to the one whose
+    /// group it is in.
+    ///
+    /// # Errors
+    /// `/proc` can't be read.
+    pub fn census(&self, since: Instant) -> io::Result<HashMap<Pid, Vec<Pid>>> {
+        let processes = self.look(since)?;
+        let trees = self.trees().clone();
+        let leader_of_group = |process: &Process| Pid::new(process.group).filter(|group| trees.contains_key(group));
+        let mut owners: HashMap<Pid, Pid> = processes
+            .all()
+            .filter_map(|process| {
+                let leads = trees.contains_key(&process.pid).then_some(process.pid);
+                Some((process.pid, leads.or_else(|| leader_of_group(process))?))
+            })
+            .collect();
+        let all: Vec<Arc<Tree>> = trees.values().cloned().collect();
+        for orphan in processes.children(Pid::own()).filter(|orphan| !trees.contains_key(&orphan.pid)) {
+            if let Some(leader) = self.owner(orphan, &processes, &all) {
+                owners.insert(orphan.pid, leader);
+            }
+        }
+        let mut roots: Vec<(Pid, Pid)> = owners.iter().map(|(pid, leader)| (*pid, *leader)).collect();
+        while let Some((pid, leader)) = roots.pop() {
+            for child in processes.children(pid) {
+                owners.entry(child.pid).or_insert_with(|| {
+                    roots.push((child.pid, leader));
+                    leader
+                });
+            }
+        }
+        let mut members: HashMap<Pid, Vec<Pid>> = HashMap::new();
+        for (pid, leader) in owners {
+            if processes.find(pid).is_some_and(Process::is_alive) {
+                members.entry(leader).or_default().push(pid);
+            }
+        }
+        Ok(members)
+    }
+
     /// The living processes that have come to the daemon as orphans, with their descendants, and can have come from
     /// nowhere but its servers. Empty where strangers' orphans come too.
     ///

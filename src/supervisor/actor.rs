@@ -3,20 +3,33 @@
 //! Owns: the machine, the run, and who waits for what. Never: a decision about the life-cycle: it feeds the machine
 //! with commands, news and time, and carries out what the machine says.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
+use super::record::Record;
 use super::run::{Progress, Run};
-use super::{Answer, Context, Replacement, Request, Shared, Unlaunched, command};
+use super::senses::{Senses, Sight};
+use super::{Answer, Context, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
-use crate::model::machine::{Command, Effect, Event, Job, Machine, Phase, Refusal, Rules, RunId};
+use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
 use crate::model::spec::ServerSpec;
-use crate::model::status::{self, ServerView, Status};
 use crate::os::reaper::Notice;
-use crate::ports::{Reservation, Strictness};
+use crate::ports::Reservation;
+use crate::store::server::Install;
+
+mod configure;
+mod effects;
+mod publish;
+
+/// What the actor hears of a run.
+enum News {
+    /// How its processes end.
+    Ends(Notice),
+    /// What it does while it lives.
+    Seen(Sight),
+}
 
 /// What someone waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +40,8 @@ enum Goal {
     Over { run: RunId },
     /// The server is no more.
     Removed,
+    /// Nothing: it was done at once.
+    Done,
 }
 
 struct Waiter {
@@ -49,55 +64,80 @@ pub struct Actor {
     context: Arc<Context>,
     shared: Arc<Shared>,
     requests: Receiver<Request>,
-    notices_tx: Sender<(RunId, Notice)>,
-    notices: Receiver<(RunId, Notice)>,
+    news_tx: Sender<(RunId, News)>,
+    news: Receiver<(RunId, News)>,
     spec: Arc<ServerSpec>,
     machine: Machine,
     run: Option<Run>,
+    senses: Option<Senses>,
     reservation: Option<Reservation>,
     waiters: Vec<Waiter>,
     stay: Stay,
-    created_at: SystemTime,
+    record: Record,
+    /// Obeyed before anything is visible: one that starts with the daemon has not been stopped by anyone.
+    first: Option<Command>,
     started_at: Option<SystemTime>,
+    ready_at: Option<SystemTime>,
+    alive_since: Option<Instant>,
     forget: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
-        let (notices_tx, notices) = unbounded();
+        let (news_tx, news) = unbounded();
+        let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
+        let machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
         Actor {
-            machine: Machine::new(Rules::from(&*parts.spec), RunId(0)),
-            created_at: parts.shared.view().created_at,
+            machine: match record.install() {
+                Install::Due => machine,
+                Install::Succeeded => machine.with_install_done(),
+            },
+            record,
+            first: parts.origin.starts(&parts.spec).then_some(Command::Start),
             context: parts.context,
             shared: parts.shared,
             requests: parts.requests,
-            notices_tx,
-            notices,
+            news_tx,
+            news,
             spec: parts.spec,
             run: None,
+            senses: None,
             reservation,
             waiters: Vec::new(),
             stay: Stay::Here,
             started_at: None,
+            ready_at: None,
+            alive_since: None,
             forget: Some(forget),
         }
     }
 
     /// Works until the thread is no longer needed.
     pub fn run(&mut self) {
+        if let Some(command) = self.first.take() {
+            self.obey(command);
+        }
         loop {
             self.publish();
             self.answer_waiters();
+            let now = Instant::now();
+            if let Some(senses) = &mut self.senses {
+                senses.adjust(self.machine.ready(), self.shared.attention(), now);
+            }
             match self.stay {
                 Stay::NoLonger => return,
                 Stay::UntilRest if !self.machine.active() => return,
                 Stay::Here | Stay::UntilRest => {}
             }
-            let deadline = [self.machine.deadline(), self.run.as_ref().and_then(Run::deadline)];
-            let alarm = deadline.into_iter().flatten().min().map_or_else(never, at);
+            let deadlines = [
+                self.machine.deadline(),
+                self.run.as_ref().and_then(Run::deadline),
+                self.senses.as_ref().and_then(|senses| senses.deadline(now)),
+            ];
+            let alarm = deadlines.into_iter().flatten().min().map_or_else(never, at);
             select! {
-                recv(self.notices) -> notice => if let Ok((run, notice)) = notice { self.take_notice(run, notice) },
+                recv(self.news) -> news => if let Ok((run, news)) = news { self.take_news(run, news) },
                 recv(self.requests) -> request => match request {
                     Ok(request) => self.take_request(request),
                     // Nobody can ask for anything any more.
@@ -110,6 +150,7 @@ impl Actor {
 
     /// After a panic: whatever was half done is ended, and the server is failed.
     pub fn recover(&mut self, fault: &str) {
+        self.senses = None;
         self.run = None;
         self.reservation = None;
         self.waiters.clear();
@@ -119,9 +160,13 @@ impl Actor {
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Command(command, reply) => self.take_command(command, reply),
-            Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
+            Request::Create(promise) => self.take_creation(promise),
+            Request::Replace(replacement, promise) => self.take_replacement(*replacement, promise),
             Request::Shutdown => self.leave(Command::Stop),
             Request::Kill => self.leave(Command::Kill),
+            // The loop looks at it.
+            Request::Attention => {}
+            Request::Settle(settled) => drop(settled.send(())),
         }
     }
 
@@ -131,11 +176,18 @@ impl Actor {
             let _ = reply.send(Answer::ShuttingDown);
             return;
         }
+        if command == Command::Delete
+            && let Err(error) = self.record.remove(&self.spec.slug)
+        {
+            self.refuse_unstored(&reply, error);
+            return;
+        }
         let run = self.machine.run();
         let goal = match command {
             Command::Start | Command::Restart => Goal::Spawned { after: run },
             Command::Stop | Command::Kill => Goal::Over { run },
             Command::Delete => Goal::Removed,
+            Command::Mark(_) => Goal::Done,
         };
         match self.machine.command(command, Instant::now()) {
             Ok(effects) => {
@@ -148,37 +200,41 @@ impl Actor {
         }
     }
 
-    /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
-    fn take_replacement(&mut self, replacement: Replacement, reply: Sender<Answer>) {
-        if self.machine.active() {
-            let _ = reply.send(Answer::Refused(Refusal::Active));
-            return;
-        }
-        self.spec = replacement.spec;
-        self.reservation = replacement.reservation;
-        self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
-        self.created_at = SystemTime::now();
-        self.started_at = None;
-        self.take_command(Command::Start, reply);
-    }
-
     fn leave(&mut self, command: Command) {
         self.stay = match self.stay {
             Stay::Here | Stay::UntilRest => Stay::UntilRest,
             Stay::NoLonger => Stay::NoLonger,
         };
+        self.obey(command);
+    }
+
+    /// Carries out a command of the daemon itself.
+    fn obey(&mut self, command: Command) {
         // One that is being deleted is on its way already.
         if let Ok(effects) = self.machine.command(command, Instant::now()) {
             self.carry_out(effects);
         }
     }
 
-    fn take_notice(&mut self, id: RunId, notice: Notice) {
+    fn take_news(&mut self, id: RunId, news: News) {
         let now = Instant::now();
-        if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
-            let progress = run.notice(notice, now);
-            let effects = self.progress(progress);
-            self.carry_out(effects);
+        match news {
+            News::Ends(notice) => {
+                if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
+                    let progress = run.notice(notice, now);
+                    let effects = self.progress(progress);
+                    self.carry_out(effects);
+                }
+            }
+            // The senses are those of the present run.
+            News::Seen(sight) => {
+                if let Some(senses) = self.senses.as_mut().filter(|_| id == self.machine.run()) {
+                    for event in senses.take(sight, now) {
+                        let effects = self.machine.event(event, now);
+                        self.carry_out(effects);
+                    }
+                }
+            }
         }
     }
 
@@ -202,6 +258,8 @@ impl Actor {
             }
             Progress::Gone => match self.run.take() {
                 Some(run) => {
+                    self.senses = None;
+                    self.alive_since = None;
                     let id = run.id();
                     let exit = run.finish();
                     self.tell(Level::Info, format_args!("run {} is over: it {exit}", id.0));
@@ -210,103 +268,6 @@ impl Actor {
                 None => Vec::new(),
             },
         }
-    }
-
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        let mut effects = VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Spawn(id, job) => {
-                    let event = match self.spawn(id, job) {
-                        Ok(run) => {
-                            self.tell(Level::Info, format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()));
-                            self.run = Some(run);
-                            Event::Spawned(id)
-                        }
-                        Err(why) => {
-                            self.tell(
-                                Level::Warn,
-                                format_args!("run {} of {} can't be started: {why}", id.0, name(job)),
-                            );
-                            Event::SpawnFailed(id, why)
-                        }
-                    };
-                    effects.extend(self.machine.event(event, Instant::now()));
-                }
-                Effect::Terminate(_) => {
-                    if let Some(run) = &mut self.run {
-                        run.terminate(Instant::now());
-                    }
-                }
-                Effect::Kill(_) => {
-                    let progress = self.run.as_mut().map_or(Progress::Same, |run| run.kill(Instant::now()));
-                    effects.extend(self.progress(progress));
-                }
-                Effect::Remove => {
-                    self.stay = Stay::NoLonger;
-                    if let Some(forget) = self.forget.take() {
-                        forget();
-                    }
-                    self.tell(Level::Info, format_args!("deleted"));
-                }
-            }
-        }
-        if !self.machine.active() {
-            self.reservation = None;
-        }
-    }
-
-    fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, String> {
-        if let Some(wanted) = self.spec.port {
-            let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
-            // The one that is held counts as free to its holder, and is let go after.
-            let reserved = self.context.ports.reserve(&self.spec.slug, wanted, strictness);
-            self.reservation = Some(reserved.map_err(|refusal| refusal.to_string())?);
-        }
-        let port = self.reservation.as_ref().map(Reservation::port);
-        let marker = command::marker(&self.context, &self.spec, id);
-        let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
-        let notices = self.notices_tx.clone();
-        let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, move |notice| {
-            // The receiver is gone only when the actor is.
-            let _ = notices.send((id, notice));
-        })?;
-        if job == Job::Start {
-            self.started_at = Some(SystemTime::now());
-        }
-        Ok(run)
-    }
-
-    /// Makes the present state visible, if anyone could see a difference.
-    fn publish(&self) {
-        let last = self.shared.view();
-        let view = ServerView {
-            spec: Arc::clone(&self.spec),
-            status: Status::of(&self.machine),
-            reason: status::reason(&self.machine),
-            pid: self.run.as_ref().map(|run| run.pid().number()),
-            port: match &self.reservation {
-                Some(reservation) => Some(reservation.port()),
-                None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
-                None => None,
-            },
-            restarts: self.machine.restarts(),
-            exit: self.machine.last_exit(),
-            created_at: self.created_at,
-            updated_at: last.updated_at,
-            started_at: self.started_at,
-        };
-        if view == *last {
-            return;
-        }
-        if view.status != last.status || view.reason != last.reason {
-            let word = view.status.word();
-            match &view.reason {
-                Some(reason) => self.tell(Level::Info, format_args!("{word} ({reason})")),
-                None => self.tell(Level::Info, format_args!("{word}")),
-            }
-        }
-        self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
     }
 
     fn answer_waiters(&mut self) {
@@ -321,7 +282,9 @@ impl Actor {
                 let answer = match (waiter.goal, stay) {
                     // It was to run, and the end of the daemon came between.
                     (Goal::Spawned { .. }, Stay::UntilRest) => Answer::ShuttingDown,
-                    (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed, _) => Answer::Done(Arc::clone(&view)),
+                    (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
+                        Answer::Done(Arc::clone(&view))
+                    }
                 };
                 let _ = waiter.reply.send(answer);
             }
@@ -337,18 +300,12 @@ impl Actor {
 impl Goal {
     fn is_reached(self, machine: &Machine) -> bool {
         match self {
+            Goal::Done => true,
             Goal::Removed => *machine.phase() == Phase::Removed,
             Goal::Over { run } => !machine.active() || machine.run() > run,
             Goal::Spawned { after } => {
                 !machine.active() || machine.run() > after && !matches!(machine.phase(), Phase::Spawning { .. })
             }
         }
-    }
-}
-
-fn name(job: Job) -> &'static str {
-    match job {
-        Job::Install => "install",
-        Job::Start => "start",
     }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use super::Context;
 use crate::model::machine::{Job, RunId};
 use crate::model::spec::{Port, ServerSpec};
-use crate::model::{dotenv, shell};
+use crate::model::{dotenv, marker, shell};
 use crate::os::child::Plan;
 use crate::os::tree::MARKER_VARIABLE;
 
@@ -32,7 +32,7 @@ pub fn visible(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(
 
 /// The marker of one run.
 pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
-    format!("{}.{}.{}", context.marker, spec.slug, run.0)
+    marker::of_run(&context.marker, &spec.slug, run)
 }
 
 /// What to spawn for `job`.

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
@@ -13,21 +14,33 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::control::Control;
 use crate::log::{self, Level};
-use crate::logs::SharedLog;
+use crate::logs::{LogFiles, SharedLog};
+use crate::model::health::Health;
 use crate::model::machine::{Command, Refusal};
+use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
-use crate::model::status::{ServerView, Status};
+use crate::model::status::Status;
+use crate::model::view::{Rests, ServerView};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
-use crate::ports::{Ports, Reservation};
+use crate::ports::{Ports, Reservation, Watcher};
+use crate::prober::Prober;
+use crate::store::files::Files;
 
 mod actor;
+mod changes;
 mod command;
 mod reader;
+mod record;
 mod run;
+mod senses;
 
+use senses::Attention;
+
+pub use changes::{Changes, Count};
 pub use command::visible as visible_environment;
+pub use record::Origin;
 
 /// What all supervisors share.
 pub struct Context {
@@ -37,6 +50,14 @@ pub struct Context {
     pub forest: Arc<Forest>,
     /// Who holds which port.
     pub ports: Arc<Ports>,
+    /// Sees who listens where.
+    pub watcher: Arc<Watcher>,
+    /// Checks healths.
+    pub prober: Arc<Prober>,
+    /// Where servers are reached.
+    pub public_url: PublicUrl,
+    /// What outlives the daemon of each server.
+    pub files: Arc<Files>,
     /// The daemon's own environment as far as servers may see it.
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files that servers get.
@@ -45,18 +66,33 @@ pub struct Context {
     pub marker: String,
     /// How much of a server's output is kept, in bytes.
     pub log_bytes: usize,
+    /// Where it is also written to.
+    pub log_files: Option<LogFiles>,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
+    /// Hears of everything that clients can see.
+    pub changes: Arc<Changes>,
 }
 
 /// What may be asked of a supervisor.
 enum Request {
     Command(Command, Sender<Answer>),
-    Replace(Box<Replacement>, Sender<Answer>),
+    Create(Promise),
+    Replace(Box<Replacement>, Promise),
     /// End the run with grace and then the thread.
     Shutdown,
     /// The same without grace.
     Kill,
+    /// Somebody waits for it, or no longer does.
+    Attention,
+    /// Say when everything that was told before this is visible.
+    Settle(Sender<()>),
+}
+
+/// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
+struct Promise {
+    stored: Sender<()>,
+    reply: Sender<Answer>,
 }
 
 struct Replacement {
@@ -71,9 +107,35 @@ pub enum Answer {
     Done(Arc<ServerView>),
     /// It made no sense, and nothing has changed.
     Refused(Refusal),
+    /// What has to outlive the daemon can't be stored, and nothing has changed.
+    NotStored(Arc<io::Error>),
     /// The daemon is ending.
     ShuttingDown,
 }
+
+/// A configuration that was handed over: it is stored or refused first.
+pub struct Creation {
+    stored: Receiver<()>,
+    pending: Pending,
+}
+
+impl Creation {
+    /// Waits until the configuration is stored or refused, but not past `deadline`. What becomes of the server then is
+    /// the answer that is pending.
+    ///
+    /// # Errors
+    /// Neither has happened in time.
+    pub fn settle(self, deadline: Instant) -> Result<Pending, Unsettled> {
+        match self.stored.recv_deadline(deadline) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(self.pending),
+            Err(RecvTimeoutError::Timeout) => Err(Unsettled),
+        }
+    }
+}
+
+/// Whether a configuration is stored is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsettled;
 
 /// A request that was sent and not answered yet.
 pub struct Pending {
@@ -113,6 +175,18 @@ struct Shared {
     slug: Slug,
     view: Mutex<Arc<ServerView>>,
     log: Arc<SharedLog>,
+    /// How many clients wait for its status.
+    waiting: AtomicUsize,
+}
+
+/// Somebody waits for a server's status; as long as this lives it is looked at closely.
+pub struct Waiting(Arc<Supervisor>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.shared.waiting.fetch_sub(1, Ordering::SeqCst);
+        let _ = self.0.inbox.send(Request::Attention);
+    }
 }
 
 /// The outside of a supervisor.
@@ -128,11 +202,12 @@ pub struct Unlaunched {
     shared: Arc<Shared>,
     requests: Receiver<Request>,
     spec: Arc<ServerSpec>,
+    origin: Origin,
 }
 
 impl Supervisor {
     /// A supervisor whose thread does not run yet; requests wait until it does.
-    pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>) -> (Arc<Supervisor>, Unlaunched) {
+    pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>, origin: Origin) -> (Arc<Supervisor>, Unlaunched) {
         let (inbox, requests) = unbounded();
         let now = SystemTime::now();
         let view = ServerView {
@@ -141,18 +216,32 @@ impl Supervisor {
             reason: None,
             pid: None,
             port: None,
+            ports: Vec::new(),
+            url: None,
+            health: spec.health_check.as_ref().map(|_| Health::default()),
+            rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
             restarts: 0,
             exit: None,
-            created_at: now,
+            created_at: match origin {
+                Origin::Stored(kept) => kept.created_at,
+                Origin::Client | Origin::Payload => now,
+            },
             updated_at: now,
             started_at: None,
+            ready_at: None,
+            alive_since: None,
         };
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
-            log: Arc::new(SharedLog::new(context.log_bytes)),
+            log: match &context.log_files {
+                Some(files) => SharedLog::with_files(context.log_bytes, &spec.slug, files),
+                None => Arc::new(SharedLog::new(context.log_bytes)),
+            },
+            waiting: AtomicUsize::new(0),
         });
-        let unlaunched = Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec };
+        let unlaunched =
+            Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec, origin };
         (Arc::new(Supervisor { shared, inbox, thread: OnceLock::new() }), unlaunched)
     }
 
@@ -188,14 +277,34 @@ impl Supervisor {
         &self.shared.log
     }
 
+    /// Has it looked at closely.
+    pub fn attend(self: &Arc<Self>) -> Waiting {
+        self.shared.waiting.fetch_add(1, Ordering::SeqCst);
+        let _ = self.inbox.send(Request::Attention);
+        Waiting(Arc::clone(self))
+    }
+
+    /// Asks to hear when all that its thread has been told until now is visible. The thread is gone if the word never
+    /// comes.
+    pub fn settle(&self) -> Receiver<()> {
+        let (settled_tx, settled) = bounded(1);
+        let _ = self.inbox.send(Request::Settle(settled_tx));
+        settled
+    }
+
     /// Gives a command.
     pub fn command(self: &Arc<Self>, command: Command) -> Pending {
         self.ask(|reply| Request::Command(command, reply))
     }
 
+    /// Stores the configuration that it was made with and starts it. To be asked first, and once.
+    pub fn create(self: &Arc<Self>) -> Creation {
+        self.hand_over(Request::Create)
+    }
+
     /// Gives another configuration and starts it, which is refused while the server is active.
-    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Pending {
-        self.ask(|reply| Request::Replace(Box::new(Replacement { spec, reservation }), reply))
+    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Creation {
+        self.hand_over(|promise| Request::Replace(Box::new(Replacement { spec, reservation }), promise))
     }
 
     /// Tells it to end the run with grace and leave.
@@ -214,6 +323,12 @@ impl Supervisor {
         self.thread.get().map_or(Joined::Ended, |thread| thread.join_by(deadline))
     }
 
+    fn hand_over(self: &Arc<Self>, request: impl FnOnce(Promise) -> Request) -> Creation {
+        let (stored_tx, stored) = bounded(1);
+        let pending = self.ask(|reply| request(Promise { stored: stored_tx, reply }));
+        Creation { stored, pending }
+    }
+
     fn ask(self: &Arc<Self>, request: impl FnOnce(Sender<Answer>) -> Request) -> Pending {
         let (reply, answer) = bounded(1);
         // If the thread is gone the request is dropped with its reply, and waiting says `Lost`.
@@ -225,6 +340,10 @@ impl Supervisor {
 impl Shared {
     fn view(&self) -> Arc<ServerView> {
         Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn attention(&self) -> Attention {
+        if self.waiting.load(Ordering::SeqCst) > 0 { Attention::Some } else { Attention::None }
     }
 
     fn publish(&self, view: ServerView) {

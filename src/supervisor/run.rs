@@ -123,6 +123,11 @@ impl Run {
         self.id
     }
 
+    /// What proves that a process belongs to it.
+    pub fn tree(&self) -> &Tree {
+        &self.tree
+    }
+
     /// Its first process.
     pub fn pid(&self) -> Pid {
         self.tree.leader

@@ -76,11 +76,12 @@ fn the_newest_lines_are_kept_and_the_rest_is_counted() {
 #[test]
 fn a_flood_costs_no_more_than_the_buffer_and_holds_nobody_up() {
     const SECONDS: u64 = 5;
-    let daemon = Daemon::start();
+    // glibc, of which a debug build has its memory, would give every client's thread a heap of its own.
+    let daemon = Daemon::with(&[], &[("MALLOC_ARENA_MAX", "1")]);
     let client = &daemon.client;
     client.create(&json!({"slug": "quiet", "start": "sleep 600"})).server(201);
     client.get("/servers/quiet/logs");
-    let before = daemon.memory_kib("Private_Dirty");
+    let before = daemon.memory_kib("Anonymous");
     client.create(&json!({"slug": "flood", "start": format!("{} flood {SECONDS}", testchild())})).server(201);
     let (mut calls, mut longest, mut most) = (0, Duration::ZERO, 0);
     loop {
@@ -88,7 +89,7 @@ fn a_flood_costs_no_more_than_the_buffer_and_holds_nobody_up() {
         let flooding = client.show("quiet")["status"] != "failed" && client.show("flood")["status"] != "stopped";
         longest = longest.max(begun.elapsed());
         calls += 2;
-        most = most.max(daemon.memory_kib("Private_Dirty"));
+        most = most.max(daemon.memory_kib("Anonymous"));
         if !flooding {
             break;
         }

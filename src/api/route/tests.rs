@@ -1,6 +1,7 @@
 //! Every path with every method, and what can be wrong with a target.
 
 use super::*;
+use crate::error::WARNINGS_MAX;
 
 fn slug(text: &str) -> Slug {
     Slug::parse(text).unwrap()
@@ -23,25 +24,27 @@ fn refusal(method: &str, target: &str) -> Error {
     }
 }
 
-/// What each path does with GET, POST and DELETE.
-fn table() -> Vec<(&'static str, [Option<Action>; 3])> {
+/// What each path does with GET, POST, DELETE and PATCH.
+fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
     let web = || slug("web");
     let a1 = || OverlayId::parse("a1").unwrap();
     let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
     vec![
-        ("/health", [Some(Action::Health), None, None]),
-        ("/info", [Some(Action::Info), None, None]),
-        ("/auth/status", [Some(Action::AuthStatus), None, None]),
-        ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate), None]),
-        ("/servers/web", [Some(Action::ServerShow(web())), None, Some(Action::ServerDelete(web()))]),
-        ("/servers/web/start", [None, Some(Action::ServerStart(web())), None]),
-        ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None]),
-        ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None]),
-        ("/servers/web/logs", [Some(all_logs), None, None]),
-        ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None]),
+        ("/health", [Some(Action::Health), None, None, None]),
+        ("/ready", [Some(Action::Ready(None)), None, None, None]),
+        ("/info", [Some(Action::Info), None, None, None]),
+        ("/auth/status", [Some(Action::AuthStatus), None, None, None]),
+        ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate), None, None]),
+        ("/servers/web", [Some(Action::ServerShow(web(), None)), None, Some(Action::ServerDelete(web())), None]),
+        ("/servers/web/start", [None, Some(Action::ServerStart(web())), None, None]),
+        ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None, None]),
+        ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None, None]),
+        ("/servers/web/logs", [Some(all_logs), None, None, None]),
+        ("/servers/web/status", [None, None, None, Some(Action::ServerMark(web()))]),
+        ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None, None]),
         (
             "/filesystem/overlays/a1",
-            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep))],
+            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep)), None],
         ),
     ]
 }
@@ -50,7 +53,7 @@ fn table() -> Vec<(&'static str, [Option<Action>; 3])> {
 fn every_path_with_every_method() {
     for (path, actions) in table() {
         let mut taken = Vec::new();
-        for (method, expected) in ["GET", "POST", "DELETE"].into_iter().zip(actions) {
+        for (method, expected) in ["GET", "POST", "DELETE", "PATCH"].into_iter().zip(actions) {
             match expected {
                 Some(expected) => {
                     assert_eq!(action(method, path), expected, "{method} {path}");
@@ -69,7 +72,7 @@ fn every_path_with_every_method() {
         allowed.sort_unstable();
         taken.sort_unstable();
         assert_eq!(allowed, taken, "{path}");
-        for method in ["PUT", "PATCH", "TRACE", "get", "", "G\0T"] {
+        for method in ["PUT", "TRACE", "get", "", "G\0T"] {
             let error = refusal(method, path);
             assert_eq!(error.code(), Code::MethodNotAllowed(allow), "{method} {path}");
             assert!(error.sentence().contains(allow) && error.sentence().contains(path), "{error}");
@@ -81,8 +84,8 @@ fn every_path_with_every_method() {
 fn a_few_calls_need_no_token() {
     let open = |method: &str, path: &str| Gate::of(&route(method, path)) == Gate::Open;
     for (path, actions) in table() {
-        for (method, known) in ["GET", "POST", "DELETE"].into_iter().zip(actions) {
-            let expected = known.is_some() && matches!(path, "/health" | "/auth/status");
+        for (method, known) in ["GET", "POST", "DELETE", "PATCH"].into_iter().zip(actions) {
+            let expected = known.is_some() && matches!(path, "/health" | "/ready" | "/auth/status");
             assert_eq!(open(method, path), expected, "{method} {path}");
         }
         assert!(open("OPTIONS", path));
@@ -107,22 +110,20 @@ fn unknown_paths_are_404() {
         "/Servers",
         "/health/x",
         "/auth",
-        "/ready",
         "/filesystem/overlays/",
         "/filesystem/overlays/a1/x",
-        "/servers/web/status",
         "/servers%2Fweb",
     ] {
         assert_eq!(refusal("GET", path).code().status(), 404, "{path}");
     }
     assert!(refusal("GET", "/server").sentence().ends_with("did you mean \"/servers\"?"));
-    assert!(!refusal("GET", "/ready").sentence().contains("did you mean"));
+    assert!(!refusal("GET", "/filesystem").sentence().contains("did you mean"));
 }
 
 #[test]
 fn slugs_are_decoded_and_what_can_be_no_slug_is_not_found() {
-    assert_eq!(action("GET", "/servers/a%2Db%2e1"), Action::ServerShow(slug("a-b.1")));
-    assert_eq!(action("GET", "/s%65rvers/WEB"), Action::ServerShow(slug("WEB")));
+    assert_eq!(action("GET", "/servers/a%2Db%2e1"), Action::ServerShow(slug("a-b.1"), None));
+    assert_eq!(action("GET", "/s%65rvers/WEB"), Action::ServerShow(slug("WEB"), None));
     for text in ["a%20b", "a%2Fb", "%C3%A4", "-a", "...", "a+b", "a;b", "a%252e", &"a".repeat(64)] {
         for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("GET", "/logs")] {
             let error = refusal(method, &format!("/servers/{text}{path}"));
@@ -185,6 +186,9 @@ fn the_part_of_the_log_is_chosen_by_the_query() {
     assert_eq!(asked("t%61il=4294967295").tail, Some(u32::MAX));
     assert_eq!(asked("follow=false&&tail=5&"), LogQuery { stream: Stream::Combined, tail: Some(5) });
     assert_eq!(asked(""), LogQuery::default());
+    let followed = action("GET", "/servers/web/logs?follow=true&tail=5&stream=stderr");
+    let query = LogQuery { stream: Stream::Stderr, tail: Some(5) };
+    assert!(matches!(followed, Action::ServerFollow(_, asked) if asked == query), "{followed:?}");
 }
 
 #[test]
@@ -203,7 +207,9 @@ fn every_value_of_a_query_that_makes_no_sense_is_named() {
         ("tail=4294967296", "tail"),
         ("tail=all", "tail"),
         ("tail=%D9%A3", "tail"),
-        ("follow=true", "follow"),
+        ("follow=true&tail=x", "tail"),
+        ("follow=", "follow"),
+        ("follow=true&follow=true", "follow"),
         ("follow=yes", "follow"),
     ] {
         let error = refusal("GET", &format!("/servers/web/logs?{query}"));
@@ -214,9 +220,38 @@ fn every_value_of_a_query_that_makes_no_sense_is_named() {
     let all = refusal("GET", "/servers/web/logs?stream=stdotu&tail=x&follow=1");
     assert_eq!(all.wrong().iter().map(|wrong| wrong.field.as_str()).collect::<Vec<_>>(), ["stream", "tail", "follow"]);
     assert!(all.sentence().contains("did you mean \"stdout\"?"), "{all}");
-    let later = refusal("GET", "/servers/web?wait_for=ready&timeout_ms=5");
-    assert_eq!(later.wrong().len(), 2);
-    assert!(later.sentence().contains("not supported yet"), "{later}");
+}
+
+#[test]
+fn waits_have_a_goal_and_an_end() {
+    let limit = Duration::from_millis;
+    let shown = |wait| Action::ServerShow(slug("web"), wait);
+    let waited = |goal, millis| shown(Some(Wait { goal, limit: limit(millis) }));
+    for (query, expected) in [
+        ("wait_for=ready&timeout_ms=5", waited(Status::Ready, 5)),
+        ("wait_for=stopped", waited(Status::Stopped, 25_000)),
+        ("wait_for=running&timeout_ms=3600000", waited(Status::Running, 3_600_000)),
+        ("timeout_ms=7", shown(None)),
+    ] {
+        assert_eq!(action("GET", &format!("/servers/web?{query}")), expected, "{query}");
+    }
+    let all = |millis| Action::Ready(Some(Wait { goal: (), limit: limit(millis) }));
+    assert_eq!(action("GET", "/ready?wait=true&timeout_ms=0"), all(0));
+    assert_eq!(action("GET", "/ready?wait=true"), all(25_000));
+    assert_eq!(action("GET", "/ready?wait=false&timeout_ms=1"), Action::Ready(None));
+    for (target, field) in [
+        ("/servers/web?wait_for=redy", "wait_for"),
+        ("/servers/web?wait_for=", "wait_for"),
+        ("/servers/web?wait_for=ready&timeout_ms=3600001", "timeout_ms"),
+        ("/servers/web?wait_for=ready&timeout_ms=-1", "timeout_ms"),
+        ("/servers/web?timeout_ms=1s", "timeout_ms"),
+        ("/ready?wait=yes", "wait"),
+        ("/ready?wait", "wait"),
+    ] {
+        let error = refusal("GET", target);
+        let fields: Vec<&str> = error.wrong().iter().map(|wrong| wrong.field.as_str()).collect();
+        assert_eq!((error.code(), fields.as_slice()), (Code::Invalid, &[field][..]), "{target}");
+    }
 }
 
 #[test]

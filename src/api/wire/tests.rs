@@ -1,17 +1,22 @@
 //! Every body, field by field: clients count on the names, the units and on what is left out.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use super::*;
+use crate::model::health::{Failure, Health, HealthStatus};
 use crate::model::machine::Exit;
-use crate::model::spec::{CommandLine, DURATION_MAX, Port, RestartPolicy, RestartRules, ServerSpec, WorkDir};
+use crate::model::spec::{
+    CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, WorkDir,
+};
 use crate::model::status::Status;
+use crate::model::view::Rests;
 
 /// 2026-11-24T10:09:13Z, and so many milliseconds more.
 fn at(millis: u64) -> SystemTime {
@@ -44,11 +49,17 @@ fn minimal() -> ServerView {
         reason: None,
         pid: None,
         port: None,
+        ports: Vec::new(),
+        url: None,
+        health: None,
+        rests: Rests::ByHand,
         restarts: 0,
         exit: None,
         created_at: at(42),
         updated_at: at(1042),
         started_at: None,
+        ready_at: None,
+        alive_since: None,
     }
 }
 
@@ -87,11 +98,23 @@ fn full() -> ServerView {
         reason: Some("was ended by SIGKILL; waiting for the restart delay".into()),
         pid: Some(4242),
         port: Port::new(3001),
+        ports: [3001, 9229].map(|port| Port::new(port).unwrap()).to_vec(),
+        url: Some("https://api-1-3001.example.com".into()),
+        health: Some(Health {
+            status: HealthStatus::Unhealthy,
+            last_check: Some(at(1500)),
+            last_status: Some(503),
+            last_error: Some(Failure::Status(503)),
+            consecutive_failures: 4,
+        }),
+        rests: Rests::No,
         restarts: 2,
         exit: Some(Exit::Signal(9)),
         created_at: at(0),
         updated_at: at(60_001),
         started_at: Some(at(999)),
+        ready_at: Some(at(1200)),
+        alive_since: Some(std::time::Instant::now()),
     }
 }
 
@@ -99,7 +122,8 @@ fn full_json() -> Value {
     json!({
         "slug": "api-1", "status": "restarting",
         "status_reason": "was ended by SIGKILL; waiting for the restart delay",
-        "pid": 4242, "port": 3001, "requested_port": 3000, "strict_port": true,
+        "pid": 4242, "port": 3001, "ports": [3001, 9229], "url": "https://api-1-3001.example.com",
+        "requested_port": 3000, "strict_port": true,
         "start": "npm start -- \"a\"", "install": "npm ci", "path": "/sandbox/app", "original_path": "./app",
         "environment": {"A": "1\n", "B": "x=y"}, "env_file": ".env", "autostart": false,
         "restart_policy": "on-failure", "max_restarts": 5, "restart_count": 2,
@@ -108,8 +132,13 @@ fn full_json() -> Value {
         "health_check": {
             "path": "/up?a=1", "interval_ms": 2000, "timeout_ms": 1501, "delay_ms": 7, "restart_after_failures": 3,
         },
+        "healthy": false, "health_status": "unhealthy",
+        "health": {
+            "last_check": "2026-11-24T10:09:14.500Z", "last_status": 503, "last_error": "answered 503",
+            "consecutive_failures": 4,
+        },
         "created_at": "2026-11-24T10:09:13.000Z", "updated_at": "2026-11-24T10:10:13.001Z",
-        "started_at": "2026-11-24T10:09:13.999Z",
+        "started_at": "2026-11-24T10:09:13.999Z", "ready_at": "2026-11-24T10:09:14.200Z",
     })
 }
 
@@ -296,4 +325,31 @@ fn each_caller_learns_whether_its_token_is_good() {
     ] {
         assert_eq!(body(auth_status(caller)), json!({"message": message, "data": data}));
     }
+}
+
+#[test]
+fn readiness_shows_what_everybody_may_know_and_no_configuration() {
+    let views = [Arc::new(full()), Arc::new(minimal())];
+    let readiness = Readiness { ready: true, healthy: false, look_again: None };
+    let expected = json!({
+        "ready": true, "healthy": false, "overlays": [],
+        "servers": [
+            {
+                "slug": "api-1", "port": 3001, "url": "https://api-1-3001.example.com", "status": "restarting",
+                "healthy": false, "health_check": {
+                    "last_check": "2026-11-24T10:09:14.500Z", "last_status": 503, "last_error": "answered 503",
+                    "consecutive_failures": 4,
+                },
+            },
+            {"slug": "web", "status": "stopped"},
+        ],
+    });
+    assert_eq!(body(ready(readiness, &views)), expected);
+}
+
+#[test]
+fn a_marked_server_is_told_by_its_status() {
+    let view = ServerView { status: Status::Ready, ..minimal() };
+    let expected = json!({"status": "success", "message": "m", "data": {"slug": "web", "status": "ready"}});
+    assert_eq!(body(marked("m", &view, &[])), expected);
 }

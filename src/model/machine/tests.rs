@@ -6,11 +6,13 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;
 
-use super::super::spec::RestartRules;
-use super::super::status::Status;
+use super::super::spec::{RestartPolicy, RestartRules};
 use super::*;
 
+mod invariants;
 mod stories;
+
+use invariants::{check_effects, check_refusal, check_state};
 
 /// What is true outside of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -30,7 +32,23 @@ struct World {
     process: Process,
     /// The tree was sent SIGKILL.
     killed: bool,
+    seen: Seen,
     now: Instant,
+}
+
+/// What was seen and said of the living run of a start command.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    listens: bool,
+    healthy: bool,
+    mark: Option<Mark>,
+}
+
+impl Seen {
+    fn ready(self, rules: &Rules) -> bool {
+        let by_itself = self.listens && (rules.demand == Demand::Listening || self.healthy);
+        self.mark.map_or(by_itself, |mark| mark == Mark::Ready)
+    }
 }
 
 /// One edge of the walk.
@@ -42,6 +60,10 @@ enum Step {
     LeaderExits,
     TreeGone(Exit),
     Listens,
+    FallsSilent,
+    PassesCheck,
+    FailsChecks,
+    FailsBeyondHope,
     Timeout,
     /// Ten seconds go by with nothing happening (only where no deadline is due before).
     TenSeconds,
@@ -49,11 +71,20 @@ enum Step {
     Stale,
 }
 
-const COMMANDS: [Command; 5] = [Command::Start, Command::Stop, Command::Restart, Command::Delete, Command::Kill];
+const COMMANDS: [Command; 7] = [
+    Command::Start,
+    Command::Stop,
+    Command::Restart,
+    Command::Delete,
+    Command::Kill,
+    Command::Mark(Mark::Ready),
+    Command::Mark(Mark::Running),
+];
 
 fn rules(install: bool, policy: RestartPolicy, max: u32, delay_ms: u64, delay_max_ms: Option<u64>) -> Rules {
     Rules {
         install,
+        demand: Demand::Listening,
         restart: RestartRules {
             policy,
             max: NonZeroU32::new(max),
@@ -70,7 +101,9 @@ fn all_rules() -> Vec<Rules> {
         for (_, policy) in RestartPolicy::ALL {
             for max in [0, 1, 2] {
                 for (delay, delay_max) in [(0, None), (1000, None), (1000, Some(3000))] {
-                    all.push(rules(install, policy, max, delay, delay_max));
+                    let rules = rules(install, policy, max, delay, delay_max);
+                    all.push(Rules { demand: Demand::Health, ..rules.clone() });
+                    all.push(rules);
                 }
             }
         }
@@ -85,7 +118,13 @@ fn origin() -> Instant {
 }
 
 fn new_world(rules: Rules) -> World {
-    World { machine: Machine::new(rules, RunId(7)), process: Process::None, killed: false, now: origin() }
+    World {
+        machine: Machine::new(rules, RunId(7)),
+        process: Process::None,
+        killed: false,
+        seen: Seen::default(),
+        now: origin(),
+    }
 }
 
 /// All that can make a difference later, with moments relative to now and counters cut off where they stop mattering.
@@ -93,7 +132,9 @@ fn key(world: &World) -> String {
     let machine = &world.machine;
     let to_deadline = machine.deadline().map(|deadline| deadline.saturating_duration_since(world.now));
     let age = match machine.phase {
-        Phase::Alive { since, .. } | Phase::Killing { since, cause: Cause::Own, .. } => {
+        Phase::Alive { since, .. }
+        | Phase::Draining { since, cause: Cause::Unhealthy, .. }
+        | Phase::Killing { since, cause: Cause::Own | Cause::Unhealthy, .. } => {
             Some(world.now.saturating_duration_since(since) >= LONG_RUN)
         }
         _ => None,
@@ -102,7 +143,7 @@ fn key(world: &World) -> String {
         Phase::Resting(rest) => format!("{rest:?}"),
         Phase::Spawning { job } => format!("spawning {job:?}"),
         Phase::Alive { stage, .. } => format!("alive {}", stage_key(*stage)),
-        Phase::Draining { stage, .. } => format!("draining {}", stage_key(*stage)),
+        Phase::Draining { stage, cause, .. } => format!("draining {} {cause:?}", stage_key(*stage)),
         Phase::Killing { stage, cause, .. } => format!("killing {} {cause:?}", stage_key(*stage)),
         Phase::Waiting { last, .. } => format!("waiting {last:?}"),
         Phase::Removed => "removed".into(),
@@ -118,11 +159,11 @@ fn key(world: &World) -> String {
     )
 }
 
-fn stage_key(stage: Stage) -> &'static str {
+fn stage_key(stage: Stage) -> String {
     match stage {
-        Stage::Installing => "installing",
-        Stage::Starting { .. } => "starting",
-        Stage::Up => "up",
+        Stage::Installing => "installing".into(),
+        Stage::Starting { .. } => "starting".into(),
+        Stage::Up(signs) => format!("{signs:?}"),
     }
 }
 
@@ -132,7 +173,14 @@ fn steps(world: &World) -> Vec<Step> {
     match world.process {
         Process::None => {}
         Process::Ordered => steps.extend([Step::Spawned, Step::SpawnFailed]),
-        Process::Lives => steps.extend([Step::LeaderExits, Step::Listens]),
+        Process::Lives => steps.extend([
+            Step::LeaderExits,
+            Step::Listens,
+            Step::FallsSilent,
+            Step::PassesCheck,
+            Step::FailsChecks,
+            Step::FailsBeyondHope,
+        ]),
         Process::Left => {}
     }
     if matches!(world.process, Process::Lives | Process::Left) {
@@ -154,11 +202,17 @@ fn take(before: &World, step: Step) -> World {
         Step::Command(command) => {
             let answer = world.machine.command(command, world.now);
             check_refusal(before, &world, command, &answer);
+            if let (Command::Mark(mark), Ok(_)) = (command, &answer) {
+                let unmarked = Seen { mark: None, ..world.seen };
+                let means_something = mark == Mark::Ready || unmarked.ready(&world.machine.rules);
+                world.seen.mark = means_something.then_some(mark);
+            }
             answer.unwrap_or_default()
         }
         Step::Spawned => {
             world.process = Process::Lives;
             world.killed = false;
+            world.seen = Seen::default();
             world.machine.event(Event::Spawned(old_run), world.now)
         }
         Step::SpawnFailed => {
@@ -173,7 +227,23 @@ fn take(before: &World, step: Step) -> World {
             world.process = Process::None;
             world.machine.event(Event::Ended(old_run, exit), world.now)
         }
-        Step::Listens => world.machine.event(Event::Listening(old_run), world.now),
+        Step::Listens => {
+            world.seen.listens = true;
+            world.machine.event(Event::Listening(old_run), world.now)
+        }
+        Step::FallsSilent => {
+            (world.seen.listens, world.seen.healthy) = (false, false);
+            world.machine.event(Event::Silent(old_run), world.now)
+        }
+        Step::PassesCheck => {
+            (world.seen.listens, world.seen.healthy) = (true, true);
+            world.machine.event(Event::Healthy(old_run), world.now)
+        }
+        Step::FailsChecks => {
+            world.seen.healthy = false;
+            world.machine.event(Event::Unhealthy(old_run), world.now)
+        }
+        Step::FailsBeyondHope => world.machine.event(Event::BeyondHope(old_run), world.now),
         Step::Timeout => {
             world.now = world.machine.deadline().unwrap();
             world.machine.timeout(world.now)
@@ -191,6 +261,10 @@ fn take(before: &World, step: Step) -> World {
                 Event::LeaderExited(stale),
                 Event::Ended(stale, Exit::Code(1)),
                 Event::Listening(stale),
+                Event::Silent(stale),
+                Event::Healthy(stale),
+                Event::Unhealthy(stale),
+                Event::BeyondHope(stale),
             ] {
                 effects.extend(world.machine.event(event, world.now));
             }
@@ -202,111 +276,6 @@ fn take(before: &World, step: Step) -> World {
     check_effects(before, &mut world, step, &effects);
     check_state(before, &world, step);
     world
-}
-
-fn check_refusal(before: &World, after: &World, command: Command, answer: &Result<Vec<Effect>, Refusal>) {
-    let Err(refusal) = answer else { return };
-    assert_eq!(key(before), key(after), "a refused command changed something");
-    match refusal {
-        Refusal::Active => {
-            assert_eq!(command, Command::Start);
-            assert!(before.machine.active());
-        }
-        Refusal::BeingDeleted => assert_eq!(before.machine.wanted, Wanted::Gone),
-    }
-    assert!(
-        !matches!(command, Command::Delete | Command::Kill),
-        "{command:?} must be possible in every state, it is not in {before:?}"
-    );
-}
-
-fn check_effects(before: &World, world: &mut World, step: Step, effects: &[Effect]) {
-    let at = || format!("{step:?} from {before:?}");
-    assert!(effects.len() <= 1, "more than one effect at {}", at());
-    for effect in effects {
-        match effect {
-            Effect::Spawn(run, job) => {
-                assert_eq!(world.process, Process::None, "spawn while a run lives at {}", at());
-                assert_eq!(world.machine.wanted, Wanted::Up, "spawn of what is not wanted at {}", at());
-                assert!(run.0 == before.machine.run.0 + 1, "run numbers go up by one at {}", at());
-                assert_eq!(world.machine.phase, Phase::Spawning { job: *job });
-                if *job == Job::Install {
-                    assert!(world.machine.rules.install && !world.machine.installed);
-                } else {
-                    assert!(!world.machine.rules.install || world.machine.installed, "start without install");
-                }
-                world.process = Process::Ordered;
-            }
-            Effect::Terminate(run) => {
-                assert_eq!(*run, world.machine.run, "a signal for another run at {}", at());
-                assert_eq!(world.process, Process::Lives, "SIGTERM without a living leader at {}", at());
-                assert!(!world.killed);
-            }
-            Effect::Kill(run) => {
-                assert_eq!(*run, world.machine.run, "a signal for another run at {}", at());
-                assert!(matches!(world.process, Process::Lives | Process::Left), "SIGKILL for nothing at {}", at());
-                world.killed = true;
-            }
-            Effect::Remove => {
-                assert_eq!(world.machine.wanted, Wanted::Gone);
-                assert_eq!(world.process, Process::None, "forgotten while it lives at {}", at());
-            }
-        }
-    }
-}
-
-fn check_state(before: &World, world: &World, step: Step) {
-    let at = || format!("{step:?} from {before:?}");
-    let machine = &world.machine;
-    match world.process {
-        Process::None => assert!(
-            matches!(machine.phase, Phase::Resting(_) | Phase::Waiting { .. } | Phase::Removed),
-            "the machine thinks that something lives at {}: {machine:?}",
-            at()
-        ),
-        Process::Ordered => assert!(matches!(machine.phase, Phase::Spawning { .. }), "{}", at()),
-        Process::Lives | Process::Left => assert!(
-            matches!(machine.phase, Phase::Alive { .. } | Phase::Draining { .. } | Phase::Killing { .. }),
-            "a run was forgotten at {}: {machine:?}",
-            at()
-        ),
-    }
-    if matches!(world.process, Process::Lives | Process::Left) && machine.wanted != Wanted::Up {
-        assert!(world.killed || machine.deadline().is_some(), "an unwanted run may live for ever at {}", at());
-    }
-    if world.process == Process::Left && !world.killed {
-        assert!(
-            matches!(machine.phase, Phase::Draining { .. }),
-            "a tree without leader outside of a stop must be killed at {}",
-            at()
-        );
-    }
-    if let Some(max) = machine.rules.restart.max {
-        assert!(machine.restarts <= max.get(), "over the budget of restarts at {}", at());
-    }
-    if before.machine.wanted == Wanted::Gone {
-        assert_eq!(machine.wanted, Wanted::Gone, "a delete was taken back at {}", at());
-    }
-    if let (Step::Command(Command::Stop | Command::Delete | Command::Kill), true) =
-        (step, before.process == Process::None)
-    {
-        assert!(!machine.active(), "nothing lived, so nothing remains to be done at {}", at());
-    }
-    check_status(world, &at());
-}
-
-fn check_status(world: &World, at: &str) {
-    let status = Status::of(&world.machine);
-    let lives = matches!(world.process, Process::Lives | Process::Left);
-    match status {
-        Status::Stopped | Status::Failed => assert!(!lives, "{} while processes live at {at}", status.word()),
-        Status::Installing => assert!(world.machine.rules.install, "{at}"),
-        Status::Starting | Status::Running | Status::Restarting => assert!(world.machine.active(), "{at}"),
-        Status::Ready => {}
-    }
-    if status == Status::Failed {
-        assert!(super::super::status::reason(&world.machine).is_some(), "failed without a reason at {at}");
-    }
 }
 
 /// From here, a stop in a fair world (spawns are answered, killed trees vanish) must come to its end.

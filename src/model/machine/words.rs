@@ -4,6 +4,8 @@
 
 use std::time::Instant;
 
+use super::signs::{Mark, Signs};
+
 /// One life of a process of this server, numbered from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
@@ -33,6 +35,8 @@ pub enum End {
     Exited(Exit),
     /// It could not be spawned, and why.
     NotSpawned(String),
+    /// It was ended because its health checks failed too often; this is how it ended then.
+    Unhealthy(Exit),
     /// The daemon itself lost it, by a fault of its own.
     Lost(String),
 }
@@ -42,7 +46,9 @@ impl End {
     pub fn success(&self) -> bool {
         match self {
             End::Exited(Exit::Code(0)) => true,
-            End::Exited(Exit::Code(_) | Exit::Signal(_)) | End::NotSpawned(_) | End::Lost(_) => false,
+            End::Exited(Exit::Code(_) | Exit::Signal(_)) | End::NotSpawned(_) | End::Unhealthy(_) | End::Lost(_) => {
+                false
+            }
         }
     }
 }
@@ -88,8 +94,19 @@ pub enum Stage {
         /// When it will count as running if nothing happens before.
         settled_at: Instant,
     },
-    /// It has lived for a while, or listens.
-    Up,
+    /// It has lived for a while, or listens, or someone has said something of it.
+    Up(Signs),
+}
+
+impl Stage {
+    /// What is known of a start command; nothing of an install command.
+    pub fn signs(self) -> Option<Signs> {
+        match self {
+            Stage::Installing => None,
+            Stage::Starting { .. } => Some(Signs::default()),
+            Stage::Up(signs) => Some(signs),
+        }
+    }
 }
 
 /// Why a run comes to its end.
@@ -97,6 +114,8 @@ pub enum Stage {
 pub enum Cause {
     /// Its leader ended by itself: the restart policy decides.
     Own,
+    /// Its health checks failed too often: it is started again as long as it may be.
+    Unhealthy,
     /// A command: the wish decides.
     Asked,
 }
@@ -122,6 +141,10 @@ pub enum Phase {
     Draining {
         /// How far it had come.
         stage: Stage,
+        /// Why.
+        cause: Cause,
+        /// When it was spawned.
+        since: Instant,
         /// When SIGKILL follows.
         deadline: Instant,
     },
@@ -160,6 +183,8 @@ pub enum Command {
     Delete,
     /// End it without grace: the daemon was told twice to go.
     Kill,
+    /// Take it for ready, or not, whatever is seen of it.
+    Mark(Mark),
 }
 
 /// What has happened to a run.
@@ -175,6 +200,14 @@ pub enum Event {
     Ended(RunId, Exit),
     /// It was seen to listen on a port.
     Listening(RunId),
+    /// It listens on no port any more.
+    Silent(RunId),
+    /// Its health check has passed.
+    Healthy(RunId),
+    /// Its health checks have failed too often to be ready.
+    Unhealthy(RunId),
+    /// Its health checks have failed too often to go on.
+    BeyondHope(RunId),
 }
 
 /// What is to be done now.
@@ -198,4 +231,6 @@ pub enum Refusal {
     Active,
     /// It is being deleted.
     BeingDeleted,
+    /// It has no living process of its start command.
+    NotLive,
 }

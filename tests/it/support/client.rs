@@ -66,7 +66,11 @@ impl Answer {
 
 /// Sends bytes and reads until the other side has nothing more to say.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let mut stream = TcpStream::connect(address).unwrap();
+    try_exchange(address, bytes).unwrap()
+}
+
+fn try_exchange(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     // A refusal may come, and the connection end, before everything is sent.
@@ -74,12 +78,23 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let _ = stream.shutdown(Shutdown::Write);
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    answer
+    Ok(answer)
 }
 
 impl Client {
     #[track_caller]
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+        self.try_request(method, target, headers, body).unwrap_or_else(|| panic!("no answer to {method} {target}"))
+    }
+
+    /// The answer, if one comes: the daemon may be gone, or go meanwhile.
+    pub fn try_request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Option<Answer> {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         if let Some(token) = &self.token {
             request.push_str(&format!("Authorization: Bearer {token}\r\n"));
@@ -92,9 +107,7 @@ impl Client {
         }
         request.push_str("\r\n");
         let bytes = [request.as_bytes(), body.unwrap_or_default()].concat();
-        let answer = exchange(self.address, &bytes);
-        Answer::parse(&answer)
-            .unwrap_or_else(|| panic!("no answer to {method} {target}: {:?}", String::from_utf8_lossy(&answer)))
+        Answer::parse(&try_exchange(self.address, &bytes).ok()?)
     }
 
     #[track_caller]

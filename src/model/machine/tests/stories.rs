@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::{Step, World, new_world, rules, take};
+use crate::model::spec::RestartPolicy;
 use crate::model::status::Status;
 
 /// Takes steps one after the other; the story tests below read like what a user sees.

@@ -1,6 +1,6 @@
 //! Which port a server gets.
 //!
-//! Owns: the table of ports that servers hold. Never: a look at what a server really listens on.
+//! Owns: the table of ports that servers hold. Never: a look at what a server really listens on (see `watch`).
 //!
 //! A port is free when nothing listens on it and no other server holds it. A server holds its port from its start
 //! until it rests: the port of a stopped server can be given to another one.
@@ -13,14 +13,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::model::spec::{Port, Slug};
 use crate::os::port::{Availability, availability};
 
+use super::Holder;
+
 /// The table of held ports.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ports {
-    held: Mutex<HashMap<Port, Holder>>,
+    held: Mutex<HashMap<Port, Hold>>,
+    daemon: String,
 }
 
 #[derive(Debug)]
-struct Holder {
+struct Hold {
     slug: Slug,
     /// A server that is being replaced holds its port twice for a moment.
     times: u32,
@@ -64,8 +67,8 @@ pub enum Strictness {
 /// Why there is no port.
 #[derive(Debug)]
 pub enum Unavailable {
-    /// Something listens on it.
-    Taken(Port),
+    /// Something listens on it; who that is, if it can be seen and was looked for.
+    Taken(Port, Option<Holder>),
     /// Another server holds it.
     Held(Port, Slug),
     /// The daemon has not the right to it.
@@ -79,7 +82,8 @@ pub enum Unavailable {
 impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Unavailable::Taken(port) => write!(f, "port {port} is taken: another process listens on it"),
+            Unavailable::Taken(port, Some(holder)) => write!(f, "port {port} is held by {holder}"),
+            Unavailable::Taken(port, None) => write!(f, "port {port} is taken: another process listens on it"),
             Unavailable::Held(port, slug) => write!(f, "port {port} is held by server {slug}"),
             Unavailable::Denied(port) => {
                 write!(f, "port {port} can't be used: ports below 1024 need a right that servisor does not have")
@@ -93,6 +97,11 @@ impl fmt::Display for Unavailable {
 }
 
 impl Ports {
+    /// Nothing is held. `daemon` is how the markers of its servers' runs begin, by which they are known as its own.
+    pub fn new(daemon: String) -> Ports {
+        Ports { held: Mutex::default(), daemon }
+    }
+
     /// Finds a port for `slug`, `wanted` if that is free, and holds it.
     ///
     /// # Errors
@@ -108,6 +117,10 @@ impl Ports {
             match (self.try_one(slug, port), strict) {
                 (Ok(reservation), _) => return Ok(reservation),
                 (Err(refusal @ Unavailable::Denied(_)), _) if port == wanted => return Err(refusal),
+                // Only now, since the search takes its time.
+                (Err(Unavailable::Taken(port, None)), Strictness::Strict) => {
+                    return Err(Unavailable::Taken(port, Holder::find(port, &self.daemon)));
+                }
                 (Err(refusal @ Unavailable::Unknown(..)), _) | (Err(refusal), Strictness::Strict) => {
                     return Err(refusal);
                 }
@@ -121,7 +134,7 @@ impl Ports {
         // Held first and tried after: two servers can't both find it free.
         {
             let mut held = self.held();
-            let holder = held.entry(port).or_insert_with(|| Holder { slug: slug.clone(), times: 0 });
+            let holder = held.entry(port).or_insert_with(|| Hold { slug: slug.clone(), times: 0 });
             if holder.slug != *slug {
                 return Err(Unavailable::Held(port, holder.slug.clone()));
             }
@@ -130,13 +143,13 @@ impl Ports {
         let reservation = Reservation { port, ports: Arc::clone(self) };
         match availability(port.get()) {
             Ok(Availability::Free) => Ok(reservation),
-            Ok(Availability::Taken) => Err(Unavailable::Taken(port)),
+            Ok(Availability::Taken) => Err(Unavailable::Taken(port, None)),
             Ok(Availability::Denied) => Err(Unavailable::Denied(port)),
             Err(error) => Err(Unavailable::Unknown(port, error)),
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Port, Holder>> {
+    fn held(&self) -> MutexGuard<'_, HashMap<Port, Hold>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -162,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_held_port_is_not_given_twice_until_it_is_let_go() {
-        let ports = Arc::new(Ports::default());
+        let ports = Arc::new(Ports::new("x".into()));
         let port = free_port();
         let first = ports.reserve(&slug("a"), port, Strictness::Strict).unwrap();
         assert_eq!(first.port(), port);
@@ -176,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_server_may_hold_its_port_twice() {
-        let ports = Arc::new(Ports::default());
+        let ports = Arc::new(Ports::new("x".into()));
         let port = free_port();
         let old = ports.reserve(&slug("a"), port, Strictness::Strict).unwrap();
         let new = ports.reserve(&slug("a"), port, Strictness::Strict).unwrap();
@@ -188,11 +201,14 @@ mod tests {
 
     #[test]
     fn a_port_that_something_listens_on_is_taken() {
-        let ports = Arc::new(Ports::default());
+        let ports = Arc::new(Ports::new("x".into()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = Port::new(listener.local_addr().unwrap().port()).unwrap();
         let refusal = ports.reserve(&slug("a"), port, Strictness::Strict).unwrap_err();
-        assert!(matches!(refusal, Unavailable::Taken(taken) if taken == port));
+        assert!(
+            matches!(&refusal, Unavailable::Taken(taken, Some(holder)) if *taken == port && holder.pid == std::process::id()),
+            "{refusal}"
+        );
         assert!(ports.held().is_empty(), "a refusal must hold nothing");
     }
 }

@@ -1,0 +1,135 @@
+//! Looks at servers: now, as soon as it is known well enough, or when they have come so far.
+//!
+//! Owns: how fresh an answer has to be, and the waiting for a state. Never: a worker's time: whoever waits does so on the
+//! client's own thread. Every wait has an end, and ends early when the client has left or the daemon is ending.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::route::Wait;
+use super::super::{Api, reply, wire};
+use super::{Outcome, later, later_for, now};
+use crate::error::Error;
+use crate::handoff::{Client, Reply};
+use crate::model::spec::Slug;
+use crate::model::status::Status;
+use crate::model::view::{Progress, Readiness, ServerView};
+use crate::registry::Registry;
+
+/// What an answer says about ports is never older than this.
+const PORTS_AGE: Duration = Duration::from_secs(1);
+/// A look takes a millisecond; a machine that is this slow gets what was known before.
+const REFRESH_LIMIT: Duration = Duration::from_secs(2);
+/// Whether a client that waits is still there is looked at this often.
+const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+
+/// All servers.
+pub fn list(api: &Api, warnings: Vec<String>) -> Result<Outcome, Error> {
+    let render =
+        |registry: &Registry, warnings: &[String]| reply::json(200, &wire::server_list(&registry.views(), warnings));
+    if api.registry.ports_are_newer(Instant::now(), PORTS_AGE) {
+        return now(render(&api.registry, &warnings));
+    }
+    let registry = Arc::clone(&api.registry);
+    later(move || {
+        registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+        render(&registry, &warnings)
+    })
+}
+
+/// One server, as it is.
+pub fn show(api: &Api, slug: &Slug, warnings: Vec<String>) -> Result<Outcome, Error> {
+    let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+    let render =
+        |view: &ServerView, warnings: &[String]| reply::json(200, &wire::server("the server as it is", view, warnings));
+    let view = supervisor.view();
+    if view.alive_since.is_none() || api.registry.ports_are_newer(Instant::now(), PORTS_AGE) {
+        return now(render(&view, &warnings));
+    }
+    let registry = Arc::clone(&api.registry);
+    later(move || {
+        registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+        render(&supervisor.view(), &warnings)
+    })
+}
+
+/// One server, when it has come to a status, or can't any more, or the time is up.
+pub fn show_when(api: &Api, slug: &Slug, wait: Wait<Status>, warnings: Vec<String>) -> Result<Outcome, Error> {
+    let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+    let registry = Arc::clone(&api.registry);
+    later_for(move |client| {
+        let _waiting = supervisor.attend();
+        let deadline = Instant::now() + wait.limit;
+        let outcome = wait_until(&registry, client, deadline, || {
+            let view = supervisor.view();
+            match view.progress_to(wait.goal) {
+                Progress::There => Look::Over("the server has come to the status that was waited for", view),
+                Progress::OutOfReach => Look::Over("the server rests, and can't come to that status by itself", view),
+                Progress::OnTheWay => Look::Again(None),
+            }
+        });
+        let (message, view) = match outcome {
+            Some(over) => over,
+            None => ("the time is up; this is how the server is", supervisor.view()),
+        };
+        reply::json(200, &wire::server(message, &view, &warnings))
+    })
+}
+
+/// Whether everything can be used, now or as soon as it can.
+pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
+    let registry = Arc::clone(&api.registry);
+    match wait {
+        None if registry.ports_are_newer(Instant::now(), PORTS_AGE) => now(render_ready(&registry)),
+        None => later(move || {
+            registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+            render_ready(&registry)
+        }),
+        Some(wait) => later_for(move |client| {
+            let deadline = Instant::now() + wait.limit;
+            let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
+            wait_until(&registry, client, deadline, || {
+                let readiness = Readiness::of(&registry.views(), Instant::now());
+                match (readiness.ready, readiness.healthy) {
+                    (true, true) => Look::Over("", ()),
+                    (_, _) => Look::Again(readiness.look_again),
+                }
+            });
+            render_ready(&registry)
+        }),
+    }
+}
+
+fn render_ready(registry: &Registry) -> Reply {
+    let views = registry.views();
+    reply::json(200, &wire::ready(Readiness::of(&views, Instant::now()), &views))
+}
+
+enum Look<T> {
+    /// This is what was waited for.
+    Over(&'static str, T),
+    /// Not yet; by the passing of time alone not before that moment.
+    Again(Option<Instant>),
+}
+
+/// Looks at each change; `None` when the deadline has come, the client has left or the daemon is ending.
+fn wait_until<T>(
+    registry: &Registry,
+    client: &dyn Client,
+    deadline: Instant,
+    look: impl Fn() -> Look<T>,
+) -> Option<(&'static str, T)> {
+    loop {
+        let seen = registry.changes().count();
+        let again = match look() {
+            Look::Over(message, found) => return Some((message, found)),
+            Look::Again(again) => again,
+        };
+        let now = Instant::now();
+        if now >= deadline || registry.is_closed() || !client.is_present() {
+            return None;
+        }
+        let until = [Some(deadline), Some(now + PRESENCE_EVERY), again].into_iter().flatten().min();
+        registry.changes().wait(seen, until.unwrap_or(deadline));
+    }
+}

@@ -1,0 +1,209 @@
+//! A server in the bodies of answers.
+//!
+//! Owns: the names and units of its fields. Never: a decision.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::model::health::{Health, HealthStatus};
+use crate::model::spec::HealthCheck;
+use crate::model::time::rfc3339;
+use crate::model::view::ServerView;
+
+/// A server as clients see it.
+#[derive(Debug, Serialize)]
+pub struct ServerInfo<'a> {
+    slug: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status_reason: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    /// All that it was seen to listen on; `port` is one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ports: Vec<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requested_port: Option<u16>,
+    strict_port: bool,
+    start: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    install: Option<&'a str>,
+    path: Cow<'a, str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    original_path: Option<&'a str>,
+    environment: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env_file: Option<&'a str>,
+    autostart: bool,
+    restart_policy: &'static str,
+    /// 0 is no limit.
+    max_restarts: u32,
+    restart_count: u32,
+    /// In nanoseconds, as `stop_timeout`: clients count on it.
+    restart_delay: u64,
+    restart_delay_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_delay_max_ms: Option<u64>,
+    stop_timeout: u64,
+    stop_timeout_ms: u64,
+    exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exit_signal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<HealthCheckInfo<'a>>,
+    /// This and the next two with a health check only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_status: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health: Option<HealthInfo>,
+    created_at: String,
+    updated_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    started_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ready_at: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct HealthCheckInfo<'a> {
+    path: &'a str,
+    interval_ms: u64,
+    timeout_ms: u64,
+    delay_ms: u64,
+    /// 0 is never.
+    restart_after_failures: u32,
+}
+
+impl<'a> ServerInfo<'a> {
+    /// All that there is to tell.
+    pub fn of(view: &'a ServerView) -> ServerInfo<'a> {
+        let spec = view.spec.as_ref();
+        ServerInfo {
+            slug: spec.slug.as_str(),
+            status: view.status.word(),
+            status_reason: view.reason.as_deref(),
+            pid: view.pid,
+            port: view.port.map(u16::from),
+            ports: view.ports.iter().map(|port| port.get()).collect(),
+            url: view.url.as_deref(),
+            requested_port: spec.port.map(u16::from),
+            strict_port: spec.strict_port,
+            start: spec.start.as_str(),
+            install: spec.install.as_ref().map(|install| install.as_str()),
+            path: spec.path.resolved.to_string_lossy(),
+            original_path: spec.path.original.as_deref(),
+            environment: &spec.environment,
+            env_file: spec.env_file.as_deref(),
+            autostart: spec.autostart,
+            restart_policy: spec.restart.policy.word(),
+            max_restarts: spec.restart.max.map_or(0, u32::from),
+            restart_count: view.restarts,
+            restart_delay: nanos(spec.restart.delay),
+            restart_delay_ms: millis(spec.restart.delay),
+            restart_delay_max_ms: spec.restart.delay_max.map(millis),
+            stop_timeout: nanos(spec.stop_timeout),
+            stop_timeout_ms: millis(spec.stop_timeout),
+            exit_code: view.exit.map(|exit| exit.code()),
+            exit_signal: view.exit.and_then(|exit| exit.signal_name()),
+            health_check: spec.health_check.as_ref().map(HealthCheckInfo::of),
+            healthy: view.health.as_ref().map(is_healthy),
+            health_status: view.health.as_ref().map(|health| health.status.word()),
+            health: view.health.as_ref().map(HealthInfo::of),
+            created_at: rfc3339(view.created_at),
+            updated_at: rfc3339(view.updated_at),
+            started_at: view.started_at.map(rfc3339),
+            ready_at: view.ready_at.map(rfc3339),
+        }
+    }
+}
+
+impl<'a> HealthCheckInfo<'a> {
+    fn of(check: &'a HealthCheck) -> HealthCheckInfo<'a> {
+        HealthCheckInfo {
+            path: &check.path,
+            interval_ms: millis(check.interval),
+            timeout_ms: millis(check.timeout),
+            delay_ms: millis(check.delay),
+            restart_after_failures: check.restart_after_failures.map_or(0, u32::from),
+        }
+    }
+}
+
+fn is_healthy(health: &Health) -> bool {
+    match health.status {
+        HealthStatus::Healthy => true,
+        HealthStatus::Checking | HealthStatus::Unhealthy => false,
+    }
+}
+
+/// What the health checks have found.
+#[derive(Debug, Serialize)]
+struct HealthInfo {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_check: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_status: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    consecutive_failures: u32,
+}
+
+impl HealthInfo {
+    fn of(health: &Health) -> HealthInfo {
+        HealthInfo {
+            last_check: health.last_check.map(rfc3339),
+            last_status: health.last_status,
+            last_error: health.last_error.as_ref().map(ToString::to_string),
+            consecutive_failures: health.consecutive_failures,
+        }
+    }
+}
+
+/// A server in the answer to whether everything is ready. Whoever asks needs no token, so nothing of its configuration
+/// is in it.
+#[derive(Debug, Serialize)]
+pub struct ServerBrief<'a> {
+    slug: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthy: Option<bool>,
+    /// Clients know what the checks have found by this name here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<HealthInfo>,
+}
+
+impl<'a> ServerBrief<'a> {
+    /// What everybody may know.
+    pub fn of(view: &'a ServerView) -> ServerBrief<'a> {
+        ServerBrief {
+            slug: view.spec.slug.as_str(),
+            port: view.port.map(u16::from),
+            url: view.url.as_deref(),
+            status: view.status.word(),
+            healthy: view.health.as_ref().map(is_healthy),
+            health_check: view.health.as_ref().map(HealthInfo::of),
+        }
+    }
+}
+
+/// The limit of a spec's durations keeps both far from the end of their range.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,82 @@
+//! What comes after a run: the restart policy, its budget and its delays.
+//!
+//! Owns: these decisions. Never: how a run comes to its end (see the parent).
+
+use std::time::{Duration, Instant};
+
+use super::super::spec::RestartPolicy;
+use super::{Effect, End, Job, LONG_RUN, Machine, Phase, Rest, RunId, SPAWN_RETRY, Wanted};
+
+impl Machine {
+    /// A run, or the attempt at one, is over without having been asked to end.
+    pub(super) fn over(&mut self, job: Job, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
+        match (self.wanted, job) {
+            (Wanted::Down | Wanted::Gone, _) => self.rest(Rest::Stopped),
+            (Wanted::Up, Job::Install) if end.success() => {
+                self.installed = true;
+                self.spawn_next()
+            }
+            (Wanted::Up, Job::Install) => self.rest(Rest::InstallFailed(end)),
+            (Wanted::Up, Job::Start) => self.decide_restart(end, lasted, now),
+        }
+    }
+
+    fn decide_restart(&mut self, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
+        let asked_for = match (self.rules.restart.policy, &end) {
+            // Who asks for a restart after failed checks asks for it whatever the policy says of other ends.
+            (_, End::Unhealthy(_)) | (RestartPolicy::Always, _) => true,
+            (RestartPolicy::OnFailure, _) => !end.success(),
+            (RestartPolicy::Never, _) => false,
+        };
+        if !asked_for {
+            let rest = if end.success() { Rest::Completed } else { Rest::Failed(end) };
+            return self.rest(rest);
+        }
+        if self.rules.restart.max.is_some_and(|max| self.restarts >= max.get()) {
+            return self.rest(Rest::GaveUp { restarts: self.restarts, last: end });
+        }
+        self.restarts = self.restarts.saturating_add(1);
+        let delay = match &end {
+            End::Exited(_) | End::Unhealthy(_) | End::Lost(_) => self.back_off(lasted),
+            End::NotSpawned(_) => self.back_off(lasted).max(SPAWN_RETRY),
+        };
+        if delay.is_zero() {
+            return self.spawn_next();
+        }
+        self.phase = Phase::Waiting { until: now + delay, last: end };
+        Vec::new()
+    }
+
+    fn back_off(&mut self, lasted: Duration) -> Duration {
+        let restart = &self.rules.restart;
+        let Some(max) = restart.delay_max else { return restart.delay };
+        if lasted >= LONG_RUN {
+            self.short_runs = 0;
+        }
+        let factor = 1_u32.checked_shl(self.short_runs).unwrap_or(u32::MAX);
+        self.short_runs = self.short_runs.saturating_add(1);
+        restart.delay.saturating_mul(factor).min(max)
+    }
+
+    pub(super) fn spawn_next(&mut self) -> Vec<Effect> {
+        let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
+        self.run = RunId(self.run.0 + 1);
+        self.last_exit = None;
+        self.phase = Phase::Spawning { job };
+        vec![Effect::Spawn(self.run, job)]
+    }
+
+    pub(super) fn rest(&mut self, rest: Rest) -> Vec<Effect> {
+        match self.wanted {
+            Wanted::Gone => {
+                self.phase = Phase::Removed;
+                vec![Effect::Remove]
+            }
+            Wanted::Down | Wanted::Up => {
+                self.wanted = Wanted::Down;
+                self.phase = Phase::Resting(rest);
+                Vec::new()
+            }
+        }
+    }
+}

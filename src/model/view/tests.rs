@@ -1,0 +1,117 @@
+//! What counts for readiness, and when a status that is waited for is reached.
+
+use std::path::PathBuf;
+use std::time::UNIX_EPOCH;
+
+use super::*;
+use crate::model::spec::{CommandLine, HealthCheck, RestartPolicy, RestartRules, Slug, WorkDir};
+
+fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
+    let mut spec = ServerSpec {
+        slug: Slug::parse("web").unwrap(),
+        start: CommandLine::parse("node server.js").unwrap(),
+        install: None,
+        path: WorkDir { original: None, resolved: PathBuf::from("/") },
+        port: None,
+        strict_port: false,
+        environment: Default::default(),
+        env_file: None,
+        restart: RestartRules { policy: RestartPolicy::Never, max: None, delay: Duration::ZERO, delay_max: None },
+        stop_timeout: Duration::ZERO,
+        autostart: true,
+        health_check: None,
+    };
+    let mut facts = Facts { status: Status::Running, rests: Rests::No, listens: false, health: None, since: None };
+    change(&mut spec, &mut facts);
+    Arc::new(ServerView {
+        spec: Arc::new(spec),
+        status: facts.status,
+        reason: None,
+        pid: None,
+        port: None,
+        ports: if facts.listens { vec![Port::new(3000).unwrap()] } else { Vec::new() },
+        url: facts.listens.then(|| "http://localhost:3000".to_owned()),
+        health: facts.health.map(|status| Health { status, ..Health::default() }),
+        rests: facts.rests,
+        restarts: 0,
+        exit: None,
+        created_at: UNIX_EPOCH,
+        updated_at: UNIX_EPOCH,
+        started_at: None,
+        ready_at: None,
+        alive_since: facts.since,
+    })
+}
+
+struct Facts {
+    status: Status,
+    rests: Rests,
+    listens: bool,
+    health: Option<HealthStatus>,
+    since: Option<Instant>,
+}
+
+fn check() -> HealthCheck {
+    HealthCheck {
+        path: "/".into(),
+        interval: Duration::from_secs(2),
+        timeout: Duration::from_secs(1),
+        delay: Duration::ZERO,
+        restart_after_failures: None,
+    }
+}
+
+#[test]
+fn with_no_servers_everything_is_ready() {
+    assert_eq!(Readiness::of(&[], Instant::now()), Readiness { ready: true, healthy: true, look_again: None });
+}
+
+#[test]
+fn who_counts_and_who_does_not() {
+    let now = Instant::now();
+    let of = |view| Readiness::of(&[view], now);
+    let ready = |view| of(view).ready;
+    assert!(ready(view(|_, facts| facts.listens = true)));
+    assert!(!ready(view(|_, facts| facts.since = Some(now))));
+    // A failed server never has its URL; one that is not started by itself, or was stopped, keeps nobody waiting.
+    assert!(!ready(view(|_, facts| (facts.status, facts.rests) = (Status::Failed, Rests::ByItself))));
+    assert!(!ready(view(|_, facts| (facts.status, facts.rests) = (Status::Stopped, Rests::ByItself))));
+    assert!(ready(view(|_, facts| (facts.status, facts.rests) = (Status::Stopped, Rests::ByHand))));
+    assert!(ready(view(|spec, _| spec.autostart = false)));
+    let checked = |status| of(view(|_, facts| (facts.listens, facts.health) = (true, Some(status))));
+    for (status, healthy) in
+        [(HealthStatus::Healthy, true), (HealthStatus::Checking, false), (HealthStatus::Unhealthy, false)]
+    {
+        assert_eq!(checked(status), Readiness { ready: true, healthy, look_again: None });
+    }
+}
+
+#[test]
+fn a_worker_is_known_by_its_silence() {
+    let since = Instant::now();
+    let at = |seconds| since + Duration::from_secs(seconds);
+    let worker = view(|_, facts| facts.since = Some(since));
+    let early = Readiness::of(&[Arc::clone(&worker)], at(9));
+    assert_eq!(early, Readiness { ready: false, healthy: true, look_again: Some(at(10)) });
+    assert!(Readiness::of(&[worker], at(10)).ready);
+    for expected in [
+        view(|spec, facts| (spec.port, facts.since) = (Port::new(3000), Some(since))),
+        view(|spec, facts| (spec.health_check, facts.since) = (Some(check()), Some(since))),
+    ] {
+        assert_eq!(Readiness::of(&[expected], at(3600)), Readiness { ready: false, healthy: true, look_again: None });
+    }
+}
+
+#[test]
+fn a_status_is_reached_on_the_way_or_out_of_reach() {
+    let at = |status, rests| view(|_, facts| (facts.status, facts.rests) = (status, rests));
+    let progress = |status, rests, goal| at(status, rests).progress_to(goal);
+    assert_eq!(progress(Status::Starting, Rests::No, Status::Ready), Progress::OnTheWay);
+    assert_eq!(progress(Status::Ready, Rests::No, Status::Running), Progress::There);
+    assert_eq!(progress(Status::Ready, Rests::No, Status::Ready), Progress::There);
+    assert_eq!(progress(Status::Restarting, Rests::No, Status::Ready), Progress::OnTheWay);
+    assert_eq!(progress(Status::Running, Rests::No, Status::Stopped), Progress::OnTheWay);
+    assert_eq!(progress(Status::Failed, Rests::ByItself, Status::Ready), Progress::OutOfReach);
+    assert_eq!(progress(Status::Stopped, Rests::ByHand, Status::Failed), Progress::OutOfReach);
+    assert_eq!(progress(Status::Stopped, Rests::ByHand, Status::Stopped), Progress::There);
+}

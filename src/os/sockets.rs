@@ -1,0 +1,189 @@
+//! The kernel's listening TCP sockets, and who has them open.
+//!
+//! Owns: reading them, by netlink or from `/proc`. Never: which server they belong to, which of them matters.
+//!
+//! `NETLINK_SOCK_DIAG` tells of listeners alone, so that it costs the same however many connections there are. Where
+//! it is refused (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+
+use super::Pid;
+use crate::log;
+use crate::model::spec::Port;
+
+mod netlink;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use netlink::Netlink;
+
+/// The state of a listener in `/proc/net/tcp`, and as a bit in netlink's filter.
+const LISTEN: u8 = 10;
+
+/// A socket that listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Listener {
+    /// The number by which its owners know it.
+    pub inode: u64,
+    /// Where it listens. An IPv4 address in IPv6 clothes is given as what it is.
+    pub ip: IpAddr,
+    /// Where it listens.
+    pub port: Port,
+    /// Whether IPv4 clients reach it too, if its address is the IPv6 wildcard.
+    pub family: Family,
+}
+
+/// Which clients a listener takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Those of its address's own family.
+    Own,
+    /// It is on the IPv6 wildcard, and takes IPv4 clients as well.
+    Both,
+}
+
+/// Reads the listening sockets of this network namespace, again and again.
+#[derive(Debug)]
+pub struct Listeners {
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Netlink(Netlink),
+    Proc,
+}
+
+impl Listeners {
+    /// Finds out how they can be read here.
+    ///
+    /// # Errors
+    /// In no way: neither netlink nor `/proc/net/tcp` can be used.
+    pub fn open() -> io::Result<Listeners> {
+        let refused = match Netlink::open().and_then(|mut netlink| netlink.read(&mut Vec::new()).map(|()| netlink)) {
+            Ok(netlink) => return Ok(Listeners { source: Source::Netlink(netlink) }),
+            Err(refused) => refused,
+        };
+        Listeners::from_proc(&refused)
+    }
+
+    /// Reads them into `found`, in the kernel's order, in place of what is there.
+    ///
+    /// # Errors
+    /// They can't be read any more, in neither way. What is in `found` then is not all.
+    pub fn read(&mut self, found: &mut Vec<Listener>) -> io::Result<()> {
+        found.clear();
+        if let Source::Netlink(netlink) = &mut self.source {
+            let Err(refused) = netlink.read(found) else { return Ok(()) };
+            found.clear();
+            *self = Listeners::from_proc(&refused)?;
+        }
+        read_proc(found)
+    }
+
+    fn from_proc(refused: &io::Error) -> io::Result<Listeners> {
+        read_proc(&mut Vec::new()).map_err(|error| {
+            io::Error::other(format!(
+                "the system tells of no listening sockets: netlink is refused ({refused}), and /proc/net/tcp can't be \
+                 read ({error})"
+            ))
+        })?;
+        log::debug(format_args!("netlink is refused ({refused}); listening sockets are read from /proc/net/tcp"));
+        Ok(Listeners { source: Source::Proc })
+    }
+}
+
+/// Whether the inodes of [`Listeners`] are those that [`open_sockets`] sees. In some sandboxes they are not, or either
+/// of them can't be read at all. A listener of our own, on loopback, is there for a moment to find that out.
+///
+/// # Errors
+/// The system has no socket to try it with.
+pub fn inodes_match(listeners: &mut Listeners) -> io::Result<bool> {
+    let ours = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = ours.local_addr()?;
+    let mut all = Vec::new();
+    listeners.read(&mut all)?;
+    let inode = fs::read_link(format!("/proc/self/fd/{}", ours.as_raw_fd())).ok().and_then(|link| inode_of(&link));
+    Ok(all
+        .iter()
+        .any(|listener| SocketAddr::new(listener.ip, listener.port.get()) == address && Some(listener.inode) == inode))
+}
+
+/// Those of `wanted` that process `pid` has open.
+///
+/// # Errors
+/// It may not be looked into. A process that has ended has none open, which is no error.
+pub fn open_sockets(pid: Pid, wanted: &HashSet<u64>) -> io::Result<Vec<u64>> {
+    let gone = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
+    let open = match fs::read_dir(format!("/proc/{pid}/fd")) {
+        Ok(open) => open,
+        Err(error) if gone(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    // A descriptor that was closed since the listing is none, and so are all of a process that has ended since.
+    for entry in open.filter_map(Result::ok) {
+        match fs::read_link(entry.path()) {
+            Ok(link) => found.extend(inode_of(&link).filter(|inode| wanted.contains(inode))),
+            Err(error) if gone(&error) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
+}
+
+fn inode_of(link: &Path) -> Option<u64> {
+    link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
+}
+
+fn read_proc(found: &mut Vec<Listener>) -> io::Result<()> {
+    parse_proc(&fs::read_to_string("/proc/net/tcp")?, found);
+    match fs::read_to_string("/proc/net/tcp6") {
+        Ok(text) => parse_proc(&text, found),
+        // A kernel without IPv6.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    assume_families(found);
+    Ok(())
+}
+
+/// A line is `number: address:port remote:port state queues timer retransmits uid timeout inode …`, addresses in groups
+/// of four bytes, each written as a number of this machine.
+fn parse_proc(text: &str, found: &mut Vec<Listener>) {
+    found.extend(text.lines().skip(1).filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        let (address, port) = fields.nth(1)?.split_once(':')?;
+        let state = u8::from_str_radix(fields.nth(1)?, 16).ok()?;
+        let inode = fields.nth(5)?.parse().ok()?;
+        let port = Port::new(u16::from_str_radix(port, 16).ok()?)?;
+        let ip = parse_ip(address)?;
+        (state == LISTEN).then_some(Listener { inode, ip, port, family: Family::Own })
+    }));
+}
+
+fn parse_ip(hex: &str) -> Option<IpAddr> {
+    let group = |at: usize| Some(u32::from_str_radix(hex.get(at * 8..at * 8 + 8)?, 16).ok()?.to_ne_bytes());
+    match hex.len() {
+        8 => Some(Ipv4Addr::from(group(0)?).into()),
+        32 => {
+            let groups = [group(0)?, group(1)?, group(2)?, group(3)?];
+            Some(Ipv6Addr::from(<[u8; 16]>::try_from(groups.concat()).ok()?).to_canonical())
+        }
+        _ => None,
+    }
+}
+
+/// `/proc` does not say which clients an IPv6 wildcard takes. The kernel lets no other socket listen for IPv4 on the
+/// port of one that takes them; where none does, what programs do by default is assumed.
+fn assume_families(found: &mut [Listener]) {
+    let taken: HashSet<Port> = found.iter().filter(|other| other.ip.is_ipv4()).map(|other| other.port).collect();
+    for listener in found.iter_mut().filter(|listener| listener.ip == Ipv6Addr::UNSPECIFIED) {
+        listener.family = if taken.contains(&listener.port) { Family::Own } else { Family::Both };
+    }
+}

@@ -1,0 +1,274 @@
+//! On which ports the servers really listen: one thread for all of them.
+//!
+//! Owns: the thread `ports`, when it looks, and the handles by which others speak to it. Never: a decision about a
+//! server; it tells what it sees, and only when that has changed.
+//!
+//! As long as some server is at a point where a listener is waited for ([`Pace::Fast`]) the kernel's listening sockets
+//! are read every few milliseconds. Whose they are is looked for only when another one is among them, since that
+//! takes a walk through the processes. With no such server the thread waits for a word, without a timer.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+
+use super::choose::Listening;
+use crate::log;
+use crate::model::spec::Port;
+use crate::os::port;
+use crate::os::sockets::{self, Listeners};
+use crate::os::thread::{self, Joined, Thread};
+use crate::os::tree::{Forest, Tree};
+
+mod eye;
+mod table;
+#[cfg(test)]
+mod tests;
+
+use eye::Eye;
+use table::{Table, Watched};
+
+/// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
+/// owner of a new one some milliseconds, so that it is seen within 25 ms.
+const TICK: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(20);
+/// What has not happened for some time will not happen in the next instant: the time between two looks is this part
+/// of the time waited for already.
+const TICK_PART: u32 = 1000;
+
+/// Where `/proc` has to be read, one look can take milliseconds, the more the larger the kernel's tables are. The pause
+/// after it is so many times as long, up to the limit, so that waiting for a server does not starve it.
+const PAUSE_FACTOR: u32 = 3;
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// Hears on what a server listens, at each change, on the watcher's thread: it must not wait for anything.
+pub type Notify = Box<dyn Fn(Listening) + Send>;
+
+/// How urgent a change of a server's listeners is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// It is told within 25 ms.
+    Fast,
+    /// It is told when somebody asks ([`Watcher::refresh`]), or another server is watched closely.
+    OnRequest,
+}
+
+/// What came of a [`Watcher::refresh`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refreshed {
+    /// A look was made, and all changes have been told.
+    Fresh,
+    /// None was over in time.
+    Late,
+    /// The watcher is closed, or was lost in a fault that the log tells of.
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Id(u64);
+
+enum Request {
+    Watch(Id, Watched),
+    Unwatch(Id),
+    Pace(Id, Pace),
+    /// A look begun after the moment; the reply says that it is over.
+    Look(Instant, Sender<()>),
+    Close,
+}
+
+/// What the thread writes and others read.
+#[derive(Default)]
+struct Shared {
+    /// When the last look that is over was begun.
+    looked: Mutex<Option<Instant>>,
+    wake_ups: AtomicU64,
+}
+
+impl Shared {
+    fn looked_after(&self, moment: Instant) -> bool {
+        self.looked.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|begun| begun >= moment)
+    }
+}
+
+/// The outside of the thread `ports`.
+pub struct Watcher {
+    requests: Sender<Request>,
+    next: AtomicU64,
+    shared: Arc<Shared>,
+    thread: Thread,
+}
+
+/// A server that is watched; dropping it ends that. One change may still be on its way then.
+pub struct Watch {
+    id: Id,
+    pace: Pace,
+    requests: Sender<Request>,
+}
+
+impl Watcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system tells of no listening sockets, or has no thread to give.
+    pub fn start(forest: Arc<Forest>) -> io::Result<Arc<Watcher>> {
+        let mut listeners = Listeners::open()?;
+        let match_or_not = sockets::inodes_match(&mut listeners)?;
+        if !match_or_not {
+            log::warn(format_args!(
+                "this system does not tell which process has a listening socket; the ports of servers are guessed from \
+                 what was asked for and from what is new"
+            ));
+        }
+        Watcher::with(Eye::new(listeners, forest, match_or_not))
+    }
+
+    fn with(eye: Eye) -> io::Result<Arc<Watcher>> {
+        let shared = Arc::new(Shared::default());
+        let (requests, inbox) = unbounded();
+        let looker =
+            Looker { inbox, eye, table: Table::new(port::ephemeral()), shared: Arc::clone(&shared), last: None };
+        let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
+        Ok(Arc::new(Watcher { requests, next: AtomicU64::new(0), shared, thread }))
+    }
+
+    /// Watches the processes of `tree`, at first at [`Pace::Fast`]. `requested` is the port that the server was given;
+    /// `notify` hears of each change, the first one being that it listens at all.
+    pub fn watch(&self, tree: &Tree, requested: Option<Port>, notify: impl Fn(Listening) + Send + 'static) -> Watch {
+        let id = Id(self.next.fetch_add(1, Ordering::Relaxed));
+        let watched = Watched::new(tree.leader, requested, Box::new(notify), Instant::now());
+        // A watcher that is closed tells nobody anything any more, here and below.
+        let _ = self.requests.send(Request::Watch(id, watched));
+        Watch { id, pace: Pace::Fast, requests: self.requests.clone() }
+    }
+
+    /// Whether a look that was begun after `moment` is over.
+    pub fn looked_after(&self, moment: Instant) -> bool {
+        self.shared.looked_after(moment)
+    }
+
+    /// Returns when a look that was begun after `newer_than` is over and has been told, but not past `deadline`. Those
+    /// who ask at the same time share one, and if the last one is new enough, none is made.
+    pub fn refresh(&self, newer_than: Instant, deadline: Instant) -> Refreshed {
+        if self.shared.looked_after(newer_than) {
+            return Refreshed::Fresh;
+        }
+        let (done, over) = bounded(1);
+        if self.requests.send(Request::Look(newer_than, done)).is_err() {
+            return Refreshed::Closed;
+        }
+        match over.recv_deadline(deadline) {
+            Ok(()) => Refreshed::Fresh,
+            Err(RecvTimeoutError::Timeout) => Refreshed::Late,
+            Err(RecvTimeoutError::Disconnected) => Refreshed::Closed,
+        }
+    }
+
+    /// Ends the thread, and waits for that, but not past `deadline`.
+    pub fn close(&self, deadline: Instant) -> Joined {
+        let _ = self.requests.send(Request::Close);
+        self.thread.join_by(deadline)
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        let _ = self.requests.send(Request::Close);
+    }
+}
+
+impl Watch {
+    /// From now on, changes are this urgent.
+    pub fn set_pace(&mut self, pace: Pace) {
+        if self.pace != pace {
+            self.pace = pace;
+            let _ = self.requests.send(Request::Pace(self.id, pace));
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.requests.send(Request::Unwatch(self.id));
+    }
+}
+
+/// The inside of the thread.
+struct Looker {
+    inbox: Receiver<Request>,
+    eye: Eye,
+    table: Table,
+    shared: Arc<Shared>,
+    last: Option<Look>,
+}
+
+#[derive(Clone, Copy)]
+struct Look {
+    begun: Instant,
+    over: Instant,
+}
+
+impl Looker {
+    fn run(mut self) {
+        loop {
+            let first = match self.next_tick() {
+                None => self.inbox.recv().map(Some),
+                Some(tick) => match self.inbox.recv_deadline(tick) {
+                    Err(RecvTimeoutError::Timeout) => Ok(None),
+                    other => other.map(Some).map_err(|_| crossbeam_channel::RecvError),
+                },
+            };
+            self.shared.wake_ups.fetch_add(1, Ordering::Relaxed);
+            let Ok(first) = first else { return };
+            let mut waiting = Vec::new();
+            // All that are there before the look, so that they share it.
+            let mut request = first;
+            while let Some(present) = request {
+                match present {
+                    Request::Watch(id, watched) => {
+                        self.table.add(id, watched);
+                        self.eye.look_again(Instant::now());
+                        self.last = None;
+                    }
+                    Request::Unwatch(id) => self.table.remove(id),
+                    Request::Pace(id, pace) => self.table.set_pace(id, pace, Instant::now()),
+                    Request::Look(newer_than, done) => waiting.push((newer_than, done)),
+                    Request::Close => return,
+                }
+                request = self.inbox.try_recv().ok();
+            }
+            let is_due = self.next_tick().is_some_and(|tick| tick <= Instant::now());
+            let is_old = |newer_than| self.last.is_none_or(|last| last.begun < newer_than);
+            if is_due || waiting.iter().any(|(newer_than, _)| is_old(*newer_than)) {
+                self.look();
+            }
+            for (_, done) in waiting {
+                // Whoever has given up waiting needs no answer.
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// When the next look is due by itself.
+    fn next_tick(&self) -> Option<Instant> {
+        let fast_since = self.table.fast_since()?;
+        Some(match self.last {
+            Some(last) => last.over + tick(last.over.saturating_duration_since(fast_since), self.eye.took()),
+            None => fast_since,
+        })
+    }
+
+    fn look(&mut self) {
+        let begun = Instant::now();
+        self.eye.look(&mut self.table, begun);
+        self.table.tell();
+        *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        self.last = Some(Look { begun, over: Instant::now() });
+    }
+}
+
+/// The time to the next look, when a listener has been waited for so long, and the last reading took so long.
+fn tick(waited: Duration, took: Duration) -> Duration {
+    (waited / TICK_PART).clamp(*TICK.start(), *TICK.end()).max((took * PAUSE_FACTOR).min(PAUSE_MAX))
+}

@@ -1,0 +1,170 @@
+//! Looking: at the sockets at each tick, at the processes when there is a reason.
+//!
+//! Owns: reading both, and when it is worth while to look for an owner. Never: what is made of it (see `table`).
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::table::{Searched, Table};
+use crate::log;
+use crate::os::proc::Process;
+use crate::os::sockets::{Listener, Listeners, open_sockets};
+use crate::os::tree::Forest;
+
+/// A listener whose owner was not found is looked for again after this time, and each time after four times as long: its
+/// process may have been forked while the processes were looked at.
+const SEARCH_FIRST: Duration = Duration::from_millis(5);
+const SEARCH_FACTOR: u32 = 4;
+/// After a pause longer than this it is given up: half a second has passed, and the listener is a stranger's.
+const SEARCH_LAST: Duration = Duration::from_millis(400);
+
+/// What looks.
+pub struct Eye {
+    listeners: Listeners,
+    forest: Arc<Forest>,
+    inodes_match: bool,
+    /// As they were read last, in the kernel's order, and room for the next time.
+    seen: Vec<Listener>,
+    now: Vec<Listener>,
+    /// How long the last reading of the sockets took.
+    took: Duration,
+    search: Option<Search>,
+    /// What was complained about already.
+    told_reading: bool,
+    told_guessing: bool,
+}
+
+/// The next search for owners.
+#[derive(Debug, Clone, Copy)]
+struct Search {
+    at: Instant,
+    pause: Duration,
+}
+
+impl Eye {
+    /// One that has seen nothing yet.
+    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool) -> Eye {
+        Eye {
+            listeners,
+            forest,
+            inodes_match,
+            seen: Vec::new(),
+            now: Vec::new(),
+            took: Duration::ZERO,
+            search: None,
+            told_reading: false,
+            told_guessing: false,
+        }
+    }
+
+    /// There is somebody new who may own what is there already: the next look is a search, at least a single one.
+    pub fn look_again(&mut self, now: Instant) {
+        self.search.get_or_insert(Search { at: now, pause: SEARCH_LAST }).at = now;
+    }
+
+    /// How long the last reading of the sockets took.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+
+    /// Brings `table` up to date.
+    pub fn look(&mut self, table: &mut Table, now: Instant) {
+        table.begin_look();
+        match self.read(table) {
+            Ok(()) => self.told_reading = false,
+            Err(error) if self.told_reading => log::debug(format_args!("still: {error}")),
+            Err(error) => {
+                self.told_reading = true;
+                log::error(format_args!("the ports of servers can't be seen: {error}"));
+            }
+        }
+        if table.take_unsearched() {
+            self.search = Some(Search { at: now, pause: SEARCH_FIRST });
+        }
+        if self.search.is_some_and(|search| search.at <= now) {
+            self.search(table, now);
+        }
+    }
+
+    fn read(&mut self, table: &mut Table) -> io::Result<()> {
+        let begun = Instant::now();
+        self.listeners.read(&mut self.now)?;
+        self.took = begun.elapsed();
+        if self.now == self.seen {
+            return Ok(());
+        }
+        let mut all: HashSet<Listener> = self.now.iter().copied().collect();
+        if table.misses_some_of(&all) {
+            // A list that the kernel gives in pieces can lack what was there all the time; no such thing happens twice.
+            let mut again = Vec::new();
+            self.listeners.read(&mut again)?;
+            all.extend(again);
+        }
+        table.update(&all);
+        std::mem::swap(&mut self.seen, &mut self.now);
+        Ok(())
+    }
+
+    fn search(&mut self, table: &mut Table, now: Instant) {
+        let mut sought = table.sought();
+        let searched = self.search_processes(table, &mut sought, now);
+        let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
+        let is_last = sought.is_empty() || pause * SEARCH_FACTOR > SEARCH_LAST;
+        self.search = (!is_last).then(|| Search { at: now + pause, pause: pause * SEARCH_FACTOR });
+        if !searched.hidden.is_empty() && self.inodes_match && !std::mem::replace(&mut self.told_guessing, true) {
+            log::warn(format_args!(
+                "some processes of servers can't be looked into; what they listen on is guessed from what was asked for \
+                 and from what is new"
+            ));
+        }
+        table.take(&searched, is_last);
+    }
+
+    /// Looks for the owners of `sought`, among those who wait for a listener first, and takes out what it finds. What was
+    /// a stranger's so far is looked for among the new servers only.
+    fn search_processes(&self, table: &Table, sought: &mut HashSet<u64>, now: Instant) -> Searched {
+        let places = table.places();
+        let mut unowned = table.unowned();
+        let mut searched = Searched::default();
+        if unowned.is_empty() {
+            return searched;
+        }
+        let census = match self.inodes_match.then(|| self.forest.census(now)) {
+            Some(Ok(census)) => census,
+            // Nobody can be looked into.
+            unseen @ (None | Some(Err(_))) => {
+                if let Some(Err(error)) = unseen {
+                    log::debug(format_args!("the processes of servers can't be looked at: {error}"));
+                }
+                searched.hidden.extend(places.iter().map(|place| place.id));
+                return searched;
+            }
+        };
+        for place in places {
+            for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
+                let wanted = if place.is_new { &unowned } else { &*sought };
+                if wanted.is_empty() {
+                    break;
+                }
+                match open_sockets(pid, wanted) {
+                    Ok(found) => {
+                        for inode in found {
+                            sought.remove(&inode);
+                            unowned.remove(&inode);
+                            searched.found.insert(inode, place.id);
+                        }
+                    }
+                    // One that is about to end can't be looked into either, and has nothing open.
+                    Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
+                    Err(error) => {
+                        log::debug(format_args!("process {pid} can't be looked into: {error}"));
+                        searched.hidden.insert(place.id);
+                    }
+                }
+            }
+        }
+        searched
+    }
+}

@@ -1,0 +1,167 @@
+//! One thread that checks the health of all servers.
+//!
+//! Owns: the handle to that thread, and its loop. Never: a rule of health (see `model::health`), a server's life-cycle.
+//!
+//! No connection ever blocks the thread: a server that accepts and never answers costs a descriptor and delays nobody.
+//! With no server to watch the thread waits without a timer.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
+
+use crate::log;
+use crate::model::health::{Health, Verdict};
+use crate::model::spec::HealthCheck;
+use crate::os::poll::{Bell, Interest, Poll};
+use crate::os::thread::{self, Joined, Thread, panic_text};
+
+mod head;
+mod probe;
+#[cfg(test)]
+mod tests;
+mod watched;
+
+use watched::Watched;
+
+/// When the system refuses the wait itself, the next attempt follows after this.
+const POLL_RETRY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct WatchId(u64);
+
+/// What the thread is told.
+enum Order {
+    Watch(WatchId, Box<Watched>),
+    Forget(WatchId),
+    Close,
+}
+
+/// The way to the thread.
+#[derive(Clone)]
+struct Mailbox {
+    /// Never blocks; an order is as rare as a start or an end of a run.
+    orders: Sender<Order>,
+    bell: Arc<Bell>,
+}
+
+impl Mailbox {
+    /// A thread that has ended takes no more orders, and needs none.
+    fn send(&self, order: Order) {
+        let _ = self.orders.send(order);
+        self.bell.ring();
+    }
+}
+
+/// The outside of the thread. Dropping it ends the thread.
+pub struct Prober {
+    mailbox: Mailbox,
+    thread: Thread,
+    next: AtomicU64,
+}
+
+/// A server under watch; dropping it ends the watch. What the thread was about to tell at that moment may still be told,
+/// so whoever is told has to know of which run it is.
+pub struct Probing {
+    id: WatchId,
+    mailbox: Mailbox,
+}
+
+impl Prober {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system has no thread or no descriptor to give.
+    pub fn start() -> io::Result<Arc<Prober>> {
+        let (orders_tx, orders) = unbounded();
+        let bell = Arc::new(Bell::new()?);
+        let mailbox = Mailbox { orders: orders_tx, bell: Arc::clone(&bell) };
+        let thread = thread::spawn("prober", thread::STACK, move || work(&orders, &bell))?;
+        Ok(Arc::new(Prober { mailbox, thread, next: AtomicU64::new(0) }))
+    }
+
+    /// Checks from now on, the moment in which its port was detected, what listens on `address` (a wildcard is taken as
+    /// the loopback address). After each check, and when the passing of time changes the health, `notify` is called with
+    /// the health of this watch; it must not block, since all checks wait for it.
+    pub fn watch(
+        &self,
+        address: SocketAddr,
+        check: &HealthCheck,
+        notify: impl FnMut(Health, Verdict) + Send + 'static,
+    ) -> Probing {
+        let id = WatchId(self.next.fetch_add(1, Ordering::Relaxed));
+        let watched = Watched::new(address, check, Instant::now(), Box::new(notify));
+        self.mailbox.send(Order::Watch(id, Box::new(watched)));
+        Probing { id, mailbox: self.mailbox.clone() }
+    }
+
+    /// Ends the thread and all checks, and waits for it, but not past `deadline`.
+    pub fn close(&self, deadline: Instant) -> Joined {
+        self.mailbox.send(Order::Close);
+        self.thread.join_by(deadline)
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.mailbox.send(Order::Close);
+    }
+}
+
+impl Drop for Probing {
+    fn drop(&mut self) {
+        self.mailbox.send(Order::Forget(self.id));
+    }
+}
+
+/// The whole life of the thread.
+fn work(orders: &Receiver<Order>, bell: &Bell) {
+    let mut all: HashMap<WatchId, Box<Watched>> = HashMap::new();
+    let mut poll = Poll::default();
+    loop {
+        loop {
+            match orders.try_recv() {
+                Ok(Order::Watch(id, watched)) => drop(all.insert(id, watched)),
+                Ok(Order::Forget(id)) => drop(all.remove(&id)),
+                Ok(Order::Close) | Err(TryRecvError::Disconnected) => return,
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        let now = Instant::now();
+        for_each(&mut all, |watched| watched.timeout(now));
+        poll.clear();
+        let door = poll.add(bell, Interest::Read);
+        for watched in all.values_mut() {
+            watched.join(&mut poll);
+        }
+        let deadline = all.values().map(|watched| watched.deadline()).min();
+        let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if let Err(error) = poll.wait(limit) {
+            log::error(format_args!("health checks can't be waited for, the next attempt follows: {error}"));
+            std::thread::sleep(POLL_RETRY);
+            continue;
+        }
+        if poll.is_ready(door) {
+            bell.hush();
+        }
+        // Before any time-out: an answer that came while the whole machine was paused is one in time.
+        for_each(&mut all, |watched| watched.leave(&poll));
+    }
+}
+
+/// A panic costs the checks of the server that it hit, and nobody else's.
+fn for_each(all: &mut HashMap<WatchId, Box<Watched>>, mut turn: impl FnMut(&mut Watched)) {
+    all.retain(|_, watched| match catch_unwind(AssertUnwindSafe(|| turn(watched))) {
+        Ok(()) => true,
+        Err(panic) => {
+            let (address, text) = (watched.address(), panic_text(&*panic));
+            log::error(format_args!("the health check of {address} panicked, it ends with this run: {text}"));
+            false
+        }
+    });
+}

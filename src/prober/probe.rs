@@ -1,0 +1,190 @@
+//! One probe on the wire: a fresh connection, one request, the head of one answer.
+//!
+//! Owns: the connection, and what each error on it means. Never: a wait, a deadline. Every call returns at once.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::head;
+use crate::model::health::{Failure, Outcome};
+use crate::os::connect;
+use crate::os::poll::Interest;
+
+/// What is read at a time.
+const BUFFER: usize = 4 * 1024;
+/// As much of a body is read and thrown away before the connection is closed.
+const BODY_MAX: usize = 256 * 1024;
+
+/// A probe under way.
+pub struct Probe {
+    stream: TcpStream,
+    step: Step,
+}
+
+enum Step {
+    /// So much of the request is sent; the connection may not be made yet.
+    Asking { sent: usize },
+    /// This is what has come of the answer.
+    Listening { answer: Vec<u8> },
+}
+
+impl Probe {
+    /// Begins to connect to what listens on `address`, which may be a wildcard.
+    ///
+    /// # Errors
+    /// It is known at once that this does not work.
+    pub fn begin(address: SocketAddr) -> Result<Probe, Failure> {
+        let (first, second) = reachable(address);
+        let stream = connect::begin(first).or_else(|error| second.map_or(Err(error), connect::begin));
+        stream.map(|stream| Probe { stream, step: Step::Asking { sent: 0 } }).map_err(|error| explain(&error))
+    }
+
+    /// What it waits for.
+    pub fn interest(&self) -> Interest {
+        match self.step {
+            Step::Asking { .. } => Interest::Write,
+            Step::Listening { .. } => Interest::Read,
+        }
+    }
+
+    /// Goes on as far as possible without waiting. `request` is the same each time.
+    pub fn advance(&mut self, request: &[u8]) -> Option<Outcome> {
+        loop {
+            let result = match &mut self.step {
+                Step::Asking { sent } => match self.stream.write(request.get(*sent..).unwrap_or_default()) {
+                    Ok(count) => {
+                        *sent += count;
+                        if *sent >= request.len() {
+                            self.step = Step::Listening { answer: Vec::new() };
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(error),
+                },
+                Step::Listening { answer } => {
+                    let mut buffer = [0; BUFFER];
+                    let room = (head::ANSWER_MAX - answer.len()).min(BUFFER);
+                    match self.stream.read(&mut buffer[..room]) {
+                        Ok(0) => return Some(Outcome::Failed(Failure::Closed)),
+                        Ok(count) => {
+                            answer.extend_from_slice(&buffer[..count]);
+                            if let Some(outcome) = head::read(answer) {
+                                return Some(outcome);
+                            }
+                            Ok(())
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            match result {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => return Some(Outcome::Failed(explain(&error))),
+            }
+        }
+    }
+
+    /// What is left of an answer whose head was read.
+    pub fn into_rest(self) -> Rest {
+        Rest { stream: self.stream, left: BODY_MAX }
+    }
+}
+
+impl AsFd for Probe {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// The body of an answer, which nobody wants. To hang up on a server that is still writing makes some of them log an
+/// error for each check; so a short body is taken to its end.
+pub struct Rest {
+    stream: TcpStream,
+    left: usize,
+}
+
+/// Whether a body goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// More may come.
+    Open,
+    /// It has ended, or is not worth more.
+    Over,
+}
+
+impl Rest {
+    /// Throws away what is there.
+    pub fn drain(&mut self) -> Drained {
+        let mut buffer = [0; BUFFER];
+        while self.left > 0 {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Drained::Over,
+                Ok(count) => self.left = self.left.saturating_sub(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Drained::Open,
+                Err(_) => return Drained::Over,
+            }
+        }
+        Drained::Over
+    }
+}
+
+impl AsFd for Rest {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Where to connect to, and where else if the system knows no way there. A wildcard is reached over loopback; that of IPv6
+/// over IPv4 where IPv6 is switched off, as in many containers: programs listen on `::` there all the same.
+fn reachable(address: SocketAddr) -> (SocketAddr, Option<SocketAddr>) {
+    let at = |ip: IpAddr| SocketAddr::new(ip, address.port());
+    match address.ip().to_canonical() {
+        IpAddr::V4(ip) if ip.is_unspecified() => (at(Ipv4Addr::LOCALHOST.into()), None),
+        IpAddr::V6(ip) if ip.is_unspecified() => (at(Ipv6Addr::LOCALHOST.into()), Some(at(Ipv4Addr::LOCALHOST.into()))),
+        IpAddr::V4(ip) => (at(ip.into()), None),
+        // With its scope, without which a link-local address is none.
+        IpAddr::V6(_) => (address, None),
+    }
+}
+
+fn explain(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::ECONNREFUSED) => Failure::Refused,
+        Some(libc::ECONNRESET | libc::EPIPE) => Failure::Closed,
+        Some(libc::EMFILE | libc::ENFILE) => Failure::NoDescriptor,
+        _ => Failure::Unreachable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_is_reached_wherever_it_listens() {
+        for (listens, first, second) in [
+            ("127.0.0.1:80", "127.0.0.1:80", None),
+            ("0.0.0.0:80", "127.0.0.1:80", None),
+            ("10.1.2.3:80", "10.1.2.3:80", None),
+            ("[::1]:80", "[::1]:80", None),
+            ("[::]:80", "[::1]:80", Some("127.0.0.1:80")),
+            ("[::ffff:127.0.0.1]:80", "127.0.0.1:80", None),
+            ("[::ffff:0.0.0.0]:80", "127.0.0.1:80", None),
+            ("[fe80::1%3]:80", "[fe80::1%3]:80", None),
+        ] {
+            let parsed = |text: &str| text.parse::<SocketAddr>().unwrap();
+            assert_eq!(reachable(parsed(listens)), (parsed(first), second.map(parsed)), "{listens}");
+        }
+    }
+
+    #[test]
+    fn the_daemon_s_own_limit_is_not_blamed_on_the_server() {
+        for number in [libc::EMFILE, libc::ENFILE] {
+            assert_eq!(explain(&io::Error::from_raw_os_error(number)), Failure::NoDescriptor);
+        }
+    }
+}

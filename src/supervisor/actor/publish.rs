@@ -1,0 +1,69 @@
+//! From what the actor knows to what clients see.
+//!
+//! Owns: the making of a view. Never: a change of what it shows.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use super::super::senses::Senses;
+use super::Actor;
+use crate::log::Level;
+use crate::model::health::Health;
+use crate::model::status::{self, Status};
+use crate::model::view::{Rests, ServerView};
+
+impl Actor {
+    /// Makes the present state visible, if anyone could see a difference.
+    pub(super) fn publish(&mut self) {
+        let last = self.shared.view();
+        let status = Status::of(&self.machine);
+        if status == Status::Ready {
+            self.ready_at.get_or_insert_with(SystemTime::now);
+        }
+        let listening = self.senses.as_ref().map(Senses::listening);
+        let detected = listening.and_then(|listening| listening.chosen).map(|chosen| chosen.port);
+        let allocated = match &self.reservation {
+            Some(reservation) => Some(reservation.port()),
+            None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
+            None => None,
+        };
+        let view = ServerView {
+            spec: Arc::clone(&self.spec),
+            status,
+            reason: status::reason(&self.machine),
+            pid: self.run.as_ref().map(|run| run.pid().number()),
+            port: detected.or(allocated),
+            ports: listening.map(|listening| listening.ports.clone()).unwrap_or_default(),
+            url: detected.map(|port| self.context.public_url.fill(port, &self.spec.slug)),
+            health: match &self.senses {
+                Some(senses) => senses.health().cloned(),
+                None => self.spec.health_check.as_ref().map(|_| Health::default()),
+            },
+            rests: Rests::of(&self.machine),
+            restarts: self.machine.restarts(),
+            exit: self.machine.last_exit(),
+            created_at: self.record.created_at(),
+            updated_at: last.updated_at,
+            started_at: self.started_at,
+            ready_at: self.ready_at,
+            alive_since: self.alive_since,
+        };
+        if view == *last {
+            return;
+        }
+        if view.status != last.status || view.reason != last.reason {
+            let word = view.status.word();
+            match &view.reason {
+                Some(reason) => self.tell(Level::Info, format_args!("{word} ({reason})")),
+                None => self.tell(Level::Info, format_args!("{word}")),
+            }
+        }
+        if detected != last.url.as_ref().and(last.port)
+            && let Some(port) = detected
+        {
+            self.tell(Level::Info, format_args!("listens on port {port}"));
+        }
+        self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
+        self.context.changes.tell();
+    }
+}

@@ -1,0 +1,29 @@
+// A server that tells its environment, ends in the way it is asked to, and takes a moment to end when told to.
+const http = require('node:http');
+
+const answers = {
+  env: (name) => process.env[name] ?? '',
+  cwd: () => process.cwd(),
+  greeting: () => require('greeting'),
+};
+
+const server = http.createServer((request, response) => {
+  const [what, word] = request.url.slice(1).split('/');
+  response.setHeader('Connection', 'close');
+  if (what === 'exit') return response.end('bye', () => process.exit(Number(word)));
+  response.end(answers[what]?.(word) ?? 'hello');
+});
+
+process.on('SIGTERM', () => {
+  console.log('SIGTERM: closing');
+  if (process.env.STUBBORN) return;
+  setTimeout(() => server.close(() => {
+    console.log('closed');
+    process.exit(0);
+  }), Number(process.env.DRAIN_MS ?? 0));
+});
+
+server.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {
+  console.log(`listening on ${server.address().port}`);
+  console.error(`pid ${process.pid}`);
+});
