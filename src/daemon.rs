@@ -35,7 +35,7 @@ use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
-use crate::overlay::{Overlays, record::Forgetful};
+use crate::overlay::Overlays;
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
@@ -106,6 +106,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let store = Store::open(&config.state_dir).map_err(StartError)?;
     let stored = boot::stored(store.servers(), &config.root)
         .map_err(start_error(&format!("state directory {} can't be read", store.directory().display())))?;
+    let stored_overlays =
+        store.overlays().load().map_err(start_error("the overlays in the state directory can't be read"))?;
     let (listener, address) = listen(&config.listen)?;
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
@@ -121,7 +123,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
     boot::sweep(store.instance(), &life);
-    let overlays = Overlays::new(&config.root, Arc::new(Forgetful), Vec::new());
+    let overlays = Overlays::new(&config.root, Arc::new(store.overlays().clone()), stored_overlays);
     overlays.resume();
     let restored = registry.restore(boot::servers(stored, payload.servers));
     let api = Api {

@@ -14,9 +14,11 @@ use crate::os::proc::Process;
 use crate::os::{Pid, random};
 
 pub mod files;
+pub mod overlay;
 pub mod server;
 
 use files::Files;
+use overlay::OverlayFiles;
 
 /// The lock that keeps a second daemon out.
 const LOCK: &str = "lock";
@@ -27,6 +29,8 @@ const HEIR_LIMIT: Duration = Duration::from_secs(2);
 const HEIR_PAUSE: Duration = Duration::from_millis(1);
 /// One file a server.
 const SERVERS: &str = "servers";
+/// One file an overlay.
+const OVERLAYS: &str = "overlays";
 /// The access token, if none was given.
 const TOKEN: &str = "access-token";
 /// 256 bits can't be guessed.
@@ -42,6 +46,7 @@ pub struct Store {
     directory: PathBuf,
     instance: String,
     servers: Arc<Files>,
+    overlays: OverlayFiles,
     /// The lock is held as long as this is open.
     _lock: File,
 }
@@ -74,7 +79,9 @@ impl Store {
             .map_err(|error| cant("can't be closed to other users", &error))?;
         let instance = instance(&directory.join(INSTANCE)).map_err(|error| cant(INSTANCE, &error))?;
         let servers = Files::open(directory.join(SERVERS)).map_err(|error| cant(SERVERS, &error))?;
-        Ok(Store { directory: directory.to_owned(), instance, servers: Arc::new(servers), _lock: lock })
+        let overlays = Files::open(directory.join(OVERLAYS)).map_err(|error| cant(OVERLAYS, &error))?;
+        let overlays = OverlayFiles::new(Arc::new(overlays));
+        Ok(Store { directory: directory.to_owned(), instance, servers: Arc::new(servers), overlays, _lock: lock })
     }
 
     /// Where it is.
@@ -90,6 +97,11 @@ impl Store {
     /// What is kept of the servers, by slug.
     pub fn servers(&self) -> &Arc<Files> {
         &self.servers
+    }
+
+    /// What is kept of the overlays.
+    pub fn overlays(&self) -> &OverlayFiles {
+        &self.overlays
     }
 
     /// The kept access token, made at the first call.

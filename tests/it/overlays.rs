@@ -229,6 +229,43 @@ fn the_daemon_ends_in_the_middle_of_a_copy() {
     assert_eq!(list(&source), before);
 }
 
+#[test]
+fn a_killed_daemon_is_followed_by_one_that_goes_on() {
+    let mut daemon = Daemon::start();
+    let scratch = Scratch::new();
+    let source = template(&scratch, 20, 4000);
+    let before = list(&source);
+    let smart = created(&daemon.client, &json!({"source": source, "target": "smart", "ignore": ["f3.js"]}));
+    let copy = created(&daemon.client, &json!({"source": source, "target": "copy", "strategy": "copy"}));
+    wait_until("some files are copied", || {
+        show(&daemon.client, &copy["id"])["stats"]["copied_files"].as_u64().filter(|&count| count > 50)
+    });
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    for (overlay, target) in [(&smart, "smart"), (&copy, "copy")] {
+        let done = over(&daemon.client, &overlay["id"]);
+        assert_eq!(done["copy_status"], "complete", "{done}");
+        for field in ["source", "target", "created_at", "strategy", "ignore"] {
+            assert_eq!(done[field], overlay[field], "{field}");
+        }
+        let ignored = |line: &String| target == "smart" && line.split(' ').next().unwrap().ends_with("/f3.js");
+        let expected: Vec<_> = before.iter().filter(|line| !ignored(line)).cloned().collect();
+        let directories = |lines: &[String]| lines.iter().filter(|line| line.contains(" d ")).count();
+        let files = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" d ")).collect::<Vec<_>>();
+        let there = list(&daemon.root.join(target));
+        assert_eq!(directories(&there), directories(&expected));
+        assert!(files(there) == files(expected), "{target} is not the same as its template");
+    }
+    let done = show(&daemon.client, &smart["id"]);
+    fs::remove_file(daemon.root.join("smart/src/d1/f1.js")).unwrap();
+    daemon.client.delete(&format!("/filesystem/overlays/{}", copy["id"].as_str().unwrap()));
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    assert_eq!(daemon.client.get("/filesystem/overlays").json(), json!({"overlays": [done]}));
+    assert!(!daemon.root.join("smart/src/d1/f1.js").exists(), "a complete overlay is not copied again");
+    assert_eq!(list(&source), before);
+}
+
 /// All paths of a tree, with their sizes, by `find`.
 fn list(top: &Path) -> Vec<String> {
     let output = Command::new("find").arg(top).args(["-printf", "%P %y %s %T@\n"]).output().unwrap();
