@@ -69,8 +69,8 @@ enum Door {
 /// Why an overlay was not created.
 #[derive(Debug)]
 pub enum Refused {
-    /// A field can't be; a phrase that fits after its name.
-    Field(&'static str, String),
+    /// Fields that can't be, by name; each with a phrase that fits after it.
+    Fields(Vec<(&'static str, String)>),
     /// The daemon is ending.
     ShuttingDown,
     /// It can't be stored.
@@ -133,7 +133,7 @@ impl Overlays {
     /// # Errors
     /// Why nothing was changed.
     pub fn create(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
-        place::check(&self.root, &spec).map_err(|(field, why)| Refused::Field(field, why))?;
+        place::check(&self.root, &spec).map_err(Refused::Fields)?;
         let kept = |id| Kept {
             id,
             spec: spec.clone(),

@@ -111,6 +111,7 @@ fn what_can_not_be_is_refused_with_every_field() {
         (json!({"source": source.join("missing"), "target": "a"}), &["source"]),
         (json!({"source": source.join("src/d0/f0.js"), "target": "a"}), &["source"]),
         (json!({"source": source, "target": "out/a"}), &["target"]),
+        (json!({"source": source.join("missing"), "target": "out/a"}), &["source", "target"]),
         (json!({"source": source, "target": source.join("inner")}), &["target"]),
         (json!({"source": source, "target": "a", "ignore": "*.log"}), &["ignore"]),
     ] {
