@@ -175,9 +175,9 @@ impl Overlays {
 
     /// All overlays, the oldest first.
     pub fn views(&self) -> Vec<OverlayView> {
-        let mut views: Vec<OverlayView> = self.all().iter().map(|overlay| overlay.view()).collect();
-        views.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
-        views
+        let mut all = self.all();
+        all.sort_unstable_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        all.iter().map(|overlay| overlay.view()).collect()
     }
 
     /// The overlay `id`.
