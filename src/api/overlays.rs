@@ -6,7 +6,7 @@
 use std::time::{Duration, Instant};
 
 use super::{reply, wire};
-use crate::error::{Code, Error};
+use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::model::overlay::{OverlayId, OverlaySpec, Strategy};
 use crate::overlay::{Files, Overlays, Refused, Undeleted, Until};
@@ -46,7 +46,10 @@ pub fn create(overlays: &Overlays, spec: OverlaySpec, warnings: &[String]) -> Re
 /// Why an overlay was not created.
 pub fn refusal(refused: Refused) -> Error {
     match refused {
-        Refused::Field(field, why) => Error::invalid_field(field, why),
+        Refused::Fields(wrong) => {
+            let wrong = wrong.into_iter().map(|(field, why)| Wrong { field: field.to_owned(), why });
+            Error::invalid(wrong.collect())
+        }
         Refused::ShuttingDown => Error::shutting_down(),
         Refused::Storage(error) => Error::storage("the overlay", &error),
         Refused::NoThread(error) => {

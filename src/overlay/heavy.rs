@@ -37,7 +37,14 @@ impl Deferred {
     fn try_to(&self, crew: &Leader<Copy>, source: &Dir, target: &Dir, path: &Path) -> io::Result<()> {
         let copy = crew.work();
         let from = descend(source, path)?;
-        let parent = descend(target, &self.directory)?;
+        let parent = match descend(target, &self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                // Its user has removed what it was in, and does not want it.
+                copy.progress.skip(path);
+                return Ok(());
+            }
+            other => other?,
+        };
         match self.stands {
             Stands::Directory => {
                 let to = parent.open_dir(&self.name)?;
@@ -111,8 +118,9 @@ impl Deferred {
         if let Some(stat) = &self.dress {
             let dressed = descend(target, &self.directory)
                 .and_then(|parent| parent.dress(copy.owner(stat), stat.mode, stat.modified));
-            if let Err(error) = dressed {
-                copy.progress.fail(&self.directory, &error);
+            match dressed {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => copy.progress.fail(&self.directory, &error),
+                Ok(()) | Err(_) => {}
             }
         }
     }

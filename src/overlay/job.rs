@@ -97,7 +97,7 @@ fn carry_out(overlay: &Arc<Overlay>, copy: Copy, source: Dir, target: Dir, made:
     }
     let deferred = std::mem::take(&mut *lock(&copy.deferred));
     // Where a heavy directory can be cloned the whole is worth a moment's wait; whoever waits has a limit.
-    if !copy.ways.clones() {
+    if !copy.ways.clones() && copy.progress.go_on().is_ok() {
         overlay.usable();
     }
     for heavy in &deferred {

@@ -70,8 +70,8 @@ enum Door {
 /// Why an overlay was not created.
 #[derive(Debug)]
 pub enum Refused {
-    /// A field can't be; a phrase that fits after its name.
-    Field(&'static str, String),
+    /// Fields that can't be, by name; each with a phrase that fits after it.
+    Fields(Vec<(&'static str, String)>),
     /// The daemon is ending.
     ShuttingDown,
     /// It can't be stored.
@@ -83,7 +83,10 @@ pub enum Refused {
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refused::Field(field, why) => write!(f, "{field} {why}"),
+            Refused::Fields(wrong) => {
+                let wrong: Vec<String> = wrong.iter().map(|(field, why)| format!("{field} {why}")).collect();
+                f.write_str(&wrong.join("; "))
+            }
             Refused::ShuttingDown => f.write_str("servisor is shutting down"),
             Refused::Storage(error) => write!(f, "it can't be stored: {error}"),
             Refused::NoThread(error) => write!(f, "the system has no thread for it: {error}"),
@@ -140,7 +143,7 @@ impl Overlays {
     /// # Errors
     /// Why nothing was changed.
     pub fn create(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
-        place::check(&self.root, &spec).map_err(|(field, why)| Refused::Field(field, why))?;
+        place::check(&self.root, &spec).map_err(Refused::Fields)?;
         let kept = |id| Kept {
             id,
             spec: spec.clone(),
@@ -183,8 +186,8 @@ impl Overlays {
     /// Whether `spec` could be made now. Looks at the file system.
     ///
     /// # Errors
-    /// The name of a field, and a phrase that fits after it.
-    pub fn check(&self, spec: &OverlaySpec) -> Result<(), (&'static str, String)> {
+    /// For each field that can't be its name, and a phrase that fits after it.
+    pub fn check(&self, spec: &OverlaySpec) -> Result<(), Vec<(&'static str, String)>> {
         place::check(&self.root, spec)
     }
 
@@ -216,9 +219,9 @@ impl Overlays {
 
     /// All overlays, the oldest first.
     pub fn views(&self) -> Vec<OverlayView> {
-        let mut views: Vec<OverlayView> = self.all().iter().map(|overlay| overlay.view()).collect();
-        views.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
-        views
+        let mut all = self.all();
+        all.sort_unstable_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        all.iter().map(|overlay| overlay.view()).collect()
     }
 
     /// The overlay `id`.

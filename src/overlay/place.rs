@@ -30,13 +30,18 @@ struct Resolved {
 /// and not inside of the source.
 ///
 /// # Errors
-/// The name of the field, and a phrase that fits after it.
-pub fn check(root: &Path, spec: &OverlaySpec) -> Result<(), (&'static str, String)> {
-    let source = source(&spec.source).map_err(|why| ("source", why))?;
-    let target = resolve(root, &spec.target).map_err(|why| ("target", why))?;
+/// The name of each field that can't be, and a phrase that fits after it.
+pub fn check(root: &Path, spec: &OverlaySpec) -> Result<(), Vec<(&'static str, String)>> {
+    let (source, target) = match (source(&spec.source), resolve(root, &spec.target)) {
+        (Ok(source), Ok(target)) => (source, target),
+        (source, target) => {
+            let wrong = [("source", source.err()), ("target", target.err())];
+            return Err(wrong.into_iter().filter_map(|(field, why)| Some((field, why?))).collect());
+        }
+    };
     let full: PathBuf = target.missing.iter().fold(target.exists, |path, name| path.join(name.as_os_str()));
     if full.starts_with(&source) {
-        return Err(("target", format!("must not be in the source; {} is", full.display())));
+        return Err(vec![("target", format!("must not be in the source; {} is", full.display()))]);
     }
     Ok(())
 }

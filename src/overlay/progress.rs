@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 /// As many skipped paths are named; the rest is counted.
 const SKIPPED_MAX: usize = 1000;
+/// As many bytes their names take together: each of them is in every answer and in the record.
+const SKIPPED_BYTES: usize = 256 * 1024;
 
 /// What was done, in numbers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +60,7 @@ pub struct Progress {
 #[derive(Debug, Default)]
 struct Skipped {
     paths: Vec<PathBuf>,
+    bytes: usize,
     count: u64,
 }
 
@@ -65,10 +68,11 @@ impl Progress {
     /// As it was when it was last kept.
     pub fn kept(stats: &Stats) -> Progress {
         let paths = stats.skipped.iter().map(PathBuf::from).collect();
+        let bytes = stats.skipped.iter().map(String::len).sum();
         Progress {
             files: AtomicU64::new(stats.copied_files),
             directories: AtomicU64::new(stats.copied_dirs),
-            skipped: Mutex::new(Skipped { paths, count: stats.skipped_count }),
+            skipped: Mutex::new(Skipped { paths, bytes, count: stats.skipped_count }),
             ..Progress::default()
         }
     }
@@ -87,7 +91,9 @@ impl Progress {
     pub fn skip(&self, path: &Path) {
         let mut skipped = lock(&self.skipped);
         skipped.count += 1;
-        if skipped.paths.len() < SKIPPED_MAX {
+        let bytes = skipped.bytes + path.as_os_str().len();
+        if skipped.paths.len() < SKIPPED_MAX && bytes <= SKIPPED_BYTES {
+            skipped.bytes = bytes;
             skipped.paths.push(path.to_owned());
         }
     }
@@ -157,5 +163,8 @@ mod tests {
         let stats = progress.stats();
         assert_eq!((stats.skipped.len(), stats.skipped_count, stats.copied_files), (SKIPPED_MAX, 3000, 1));
         assert_eq!(Progress::kept(&stats).stats(), stats);
+        let progress = Progress::default();
+        (0..200).for_each(|n| progress.skip(Path::new(&"x".repeat(4000 + n))));
+        assert_eq!((progress.stats().skipped.len(), progress.stats().skipped_count), (65, 200));
     }
 }

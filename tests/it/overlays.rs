@@ -111,6 +111,7 @@ fn what_can_not_be_is_refused_with_every_field() {
         (json!({"source": source.join("missing"), "target": "a"}), &["source"]),
         (json!({"source": source.join("src/d0/f0.js"), "target": "a"}), &["source"]),
         (json!({"source": source, "target": "out/a"}), &["target"]),
+        (json!({"source": source.join("missing"), "target": "out/a"}), &["source", "target"]),
         (json!({"source": source, "target": source.join("inner")}), &["target"]),
         (json!({"source": source, "target": "a", "ignore": "*.log"}), &["ignore"]),
     ] {
@@ -171,7 +172,7 @@ fn a_file_that_can_not_be_read_is_named() {
     use std::os::unix::process::CommandExt;
     let scratch = Scratch::new();
     let source = template(&scratch, 3, 0);
-    fs::set_permissions(source.join("src/d1/f1.js"), PermissionsExt::from_mode(0o0)).unwrap();
+    fs::set_permissions(source.join("src/d1/f1.js"), PermissionsExt::from_mode(0o000)).unwrap();
     let (root, state) = (scratch.0.join("root"), scratch.0.join("state"));
     let binary = scratch.0.join("servisor");
     fs::copy(env!("CARGO_BIN_EXE_servisor"), &binary).unwrap();
@@ -229,6 +230,43 @@ fn the_daemon_ends_in_the_middle_of_a_copy() {
     assert_eq!(list(&source), before);
 }
 
+#[test]
+fn a_killed_daemon_is_followed_by_one_that_goes_on() {
+    let mut daemon = Daemon::start();
+    let scratch = Scratch::new();
+    let source = template(&scratch, 20, 4000);
+    let before = list(&source);
+    let smart = created(&daemon.client, &json!({"source": source, "target": "smart", "ignore": ["f3.js"]}));
+    let copy = created(&daemon.client, &json!({"source": source, "target": "copy", "strategy": "copy"}));
+    wait_until("some files are copied", || {
+        show(&daemon.client, &copy["id"])["stats"]["copied_files"].as_u64().filter(|&count| count > 50)
+    });
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    for (overlay, target) in [(&smart, "smart"), (&copy, "copy")] {
+        let done = over(&daemon.client, &overlay["id"]);
+        assert_eq!(done["copy_status"], "complete", "{done}");
+        for field in ["source", "target", "created_at", "strategy", "ignore"] {
+            assert_eq!(done[field], overlay[field], "{field}");
+        }
+        let ignored = |line: &String| target == "smart" && line.split(' ').next().unwrap().ends_with("/f3.js");
+        let expected: Vec<_> = before.iter().filter(|line| !ignored(line)).cloned().collect();
+        let directories = |lines: &[String]| lines.iter().filter(|line| line.contains(" d ")).count();
+        let files = |lines: Vec<String>| lines.into_iter().filter(|line| !line.contains(" d ")).collect::<Vec<_>>();
+        let there = list(&daemon.root.join(target));
+        assert_eq!(directories(&there), directories(&expected));
+        assert!(files(there) == files(expected), "{target} is not the same as its template");
+    }
+    let done = show(&daemon.client, &smart["id"]);
+    fs::remove_file(daemon.root.join("smart/src/d1/f1.js")).unwrap();
+    daemon.client.delete(&format!("/filesystem/overlays/{}", copy["id"].as_str().unwrap()));
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    assert_eq!(daemon.client.get("/filesystem/overlays").json(), json!({"overlays": [done]}));
+    assert!(!daemon.root.join("smart/src/d1/f1.js").exists(), "a complete overlay is not copied again");
+    assert_eq!(list(&source), before);
+}
+
 /// All paths of a tree, with their sizes, by `find`.
 fn list(top: &Path) -> Vec<String> {
     let output = Command::new("find").arg(top).args(["-printf", "%P %y %s %T@\n"]).output().unwrap();
@@ -244,7 +282,7 @@ fn a_large_template_is_usable_at_once_and_copied_as_fast_as_cp_does() {
     let source = template(&scratch, 400, 19_600);
     let mut ratios = Vec::new();
     let (mut answers, mut asks) = (Vec::new(), Vec::new());
-    for round in 0..3 {
+    for round in 0..2 {
         let started = Instant::now();
         let status = Command::new("cp").arg("-a").arg(&source).arg(scratch.0.join(format!("cp{round}"))).status();
         assert!(status.unwrap().success());
@@ -279,7 +317,7 @@ fn a_large_template_is_usable_at_once_and_copied_as_fast_as_cp_does() {
     println!("asked meanwhile: median {ask:?}, at most {slowest:?}");
     let expected =
         Command::new("find").arg(&source).output().unwrap().stdout.iter().filter(|&&byte| byte == b'\n').count();
-    for copy in ["copy0", "smart2"] {
+    for copy in ["copy0", "smart1"] {
         assert_eq!(list(&daemon.root.join(copy)).len(), expected, "{copy}");
     }
     assert!(answer < Duration::from_secs(1), "a smart overlay was answered after {answer:?}");

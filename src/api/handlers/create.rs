@@ -53,7 +53,7 @@ fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {
         blame("depends_on".into(), why);
     }
     for (number, overlay) in spec.overlays.iter().enumerate() {
-        if let Err((field, why)) = overlays.check(overlay) {
+        for (field, why) in overlays.check(overlay).err().unwrap_or_default() {
             blame(format!("overlays[{number}].{field}"), why);
         }
     }

@@ -112,6 +112,7 @@ fn unknown_paths_are_404() {
         "/auth",
         "/filesystem",
         "/filesystem/overlays/",
+        "/filesystem/overlays/a1/x",
         "/servers%2Fweb",
     ] {
         assert_eq!(refusal("GET", path).code().status(), 404, "{path}");

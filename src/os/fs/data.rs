@@ -150,6 +150,10 @@ impl<'a> Copier<'a> {
             to.write_all(&self.buffer[..count])?;
             copied += count as u64;
             length -= count as u64;
+            // A regular file gives all there is: less than was asked for is its end.
+            if count < piece {
+                break;
+            }
         }
         Ok(copied)
     }

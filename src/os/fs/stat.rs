@@ -118,7 +118,7 @@ pub(super) fn times(modified: Moment) -> [libc::timespec; 2] {
     let time = |seconds: i64, nanos: libc::c_long| {
         // SAFETY: zero is a valid timespec; some platforms have padding that can't be named.
         let mut time: libc::timespec = unsafe { MaybeUninit::zeroed().assume_init() };
-        time.tv_sec = seconds as libc::time_t;
+        time.tv_sec = seconds as _;
         time.tv_nsec = nanos;
         time
     };

@@ -102,6 +102,30 @@ fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
     assert!(!scratch.root().join("whole").exists(), "a directory of its own goes too");
 }
 
+#[test]
+fn what_a_user_puts_in_a_placeholders_place_stays() {
+    let scratch = Scratch::new();
+    large(&scratch);
+    let overlays = scratch.overlays();
+    // The copy may be faster than this test; then it is tried again.
+    let replaced = (0..50).any(|round| {
+        let target = format!("app{round}");
+        let heavy = scratch.root().join(&target).join("node_modules");
+        let overlay = overlays.create(scratch.spec(&target)).unwrap();
+        overlay.wait(Until::Usable, soon());
+        let is_first = fs::remove_file(&heavy).is_ok() && fs::create_dir(&heavy).is_ok();
+        let is_first = is_first && fs::write(heavy.join("mine"), "mine").is_ok();
+        overlay.wait(Until::Over, soon());
+        if is_first {
+            assert_eq!(overlay.view().status, CopyStatus::Complete);
+            assert_eq!(overlay.view().stats.skipped, ["node_modules"]);
+            assert_eq!(names(&scratch.root().join(&target)), ["light", "node_modules", "node_modules/mine"]);
+        }
+        is_first
+    });
+    assert!(replaced);
+}
+
 /// Keeps records, as a store would.
 #[derive(Default)]
 struct Kept(Mutex<BTreeMap<String, OverlayRecord>>);

@@ -20,7 +20,7 @@ fn a_relative_target_stays_in_the_root() {
     let overlays = scratch.overlays();
     for target in ["out", "out/deeper", "up", "up/a/b", "dangling", "dangling/x", "loop/x", "file", "file/x"] {
         match overlays.create(scratch.spec(target)) {
-            Err(Refused::Field("target", why)) => assert!(!why.is_empty()),
+            Err(Refused::Fields(wrong)) => assert!(wrong.len() == 1 && wrong[0].0 == "target", "{target}: {wrong:?}"),
             other => panic!("{target}: {other:?}"),
         }
     }
@@ -33,6 +33,10 @@ fn a_relative_target_stays_in_the_root() {
     assert!(outside.join("wanted/x").is_file());
 }
 
+fn names_only(field: &str, refused: &Result<Arc<Overlay>, Refused>) -> bool {
+    matches!(refused, Err(Refused::Fields(wrong)) if wrong.len() == 1 && wrong[0].0 == field)
+}
+
 #[test]
 fn a_source_has_to_be_there_and_not_around_its_target() {
     let scratch = Scratch::new();
@@ -40,13 +44,13 @@ fn a_source_has_to_be_there_and_not_around_its_target() {
     let file = scratch.file("x", "x");
     for source in [scratch.0.join("missing"), file] {
         let refused = overlays.create(OverlaySpec { source, ..scratch.spec("app") });
-        assert!(matches!(refused, Err(Refused::Field("source", _))), "{refused:?}");
+        assert!(names_only("source", &refused), "{refused:?}");
     }
     symlink(scratch.template(), scratch.0.join("alias")).unwrap();
     for target in ["template", "template/inner/deeper", "alias/inner"] {
         let target = scratch.0.join(target).display().to_string();
         let refused = overlays.create(scratch.spec(&target));
-        assert!(matches!(refused, Err(Refused::Field("target", _))), "{refused:?}");
+        assert!(names_only("target", &refused), "{refused:?}");
     }
     assert_eq!(fs::read_dir(scratch.template()).unwrap().count(), 1);
 }
