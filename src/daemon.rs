@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::api::access::{Access, Auth, Token};
+use crate::api::follow::Streams;
 use crate::api::{self, Api};
 use crate::boot;
 use crate::config::{AuthSource, Config, Listen};
@@ -111,7 +112,13 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     // No one is answered and no port is looked at before what an earlier life has left is gone.
     boot::sweep(store.instance(), &life);
     let restored = registry.restore(boot::servers(stored, payload.servers));
-    let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
+    let api = Api {
+        registry: Arc::clone(&registry),
+        root: config.root.clone(),
+        access,
+        address: address.clone(),
+        streams: Streams::default(),
+    };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
@@ -274,6 +281,8 @@ impl Ending {
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
+        // Whoever follows a log has been shown the end of it.
+        supervisors.iter().for_each(|supervisor| supervisor.log().end());
         self.door.close(Instant::now() + DOOR_LIMIT);
         self.context.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.watcher.close(Instant::now() + THREAD_LIMIT);

@@ -229,8 +229,9 @@ impl Registry {
         self.find(slug).is_some_and(|supervisor| supervisor.view().pid.is_some())
     }
 
-    /// Takes out `leaver`, but not another one that has come in its place.
+    /// Takes out `leaver`, but not another one that has come in its place, and tells those who follow its log.
     fn forget(&self, leaver: &Arc<Supervisor>) {
+        leaver.log().end();
         {
             let mut table = self.table();
             if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {

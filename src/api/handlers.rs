@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{Auth, Caller, Credentials};
+use super::follow::{self, STREAMS_MAX};
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
@@ -62,7 +63,10 @@ pub fn answer(api: &Api, call: &Call<'_>) -> Outcome {
         Ok(Outcome::Later(Later::Reply(rest))) => {
             Outcome::Later(Later::Reply(Box::new(move |client| with_headers(rest(client), cors))))
         }
-        Ok(Outcome::Later(stream @ Later::Stream { .. })) => Outcome::Later(stream),
+        Ok(Outcome::Later(Later::Stream { content_type, mut headers, body })) => {
+            headers.extend(cors);
+            Outcome::Later(Later::Stream { content_type, headers, body })
+        }
         Err(error) => Outcome::Now(with_headers(reply::error(&error), cors)),
     }
 }
@@ -110,6 +114,13 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
             let (log, form) = (Arc::clone(supervisor.log()), input::log_form((call.header)("Accept")));
             // Up to the whole buffer has to be copied and escaped: not on a worker's time.
             later(move || logs(&slug, &log, query, form, &warnings))
+        }
+        Action::ServerFollow(slug, query) => {
+            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+            let place = api.streams.take().ok_or_else(too_many_streams)?;
+            let form = input::stream_form((call.header)("Accept"));
+            let log = Arc::clone(supervisor.log());
+            Ok(Outcome::Later(follow::stream(log, selection(query), tail(query), form, place)))
         }
     }
 }
@@ -270,14 +281,26 @@ fn refusal(slug: &Slug, refused: Refused) -> Error {
     }
 }
 
-fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: &[String]) -> Reply {
-    let selection = match query.stream {
+fn too_many_streams() -> Error {
+    let sentence =
+        format!("{STREAMS_MAX} logs are being followed, and no more can be; leave one of them, or ask without follow");
+    Error::new(Code::Busy, sentence)
+}
+
+fn selection(query: LogQuery) -> Selection {
+    match query.stream {
         Stream::Stdout => Selection::Stdout,
         Stream::Stderr => Selection::Stderr,
         Stream::Combined => Selection::Combined,
-    };
-    let tail = query.tail.and_then(|lines| usize::try_from(lines).ok());
-    let rendered = log.render(selection, tail);
+    }
+}
+
+fn tail(query: LogQuery) -> Option<usize> {
+    query.tail.and_then(|lines| usize::try_from(lines).ok())
+}
+
+fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: &[String]) -> Reply {
+    let rendered = log.render(selection(query), tail(query));
     match form {
         LogForm::Plain => reply::plain(rendered.bytes),
         LogForm::Json => {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::registry::Registry;
 
 pub mod access;
+pub mod follow;
 pub mod handlers;
 pub mod input;
 pub mod reply;
@@ -26,4 +27,6 @@ pub struct Api {
     pub access: access::Access,
     /// Where the daemon is reached, as a URL.
     pub address: String,
+    /// The logs that are followed.
+    pub streams: follow::Streams,
 }

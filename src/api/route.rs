@@ -54,6 +54,8 @@ pub enum Action {
     ServerRestart(Slug),
     /// What it wrote.
     ServerLogs(Slug, LogQuery),
+    /// What it wrote, and what it writes from now on.
+    ServerFollow(Slug, LogQuery),
 }
 
 /// Who may ask.
@@ -87,7 +89,8 @@ impl Action {
             | Action::ServerStart(_)
             | Action::ServerStop(_)
             | Action::ServerRestart(_)
-            | Action::ServerLogs(..) => Gate::Guarded,
+            | Action::ServerLogs(..)
+            | Action::ServerFollow(..) => Gate::Guarded,
         }
     }
 }
@@ -182,7 +185,10 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::Start(slug), Method::Post) => Action::ServerStart(slug),
         (Resource::Stop(slug), Method::Post) => Action::ServerStop(slug),
         (Resource::Restart(slug), Method::Post) => Action::ServerRestart(slug),
-        (Resource::Logs(slug), Method::Get) => Action::ServerLogs(slug, log_query(&mut query)),
+        (Resource::Logs(slug), Method::Get) => {
+            let asked = log_query(&mut query);
+            if query.flag("follow") { Action::ServerFollow(slug, asked) } else { Action::ServerLogs(slug, asked) }
+        }
         (_, Method::Get | Method::Post | Method::Patch | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -281,12 +287,5 @@ fn log_query(query: &mut Query) -> LogQuery {
         asked.stream = stream;
     }
     asked.tail = query.number("tail", "lines", u32::MAX.into()).and_then(|lines| u32::try_from(lines).ok());
-    match query.take("follow").as_deref() {
-        None | Some("false") => {}
-        Some("true") => {
-            query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into())
-        }
-        Some(other) => query.blame("follow", format!("must be true or false, not {}", quoted(other))),
-    }
     asked
 }

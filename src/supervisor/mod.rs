@@ -50,14 +50,14 @@ pub struct Context {
     pub forest: Arc<Forest>,
     /// Who holds which port.
     pub ports: Arc<Ports>,
-    /// What outlives the daemon of each server.
-    pub files: Arc<Files>,
     /// Sees who listens where.
     pub watcher: Arc<Watcher>,
     /// Checks healths.
     pub prober: Arc<Prober>,
     /// Where servers are reached.
     pub public_url: PublicUrl,
+    /// What outlives the daemon of each server.
+    pub files: Arc<Files>,
     /// The daemon's own environment as far as servers may see it.
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files that servers get.

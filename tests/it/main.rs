@@ -1,7 +1,7 @@
 //! The daemon as a black box: the real binary, real processes, real sockets.
 //!
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
-//! - `environment` what a server is given; `logs` what it writes
+//! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is written
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
@@ -17,6 +17,7 @@ mod attacks;
 mod boot;
 mod crash;
 mod environment;
+mod follow;
 mod input;
 mod lifecycle;
 mod logs;

@@ -153,7 +153,8 @@ impl Daemon {
         self.log.lock().unwrap().clone()
     }
 
-    /// A field of the kernel's account of it, in KiB.
+    /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of the
+    /// program too, as long as the linker's output is not on the disk.
     pub fn memory_kib(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
