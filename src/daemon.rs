@@ -28,16 +28,19 @@ use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
+use crate::logs::LogFiles;
 use crate::os::inherit::{self, Inherited};
 use crate::os::random;
 use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
+use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
 use crate::setup::{self, Payload};
+use crate::store::files::Files;
 use crate::store::{self, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
@@ -46,8 +49,12 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// The last orphans were sent SIGKILL; as long as this they are looked for, at this distance.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
+/// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
+const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
+/// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
+const FILES_LIMIT: Duration = Duration::from_secs(2);
 
 /// A thread that waits for a word hears it at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
@@ -98,22 +105,31 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         log::warn(format_args!("setup payload: {warning}"));
     }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
-    let stored = boot::stored(store.servers(), &config.root)
-        .map_err(start_error(&format!("state directory {} can't be read", store.directory().display())))?;
+    let cant_read = format!("state directory {} can't be read", store.directory().display());
+    let stored = boot::stored(store.servers(), &config.root).map_err(start_error(&cant_read))?;
+    let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
+    let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
     let (listener, address) = listen(&config.listen)?;
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
+    let log_files = match &config.log_dir {
+        Some(directory) => Some(LogFiles::start(directory, config.log_file_bytes).map_err(StartError)?),
+        None => None,
+    };
     let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
-    let context = context(config, &store, inherited, &life, control_tx.clone())
+    let context = context(config, &store, inherited, &life, log_files, &overlays, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
     boot::sweep(store.instance(), &life);
-    let restored = registry.restore(boot::servers(stored, payload.servers));
+    overlays.resume();
+    let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
+    let restored = registry.restore(boot::servers(stored, servers));
     let api = Api {
         registry: Arc::clone(&registry),
+        overlays: Arc::clone(&overlays),
         root: config.root.clone(),
         access,
         address: address.clone(),
@@ -131,6 +147,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let ending = Ending {
         control: control_rx,
         registry,
+        overlays,
         context: Arc::clone(&context),
         door,
         closer: inbox.closer(),
@@ -155,6 +172,8 @@ fn context(
     store: &Store,
     inherited: Inherited,
     life: &str,
+    log_files: Option<LogFiles>,
+    overlays: &Arc<Overlays>,
     control: Sender<Control>,
 ) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
@@ -164,6 +183,7 @@ fn context(
         watcher: Watcher::start(Arc::clone(&forest))?,
         prober: Prober::start()?,
         public_url: config.public_url.clone(),
+        overlays: Arc::clone(overlays),
         forest,
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
@@ -171,6 +191,7 @@ fn context(
         open_files: inherited.open_files,
         marker,
         log_bytes: config.log_buffer_bytes,
+        log_files,
         control,
         changes: Arc::default(),
     }))
@@ -250,6 +271,7 @@ fn remove_socket(listen: &Listen) {
 struct Ending {
     control: Receiver<Control>,
     registry: Arc<Registry>,
+    overlays: Arc<Overlays>,
     context: Arc<Context>,
     door: Door,
     closer: signals::Closer,
@@ -279,10 +301,14 @@ impl Ending {
         let supervisors = self.registry.close();
         log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
+        self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
         // Whoever follows a log has been shown the end of it.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
+        if let Some(files) = &self.context.log_files {
+            files.finish(Instant::now() + FILES_LIMIT);
+        }
         self.door.close(Instant::now() + DOOR_LIMIT);
         self.context.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.watcher.close(Instant::now() + THREAD_LIMIT);

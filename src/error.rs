@@ -9,6 +9,7 @@ use std::fmt;
 use std::io;
 
 use crate::model::nearest::nearest;
+use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
 
@@ -34,6 +35,8 @@ pub enum Code {
     NotFound,
     /// No server has this slug.
     ServerNotFound,
+    /// No overlay has this id.
+    OverlayNotFound,
     /// The path is known, the method is not; the methods that are.
     MethodNotAllowed(&'static str),
     /// The server runs, and what was asked for needs one that rests.
@@ -44,6 +47,8 @@ pub enum Code {
     ServerNotLive,
     /// The status is one that nobody can give.
     StatusNotByHand,
+    /// A server waits for the overlay.
+    OverlayAwaited,
     /// The port that the server has to have is not free.
     PortTaken,
     /// The body is no JSON by its own account.
@@ -67,12 +72,13 @@ impl Code {
             Code::Malformed => 400,
             Code::Unauthorized => 401,
             Code::ForeignHost | Code::ForeignOrigin => 403,
-            Code::NotFound | Code::ServerNotFound => 404,
+            Code::NotFound | Code::ServerNotFound | Code::OverlayNotFound => 404,
             Code::MethodNotAllowed(_) => 405,
             Code::ServerActive
             | Code::ServerBeingDeleted
             | Code::ServerNotLive
             | Code::StatusNotByHand
+            | Code::OverlayAwaited
             | Code::PortTaken => 409,
             Code::UnsupportedMediaType => 415,
             Code::Invalid => 422,
@@ -91,6 +97,8 @@ impl Code {
             Code::ForeignOrigin => "foreign_origin",
             Code::NotFound => "not_found",
             Code::ServerNotFound => "server_not_found",
+            Code::OverlayNotFound => "overlay_not_found",
+            Code::OverlayAwaited => "overlay_awaited",
             Code::MethodNotAllowed(_) => "method_not_allowed",
             Code::ServerActive => "server_active",
             Code::ServerBeingDeleted => "server_being_deleted",
@@ -151,6 +159,18 @@ impl Error {
             Code::ServerNotFound,
             format!("there is no server {}; GET /servers lists those there are", quoted(slug)),
         )
+    }
+
+    /// No overlay has this id, or could have it.
+    pub fn overlay_not_found(id: &str) -> Error {
+        let sentence = format!("there is no overlay {}; GET /filesystem/overlays lists those there are", quoted(id));
+        Error::new(Code::OverlayNotFound, sentence)
+    }
+
+    /// An overlay that a server waits for was to be deleted.
+    pub fn overlay_awaited(id: &OverlayId, slug: &Slug) -> Error {
+        let sentence = format!("server \"{slug}\" waits for overlay \"{id}\"; stop the server first");
+        Error::new(Code::OverlayAwaited, sentence)
     }
 
     /// A configuration came for a server that is not at rest.
@@ -283,7 +303,7 @@ fn snake_case(word: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Code; 18] = [
+    const ALL: [Code; 20] = [
         Code::ServerNotLive,
         Code::StatusNotByHand,
         Code::Malformed,
@@ -292,6 +312,8 @@ mod tests {
         Code::ForeignOrigin,
         Code::NotFound,
         Code::ServerNotFound,
+        Code::OverlayNotFound,
+        Code::OverlayAwaited,
         Code::MethodNotAllowed("GET"),
         Code::ServerActive,
         Code::ServerBeingDeleted,
@@ -354,6 +376,7 @@ mod tests {
         let web = Slug::parse("web").unwrap();
         for error in [
             Error::server_not_found("web"),
+            Error::overlay_not_found("a1"),
             Error::slug_in_use(&web, Status::Running),
             Error::already_active(&web, Status::Restarting),
             Error::being_deleted(&web),

@@ -10,6 +10,7 @@
 //! - [`api`]: what a request means and how its answer looks, behind the door, on tiny_http.
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
+//! - [`overlay`]: copies of templates, in place before a server needs them.
 //! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
 //!   [`prober`]: whether servers answer.
 //! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
@@ -38,6 +39,7 @@ pub mod log;
 pub mod logs;
 pub mod model;
 pub mod os;
+pub mod overlay;
 pub mod ports;
 pub mod prober;
 pub mod registry;

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::api::input;
-use crate::error::{Wrong, quoted, unknown};
+use crate::error::{Error, Wrong, quoted, unknown};
+use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
 
 mod base64;
@@ -58,6 +59,8 @@ impl fmt::Display for Source {
 /// What the payload asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Payload {
+    /// Its overlays, for which all of its servers wait.
+    pub overlays: Vec<OverlaySpec>,
     /// Its servers; no two have the same slug.
     pub servers: Vec<ServerSpec>,
     /// What is odd about it, and no reason not to begin.
@@ -95,10 +98,11 @@ fn parse(text: &[u8], root: &Path) -> Result<Payload, String> {
     let Value::Object(mut payload) = payload else {
         return Err("it must be an object with \"overlays\" and \"servers\"".into());
     };
-    overlays(&list(&mut payload, "overlays")?)?;
-    let (servers, mut warnings) = servers(&list(&mut payload, "servers")?, root)?;
+    let (overlays, mut warnings) = overlays(&list(&mut payload, "overlays")?)?;
+    let (servers, more) = servers(&list(&mut payload, "servers")?, root)?;
+    warnings.extend(more);
     warnings.extend(payload.keys().map(|name| unknown("field", name, &["overlays", "servers"])));
-    Ok(Payload { servers, warnings })
+    Ok(Payload { overlays, servers, warnings })
 }
 
 /// What is left out or `null` is empty.
@@ -110,28 +114,36 @@ fn list(payload: &mut Map<String, Value>, name: &str) -> Result<Vec<Value>, Stri
     }
 }
 
-/// The one place where a payload's overlays are read.
-fn overlays(list: &[Value]) -> Result<(), String> {
-    match list {
-        [] => Ok(()),
-        [..] => Err("overlays are not supported yet by this version; leave them out".into()),
-    }
+fn overlays(list: &[Value]) -> Result<(Vec<OverlaySpec>, Vec<String>), String> {
+    read_all("overlays", list, input::overlay_spec)
 }
 
 fn servers(list: &[Value], root: &Path) -> Result<(Vec<ServerSpec>, Vec<String>), String> {
-    let (mut servers, mut warnings, mut wrong) = (Vec::<ServerSpec>::new(), Vec::new(), Vec::new());
+    let (servers, warnings) = read_all("servers", list, |body| input::server_spec(body, root))?;
+    for (number, spec) in servers.iter().enumerate() {
+        if servers[..number].iter().any(|other| other.slug == spec.slug) {
+            return Err(format!("servers[{number}].slug {} is given twice", quoted(spec.slug.as_str())));
+        }
+    }
+    Ok((servers, warnings))
+}
+
+/// Reads each member of a list as the body of a request of its own, and tells of everything that is wrong at once.
+fn read_all<T>(
+    name: &str,
+    list: &[Value],
+    read: impl Fn(&[u8]) -> Result<(T, Vec<String>), Error>,
+) -> Result<(Vec<T>, Vec<String>), String> {
+    let (mut all, mut warnings, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for (number, value) in list.iter().enumerate() {
-        let place = format!("servers[{number}]");
+        let place = format!("{name}[{number}]");
         if !value.is_object() {
             wrong.push(format!("{place} must be an object"));
             continue;
         }
-        match input::server_spec(value.to_string().as_bytes(), root) {
-            Ok((spec, _)) if servers.iter().any(|other| other.slug == spec.slug) => {
-                wrong.push(format!("{place}.slug {} is given twice", quoted(spec.slug.as_str())));
-            }
-            Ok((spec, odd)) => {
-                servers.push(spec);
+        match read(value.to_string().as_bytes()) {
+            Ok((one, odd)) => {
+                all.push(one);
                 warnings.extend(odd.into_iter().map(|warning| format!("{place}: {warning}")));
             }
             Err(error) if error.wrong().is_empty() => wrong.push(format!("{place}: {error}")),
@@ -140,5 +152,5 @@ fn servers(list: &[Value], root: &Path) -> Result<(Vec<ServerSpec>, Vec<String>)
             }
         }
     }
-    if wrong.is_empty() { Ok((servers, warnings)) } else { Err(wrong.join("; ")) }
+    if wrong.is_empty() { Ok((all, warnings)) } else { Err(wrong.join("; ")) }
 }

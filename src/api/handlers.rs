@@ -3,8 +3,6 @@
 //! Owns: the order of checks (who asks, what for, is it possible) and what a client is told of an outcome. Never: JSON
 //! (see `input`, `wire`, `reply`), a wait: what takes time is left for the client's own thread.
 
-use std::fs;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,21 +11,19 @@ use super::follow::{self, STREAMS_MAX};
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, reply};
+use super::{Api, overlays, reply};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Later, Reply};
 use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, Refusal};
-use crate::model::spec::{ServerSpec, Slug};
+use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::registry::Refused;
-use crate::supervisor::{Answer, Creation, Pending, Unsettled, Waited};
+use crate::supervisor::{Answer, Pending, Waited};
 
+mod create;
 mod look;
 
-/// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
-/// up after 30 s.
-const CREATE_LIMIT: Duration = Duration::from_secs(1);
 /// No other command keeps a client longer than this, for the same reason.
 const COMMAND_LIMIT: Duration = Duration::from_secs(25);
 
@@ -103,7 +99,7 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
         Action::ServerCreate => {
             input::require_json((call.header)("Content-Type"))?;
             let (spec, more) = input::server_spec(call.body, &api.root)?;
-            Ok(create(api, spec, [warnings, more].concat()))
+            Ok(create::create(api, spec, [warnings, more].concat()))
         }
         Action::ServerStart(slug) => command(api, slug, Command::Start, "the server was started", warnings),
         Action::ServerStop(slug) => command(api, slug, Command::Stop, "the server is stopped", warnings),
@@ -121,6 +117,22 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
             let form = input::stream_form((call.header)("Accept"));
             let log = Arc::clone(supervisor.log());
             Ok(Outcome::Later(follow::stream(log, selection(query), tail(query), form, place)))
+        }
+        Action::OverlayList => now(overlays::list(&api.overlays, &warnings)),
+        Action::OverlayShow(id) => now(overlays::show(&api.overlays, &id, &warnings)?),
+        Action::OverlayCreate => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (spec, more) = input::overlay_spec(call.body)?;
+            let (overlays, warnings) = (Arc::clone(&api.overlays), [warnings, more].concat());
+            later(move || overlays::create(&overlays, spec, &warnings))
+        }
+        Action::OverlayDelete(id, files) => {
+            let overlays = Arc::clone(&api.overlays);
+            let waiting = api.registry.views().into_iter().find(|view| view.waits_for.contains(&id));
+            match waiting {
+                Some(view) => Err(Error::overlay_awaited(&id, &view.spec.slug)),
+                None => later(move || overlays::delete(&overlays, &id, files)),
+            }
         }
     }
 }
@@ -154,46 +166,6 @@ fn info(api: &Api) -> Reply {
 
 fn auth_status(caller: Caller) -> Reply {
     reply::json(200, &wire::auth_status(caller))
-}
-
-/// Everything of it may take its time: a look at a file system, the spawn.
-fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
-    let registry = Arc::clone(&api.registry);
-    Outcome::Later(Later::Reply(Box::new(move |_| {
-        let slug = spec.slug.clone();
-        let created = check_path(&spec)
-            .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
-            .and_then(|creation| settled(creation, &slug))
-            .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
-        match created {
-            Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
-            Err(error) => reply::error(&error),
-        }
-    })))
-}
-
-/// No configuration is answered for before it is stored.
-fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
-    creation.settle(Instant::now() + COMMAND_LIMIT).map_err(|Unsettled| {
-        let why =
-            format!("whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later");
-        Error::new(Code::Busy, why)
-    })
-}
-
-/// An install command may make the directory's content, but runs in it; without one nothing could make it.
-fn check_path(spec: &ServerSpec) -> Result<(), Error> {
-    let resolved = &spec.path.resolved;
-    let shown = resolved.display();
-    match fs::metadata(resolved) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(Error::invalid_field("path", format!("must be a directory; {shown} is none"))),
-        Err(_) if spec.install.is_some() => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(Error::invalid_field("path", format!("must exist; there is no {shown}")))
-        }
-        Err(error) => Err(Error::invalid_field("path", format!("can't be used: {shown}: {error}"))),
-    }
 }
 
 fn command(

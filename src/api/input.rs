@@ -15,19 +15,26 @@ use self::fields::Fields;
 use super::follow::Form;
 use crate::error::{Code, Error, not_one_of, quoted};
 use crate::model::machine::Mark;
+use crate::model::overlay::OverlayId;
 use crate::model::spec::{
     CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, VARIABLE_MAX, WorkDir,
 };
 use crate::model::status::Status;
 
 mod fields;
+mod overlay;
 #[cfg(test)]
 mod tests;
+
+pub use overlay::{overlay, overlay_spec, overlays};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;
 /// The longest path of a health check, in bytes.
 const URL_PATH_MAX: usize = 2048;
+
+/// As many overlays may be named to be waited for.
+const DEPENDENCIES_MAX: usize = 100;
 
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -53,9 +60,8 @@ pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>)
     let stop_timeout = fields.millis("stop_timeout_ms", 0).unwrap_or(STOP_TIMEOUT);
     let autostart = fields.flag("autostart").unwrap_or(true);
     let health_check = fields.object("health_check", health_check);
-    for later in ["overlay", "overlays", "depends_on"] {
-        fields.refuse(later);
-    }
+    let overlays = overlay::overlays(&mut fields);
+    let depends_on = fields.texts("depends_on", DEPENDENCIES_MAX, overlay_id).unwrap_or_default();
     let (wrong, warnings) = fields.finish("field");
     match (slug, start) {
         (Some(slug), Some(start)) if wrong.is_empty() => {
@@ -72,6 +78,8 @@ pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>)
                 stop_timeout,
                 autostart,
                 health_check,
+                overlays,
+                depends_on,
             };
             Ok((spec, warnings))
         }
@@ -164,6 +172,10 @@ fn work_dir(original: Option<String>, root: &Path) -> WorkDir {
     let joined = original.as_ref().map_or_else(|| root.to_owned(), |path| root.join(path));
     // Drops `.` and doubled slashes. `..` stays: only the file system knows what it means behind a symlink.
     WorkDir { original, resolved: joined.components().collect() }
+}
+
+fn overlay_id(text: &str) -> Result<OverlayId, String> {
+    OverlayId::parse(text).ok_or_else(|| format!("must be the id of an overlay, not {}", quoted(text)))
 }
 
 fn path_text(text: &str) -> Result<String, String> {

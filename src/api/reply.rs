@@ -72,10 +72,12 @@ pub fn error(error: &Error) -> Reply {
         | Code::ForeignOrigin
         | Code::NotFound
         | Code::ServerNotFound
+        | Code::OverlayNotFound
         | Code::ServerActive
         | Code::ServerBeingDeleted
         | Code::ServerNotLive
         | Code::StatusNotByHand
+        | Code::OverlayAwaited
         | Code::PortTaken
         | Code::UnsupportedMediaType
         | Code::Invalid

@@ -11,8 +11,10 @@
 use std::time::Duration;
 
 use crate::error::{Code, Error, hint, quoted};
+use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
+use crate::overlay::Files;
 
 mod query;
 #[cfg(test)]
@@ -56,6 +58,14 @@ pub enum Action {
     ServerLogs(Slug, LogQuery),
     /// What it wrote, and what it writes from now on.
     ServerFollow(Slug, LogQuery),
+    /// All overlays.
+    OverlayList,
+    /// An overlay from the specification in the body.
+    OverlayCreate,
+    /// One overlay.
+    OverlayShow(OverlayId),
+    /// Stop its copy and forget it, and perhaps its files.
+    OverlayDelete(OverlayId, Files),
 }
 
 /// Who may ask.
@@ -90,7 +100,11 @@ impl Action {
             | Action::ServerStop(_)
             | Action::ServerRestart(_)
             | Action::ServerLogs(..)
-            | Action::ServerFollow(..) => Gate::Guarded,
+            | Action::ServerFollow(..)
+            | Action::OverlayList
+            | Action::OverlayCreate
+            | Action::OverlayShow(_)
+            | Action::OverlayDelete(..) => Gate::Guarded,
         }
     }
 }
@@ -189,6 +203,13 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
             let asked = log_query(&mut query);
             if query.flag("follow") { Action::ServerFollow(slug, asked) } else { Action::ServerLogs(slug, asked) }
         }
+        (Resource::Overlays, Method::Get) => Action::OverlayList,
+        (Resource::Overlays, Method::Post) => Action::OverlayCreate,
+        (Resource::Overlay(id), Method::Get) => Action::OverlayShow(id),
+        (Resource::Overlay(id), Method::Delete) => {
+            let files = if query.flag("delete_files") { Files::Remove } else { Files::Keep };
+            Action::OverlayDelete(id, files)
+        }
         (_, Method::Get | Method::Post | Method::Patch | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -209,11 +230,13 @@ enum Resource {
     Stop(Slug),
     Restart(Slug),
     Logs(Slug),
+    Overlays,
+    Overlay(OverlayId),
 }
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    const PLAIN: [&str; 5] = ["/health", "/ready", "/info", "/auth/status", "/servers"];
+    const PLAIN: [&str; 6] = ["/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays"];
 
     fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -232,6 +255,11 @@ impl Resource {
             ["servers", text, "stop"] => Resource::Stop(slug(text)?),
             ["servers", text, "restart"] => Resource::Restart(slug(text)?),
             ["servers", text, "logs"] => Resource::Logs(slug(text)?),
+            ["filesystem", "overlays"] => Resource::Overlays,
+            ["filesystem", "overlays", ""] => return Ok(None),
+            ["filesystem", "overlays", text] => {
+                Resource::Overlay(OverlayId::parse(text).ok_or_else(|| Error::overlay_not_found(text))?)
+            }
             _ => return Ok(None),
         }))
     }
@@ -242,8 +270,8 @@ impl Resource {
                 "GET, HEAD, OPTIONS"
             }
             Resource::Status(_) => "PATCH, OPTIONS",
-            Resource::Servers => "GET, HEAD, POST, OPTIONS",
-            Resource::Server(_) => "GET, HEAD, DELETE, OPTIONS",
+            Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
+            Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",
             Resource::Start(_) | Resource::Stop(_) | Resource::Restart(_) => "POST, OPTIONS",
         }
     }

@@ -14,11 +14,16 @@ use super::route::Stream;
 use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
 use crate::model::view::{Readiness, ServerView};
+use crate::overlay::OverlayView;
 
+mod overlay;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use overlay::{overlay, overlay_list};
+
+use overlay::OverlayBrief;
 use server::{ServerBrief, ServerInfo};
 
 /// The envelope of the answers about servers.
@@ -111,16 +116,21 @@ pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a 
 }
 
 /// Whether everything can be used, and how far each server is.
-pub fn ready<'a>(readiness: Readiness, views: &'a [Arc<ServerView>]) -> impl Serialize + use<'a> {
+pub fn ready<'a>(
+    readiness: Readiness,
+    views: &'a [Arc<ServerView>],
+    overlays: &'a [OverlayView],
+) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Ready<'a> {
         ready: bool,
         healthy: bool,
         servers: Vec<ServerBrief<'a>>,
-        overlays: [(); 0],
+        overlays: Vec<OverlayBrief<'a>>,
     }
     let servers = views.iter().map(|view| ServerBrief::of(view)).collect();
-    Ready { ready: readiness.ready, healthy: readiness.healthy, servers, overlays: [] }
+    let overlays = overlays.iter().map(OverlayBrief::of).collect();
+    Ready { ready: readiness.ready, healthy: readiness.healthy, servers, overlays }
 }
 
 /// The daemon lives, and this is its clock.

@@ -12,7 +12,8 @@ fn spec(body: &str) -> ServerSpec {
 }
 
 fn kept(created_at_ms: u64, install: Install) -> Kept {
-    Kept { created_at: std::time::UNIX_EPOCH + Duration::from_millis(created_at_ms), install }
+    let created_at = std::time::UNIX_EPOCH + Duration::from_millis(created_at_ms);
+    Kept { created_at, overlays: Vec::new(), preparation: crate::store::server::Preparation::Due, install }
 }
 
 struct Scratch(PathBuf);
@@ -51,7 +52,7 @@ fn what_is_stored_comes_back_as_it_was() {
     for (number, body) in [full.as_str(), bare, absolute].into_iter().enumerate() {
         let install = if number == 0 { Install::Succeeded } else { Install::Due };
         let one = (spec(body), kept(1_700_000_000_123 + number as u64, install));
-        server::write(&scratch.files(), &one.0, one.1).unwrap();
+        server::write(&scratch.files(), &one.0, &one.1).unwrap();
         written.push(one);
     }
     assert_eq!(written[0].0.path, WorkDir { original: Some("./app//x/..".into()), resolved: "/srv/app/x/..".into() });
@@ -65,7 +66,7 @@ fn what_is_stored_comes_back_as_it_was() {
 #[test]
 fn a_doctored_file_makes_no_server() {
     let scratch = Scratch::new("doctored");
-    server::write(&scratch.files(), &spec(r#"{"slug": "good", "start": "true"}"#), kept(1, Install::Due)).unwrap();
+    server::write(&scratch.files(), &spec(r#"{"slug": "good", "start": "true"}"#), &kept(1, Install::Due)).unwrap();
     let good = fs::read_to_string(scratch.0.join("good.json")).unwrap();
     let doctored = [
         ("other", good.clone()),
@@ -90,9 +91,12 @@ fn a_payload_replaces_what_it_changes_and_nothing_else() {
     let (a, b, c) =
         (r#"{"slug": "a", "start": "1"}"#, r#"{"slug": "b", "start": "1"}"#, r#"{"slug": "c", "start": "1"}"#);
     let old = kept(5, Install::Succeeded);
-    let begin =
-        servers(vec![(spec(a), old), (spec(b), old)], vec![spec(c), spec(b), spec(&a.replace("\"1\"", "\"2\""))]);
-    let seen: Vec<_> = begin.iter().map(|(spec, origin)| (spec.slug.as_str(), spec.start.as_str(), *origin)).collect();
+    let begin = servers(
+        vec![(spec(a), old.clone()), (spec(b), old.clone())],
+        vec![spec(c), spec(b), spec(&a.replace("\"1\"", "\"2\""))],
+    );
+    let seen: Vec<_> =
+        begin.iter().map(|(spec, origin)| (spec.slug.as_str(), spec.start.as_str(), origin.clone())).collect();
     assert_eq!(seen, [("a", "2", Origin::Payload), ("b", "1", Origin::Stored(old)), ("c", "1", Origin::Payload)]);
 }
 

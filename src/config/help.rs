@@ -25,6 +25,10 @@ Usage: servisor serve [OPTION]...
                             can be repeated
   --log-level LEVEL         error, warn, info or debug [info]
   --log-buffer-bytes N      how much output of each server is kept [1048576]
+  --log-dir DIR             also write it to files in there, SLUG.stdout.log
+                            and SLUG.stderr.log
+  --log-file-bytes N        a file of that size is set aside, as ….log.1
+                            [10485760]
 
 Each option can also be given as a variable: SERVISOR_LISTEN for --listen, and
 so on (SERVISOR_NO_AUTH=1; SERVISOR_ALLOW_ORIGIN with commas). Without a file,

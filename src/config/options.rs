@@ -26,11 +26,13 @@ pub enum Opt {
     AllowOrigin,
     LogLevel,
     LogBufferBytes,
+    LogDir,
+    LogFileBytes,
 }
 
 impl Opt {
     /// All of them, by their names, in the order of the declaration.
-    pub const ALL: [(&'static str, Opt); 10] = [
+    pub const ALL: [(&'static str, Opt); 12] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
         ("--state-dir", Opt::StateDir),
@@ -41,6 +43,8 @@ impl Opt {
         ("--allow-origin", Opt::AllowOrigin),
         ("--log-level", Opt::LogLevel),
         ("--log-buffer-bytes", Opt::LogBufferBytes),
+        ("--log-dir", Opt::LogDir),
+        ("--log-file-bytes", Opt::LogFileBytes),
     ];
 
     fn name(self) -> &'static str {

@@ -1,18 +1,23 @@
 //! What a server has written, as much of it as is kept.
 //!
-//! Owns: the buffer of each server and who may touch it when. Never: a pipe (see `supervisor::reader`), a file, JSON.
+//! Owns: the buffer of each server, who may touch it when, and the files that are written from it. Never: a pipe (see
+//! `supervisor::reader`), JSON.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 mod buffer;
+mod files;
 mod follow;
 mod lines;
 
 pub use buffer::{Batch, Rendered, Selection, StreamId};
+pub use files::LogFiles;
 pub use follow::{Follower, Next};
 pub use lines::{Lines, Shown};
 
+use crate::model::spec::Slug;
 use buffer::LogBuffer;
+use files::Tap;
 
 /// The log of one server: two readers of pipes write to it, any number of clients read from it.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub struct SharedLog {
     state: Mutex<State>,
     /// There is something for those who wait.
     changed: Condvar,
+    /// The way to its files, if it has any.
+    tap: Option<Tap>,
 }
 
 #[derive(Debug)]
@@ -35,7 +42,12 @@ impl SharedLog {
     /// An empty log that will keep up to about `capacity` bytes.
     pub fn new(capacity: usize) -> SharedLog {
         let state = State { buffer: LogBuffer::new(capacity), waiting: 0, ended: false };
-        SharedLog { state: Mutex::new(state), changed: Condvar::new() }
+        SharedLog { state: Mutex::new(state), changed: Condvar::new(), tap: None }
+    }
+
+    /// The same, also written to the files of the server `slug`.
+    pub fn with_files(capacity: usize, slug: &Slug, files: &LogFiles) -> Arc<SharedLog> {
+        Arc::new_cyclic(|log| SharedLog { tap: Some(files.tap(slug, log)), ..SharedLog::new(capacity) })
     }
 
     /// Takes what was read from a stream. Never waits longer than a copy of the buffer takes.
@@ -47,6 +59,9 @@ impl SharedLog {
         };
         if waiting > 0 {
             self.changed.notify_all();
+        }
+        if let Some(tap) = &self.tap {
+            tap.ring();
         }
     }
 

@@ -36,6 +36,7 @@ pub const KILL_REPEAT: Duration = Duration::from_millis(200);
 /// The part of a spec that the life-cycle depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rules {
+    prepare: bool,
     install: bool,
     demand: Demand,
     restart: super::spec::RestartRules,
@@ -45,6 +46,7 @@ pub struct Rules {
 impl From<&ServerSpec> for Rules {
     fn from(spec: &ServerSpec) -> Self {
         Rules {
+            prepare: spec.waits_for_overlays(),
             install: spec.install.is_some(),
             demand: if spec.health_check.is_some() { Demand::Health } else { Demand::Listening },
             restart: spec.restart.clone(),
@@ -60,6 +62,7 @@ pub struct Machine {
     wanted: Wanted,
     phase: Phase,
     run: RunId,
+    prepared: bool,
     installed: bool,
     restarts: u32,
     short_runs: u32,
@@ -74,11 +77,17 @@ impl Machine {
             wanted: Wanted::Down,
             phase: Phase::Resting(Rest::Stopped),
             run: last_run,
+            prepared: false,
             installed: false,
             restarts: 0,
             short_runs: 0,
             last_exit: None,
         }
+    }
+
+    /// The same server, if what it waits for before its first start was there before.
+    pub fn with_preparation_done(self) -> Self {
+        Machine { prepared: true, ..self }
     }
 
     /// The same server, if its install command has succeeded before.
@@ -124,6 +133,7 @@ impl Machine {
             Phase::Killing { again_at, .. } => Some(again_at),
             Phase::Waiting { until, .. } => Some(until),
             Phase::Resting(_)
+            | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Alive { stage: Stage::Installing | Stage::Up(_), .. }
             | Phase::Removed => None,
@@ -152,6 +162,8 @@ impl Machine {
     /// Takes the news of a run. News of another run than the present one changes nothing.
     pub fn event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
+            Event::Prepared(run) if run == self.run => self.prepared(),
+            Event::PrepareFailed(run, why) if run == self.run => self.prepare_failed(why),
             Event::Spawned(run) if run == self.run => self.spawned(now),
             Event::SpawnFailed(run, why) if run == self.run => self.spawn_failed(why, now),
             Event::LeaderExited(run) if run == self.run => self.leader_exited(now),
@@ -161,7 +173,9 @@ impl Machine {
             Event::Healthy(run) if run == self.run => self.sign(Signs::healthy),
             Event::Unhealthy(run) if run == self.run => self.sign(Signs::unhealthy),
             Event::BeyondHope(run) if run == self.run => self.drain(Cause::Unhealthy, now),
-            Event::Spawned(_)
+            Event::Prepared(_)
+            | Event::PrepareFailed(..)
+            | Event::Spawned(_)
             | Event::SpawnFailed(..)
             | Event::LeaderExited(_)
             | Event::Ended(..)
@@ -192,7 +206,7 @@ impl Machine {
                 vec![Effect::Kill(self.run)]
             }
             Phase::Waiting { .. } => self.spawn_next(),
-            Phase::Resting(_) | Phase::Spawning { .. } | Phase::Removed => Vec::new(),
+            Phase::Resting(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Removed => Vec::new(),
         }
     }
 
@@ -202,6 +216,7 @@ impl Machine {
             Phase::Alive { stage: Stage::Up(signs), .. } => signs.ready(self.rules.demand),
             Phase::Alive { stage: Stage::Installing | Stage::Starting { .. }, .. }
             | Phase::Resting(_)
+            | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Draining { .. }
             | Phase::Killing { .. }
@@ -214,7 +229,8 @@ impl Machine {
     pub fn active(&self) -> bool {
         match self.phase {
             Phase::Resting(_) | Phase::Removed => false,
-            Phase::Spawning { .. }
+            Phase::Preparing
+            | Phase::Spawning { .. }
             | Phase::Alive { .. }
             | Phase::Draining { .. }
             | Phase::Killing { .. }
@@ -227,7 +243,7 @@ impl Machine {
         self.restarts = 0;
         self.short_runs = 0;
         match &mut self.phase {
-            Phase::Resting(_) | Phase::Waiting { .. } => self.spawn_next(),
+            Phase::Resting(_) | Phase::Preparing | Phase::Waiting { .. } => self.spawn_next(),
             Phase::Alive { .. } => self.drain(Cause::Asked, now),
             // The end of the old run is awaited; what comes after it is decided by the wish.
             Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => {
@@ -241,7 +257,7 @@ impl Machine {
     fn bring_down(&mut self, wish: Wanted, now: Instant) -> Vec<Effect> {
         self.wanted = wish;
         match &mut self.phase {
-            Phase::Resting(_) | Phase::Waiting { .. } => self.rest(Rest::Stopped),
+            Phase::Resting(_) | Phase::Preparing | Phase::Waiting { .. } => self.rest(Rest::Stopped),
             Phase::Alive { .. } => self.drain(Cause::Asked, now),
             Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => {
                 *cause = Cause::Asked;
@@ -262,6 +278,7 @@ impl Machine {
                 self.start_killing(stage, Cause::Asked, since, now)
             }
             Phase::Resting(_)
+            | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Killing { .. }
             | Phase::Waiting { .. }
@@ -305,6 +322,17 @@ impl Machine {
         vec![Effect::Kill(self.run)]
     }
 
+    fn prepared(&mut self) -> Vec<Effect> {
+        let Phase::Preparing = self.phase else { return Vec::new() };
+        self.prepared = true;
+        self.spawn_next()
+    }
+
+    fn prepare_failed(&mut self, why: String) -> Vec<Effect> {
+        let Phase::Preparing = self.phase else { return Vec::new() };
+        self.rest(Rest::Unprepared(why))
+    }
+
     fn spawned(&mut self, now: Instant) -> Vec<Effect> {
         let Phase::Spawning { job } = self.phase else { return Vec::new() };
         let stage = match job {
@@ -331,6 +359,7 @@ impl Machine {
             Phase::Draining { .. }
             | Phase::Killing { .. }
             | Phase::Resting(_)
+            | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Waiting { .. }
             | Phase::Removed => Vec::new(),
@@ -343,7 +372,9 @@ impl Machine {
             Phase::Draining { stage, cause, since, .. } | Phase::Killing { stage, cause, since, .. } => {
                 (stage, cause, since)
             }
-            Phase::Resting(_) | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => return Vec::new(),
+            Phase::Resting(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => {
+                return Vec::new();
+            }
         };
         self.last_exit = Some(exit);
         let job = match stage {

@@ -9,6 +9,8 @@ use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::overlay::{OverlayId, OverlaySpec};
+
 /// The longest slug, in bytes: that of a DNS label, so that a slug can become part of a host name.
 pub const SLUG_MAX: usize = 63;
 /// The longest command, in bytes. Linux takes 131,072 for one argument with its end (`MAX_ARG_STRLEN`); the rest
@@ -178,6 +180,17 @@ pub struct ServerSpec {
     pub autostart: bool,
     /// How its health is asked for.
     pub health_check: Option<HealthCheck>,
+    /// The overlays that are made for it before anything else.
+    pub overlays: Vec<OverlaySpec>,
+    /// Overlays that are made anyway, and that it waits for.
+    pub depends_on: Vec<OverlayId>,
+}
+
+impl ServerSpec {
+    /// Whether something has to be there before its first process.
+    pub fn waits_for_overlays(&self) -> bool {
+        !self.overlays.is_empty() || !self.depends_on.is_empty()
+    }
 }
 
 #[cfg(test)]

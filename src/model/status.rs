@@ -55,7 +55,11 @@ impl Status {
     pub fn of(machine: &Machine) -> Status {
         match (machine.phase(), machine.wanted()) {
             (Phase::Resting(Rest::Stopped | Rest::Completed), _) | (Phase::Removed, _) => Status::Stopped,
-            (Phase::Resting(Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. }), _) => Status::Failed,
+            (
+                Phase::Resting(Rest::Unprepared(_) | Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. }),
+                _,
+            ) => Status::Failed,
+            (Phase::Preparing, _) => Status::Installing,
             (Phase::Spawning { job: super::machine::Job::Install }, _) => Status::Installing,
             (Phase::Spawning { job: super::machine::Job::Start }, _) => Status::Starting,
             (Phase::Alive { .. }, _) if machine.ready() => Status::Ready,
@@ -87,6 +91,8 @@ pub fn reason(machine: &Machine) -> Option<String> {
     match (machine.phase(), machine.wanted()) {
         (Phase::Resting(Rest::Stopped), _) => None,
         (Phase::Resting(Rest::Completed), _) => Some("exited with code 0".into()),
+        (Phase::Resting(Rest::Unprepared(why)), _) => Some(why.clone()),
+        (Phase::Preparing, _) => Some("waiting for its overlays".into()),
         (Phase::Resting(Rest::InstallFailed(end)), _) => Some(format!("install {end}")),
         (Phase::Resting(Rest::Failed(end)), _) => Some(end.to_string()),
         (Phase::Resting(Rest::GaveUp { restarts, last }), _) => {

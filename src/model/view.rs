@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::health::{Health, HealthStatus};
 use super::machine::{Exit, Machine, Phase, Rest};
+use super::overlay::OverlayId;
 use super::spec::{Port, ServerSpec};
 use super::status::Status;
 
@@ -40,6 +41,10 @@ pub struct ServerView {
     pub health: Option<Health>,
     /// Why it does not run, if it doesn't.
     pub rests: Rests,
+    /// The overlays that were made for it, in the order of its specification.
+    pub overlays: Vec<OverlayId>,
+    /// The overlays that it waits for now.
+    pub waits_for: Vec<OverlayId>,
     /// Automatic restarts since the last start by hand.
     pub restarts: u32,
     /// How the last run ended; nothing while one lives.
@@ -72,10 +77,11 @@ impl Rests {
     pub fn of(machine: &Machine) -> Rests {
         match machine.phase() {
             Phase::Resting(Rest::Stopped) | Phase::Removed => Rests::ByHand,
-            Phase::Resting(Rest::Completed | Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. }) => {
-                Rests::ByItself
-            }
-            Phase::Spawning { .. }
+            Phase::Resting(
+                Rest::Completed | Rest::Unprepared(_) | Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. },
+            ) => Rests::ByItself,
+            Phase::Preparing
+            | Phase::Spawning { .. }
             | Phase::Alive { .. }
             | Phase::Draining { .. }
             | Phase::Killing { .. }

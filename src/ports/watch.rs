@@ -28,7 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-use eye::Eye;
+use eye::{Eye, Scope};
 use table::{Table, Watched};
 
 /// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
@@ -37,11 +37,6 @@ const TICK: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from
 /// What has not happened for some time will not happen in the next instant: the time between two looks is this part
 /// of the time waited for already.
 const TICK_PART: u32 = 1000;
-
-/// Where `/proc` has to be read, one look can take milliseconds, the more the larger the kernel's tables are. The pause
-/// after it is so many times as long, up to the limit, so that waiting for a server does not starve it.
-const PAUSE_FACTOR: u32 = 3;
-const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Hears on what a server listens, at each change, on the watcher's thread: it must not wait for anything.
 pub type Notify = Box<dyn Fn(Listening) + Send>;
@@ -240,8 +235,10 @@ impl Looker {
             }
             let is_due = self.next_tick().is_some_and(|tick| tick <= Instant::now());
             let is_old = |newer_than| self.last.is_none_or(|last| last.begun < newer_than);
-            if is_due || waiting.iter().any(|(newer_than, _)| is_old(*newer_than)) {
-                self.look();
+            if waiting.iter().any(|(newer_than, _)| is_old(*newer_than)) {
+                self.look(Scope::All);
+            } else if is_due {
+                self.look(Scope::Urgent);
             }
             for (_, done) in waiting {
                 // Whoever has given up waiting needs no answer.
@@ -254,21 +251,21 @@ impl Looker {
     fn next_tick(&self) -> Option<Instant> {
         let fast_since = self.table.fast_since()?;
         Some(match self.last {
-            Some(last) => last.over + tick(last.over.saturating_duration_since(fast_since), self.eye.took()),
+            Some(last) => last.over + tick(last.over.saturating_duration_since(fast_since)).max(self.eye.rest()),
             None => fast_since,
         })
     }
 
-    fn look(&mut self) {
+    fn look(&mut self, scope: Scope) {
         let begun = Instant::now();
-        self.eye.look(&mut self.table, begun);
+        self.eye.look(&mut self.table, scope, begun);
         self.table.tell();
         *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
         self.last = Some(Look { begun, over: Instant::now() });
     }
 }
 
-/// The time to the next look, when a listener has been waited for so long, and the last reading took so long.
-fn tick(waited: Duration, took: Duration) -> Duration {
-    (waited / TICK_PART).clamp(*TICK.start(), *TICK.end()).max((took * PAUSE_FACTOR).min(PAUSE_MAX))
+/// The time to the next look, when a listener has been waited for so long.
+fn tick(waited: Duration) -> Duration {
+    (waited / TICK_PART).clamp(*TICK.start(), *TICK.end())
 }

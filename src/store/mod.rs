@@ -25,8 +25,9 @@ const INSTANCE: &str = "instance";
 /// From the death of a daemon to the end of what it was about to spawn, and between two looks for that.
 const HEIR_LIMIT: Duration = Duration::from_secs(2);
 const HEIR_PAUSE: Duration = Duration::from_millis(1);
-/// One file a server.
+/// One file a server, and one an overlay.
 const SERVERS: &str = "servers";
+const OVERLAYS: &str = "overlays";
 /// The access token, if none was given.
 const TOKEN: &str = "access-token";
 /// 256 bits can't be guessed.
@@ -42,6 +43,7 @@ pub struct Store {
     directory: PathBuf,
     instance: String,
     servers: Arc<Files>,
+    overlays: Arc<Files>,
     /// The lock is held as long as this is open.
     _lock: File,
 }
@@ -74,7 +76,9 @@ impl Store {
             .map_err(|error| cant("can't be closed to other users", &error))?;
         let instance = instance(&directory.join(INSTANCE)).map_err(|error| cant(INSTANCE, &error))?;
         let servers = Files::open(directory.join(SERVERS)).map_err(|error| cant(SERVERS, &error))?;
-        Ok(Store { directory: directory.to_owned(), instance, servers: Arc::new(servers), _lock: lock })
+        let overlays = Files::open(directory.join(OVERLAYS)).map_err(|error| cant(OVERLAYS, &error))?;
+        let (servers, overlays) = (Arc::new(servers), Arc::new(overlays));
+        Ok(Store { directory: directory.to_owned(), instance, servers, overlays, _lock: lock })
     }
 
     /// Where it is.
@@ -90,6 +94,11 @@ impl Store {
     /// What is kept of the servers, by slug.
     pub fn servers(&self) -> &Arc<Files> {
         &self.servers
+    }
+
+    /// What is kept of the overlays, by id.
+    pub fn overlays(&self) -> &Arc<Files> {
+        &self.overlays
     }
 
     /// The kept access token, made at the first call.

@@ -3,6 +3,7 @@
 //! Owns: the form of its file. Never: the rules of a configuration: it is stored as a client would send it, with every
 //! default written out, and read back by whoever reads those.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::files::{Files, VERSION};
+use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::{HealthCheck, ServerSpec};
 
 /// Whether the install command of a configuration has done its work.
@@ -22,11 +24,24 @@ pub enum Install {
     Succeeded,
 }
 
-/// What is stored of a server beside its configuration.
+/// Whether what a server waits for before its first start has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preparation {
+    /// Not yet. Also where nothing is waited for.
+    Due,
+    /// It was all there once, and is not waited for again.
+    Done,
+}
+
+/// What is stored of a server beside its configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// When the configuration came; whole milliseconds are kept.
     pub created_at: SystemTime,
+    /// The overlays that were made for it by now, in the order of the configuration.
+    pub overlays: Vec<OverlayId>,
+    /// Whether everything that it waits for before its first start was there once.
+    pub preparation: Preparation,
     /// What has become of its install command.
     pub install: Install,
 }
@@ -35,11 +50,13 @@ pub struct Kept {
 ///
 /// # Errors
 /// It can't be stored; what was stored before still is.
-pub fn write(files: &Files, spec: &ServerSpec, kept: Kept) -> io::Result<()> {
+pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
     let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let contents = Written {
         version: VERSION,
         created_at_ms: millis(since),
+        overlays: kept.overlays.iter().map(OverlayId::as_str).collect(),
+        prepared: kept.preparation == Preparation::Done,
         installed: kept.install == Install::Succeeded,
         configuration: Configuration::of(spec),
     };
@@ -53,15 +70,21 @@ pub fn write(files: &Files, spec: &ServerSpec, kept: Kept) -> io::Result<()> {
 pub fn parse(text: &[u8]) -> Result<(Vec<u8>, Kept), String> {
     let read: Read = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(read.created_at_ms)).ok_or("its time is none")?;
+    let overlays = read.overlays.iter().map(|id| OverlayId::parse(id).ok_or("an id of an overlay is none"));
+    let overlays = overlays.collect::<Result<_, _>>()?;
+    let preparation = if read.prepared { Preparation::Done } else { Preparation::Due };
     let install = if read.installed { Install::Succeeded } else { Install::Due };
     let configuration = serde_json::to_vec(&read.configuration).map_err(|error| error.to_string())?;
-    Ok((configuration, Kept { created_at, install }))
+    Ok((configuration, Kept { created_at, overlays, preparation, install }))
 }
 
 #[derive(Serialize)]
 struct Written<'a> {
     version: u64,
     created_at_ms: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overlays: Vec<&'a str>,
+    prepared: bool,
     installed: bool,
     configuration: Configuration<'a>,
 }
@@ -69,6 +92,10 @@ struct Written<'a> {
 #[derive(Deserialize)]
 struct Read {
     created_at_ms: u64,
+    #[serde(default)]
+    overlays: Vec<String>,
+    #[serde(default)]
+    prepared: bool,
     installed: bool,
     configuration: Value,
 }
@@ -98,6 +125,18 @@ struct Configuration<'a> {
     autostart: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     health_check: Option<Check<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overlays: Vec<Overlay<'a>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Overlay<'a> {
+    source: Cow<'a, str>,
+    target: &'a str,
+    ignore: &'a [String],
+    strategy: &'static str,
 }
 
 #[derive(Serialize)]
@@ -125,6 +164,8 @@ impl<'a> Configuration<'a> {
             stop_timeout,
             autostart,
             health_check,
+            overlays,
+            depends_on,
         } = spec;
         Configuration {
             slug: slug.as_str(),
@@ -142,6 +183,8 @@ impl<'a> Configuration<'a> {
             stop_timeout_ms: millis(*stop_timeout),
             autostart: *autostart,
             health_check: health_check.as_ref().map(Check::of),
+            overlays: overlays.iter().map(Overlay::of).collect(),
+            depends_on: depends_on.iter().map(OverlayId::as_str).collect(),
         }
     }
 }
@@ -156,6 +199,13 @@ impl<'a> Check<'a> {
             delay_ms: millis(*delay),
             restart_after_failures: restart_after_failures.map_or(0, u32::from),
         }
+    }
+}
+
+impl<'a> Overlay<'a> {
+    fn of(overlay: &'a OverlaySpec) -> Overlay<'a> {
+        let OverlaySpec { source, target, ignore, strategy } = overlay;
+        Overlay { source: source.to_string_lossy(), target: target.as_str(), ignore, strategy: strategy.word() }
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
+use super::preparation::Awaited;
 use super::record::Record;
 use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
@@ -17,7 +18,7 @@ use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId
 use crate::model::spec::ServerSpec;
 use crate::os::reaper::Notice;
 use crate::ports::Reservation;
-use crate::store::server::Install;
+use crate::store::server::{Install, Preparation};
 
 mod configure;
 mod effects;
@@ -29,6 +30,8 @@ enum News {
     Ends(Notice),
     /// What it does while it lives.
     Seen(Sight),
+    /// Something has become of an overlay that it waits for.
+    Overlay,
 }
 
 /// What someone waits for.
@@ -68,6 +71,7 @@ pub struct Actor {
     news: Receiver<(RunId, News)>,
     spec: Arc<ServerSpec>,
     machine: Machine,
+    preparation: Option<Awaited>,
     run: Option<Run>,
     senses: Option<Senses>,
     reservation: Option<Reservation>,
@@ -86,21 +90,28 @@ impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let (news_tx, news) = unbounded();
+        let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
-        let machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
+        let mut machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
+        match record.preparation() {
+            Preparation::Due => {}
+            Preparation::Done => machine = machine.with_preparation_done(),
+        }
+        match record.install() {
+            Install::Due => {}
+            Install::Succeeded => machine = machine.with_install_done(),
+        }
         Actor {
-            machine: match record.install() {
-                Install::Due => machine,
-                Install::Succeeded => machine.with_install_done(),
-            },
+            machine,
             record,
-            first: parts.origin.starts(&parts.spec).then_some(Command::Start),
+            first,
             context: parts.context,
             shared: parts.shared,
             requests: parts.requests,
             news_tx,
             news,
             spec: parts.spec,
+            preparation: None,
             run: None,
             senses: None,
             reservation,
@@ -150,6 +161,7 @@ impl Actor {
 
     /// After a panic: whatever was half done is ended, and the server is failed.
     pub fn recover(&mut self, fault: &str) {
+        self.preparation = None;
         self.senses = None;
         self.run = None;
         self.reservation = None;
@@ -223,6 +235,12 @@ impl Actor {
                 if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
                     let progress = run.notice(notice, now);
                     let effects = self.progress(progress);
+                    self.carry_out(effects);
+                }
+            }
+            News::Overlay => {
+                if id == self.machine.run() {
+                    let effects = self.look_at_preparation();
                     self.carry_out(effects);
                 }
             }

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::control::Control;
 use crate::log::{self, Level};
-use crate::logs::SharedLog;
+use crate::logs::{LogFiles, SharedLog};
 use crate::model::health::Health;
 use crate::model::machine::{Command, Refusal};
 use crate::model::public_url::PublicUrl;
@@ -24,6 +24,7 @@ use crate::model::view::{Rests, ServerView};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
+use crate::overlay::Overlays;
 use crate::ports::{Ports, Reservation, Watcher};
 use crate::prober::Prober;
 use crate::store::files::Files;
@@ -31,6 +32,7 @@ use crate::store::files::Files;
 mod actor;
 mod changes;
 mod command;
+mod preparation;
 mod reader;
 mod record;
 mod run;
@@ -54,6 +56,8 @@ pub struct Context {
     pub watcher: Arc<Watcher>,
     /// Checks healths.
     pub prober: Arc<Prober>,
+    /// What is laid out before servers start.
+    pub overlays: Arc<Overlays>,
     /// Where servers are reached.
     pub public_url: PublicUrl,
     /// What outlives the daemon of each server.
@@ -66,6 +70,8 @@ pub struct Context {
     pub marker: String,
     /// How much of a server's output is kept, in bytes.
     pub log_bytes: usize,
+    /// Where it is also written to.
+    pub log_files: Option<LogFiles>,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
     /// Hears of everything that clients can see.
@@ -218,9 +224,11 @@ impl Supervisor {
             url: None,
             health: spec.health_check.as_ref().map(|_| Health::default()),
             rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
+            overlays: Vec::new(),
+            waits_for: Vec::new(),
             restarts: 0,
             exit: None,
-            created_at: match origin {
+            created_at: match &origin {
                 Origin::Stored(kept) => kept.created_at,
                 Origin::Client | Origin::Payload => now,
             },
@@ -232,7 +240,10 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
-            log: Arc::new(SharedLog::new(context.log_bytes)),
+            log: match &context.log_files {
+                Some(files) => SharedLog::with_files(context.log_bytes, &spec.slug, files),
+                None => Arc::new(SharedLog::new(context.log_bytes)),
+            },
             waiting: AtomicUsize::new(0),
         });
         let unlaunched =

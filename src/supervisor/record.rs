@@ -10,12 +10,13 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::log::{self, Level};
+use crate::model::overlay::OverlayId;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::store::files::Files;
-use crate::store::server::{self, Install, Kept};
+use crate::store::server::{self, Install, Kept, Preparation};
 
 /// Where a server comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// A client asks for it; nothing of it is stored before that is granted.
     Client,
@@ -27,7 +28,7 @@ pub enum Origin {
 
 impl Origin {
     /// Whether such a server is started without a word from anyone.
-    pub fn starts(self, spec: &ServerSpec) -> bool {
+    pub fn starts(&self, spec: &ServerSpec) -> bool {
         match self {
             Origin::Client => false,
             Origin::Stored(_) | Origin::Payload => spec.autostart,
@@ -69,13 +70,48 @@ impl Record {
         self.kept.install
     }
 
+    /// Whether what it waits for before its first start was there once.
+    pub fn preparation(&self) -> Preparation {
+        self.kept.preparation
+    }
+
+    /// The overlays that were made for it by now.
+    pub fn overlays(&self) -> &[OverlayId] {
+        &self.kept.overlays
+    }
+
+    /// Stores that its overlay `number` was made. If that is not possible, the next start of the daemon makes another one,
+    /// which finds all files there.
+    pub fn overlay_made(&mut self, spec: &ServerSpec, number: usize, id: OverlayId) {
+        match self.kept.overlays.get_mut(number) {
+            Some(before) => *before = id,
+            None => self.kept.overlays.push(id),
+        }
+        self.note(spec, "that an overlay was made for it");
+    }
+
+    /// Stores that everything is there. If that is not possible, it is waited for again after the next start.
+    pub fn prepared(&mut self, spec: &ServerSpec) {
+        self.kept.preparation = Preparation::Done;
+        self.note(spec, "that its overlays are complete");
+    }
+
+    /// Stores what the daemon can do without.
+    fn note(&self, spec: &ServerSpec, what: &str) {
+        if let Err(error) = server::write(&self.files, spec, &self.kept) {
+            let text =
+                format_args!("{what} can't be stored: {error}; after the next start of servisor it is done again");
+            log::server(Level::Warn, &spec.slug, text);
+        }
+    }
+
     /// Stores a new configuration.
     ///
     /// # Errors
     /// It can't be stored, and what was stored before still is.
     pub fn keep(&mut self, spec: &ServerSpec) -> io::Result<()> {
         let kept = new(SystemTime::now());
-        server::write(&self.files, spec, kept)?;
+        server::write(&self.files, spec, &kept)?;
         self.kept = kept;
         Ok(())
     }
@@ -87,13 +123,7 @@ impl Record {
             return;
         }
         self.kept.install = Install::Succeeded;
-        if let Err(error) = server::write(&self.files, spec, self.kept) {
-            let text = format_args!(
-                "that its install command has succeeded can't be stored: {error}; after the next start of servisor it \
-                 runs again"
-            );
-            log::server(Level::Warn, &spec.slug, text);
-        }
+        self.note(spec, "that its install command has succeeded");
     }
 
     /// Removes what is stored.
@@ -106,5 +136,5 @@ impl Record {
 }
 
 fn new(created_at: SystemTime) -> Kept {
-    Kept { created_at, install: Install::Due }
+    Kept { created_at, overlays: Vec::new(), preparation: Preparation::Due, install: Install::Due }
 }

@@ -1,9 +1,11 @@
 //! The daemon as a black box: the real binary, real processes, real sockets.
 //!
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
-//! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is written
+//! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
+//!   written; `files` where else it goes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
+//! - `overlays` copies of templates
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -17,10 +19,12 @@ mod attacks;
 mod boot;
 mod crash;
 mod environment;
+mod files;
 mod follow;
 mod input;
 mod lifecycle;
 mod logs;
+mod overlays;
 mod restart;
 mod scale;
 mod shutdown;

@@ -90,7 +90,7 @@ const LAYERS: [&[&str]; 7] = [
     &["door", "api"],
     &["registry"],
     &["supervisor"],
-    &["ports", "prober", "store", "logs", "error"],
+    &["ports", "prober", "store", "logs", "overlay", "error"],
     &["os"],
 ];
 /// These may be used by all, and use nothing but each other and `os` where a line has to be written.

@@ -14,6 +14,7 @@ use crate::handoff::{Client, Reply};
 use crate::model::spec::Slug;
 use crate::model::status::Status;
 use crate::model::view::{Progress, Readiness, ServerView};
+use crate::overlay::Overlays;
 use crate::registry::Registry;
 
 /// What an answer says about ports is never older than this.
@@ -78,12 +79,12 @@ pub fn show_when(api: &Api, slug: &Slug, wait: Wait<Status>, warnings: Vec<Strin
 
 /// Whether everything can be used, now or as soon as it can.
 pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
-    let registry = Arc::clone(&api.registry);
+    let (registry, overlays) = (Arc::clone(&api.registry), Arc::clone(&api.overlays));
     match wait {
-        None if registry.ports_are_newer(Instant::now(), PORTS_AGE) => now(render_ready(&registry)),
+        None if registry.ports_are_newer(Instant::now(), PORTS_AGE) => now(render_ready(&registry, &overlays)),
         None => later(move || {
             registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
-            render_ready(&registry)
+            render_ready(&registry, &overlays)
         }),
         Some(wait) => later_for(move |client| {
             let deadline = Instant::now() + wait.limit;
@@ -95,14 +96,14 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
                     (_, _) => Look::Again(readiness.look_again),
                 }
             });
-            render_ready(&registry)
+            render_ready(&registry, &overlays)
         }),
     }
 }
 
-fn render_ready(registry: &Registry) -> Reply {
+fn render_ready(registry: &Registry, overlays: &Overlays) -> Reply {
     let views = registry.views();
-    reply::json(200, &wire::ready(Readiness::of(&views, Instant::now()), &views))
+    reply::json(200, &wire::ready(Readiness::of(&views, Instant::now()), &views, &overlays.views()))
 }
 
 enum Look<T> {

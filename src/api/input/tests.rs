@@ -129,9 +129,9 @@ fn each_field_wrong_once() {
         ("restart_delay_max_ms", [times(), vec![json!(999)]].concat()),
         ("stop_timeout_ms", times()),
         ("health_check", vec![json!(true), json!("/"), json!([])]),
-        ("overlay", vec![json!({"source": "/a", "target": "b"}), json!({})]),
-        ("overlays", vec![json!([{"source": "/a", "target": "b"}])]),
-        ("depends_on", vec![json!(["id"])]),
+        ("overlay", vec![json!([]), json!("/a"), json!(1)]),
+        ("overlays", vec![json!({}), json!("/a")]),
+        ("depends_on", vec![json!("id"), json!({})]),
     ];
     for (field, values) in table {
         for value in values {

@@ -27,6 +27,7 @@ fn refusal(method: &str, target: &str) -> Error {
 /// What each path does with GET, POST, DELETE and PATCH.
 fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
     let web = || slug("web");
+    let a1 = || OverlayId::parse("a1").unwrap();
     let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
     vec![
         ("/health", [Some(Action::Health), None, None, None]),
@@ -40,6 +41,11 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
         ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None, None]),
         ("/servers/web/logs", [Some(all_logs), None, None, None]),
         ("/servers/web/status", [None, None, None, Some(Action::ServerMark(web()))]),
+        ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None, None]),
+        (
+            "/filesystem/overlays/a1",
+            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep)), None],
+        ),
     ]
 }
 
@@ -104,7 +110,8 @@ fn unknown_paths_are_404() {
         "/Servers",
         "/health/x",
         "/auth",
-        "/filesystem/overlays",
+        "/filesystem",
+        "/filesystem/overlays/",
         "/servers%2Fweb",
     ] {
         assert_eq!(refusal("GET", path).code().status(), 404, "{path}");

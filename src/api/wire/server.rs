@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::health::{Health, HealthStatus};
+use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::HealthCheck;
 use crate::model::time::rfc3339;
 use crate::model::view::ServerView;
@@ -65,6 +66,12 @@ pub struct ServerInfo<'a> {
     health_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthInfo>,
+    /// What is made for it before anything else.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    overlays: Vec<OverlaySpecInfo<'a>>,
+    /// The overlays that it waits for, those that were made for it included.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    depends_on: Vec<&'a str>,
     created_at: String,
     updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,10 +125,31 @@ impl<'a> ServerInfo<'a> {
             healthy: view.health.as_ref().map(is_healthy),
             health_status: view.health.as_ref().map(|health| health.status.word()),
             health: view.health.as_ref().map(HealthInfo::of),
+            overlays: spec.overlays.iter().map(OverlaySpecInfo::of).collect(),
+            depends_on: spec.depends_on.iter().chain(&view.overlays).map(OverlayId::as_str).collect(),
             created_at: rfc3339(view.created_at),
             updated_at: rfc3339(view.updated_at),
             started_at: view.started_at.map(rfc3339),
             ready_at: view.ready_at.map(rfc3339),
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct OverlaySpecInfo<'a> {
+    source: Cow<'a, str>,
+    target: &'a str,
+    ignore: &'a [String],
+    strategy: &'static str,
+}
+
+impl<'a> OverlaySpecInfo<'a> {
+    fn of(spec: &'a OverlaySpec) -> OverlaySpecInfo<'a> {
+        OverlaySpecInfo {
+            source: spec.source.to_string_lossy(),
+            target: spec.target.as_str(),
+            ignore: &spec.ignore,
+            strategy: spec.strategy.word(),
         }
     }
 }

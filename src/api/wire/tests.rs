@@ -42,6 +42,8 @@ fn minimal() -> ServerView {
         stop_timeout: ms(10_000),
         autostart: true,
         health_check: None,
+        overlays: Vec::new(),
+        depends_on: Vec::new(),
     };
     ServerView {
         spec: Arc::new(spec),
@@ -53,6 +55,8 @@ fn minimal() -> ServerView {
         url: None,
         health: None,
         rests: Rests::ByHand,
+        overlays: Vec::new(),
+        waits_for: Vec::new(),
         restarts: 0,
         exit: None,
         created_at: at(42),
@@ -91,6 +95,8 @@ fn full() -> ServerView {
         stop_timeout: ms(1500),
         autostart: false,
         health_check: Some(check),
+        overlays: Vec::new(),
+        depends_on: Vec::new(),
     };
     ServerView {
         spec: Arc::new(spec),
@@ -108,6 +114,8 @@ fn full() -> ServerView {
             consecutive_failures: 4,
         }),
         rests: Rests::No,
+        overlays: Vec::new(),
+        waits_for: Vec::new(),
         restarts: 2,
         exit: Some(Exit::Signal(9)),
         created_at: at(0),
@@ -344,7 +352,7 @@ fn readiness_shows_what_everybody_may_know_and_no_configuration() {
             {"slug": "web", "status": "stopped"},
         ],
     });
-    assert_eq!(body(ready(readiness, &views)), expected);
+    assert_eq!(body(ready(readiness, &views, &[])), expected);
 }
 
 #[test]

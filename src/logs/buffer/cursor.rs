@@ -13,6 +13,13 @@ pub struct Cursor {
     behind: [u64; 2],
 }
 
+impl Cursor {
+    /// Goes back by `bytes` of `stream` that have been read: they are read again.
+    pub fn back(&mut self, stream: StreamId, bytes: usize) {
+        self.behind[stream as usize] -= bytes as u64;
+    }
+}
+
 /// What one reading gives. It is used again for the next one, so that reading allocates nothing once it is filled.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -48,6 +55,11 @@ impl Batch {
             rest = after;
             (piece.stream, part)
         })
+    }
+
+    /// All of them, for a reader of one stream.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
     }
 
     /// What is missing before the batch.

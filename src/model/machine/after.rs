@@ -59,9 +59,13 @@ impl Machine {
     }
 
     pub(super) fn spawn_next(&mut self) -> Vec<Effect> {
-        let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
         self.run = RunId(self.run.0 + 1);
         self.last_exit = None;
+        if self.rules.prepare && !self.prepared {
+            self.phase = Phase::Preparing;
+            return vec![Effect::Prepare(self.run)];
+        }
+        let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
         self.phase = Phase::Spawning { job };
         vec![Effect::Spawn(self.run, job)]
     }

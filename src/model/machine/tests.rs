@@ -55,6 +55,8 @@ impl Seen {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Step {
     Command(Command),
+    Prepared,
+    PrepareFails,
     Spawned,
     SpawnFailed,
     LeaderExits,
@@ -83,6 +85,7 @@ const COMMANDS: [Command; 7] = [
 
 fn rules(install: bool, policy: RestartPolicy, max: u32, delay_ms: u64, delay_max_ms: Option<u64>) -> Rules {
     Rules {
+        prepare: false,
         install,
         demand: Demand::Listening,
         restart: RestartRules {
@@ -103,6 +106,7 @@ fn all_rules() -> Vec<Rules> {
                 for (delay, delay_max) in [(0, None), (1000, None), (1000, Some(3000))] {
                     let rules = rules(install, policy, max, delay, delay_max);
                     all.push(Rules { demand: Demand::Health, ..rules.clone() });
+                    all.push(Rules { prepare: true, ..rules.clone() });
                     all.push(rules);
                 }
             }
@@ -141,6 +145,7 @@ fn key(world: &World) -> String {
     };
     let phase = match &machine.phase {
         Phase::Resting(rest) => format!("{rest:?}"),
+        Phase::Preparing => "preparing".into(),
         Phase::Spawning { job } => format!("spawning {job:?}"),
         Phase::Alive { stage, .. } => format!("alive {}", stage_key(*stage)),
         Phase::Draining { stage, cause, .. } => format!("draining {} {cause:?}", stage_key(*stage)),
@@ -149,8 +154,9 @@ fn key(world: &World) -> String {
         Phase::Removed => "removed".into(),
     };
     format!(
-        "{:?} {phase} {to_deadline:?} {age:?} installed={} restarts={} short={} {:?} killed={}",
+        "{:?} {phase} {to_deadline:?} {age:?} prepared={} installed={} restarts={} short={} {:?} killed={}",
         machine.wanted,
+        machine.prepared,
         machine.installed,
         machine.restarts.min(3),
         machine.short_runs.min(3),
@@ -171,6 +177,7 @@ fn steps(world: &World) -> Vec<Step> {
     let mut steps: Vec<Step> = COMMANDS.into_iter().map(Step::Command).collect();
     steps.push(Step::Stale);
     match world.process {
+        Process::None if world.machine.phase == Phase::Preparing => steps.extend([Step::Prepared, Step::PrepareFails]),
         Process::None => {}
         Process::Ordered => steps.extend([Step::Spawned, Step::SpawnFailed]),
         Process::Lives => steps.extend([
@@ -208,6 +215,10 @@ fn take(before: &World, step: Step) -> World {
                 world.seen.mark = means_something.then_some(mark);
             }
             answer.unwrap_or_default()
+        }
+        Step::Prepared => world.machine.event(Event::Prepared(old_run), world.now),
+        Step::PrepareFails => {
+            world.machine.event(Event::PrepareFailed(old_run, "a file can't be copied".into()), world.now)
         }
         Step::Spawned => {
             world.process = Process::Lives;
@@ -256,6 +267,8 @@ fn take(before: &World, step: Step) -> World {
             let stale = RunId(old_run.0 - 1);
             let mut effects = Vec::new();
             for event in [
+                Event::Prepared(stale),
+                Event::PrepareFailed(stale, String::new()),
                 Event::Spawned(stale),
                 Event::SpawnFailed(stale, String::new()),
                 Event::LeaderExited(stale),

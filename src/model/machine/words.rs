@@ -71,6 +71,8 @@ pub enum Rest {
     Stopped,
     /// It exited with code 0 and the policy asks for no restart.
     Completed,
+    /// What it waited for before its first start will not come, and why.
+    Unprepared(String),
     /// The install command did not succeed.
     InstallFailed(End),
     /// It ended with a failure and the policy asks for no restart.
@@ -125,6 +127,8 @@ pub enum Cause {
 pub enum Phase {
     /// No process.
     Resting(Rest),
+    /// What has to be there before the first process is waited for.
+    Preparing,
     /// A spawn was ordered and has not been answered.
     Spawning {
         /// What for.
@@ -190,6 +194,10 @@ pub enum Command {
 /// What has happened to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// What has to be there before the first process is there.
+    Prepared(RunId),
+    /// It will not come, and why.
+    PrepareFailed(RunId, String),
     /// The ordered spawn succeeded.
     Spawned(RunId),
     /// The ordered spawn failed, and why.
@@ -214,6 +222,9 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Effect {
+    /// See to it that what has to be there before the first process comes, and answer with `Prepared` or `PrepareFailed`.
+    /// It is no longer wanted once the machine is in another phase or run.
+    Prepare(RunId),
     /// Spawn a process, and answer with `Spawned` or `SpawnFailed`.
     Spawn(RunId, Job),
     /// Send SIGTERM to the run's tree, and report `Ended` when it is gone.

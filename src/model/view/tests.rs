@@ -20,6 +20,8 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         stop_timeout: Duration::ZERO,
         autostart: true,
         health_check: None,
+        overlays: Vec::new(),
+        depends_on: Vec::new(),
     };
     let mut facts = Facts { status: Status::Running, rests: Rests::No, listens: false, health: None, since: None };
     change(&mut spec, &mut facts);
@@ -33,6 +35,8 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         url: facts.listens.then(|| "http://localhost:3000".to_owned()),
         health: facts.health.map(|status| Health { status, ..Health::default() }),
         rests: facts.rests,
+        overlays: Vec::new(),
+        waits_for: Vec::new(),
         restarts: 0,
         exit: None,
         created_at: UNIX_EPOCH,

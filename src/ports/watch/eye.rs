@@ -20,6 +20,25 @@ const SEARCH_FACTOR: u32 = 4;
 /// After a pause longer than this it is given up: half a second has passed, and the listener is a stranger's.
 const SEARCH_LAST: Duration = Duration::from_millis(400);
 
+/// Other programs may open listeners all the time, and each one is a reason to search. With hundreds of processes that
+/// takes some 10 ms, most of it for servers that wait for nothing; so these are gone through no more often than this.
+const WIDE_PAUSE: Duration = Duration::from_millis(250);
+/// A search is followed by a rest of so many times its duration, up to the limit.
+const SEARCH_REST: u32 = 2;
+const SEARCH_REST_MAX: Duration = Duration::from_millis(20);
+/// The same for reading the sockets: from `/proc` it can take 15 ms, the more the larger the kernel's tables are.
+const READ_REST: u32 = 3;
+const READ_REST_MAX: Duration = Duration::from_millis(50);
+
+/// Whose listeners a look has to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// Those of the servers that wait for one; others' if it is no trouble.
+    Urgent,
+    /// Everybody's.
+    All,
+}
+
 /// What looks.
 pub struct Eye {
     listeners: Listeners,
@@ -28,8 +47,9 @@ pub struct Eye {
     /// As they were read last, in the kernel's order, and room for the next time.
     seen: Vec<Listener>,
     now: Vec<Listener>,
-    /// How long the last reading of the sockets took.
-    took: Duration,
+    /// What the last look was worth a rest for.
+    rest: Duration,
+    wide_at: Option<Instant>,
     search: Option<Search>,
     /// What was complained about already.
     told_reading: bool,
@@ -52,7 +72,8 @@ impl Eye {
             inodes_match,
             seen: Vec::new(),
             now: Vec::new(),
-            took: Duration::ZERO,
+            rest: Duration::ZERO,
+            wide_at: None,
             search: None,
             told_reading: false,
             told_guessing: false,
@@ -64,13 +85,13 @@ impl Eye {
         self.search.get_or_insert(Search { at: now, pause: SEARCH_LAST }).at = now;
     }
 
-    /// How long the last reading of the sockets took.
-    pub fn took(&self) -> Duration {
-        self.took
+    /// How long not to look again, so that waiting for a server does not starve it.
+    pub fn rest(&self) -> Duration {
+        self.rest
     }
 
     /// Brings `table` up to date.
-    pub fn look(&mut self, table: &mut Table, now: Instant) {
+    pub fn look(&mut self, table: &mut Table, scope: Scope, now: Instant) {
         table.begin_look();
         match self.read(table) {
             Ok(()) => self.told_reading = false,
@@ -83,15 +104,16 @@ impl Eye {
         if table.take_unsearched() {
             self.search = Some(Search { at: now, pause: SEARCH_FIRST });
         }
-        if self.search.is_some_and(|search| search.at <= now) {
-            self.search(table, now);
+        if self.search.is_some_and(|search| search.at <= now || scope == Scope::All) {
+            self.search(table, scope, now);
+            self.rest = self.rest.max((now.elapsed() * SEARCH_REST).min(SEARCH_REST_MAX));
         }
     }
 
     fn read(&mut self, table: &mut Table) -> io::Result<()> {
         let begun = Instant::now();
         self.listeners.read(&mut self.now)?;
-        self.took = begun.elapsed();
+        self.rest = (begun.elapsed() * READ_REST).min(READ_REST_MAX);
         if self.now == self.seen {
             return Ok(());
         }
@@ -107,11 +129,17 @@ impl Eye {
         Ok(())
     }
 
-    fn search(&mut self, table: &mut Table, now: Instant) {
+    fn search(&mut self, table: &mut Table, scope: Scope, now: Instant) {
         let mut sought = table.sought();
-        let searched = self.search_processes(table, &mut sought, now);
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
-        let is_last = sought.is_empty() || pause * SEARCH_FACTOR > SEARCH_LAST;
+        let gives_up = pause * SEARCH_FACTOR > SEARCH_LAST;
+        let is_time = self.wide_at.is_none_or(|at| now.saturating_duration_since(at) >= WIDE_PAUSE);
+        let scope = if gives_up || is_time { Scope::All } else { scope };
+        if scope == Scope::All {
+            self.wide_at = Some(now);
+        }
+        let searched = self.search_processes(table, scope, &mut sought, now);
+        let is_last = gives_up || sought.is_empty();
         self.search = (!is_last).then(|| Search { at: now + pause, pause: pause * SEARCH_FACTOR });
         if !searched.hidden.is_empty() && self.inodes_match && !std::mem::replace(&mut self.told_guessing, true) {
             log::warn(format_args!(
@@ -124,7 +152,7 @@ impl Eye {
 
     /// Looks for the owners of `sought`, among those who wait for a listener first, and takes out what it finds. What was
     /// a stranger's so far is looked for among the new servers only.
-    fn search_processes(&self, table: &Table, sought: &mut HashSet<u64>, now: Instant) -> Searched {
+    fn search_processes(&self, table: &Table, scope: Scope, sought: &mut HashSet<u64>, now: Instant) -> Searched {
         let places = table.places();
         let mut unowned = table.unowned();
         let mut searched = Searched::default();
@@ -142,7 +170,7 @@ impl Eye {
                 return searched;
             }
         };
-        for place in places {
+        for place in places.into_iter().filter(|place| scope == Scope::All || place.is_urgent || place.is_new) {
             for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
                 let wanted = if place.is_new { &unowned } else { &*sought };
                 if wanted.is_empty() {

@@ -37,6 +37,8 @@ pub struct Place {
     pub id: Id,
     /// Its first process.
     pub leader: Pid,
+    /// Whether it waits for a listener.
+    pub is_urgent: bool,
     /// Whether strangers' listeners could turn out to be its: nobody has looked yet.
     pub is_new: bool,
 }
@@ -176,7 +178,12 @@ impl Table {
         let mut all: Vec<_> = self.watched.iter().collect();
         all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(**id)));
         all.into_iter()
-            .map(|(id, watched)| Place { id: *id, leader: watched.leader, is_new: !watched.searched })
+            .map(|(id, watched)| Place {
+                id: *id,
+                leader: watched.leader,
+                is_urgent: watched.pace == Pace::Fast,
+                is_new: !watched.searched,
+            })
             .collect()
     }
 

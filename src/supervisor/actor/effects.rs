@@ -7,11 +7,14 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::super::command;
+use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
 use super::super::senses::Senses;
 use super::{Actor, News};
 use crate::log::Level;
-use crate::model::machine::{Effect, Event, Job, RunId};
+use crate::model::machine::{Effect, Event, Job, Phase, RunId};
+use crate::model::overlay::{CopyStatus, OverlayId};
+use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness};
 
 impl Actor {
@@ -19,6 +22,7 @@ impl Actor {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
             match effect {
+                Effect::Prepare(id) => effects.extend(self.prepare(id)),
                 Effect::Spawn(id, job) => {
                     if job == Job::Start {
                         self.record.install_succeeded(&self.spec);
@@ -57,6 +61,53 @@ impl Actor {
         if !self.machine.active() {
             self.reservation = None;
         }
+        if *self.machine.phase() != Phase::Preparing {
+            self.preparation = None;
+        }
+    }
+
+    /// Has the overlays made that are not there, and begins to wait for all.
+    fn prepare(&mut self, id: RunId) -> Vec<Effect> {
+        for number in 0..self.spec.overlays.len() {
+            if let Err(why) = self.make_overlay(number) {
+                self.tell(Level::Warn, format_args!("{why}"));
+                return self.machine.event(Event::PrepareFailed(id, why), Instant::now());
+            }
+        }
+        let ids = self.record.overlays().iter().chain(&self.spec.depends_on).cloned().collect();
+        let news = self.news_tx.clone();
+        // The receiver is gone only when the actor is.
+        let tell = Arc::new(move |_: &OverlayId, _: &Change| drop(news.send((id, News::Overlay))));
+        self.preparation = Some(Awaited::begin(&self.context.overlays, ids, tell));
+        self.look_at_preparation()
+    }
+
+    /// One that has failed before is made once more: somebody has started the server again.
+    fn make_overlay(&mut self, number: usize) -> Result<(), String> {
+        let overlays = Arc::clone(&self.context.overlays);
+        let present = self.record.overlays().get(number).and_then(|id| overlays.find(id));
+        if present.is_some_and(|overlay| overlay.status() != CopyStatus::Failed) {
+            return Ok(());
+        }
+        let made = overlays
+            .create(self.spec.overlays[number].clone())
+            .map_err(|why| format!("its overlay can't be made: {why}"))?;
+        self.record.overlay_made(&self.spec, number, made.id.clone());
+        Ok(())
+    }
+
+    pub(super) fn look_at_preparation(&mut self) -> Vec<Effect> {
+        let run = self.machine.run();
+        let Some(preparation) = &mut self.preparation else { return Vec::new() };
+        let event = match preparation.look() {
+            Outlook::Waiting => return Vec::new(),
+            Outlook::Done => {
+                self.record.prepared(&self.spec);
+                Event::Prepared(run)
+            }
+            Outlook::Hopeless(why) => Event::PrepareFailed(run, why),
+        };
+        self.machine.event(event, Instant::now())
     }
 
     fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, String> {

@@ -40,6 +40,12 @@ impl Actor {
                 None => self.spec.health_check.as_ref().map(|_| Health::default()),
             },
             rests: Rests::of(&self.machine),
+            overlays: self.record.overlays().to_vec(),
+            waits_for: self
+                .preparation
+                .as_ref()
+                .map(|preparation| preparation.waits_for().to_vec())
+                .unwrap_or_default(),
             restarts: self.machine.restarts(),
             exit: self.machine.last_exit(),
             created_at: self.record.created_at(),

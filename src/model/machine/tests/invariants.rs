@@ -41,7 +41,15 @@ pub fn check_effects(before: &World, world: &mut World, step: Step, effects: &[E
                 } else {
                     assert!(!world.machine.rules.install || world.machine.installed, "start without install");
                 }
+                assert!(!world.machine.rules.prepare || world.machine.prepared, "a process before what it needs");
                 world.process = Process::Ordered;
+            }
+            Effect::Prepare(run) => {
+                assert_eq!(world.process, Process::None, "preparation while a run lives at {}", at());
+                assert_eq!(world.machine.wanted, Wanted::Up, "preparation of what is not wanted at {}", at());
+                assert!(run.0 == before.machine.run.0 + 1, "run numbers go up by one at {}", at());
+                assert_eq!(world.machine.phase, Phase::Preparing);
+                assert!(world.machine.rules.prepare && !world.machine.prepared, "prepared twice at {}", at());
             }
             Effect::Terminate(run) => {
                 assert_eq!(*run, world.machine.run, "a signal for another run at {}", at());
@@ -66,7 +74,7 @@ pub fn check_state(before: &World, world: &World, step: Step) {
     let machine = &world.machine;
     match world.process {
         Process::None => assert!(
-            matches!(machine.phase, Phase::Resting(_) | Phase::Waiting { .. } | Phase::Removed),
+            matches!(machine.phase, Phase::Resting(_) | Phase::Preparing | Phase::Waiting { .. } | Phase::Removed),
             "the machine thinks that something lives at {}: {machine:?}",
             at()
         ),
@@ -106,7 +114,7 @@ fn check_status(world: &World, at: &str) {
     let lives = matches!(world.process, Process::Lives | Process::Left);
     match status {
         Status::Stopped | Status::Failed => assert!(!lives, "{} while processes live at {at}", status.word()),
-        Status::Installing => assert!(world.machine.rules.install, "{at}"),
+        Status::Installing => assert!(world.machine.rules.install || world.machine.rules.prepare, "{at}"),
         Status::Starting | Status::Running | Status::Restarting => assert!(world.machine.active(), "{at}"),
         Status::Ready => assert_eq!(world.process, Process::Lives, "ready without a living leader at {at}"),
     }

@@ -1,0 +1,77 @@
+//! New servers.
+//!
+//! Owns: what is found out before a configuration is taken, and how long a client waits for its first process. Never: a
+//! worker's time: the file system and the spawn are waited for on the client's own thread.
+
+use std::fs;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::{Api, reply, wire};
+use super::{Asked, COMMAND_LIMIT, Outcome, outcome, refusal};
+use crate::error::{Code, Error, Wrong};
+use crate::handoff::Later;
+use crate::model::spec::{ServerSpec, Slug};
+use crate::overlay::Overlays;
+use crate::supervisor::{Creation, Pending, Unsettled};
+
+/// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
+/// up after 30 s.
+const CREATE_LIMIT: Duration = Duration::from_secs(1);
+/// Makes a server, or gives a resting one another configuration, and starts it.
+pub fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
+    let (registry, overlays) = (Arc::clone(&api.registry), Arc::clone(&api.overlays));
+    Outcome::Later(Later::Reply(Box::new(move |_| {
+        let slug = spec.slug.clone();
+        let created = check(&spec, &overlays)
+            .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
+            .and_then(|creation| settled(creation, &slug))
+            .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
+        match created {
+            Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
+            Err(error) => reply::error(&error),
+        }
+    })))
+}
+
+/// No configuration is answered for before it is stored.
+fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
+    creation.settle(Instant::now() + COMMAND_LIMIT).map_err(|Unsettled| {
+        let why =
+            format!("whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later");
+        Error::new(Code::Busy, why)
+    })
+}
+
+/// What is wrong already; what only shows later makes the server fail with a reason.
+fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {
+    let mut wrong = Vec::new();
+    let mut blame = |field: String, why: String| wrong.push(Wrong { field, why });
+    for id in spec.depends_on.iter().filter(|id| overlays.find(id).is_none()) {
+        let why = format!("names overlay {id}, which does not exist; GET /filesystem/overlays lists those there are");
+        blame("depends_on".into(), why);
+    }
+    for (number, overlay) in spec.overlays.iter().enumerate() {
+        if let Err((field, why)) = overlays.check(overlay) {
+            blame(format!("overlays[{number}].{field}"), why);
+        }
+    }
+    if let Err(why) = check_path(spec) {
+        blame("path".into(), why);
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong)) }
+}
+
+/// An overlay or an install command may make the directory; without one nothing could.
+fn check_path(spec: &ServerSpec) -> Result<(), String> {
+    let resolved = &spec.path.resolved;
+    let shown = resolved.display();
+    match fs::metadata(resolved) {
+        Ok(metadata) if metadata.is_dir() => Ok(()),
+        Ok(_) => Err(format!("must be a directory; {shown} is none")),
+        Err(_) if spec.install.is_some() || spec.waits_for_overlays() => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("must exist; there is no {shown}")),
+        Err(error) => Err(format!("can't be used: {shown}: {error}")),
+    }
+}

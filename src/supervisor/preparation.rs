@@ -1,0 +1,67 @@
+//! The overlays that a server waits for before its first process.
+//!
+//! Owns: which of them are not there yet, and what has become of the others. Never: a copy (see `overlay`), what follows
+//! (see `model::machine`).
+
+use std::sync::Arc;
+
+use crate::model::overlay::{CopyStatus, OverlayId};
+use crate::overlay::{Overlays, Watcher};
+
+/// The waiting of one server.
+pub struct Awaited {
+    overlays: Arc<Overlays>,
+    waits_for: Vec<OverlayId>,
+}
+
+/// What can be expected.
+pub enum Outlook {
+    /// Some are still being copied.
+    Waiting,
+    /// All are complete.
+    Done,
+    /// One of them will not come, and why.
+    Hopeless(String),
+}
+
+impl Awaited {
+    /// Begins to wait for `ids`; `tell` is called whenever it is worth a look.
+    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, tell: Watcher) -> Awaited {
+        for id in &ids {
+            // What is over already, or unknown, is seen at the first look.
+            let _ = overlays.subscribe(id, Arc::clone(&tell));
+        }
+        Awaited { overlays: Arc::clone(overlays), waits_for: ids }
+    }
+
+    /// Those that are not there yet.
+    pub fn waits_for(&self) -> &[OverlayId] {
+        &self.waits_for
+    }
+
+    /// Looks at all of them.
+    pub fn look(&mut self) -> Outlook {
+        let mut hopeless = None;
+        let overlays = &self.overlays;
+        self.waits_for.retain(|id| match overlays.find(id).map(|overlay| overlay.view()) {
+            None => {
+                hopeless.get_or_insert_with(|| format!("overlay {id}, which it waits for, was deleted"));
+                true
+            }
+            Some(view) => match (view.status, view.error) {
+                (CopyStatus::Complete, _) => false,
+                (CopyStatus::Pending | CopyStatus::InProgress, _) => true,
+                (CopyStatus::Failed, error) => {
+                    let why = error.unwrap_or_else(|| "its log says more".into());
+                    hopeless.get_or_insert_with(|| format!("overlay {id}, which it waits for, failed: {why}"));
+                    true
+                }
+            },
+        });
+        match hopeless {
+            Some(why) => Outlook::Hopeless(why),
+            None if self.waits_for.is_empty() => Outlook::Done,
+            None => Outlook::Waiting,
+        }
+    }
+}
