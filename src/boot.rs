@@ -104,9 +104,7 @@ pub fn sweep(instance: &str, life: &str) {
                 std::thread::sleep(PAUSE);
                 continue;
             }
-            if told.is_empty() {
-                log::debug(format_args!("an earlier servisor has left nothing behind; the look took {waited:?}"));
-            } else {
+            if !told.is_empty() {
                 log::info(format_args!("ended {} processes of an earlier servisor", told.len()));
             }
             return;

@@ -31,9 +31,9 @@ export async function until(fact, probe) {
 }
 
 /** `body({ daemon, sandbox, root })` as a test with a daemon of its own, which must leave nothing behind. */
-export function withDaemon(body) {
+export function withDaemon(body, variables) {
   return async () => {
-    const daemon = await Daemon.start();
+    const daemon = await Daemon.start(variables);
     try {
       await body({ daemon, sandbox: daemon.sandbox(), root: daemon.root });
       await daemon.end();
@@ -56,8 +56,10 @@ process.stdout.on('error', () => process.exit(1));
 export class Daemon {
   log = '';
 
-  static async start() {
+  /** With `variables` over its usual environment; they can be changed before another `boot`. */
+  static async start(variables = {}) {
     const daemon = new Daemon();
+    daemon.variables = variables;
     daemon.scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'servisor-sdk-'));
     daemon.root = path.join(daemon.scratch, 'root');
     fs.mkdirSync(daemon.root);
@@ -94,7 +96,7 @@ export class Daemon {
   #environment() {
     const foreign = /^(SERVISOR|COMPUTESDK|npm|NODE_TEST)_|^(PORT|NODE_OPTIONS|NODE_ENV|PYTHONUNBUFFERED)$/;
     const kept = Object.entries(process.env).filter(([name]) => !foreign.test(name));
-    return { ...Object.fromEntries(kept), SERVISOR_ACCESS_TOKEN: TOKEN, TEST_MARK: this.scratch };
+    return { ...Object.fromEntries(kept), SERVISOR_ACCESS_TOKEN: TOKEN, TEST_MARK: this.scratch, ...this.variables };
   }
 
   /** The client. `config` may bring another token, or none. */
