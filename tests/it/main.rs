@@ -3,6 +3,8 @@
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
 //! - `environment` what a server is given; `logs` what it writes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
+//! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `ready` when it is ready;
+//!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -14,9 +16,11 @@
 mod api;
 mod attacks;
 mod environment;
+
 mod input;
 mod lifecycle;
 mod logs;
+mod matrix;
 mod restart;
 mod scale;
 mod shutdown;

@@ -64,14 +64,23 @@ impl Answer {
     }
 }
 
-/// Sends bytes and reads until the other side has nothing more to say.
+/// Sends bytes, says that these are all, and reads until the other side has nothing more to say.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let stream = send(address, bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    receive(stream)
+}
+
+fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     // A refusal may come, and the connection end, before everything is sent.
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
+    stream
+}
+
+fn receive(mut stream: TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
     answer
@@ -80,6 +89,14 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 impl Client {
     #[track_caller]
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
+        let answer = receive(self.begin(method, target, headers, body));
+        Answer::parse(&answer)
+            .unwrap_or_else(|| panic!("no answer to {method} {target}: {:?}", String::from_utf8_lossy(&answer)))
+    }
+
+    /// Only asks: dropping the connection is leaving.
+    #[track_caller]
+    pub fn begin(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> TcpStream {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         if let Some(token) = &self.token {
             request.push_str(&format!("Authorization: Bearer {token}\r\n"));
@@ -91,10 +108,7 @@ impl Client {
             request.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         request.push_str("\r\n");
-        let bytes = [request.as_bytes(), body.unwrap_or_default()].concat();
-        let answer = exchange(self.address, &bytes);
-        Answer::parse(&answer)
-            .unwrap_or_else(|| panic!("no answer to {method} {target}: {:?}", String::from_utf8_lossy(&answer)))
+        send(self.address, &[request.as_bytes(), body.unwrap_or_default()].concat())
     }
 
     #[track_caller]
@@ -118,6 +132,14 @@ impl Client {
         self.request("POST", "/servers", &[("Content-Type", "application/json")], Some(&body))
     }
 
+    /// Marks a server by hand.
+    #[track_caller]
+    pub fn mark(&self, slug: &str, status: &str) -> Answer {
+        let body = format!("{{\"status\": \"{status}\"}}");
+        let headers = [("Content-Type", "application/json")];
+        self.request("PATCH", &format!("/servers/{slug}/status"), &headers, Some(body.as_bytes()))
+    }
+
     #[track_caller]
     pub fn show(&self, slug: &str) -> Value {
         self.get(&format!("/servers/{slug}")).server(200)
@@ -128,6 +150,14 @@ impl Client {
         let answer = self.get(&format!("/servers/{slug}/logs{query}"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["data"]["logs"].as_str().unwrap().to_owned()
+    }
+
+    /// The server when it is ready, or rests, or the tests' limit is up: the daemon does the waiting.
+    #[track_caller]
+    pub fn when_ready(&self, slug: &str) -> Value {
+        let server = self.get(&format!("/servers/{slug}?wait_for=ready&timeout_ms=50000")).server(200);
+        assert_eq!(server["status"], "ready", "{server:#}");
+        server
     }
 
     #[track_caller]
