@@ -17,10 +17,12 @@ mod api;
 mod attacks;
 mod environment;
 
+mod health;
 mod input;
 mod lifecycle;
 mod logs;
 mod matrix;
+mod ports;
 mod restart;
 mod scale;
 mod shutdown;
