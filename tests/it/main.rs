@@ -18,14 +18,18 @@ mod attacks;
 mod environment;
 
 mod health;
+mod idle;
 mod input;
+mod latency;
 mod lifecycle;
 mod logs;
 mod matrix;
 mod ports;
+mod ready;
 mod restart;
 mod scale;
 mod shutdown;
 mod stop;
 mod support;
 mod tidy;
+mod waiting;

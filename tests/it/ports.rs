@@ -181,6 +181,36 @@ fn a_port_is_looked_at_anew_at_every_start() {
 }
 
 #[test]
+fn a_port_below_1024_needs_a_right() {
+    use std::os::unix::process::CommandExt;
+    const CAP_NET_BIND_SERVICE: i32 = 10;
+    let first: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
+        .map_or(1024, |text| text.trim().parse().unwrap());
+    let Some(port) = first.checked_sub(1).filter(|port| *port > 0) else {
+        println!("skipped: this system gives every port to everybody");
+        return;
+    };
+    let mut command = Daemon::command();
+    // SAFETY: one system call, with plain numbers. Who may not give up a right has not got it.
+    unsafe {
+        command.pre_exec(|| {
+            libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0);
+            Ok(())
+        })
+    };
+    let daemon = Daemon::by(command, &[], &[]);
+    let mut spec = json!({"slug": "web", "start": "sleep 600", "port": port, "strict_port": true});
+    let sentence = daemon.client.create(&spec).error(409);
+    let why = format!("port {port} can't be used: ports below 1024 need a right");
+    assert!(sentence.contains(&why), "{sentence}");
+    // Nor is another one silently taken instead.
+    spec["strict_port"] = json!(false);
+    daemon.client.create(&spec);
+    let failed = daemon.client.wait_for_status("web", "failed");
+    assert!(failed["status_reason"].as_str().unwrap().contains(&why), "{failed:#}");
+}
+
+#[test]
 fn the_public_url_is_a_template() {
     let daemon = Daemon::with(&["--public-url", "https://{slug}-{port}.sandbox.example/"], &[]);
     let port = quiet_port();

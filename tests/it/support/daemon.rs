@@ -50,12 +50,17 @@ impl Daemon {
     /// With more options and variables.
     #[track_caller]
     pub fn with(options: &[&str], variables: &[(&str, &str)]) -> Daemon {
+        Daemon::by(Daemon::command(), options, variables)
+    }
+
+    /// By a command of its own.
+    #[track_caller]
+    pub fn by(mut command: Command, options: &[&str], variables: &[(&str, &str)]) -> Daemon {
         let scratch = Scratch::new();
         let (root, state) = (scratch.0.join("root"), scratch.0.join("state"));
         fs::create_dir_all(&root).unwrap();
         let mark = format!("IT_MARK={}", scratch.0.display());
         let (name, value) = mark.split_once('=').unwrap();
-        let mut command = Daemon::command();
         command.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(&root).arg("--state-dir").arg(&state);
         command.args(options).env("SERVISOR_ACCESS_TOKEN", TOKEN).env(name, value).envs(variables.iter().copied());
         let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
