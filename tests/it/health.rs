@@ -26,9 +26,7 @@ fn requests(daemon: &Daemon, slug: &str) -> Vec<u64> {
 }
 
 fn wait_for_requests(daemon: &Daemon, slug: &str, count: usize) {
-    wait_until(&format!("{slug} has had {count} requests"), || {
-        (requests(daemon, slug).len() >= count).then_some(())
-    });
+    wait_until(&format!("{slug} has had {count} requests"), || (requests(daemon, slug).len() >= count).then_some(()));
 }
 
 #[test]
@@ -83,7 +81,11 @@ fn two_failures_change_nothing_three_do_and_one_success_restores() {
         ("steady", "200,500,500,200,500,500,200,cut,500,200", &["starting", "ready"][..]),
         ("flapping", "200,500,500,500,200,500,500,200", &["starting", "ready", "running", "ready"]),
         ("failing", "200,500,500,500,500,500,500", &["starting", "ready", "running"]),
-        ("twice", "200,500,500,500,200,500,500,500,200", &["starting", "ready", "running", "ready", "running", "ready"]),
+        (
+            "twice",
+            "200,500,500,500,200,500,500,500,200",
+            &["starting", "ready", "running", "ready", "running", "ready"],
+        ),
     ] {
         daemon.client.create(&scripted(slug, script, fast())).server(201);
         // One more than the script has: the last but one is judged by then.
@@ -144,7 +146,11 @@ fn nothing_of_an_earlier_run_counts_in_the_next() {
         assert_eq!(restarted["health"], json!({"consecutive_failures": 0}));
         assert_eq!(restarted["health_status"], "checking");
     }
-    assert!(!daemon.statuses("web").windows(2).any(|pair| pair == ["ready", "running"]), "{:?}", daemon.statuses("web"));
+    assert!(
+        !daemon.statuses("web").windows(2).any(|pair| pair == ["ready", "running"]),
+        "{:?}",
+        daemon.statuses("web")
+    );
 }
 
 #[test]
@@ -182,7 +188,13 @@ fn a_server_that_hangs_delays_no_other_one_s_checks() {
         let mut gaps: Vec<u64> = requests(&daemon, slug).windows(2).map(|pair| pair[1] - pair[0]).collect();
         gaps.sort_unstable();
         let (median, wanted) = (gaps[gaps.len() / 2], INTERVAL_MS * 1000);
-        println!("{slug}: {} ms asked for, median {} us, {} to {} us", INTERVAL_MS, median, gaps[0], gaps[gaps.len() - 1]);
+        println!(
+            "{slug}: {} ms asked for, median {} us, {} to {} us",
+            INTERVAL_MS,
+            median,
+            gaps[0],
+            gaps[gaps.len() - 1]
+        );
         assert!(median.abs_diff(wanted) <= wanted / 5, "{slug}: {gaps:?}");
     }
     assert_eq!(daemon.client.show("hung")["health_status"], "checking");

@@ -83,9 +83,10 @@ fn an_answer_about_ports_is_never_older_than_a_second() {
     let (_, mut app) = obedient(&daemon, &control, json!({}));
     app.order(&format!("serve 127.0.0.1:{first} 200"));
     daemon.client.when_ready("app");
-    for (order, ports) in
-        [(format!("serve 127.0.0.1:{} 200", first + 1), json!([first, first + 1])), (format!("close {first}"), json!([first + 1]))]
-    {
+    for (order, ports) in [
+        (format!("serve 127.0.0.1:{} 200", first + 1), json!([first, first + 1])),
+        (format!("close {first}"), json!([first + 1])),
+    ] {
         app.order(&order);
         // The promise itself: after this the next answer has it, whatever was asked before.
         std::thread::sleep(Duration::from_secs(1));

@@ -131,7 +131,10 @@ fn all(daemon: &Daemon) -> (bool, bool) {
 fn what_counts_when_everything_is_asked_for() {
     let daemon = Daemon::start();
     let control = Control::new();
-    assert_eq!(daemon.client.get("/ready").json(), json!({"ready": true, "healthy": true, "servers": [], "overlays": []}));
+    assert_eq!(
+        daemon.client.get("/ready").json(),
+        json!({"ready": true, "healthy": true, "servers": [], "overlays": []})
+    );
     let mut web = obedient(&daemon, &control, "web", json!({"health_check": {"interval_ms": 30}}));
     assert_eq!(all(&daemon), (false, false));
     web.order("serve 127.0.0.1:PORT 500,500,200");
