@@ -8,13 +8,16 @@
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{self, PathBuf};
+use std::str::FromStr;
 
 use crate::api::access::{AllowedOrigin, Token};
 use crate::error::quoted;
 use crate::log::Level;
 use crate::model::nearest::nearest;
 use crate::model::public_url::PublicUrl;
+use crate::setup;
 
 mod help;
 mod options;
@@ -27,7 +30,10 @@ use options::{Environment, Given, Opt, read_options};
 const DEFAULT_LISTEN: &str = "127.0.0.1:18080";
 const DEFAULT_LOG_BUFFER: usize = 1024 * 1024;
 /// Less than this could not hold a few lines, more than this would be a mistake.
-const LOG_BUFFER: std::ops::RangeInclusive<usize> = 4 * 1024..=1024 * 1024 * 1024;
+const LOG_BUFFER: RangeInclusive<usize> = 4 * 1024..=1024 * 1024 * 1024;
+
+const DEFAULT_LOG_FILE: u64 = 10 * 1024 * 1024;
+const LOG_FILE: RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024 * 1024;
 
 /// What the program was called for.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ pub struct Config {
     pub root: PathBuf,
     /// What outlives the daemon is here; absolute.
     pub state_dir: PathBuf,
+    /// What it is told to have from the start.
+    pub setup: Option<setup::Source>,
     /// How servers are reached from outside.
     pub public_url: PublicUrl,
     /// Who may use the API.
@@ -59,6 +67,10 @@ pub struct Config {
     pub log_level: Level,
     /// How much output of each server is kept.
     pub log_buffer_bytes: usize,
+    /// Where that output is also written to files; absolute.
+    pub log_dir: Option<PathBuf>,
+    /// How large such a file gets.
+    pub log_file_bytes: u64,
     /// What is odd, and no reason not to start.
     pub warnings: Vec<String>,
 }
@@ -156,33 +168,53 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
             Ok,
         )?,
     };
-    let log_buffer_bytes = match given.one(Opt::LogBufferBytes)? {
-        None => DEFAULT_LOG_BUFFER,
-        Some((name, text)) => text.parse().ok().filter(|bytes| LOG_BUFFER.contains(bytes)).map_or_else(
-            || {
-                let (least, most) = (LOG_BUFFER.start(), LOG_BUFFER.end());
-                error(format!("{name} {} must be a number of bytes from {least} to {most}", quoted(&text)))
-            },
-            Ok,
-        )?,
-    };
+    let log_buffer_bytes = bytes(&given, Opt::LogBufferBytes, &LOG_BUFFER)?.unwrap_or(DEFAULT_LOG_BUFFER);
+    let log_dir = given.one(Opt::LogDir)?.map(|(_, value)| absolute("--log-dir", value.into())).transpose()?;
+    let log_file_bytes = bytes(&given, Opt::LogFileBytes, &LOG_FILE)?;
+    let mut warnings = environment.warnings();
+    if log_file_bytes.is_some() && log_dir.is_none() {
+        warnings.push("--log-file-bytes means nothing without --log-dir".into());
+    }
     let allow_origins = given
         .all(Opt::AllowOrigin)
         .into_iter()
         .map(|(name, text)| AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text)))))
         .collect::<Result<Vec<_>, _>>()?;
     let auth = auth(&given, &environment, &listen, &allow_origins)?;
+    let setup = setup(&given, &environment, &mut warnings)?;
     Ok(Config {
         listen,
         root: absolute("--root", root)?,
         state_dir: absolute("--state-dir", state_dir)?,
+        setup,
         public_url,
         auth,
         allow_origins,
         log_level,
         log_buffer_bytes,
-        warnings: environment.warnings(),
+        log_dir,
+        log_file_bytes: log_file_bytes.unwrap_or(DEFAULT_LOG_FILE),
+        warnings,
     })
+}
+
+/// A file is the choice of whoever wrote the command line; the variable comes with the sandbox.
+fn setup(
+    given: &Given<'_>,
+    environment: &Environment,
+    warnings: &mut Vec<String>,
+) -> Result<Option<setup::Source>, ConfigError> {
+    let variable = environment.text(setup::VARIABLE)?.filter(|value| !value.is_empty());
+    match (given.one(Opt::Setup)?, variable) {
+        (Some((name, path)), variable) => {
+            if variable.is_some() {
+                warnings.push(format!("{} is not used: {name} is given too", setup::VARIABLE));
+            }
+            Ok(Some(setup::Source::File(absolute(&name, path.into())?)))
+        }
+        (None, Some(value)) => Ok(Some(setup::Source::Variable(value.to_owned()))),
+        (None, None) => Ok(None),
+    }
 }
 
 fn auth(
@@ -224,6 +256,21 @@ fn auth(
             Err(why) => error(format!("the access token in SERVISOR_ACCESS_TOKEN {why}")),
         },
         (None, None) => Ok(AuthSource::Kept),
+    }
+}
+
+/// The value of an option that is a number of bytes.
+fn bytes<N>(given: &Given<'_>, option: Opt, range: &RangeInclusive<N>) -> Result<Option<N>, ConfigError>
+where
+    N: FromStr + PartialOrd + fmt::Display,
+{
+    let Some((name, text)) = given.one(option)? else { return Ok(None) };
+    match text.parse().ok().filter(|bytes| range.contains(bytes)) {
+        Some(bytes) => Ok(Some(bytes)),
+        None => {
+            let (least, most) = (range.start(), range.end());
+            error(format!("{name} {} must be a number of bytes from {least} to {most}", quoted(&text)))
+        }
     }
 }
 

@@ -21,20 +21,25 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::api::access::{Access, Auth, Token};
+use crate::api::follow::Streams;
 use crate::api::{self, Api};
+use crate::boot;
 use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
+use crate::logs::LogFiles;
 use crate::os::inherit::{self, Inherited};
 use crate::os::random;
 use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
 use crate::os::tree::{self, Forest};
+use crate::overlay::{Overlays, record::Forgetful};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
+use crate::setup::{self, Payload};
 use crate::store::{self, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
@@ -43,11 +48,17 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// The last orphans were sent SIGKILL; as long as this they are looked for, at this distance.
 const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
 const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
+/// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
+const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
 const DOOR_LIMIT: Duration = Duration::from_secs(2);
+/// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
+const FILES_LIMIT: Duration = Duration::from_secs(2);
 
 /// A thread that waits for a word hears it at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
+/// Two lives of one state directory must not be mistaken for each other; nobody attacks this.
+const LIFE_BYTES: usize = 4;
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,16 +96,42 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     if !config.root.is_dir() {
         return Err(StartError(format!("root {} is not a directory; make it or give --root", config.root.display())));
     }
+    let payload = match &config.setup {
+        Some(source) => setup::read(source, &config.root).map_err(StartError)?,
+        None => Payload::default(),
+    };
+    for warning in &payload.warnings {
+        log::warn(format_args!("setup payload: {warning}"));
+    }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
+    let stored = boot::stored(store.servers(), &config.root)
+        .map_err(start_error(&format!("state directory {} can't be read", store.directory().display())))?;
     let (listener, address) = listen(&config.listen)?;
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = unbounded();
-    let context = context(config, &store, inherited, control_tx.clone())
+    let log_files = match &config.log_dir {
+        Some(directory) => Some(LogFiles::start(directory, config.log_file_bytes).map_err(StartError)?),
+        None => None,
+    };
+    let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
+    let context = context(config, &store, inherited, &life, log_files, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
-    let api = Api { registry: Arc::clone(&registry), root: config.root.clone(), access, address: address.clone() };
+    // No one is answered and no port is looked at before what an earlier life has left is gone.
+    boot::sweep(store.instance(), &life);
+    let overlays = Overlays::new(&config.root, Arc::new(Forgetful), Vec::new());
+    overlays.resume();
+    let restored = registry.restore(boot::servers(stored, payload.servers));
+    let api = Api {
+        registry: Arc::clone(&registry),
+        overlays: Arc::clone(&overlays),
+        root: config.root.clone(),
+        access,
+        address: address.clone(),
+        streams: Streams::default(),
+    };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
@@ -102,9 +139,12 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
     }
 
+    // Before there is anyone to carry an end out: every supervisor that has to be ended has its thread by then.
+    restored.start();
     let ending = Ending {
         control: control_rx,
         registry,
+        overlays,
         context: Arc::clone(&context),
         door,
         closer: inbox.closer(),
@@ -124,8 +164,15 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     Ok(if clean { Ended::Clean } else { Ended::LeftBehind })
 }
 
-fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender<Control>) -> io::Result<Arc<Context>> {
-    let marker = format!("{}.{}", store.instance(), random::hex(4)?);
+fn context(
+    config: &Config,
+    store: &Store,
+    inherited: Inherited,
+    life: &str,
+    log_files: Option<LogFiles>,
+    control: Sender<Control>,
+) -> io::Result<Arc<Context>> {
+    let marker = format!("{}.{life}", store.instance());
     let forest = Arc::new(Forest::new(inherited.strangers));
     Ok(Arc::new(Context {
         reaper: Arc::new(Reaper::default()),
@@ -134,10 +181,12 @@ fn context(config: &Config, store: &Store, inherited: Inherited, control: Sender
         public_url: config.public_url.clone(),
         forest,
         ports: Arc::new(Ports::new(marker.clone())),
+        files: Arc::clone(store.servers()),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files: inherited.open_files,
         marker,
         log_bytes: config.log_buffer_bytes,
+        log_files,
         control,
         changes: Arc::default(),
     }))
@@ -217,6 +266,7 @@ fn remove_socket(listen: &Listen) {
 struct Ending {
     control: Receiver<Control>,
     registry: Arc<Registry>,
+    overlays: Arc<Overlays>,
     context: Arc<Context>,
     door: Door,
     closer: signals::Closer,
@@ -246,8 +296,14 @@ impl Ending {
         let supervisors = self.registry.close();
         log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
+        self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
         self.kill_orphans();
+        // Whoever follows a log has been shown the end of it.
+        supervisors.iter().for_each(|supervisor| supervisor.log().end());
+        if let Some(files) = &self.context.log_files {
+            files.finish(Instant::now() + FILES_LIMIT);
+        }
         self.door.close(Instant::now() + DOOR_LIMIT);
         self.context.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.watcher.close(Instant::now() + THREAD_LIMIT);

@@ -34,6 +34,8 @@ pub enum Code {
     NotFound,
     /// No server has this slug.
     ServerNotFound,
+    /// No overlay has this id.
+    OverlayNotFound,
     /// The path is known, the method is not; the methods that are.
     MethodNotAllowed(&'static str),
     /// The server runs, and what was asked for needs one that rests.
@@ -67,7 +69,7 @@ impl Code {
             Code::Malformed => 400,
             Code::Unauthorized => 401,
             Code::ForeignHost | Code::ForeignOrigin => 403,
-            Code::NotFound | Code::ServerNotFound => 404,
+            Code::NotFound | Code::ServerNotFound | Code::OverlayNotFound => 404,
             Code::MethodNotAllowed(_) => 405,
             Code::ServerActive
             | Code::ServerBeingDeleted
@@ -91,6 +93,7 @@ impl Code {
             Code::ForeignOrigin => "foreign_origin",
             Code::NotFound => "not_found",
             Code::ServerNotFound => "server_not_found",
+            Code::OverlayNotFound => "overlay_not_found",
             Code::MethodNotAllowed(_) => "method_not_allowed",
             Code::ServerActive => "server_active",
             Code::ServerBeingDeleted => "server_being_deleted",
@@ -151,6 +154,12 @@ impl Error {
             Code::ServerNotFound,
             format!("there is no server {}; GET /servers lists those there are", quoted(slug)),
         )
+    }
+
+    /// No overlay has this id, or could have it.
+    pub fn overlay_not_found(id: &str) -> Error {
+        let sentence = format!("there is no overlay {}; GET /filesystem/overlays lists those there are", quoted(id));
+        Error::new(Code::OverlayNotFound, sentence)
     }
 
     /// A configuration came for a server that is not at rest.
@@ -283,7 +292,7 @@ fn snake_case(word: &str) -> String {
 mod tests {
     use super::*;
 
-    const ALL: [Code; 18] = [
+    const ALL: [Code; 19] = [
         Code::ServerNotLive,
         Code::StatusNotByHand,
         Code::Malformed,
@@ -292,6 +301,7 @@ mod tests {
         Code::ForeignOrigin,
         Code::NotFound,
         Code::ServerNotFound,
+        Code::OverlayNotFound,
         Code::MethodNotAllowed("GET"),
         Code::ServerActive,
         Code::ServerBeingDeleted,
@@ -354,6 +364,7 @@ mod tests {
         let web = Slug::parse("web").unwrap();
         for error in [
             Error::server_not_found("web"),
+            Error::overlay_not_found("a1"),
             Error::slug_in_use(&web, Status::Running),
             Error::already_active(&web, Status::Restarting),
             Error::being_deleted(&web),

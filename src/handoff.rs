@@ -47,6 +47,8 @@ pub enum Later {
     Stream {
         /// The value of `Content-Type`.
         content_type: &'static str,
+        /// Further headers; the same holds as for those of a [`Reply`].
+        headers: Vec<(&'static str, String)>,
         /// Writes the body.
         body: StreamBody,
     },
@@ -84,8 +86,9 @@ mod tests {
     #[test]
     fn a_ticket_is_good_once() {
         let tickets = Tickets::default();
-        let first = tickets.leave(Later::Stream { content_type: "text/plain", body: Box::new(|_| Ok(())) });
-        let second = tickets.leave(Later::Stream { content_type: "text/plain", body: Box::new(|_| Ok(())) });
+        let stream = || Later::Stream { content_type: "text/plain", headers: vec![], body: Box::new(|_| Ok(())) };
+        let first = tickets.leave(stream());
+        let second = tickets.leave(stream());
         assert_ne!(first, second);
         assert!(tickets.take(first).is_some());
         assert!(tickets.take(first).is_none());

@@ -5,10 +5,12 @@
 //! From the outside in, and in this order to be read; a module may use those below it and none above:
 //!
 //! - [`config`]: options and environment to a `Config`. [`daemon`]: builds everything, listens to signals, ends it.
+//! - [`setup`] and [`boot`]: what it is told to have, and what it finds, when it begins.
 //! - [`door`]: the public listener. It reads and vets each request whole and passes it on in canonical form.
 //! - [`api`]: what a request means and how its answer looks, behind the door, on tiny_http.
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
+//! - [`overlay`]: copies of templates, in place before a server needs them.
 //! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
 //!   [`prober`]: whether servers answer.
 //! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
@@ -26,6 +28,7 @@
 //! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
 
 pub mod api;
+pub mod boot;
 pub mod config;
 pub mod control;
 pub mod daemon;
@@ -36,8 +39,10 @@ pub mod log;
 pub mod logs;
 pub mod model;
 pub mod os;
+pub mod overlay;
 pub mod ports;
 pub mod prober;
 pub mod registry;
+pub mod setup;
 pub mod store;
 pub mod supervisor;

@@ -9,11 +9,12 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use crate::log::{self, Level};
 use crate::model::machine::Command;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::view::ServerView;
-use crate::ports::{Strictness, Unavailable};
-use crate::supervisor::{Changes, Context, Pending, Supervisor};
+use crate::ports::{Reservation, Strictness, Unavailable};
+use crate::supervisor::{Changes, Context, Creation, Origin, Pending, Supervisor, Unlaunched};
 
 /// The servers of the daemon.
 pub struct Registry {
@@ -32,6 +33,26 @@ struct Table {
 enum Door {
     Open,
     Closed,
+}
+
+/// Servers that can be found and don't run yet.
+#[must_use]
+pub struct Restored {
+    registry: Arc<Registry>,
+    servers: Vec<(Arc<Supervisor>, Unlaunched)>,
+}
+
+impl Restored {
+    /// Starts those that are to be started with the daemon, all at the same time.
+    pub fn start(self) {
+        for (supervisor, unlaunched) in self.servers {
+            if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
+                let text =
+                    format_args!("the system has no thread for it: {error}; it is left out until the next start");
+                log::server(Level::Error, supervisor.slug(), text);
+            }
+        }
+    }
 }
 
 /// Why a request was not even passed on.
@@ -112,7 +133,7 @@ impl Registry {
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub fn create(&self, spec: ServerSpec) -> Result<Pending, Refused> {
+    pub fn create(&self, spec: ServerSpec) -> Result<Creation, Refused> {
         let reservation = match (spec.port, spec.strict_port) {
             (Some(port), true) => {
                 match self.context.ports.reserve(&spec.slug, port, Strictness::Strict) {
@@ -126,9 +147,9 @@ impl Registry {
             (Some(_), false) | (None, _) => None,
         };
         let spec = Arc::new(spec);
-        let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec));
+        let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec), Origin::Client);
         // In its inbox before anyone can find it: no command of another client comes first.
-        let pending = supervisor.command(Command::Start);
+        let creation = supervisor.create();
         let present = {
             let mut table = self.table();
             match (table.door, table.slots.get(&spec.slug)) {
@@ -143,17 +164,38 @@ impl Registry {
         if let Some(present) = present {
             return Ok(present.replace(spec, reservation));
         }
-        let (itself, leaver) = (self.itself.clone(), Arc::clone(&supervisor));
+        self.launch(&supervisor, unlaunched, reservation)?;
+        Ok(creation)
+    }
+
+    /// Takes in the servers that the daemon begins with. They can be found from now on, and wait for [`Restored::start`].
+    pub fn restore(self: &Arc<Self>, servers: Vec<(Arc<ServerSpec>, Origin)>) -> Restored {
+        let servers = servers.into_iter().map(|(spec, origin)| Supervisor::new(&self.context, spec, origin));
+        let servers: Vec<_> = servers.collect();
+        let mut table = self.table();
+        for (supervisor, _) in &servers {
+            table.slots.insert(supervisor.slug().clone(), Arc::clone(supervisor));
+        }
+        drop(table);
+        Restored { registry: Arc::clone(self), servers }
+    }
+
+    fn launch(
+        &self,
+        supervisor: &Arc<Supervisor>,
+        unlaunched: Unlaunched,
+        reservation: Option<Reservation>,
+    ) -> Result<(), Refused> {
+        let (itself, leaver) = (self.itself.clone(), Arc::clone(supervisor));
         let forget = move || {
             if let Some(registry) = itself.upgrade() {
                 registry.forget(&leaver);
             }
         };
-        if let Err(error) = supervisor.launch(unlaunched, reservation, forget) {
-            self.forget(&supervisor);
-            return Err(Refused::NoThread(error));
-        }
-        Ok(pending)
+        supervisor.launch(unlaunched, reservation, forget).map_err(|error| {
+            self.forget(supervisor);
+            Refused::NoThread(error)
+        })
     }
 
     /// Gives `command` to the server `slug`.
@@ -187,8 +229,9 @@ impl Registry {
         self.find(slug).is_some_and(|supervisor| supervisor.view().pid.is_some())
     }
 
-    /// Takes out `leaver`, but not another one that has come in its place.
+    /// Takes out `leaver`, but not another one that has come in its place, and tells those who follow its log.
     fn forget(&self, leaver: &Arc<Supervisor>) {
+        leaver.log().end();
         {
             let mut table = self.table();
             if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {

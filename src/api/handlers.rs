@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{Auth, Caller, Credentials};
+use super::follow::{self, STREAMS_MAX};
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, reply};
+use super::{Api, overlays, reply};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Later, Reply};
 use crate::logs::{Selection, SharedLog};
@@ -20,7 +21,7 @@ use crate::model::machine::{Command, Refusal};
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::view::ServerView;
 use crate::registry::Refused;
-use crate::supervisor::{Answer, Pending, Waited};
+use crate::supervisor::{Answer, Creation, Pending, Unsettled, Waited};
 
 mod look;
 
@@ -62,7 +63,10 @@ pub fn answer(api: &Api, call: &Call<'_>) -> Outcome {
         Ok(Outcome::Later(Later::Reply(rest))) => {
             Outcome::Later(Later::Reply(Box::new(move |client| with_headers(rest(client), cors))))
         }
-        Ok(Outcome::Later(stream @ Later::Stream { .. })) => Outcome::Later(stream),
+        Ok(Outcome::Later(Later::Stream { content_type, mut headers, body })) => {
+            headers.extend(cors);
+            Outcome::Later(Later::Stream { content_type, headers, body })
+        }
         Err(error) => Outcome::Now(with_headers(reply::error(&error), cors)),
     }
 }
@@ -111,6 +115,25 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
             // Up to the whole buffer has to be copied and escaped: not on a worker's time.
             later(move || logs(&slug, &log, query, form, &warnings))
         }
+        Action::ServerFollow(slug, query) => {
+            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+            let place = api.streams.take().ok_or_else(too_many_streams)?;
+            let form = input::stream_form((call.header)("Accept"));
+            let log = Arc::clone(supervisor.log());
+            Ok(Outcome::Later(follow::stream(log, selection(query), tail(query), form, place)))
+        }
+        Action::OverlayList => now(overlays::list(&api.overlays, &warnings)),
+        Action::OverlayShow(id) => now(overlays::show(&api.overlays, &id, &warnings)?),
+        Action::OverlayCreate => {
+            input::require_json((call.header)("Content-Type"))?;
+            let (spec, more) = input::overlay_spec(call.body)?;
+            let (overlays, warnings) = (Arc::clone(&api.overlays), [warnings, more].concat());
+            later(move || overlays::create(&overlays, spec, &warnings))
+        }
+        Action::OverlayDelete(id, files) => {
+            let overlays = Arc::clone(&api.overlays);
+            later(move || overlays::delete(&overlays, &id, files))
+        }
     }
 }
 
@@ -152,12 +175,22 @@ fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
         let slug = spec.slug.clone();
         let created = check_path(&spec)
             .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
+            .and_then(|creation| settled(creation, &slug))
             .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
         match created {
             Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
             Err(error) => reply::error(&error),
         }
     })))
+}
+
+/// No configuration is answered for before it is stored.
+fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
+    creation.settle(Instant::now() + COMMAND_LIMIT).map_err(|Unsettled| {
+        let why =
+            format!("whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later");
+        Error::new(Code::Busy, why)
+    })
 }
 
 /// An install command may make the directory's content, but runs in it; without one nothing could make it.
@@ -232,6 +265,11 @@ fn outcome(
         }
         Waited::Answered(Answer::Refused(Refusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
         Waited::Answered(Answer::Refused(Refusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
+        Waited::Answered(Answer::NotStored(error)) => Err(match asked {
+            Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),
+            // No other command changes what is stored.
+            Asked::Command => Error::storage(&format!("that server \"{slug}\" is deleted"), &error),
+        }),
         Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
         // Deleted between the look at the table and the command, or a fault that its log tells of.
         Waited::Lost => Err(match asked {
@@ -255,14 +293,26 @@ fn refusal(slug: &Slug, refused: Refused) -> Error {
     }
 }
 
-fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: &[String]) -> Reply {
-    let selection = match query.stream {
+fn too_many_streams() -> Error {
+    let sentence =
+        format!("{STREAMS_MAX} logs are being followed, and no more can be; leave one of them, or ask without follow");
+    Error::new(Code::Busy, sentence)
+}
+
+fn selection(query: LogQuery) -> Selection {
+    match query.stream {
         Stream::Stdout => Selection::Stdout,
         Stream::Stderr => Selection::Stderr,
         Stream::Combined => Selection::Combined,
-    };
-    let tail = query.tail.and_then(|lines| usize::try_from(lines).ok());
-    let rendered = log.render(selection, tail);
+    }
+}
+
+fn tail(query: LogQuery) -> Option<usize> {
+    query.tail.and_then(|lines| usize::try_from(lines).ok())
+}
+
+fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: &[String]) -> Reply {
+    let rendered = log.render(selection(query), tail(query));
     match form {
         LogForm::Plain => reply::plain(rendered.bytes),
         LogForm::Json => {

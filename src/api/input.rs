@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use self::fields::Fields;
+use super::follow::Form;
 use crate::error::{Code, Error, not_one_of, quoted};
 use crate::model::machine::Mark;
 use crate::model::spec::{
@@ -20,8 +21,11 @@ use crate::model::spec::{
 use crate::model::status::Status;
 
 mod fields;
+mod overlay;
 #[cfg(test)]
 mod tests;
+
+pub use overlay::{overlay, overlay_spec, overlays};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;
@@ -133,23 +137,30 @@ pub enum LogForm {
 
 /// What an `Accept` header wants: JSON, unless plain text is preferred by name.
 pub fn log_form(accept: Option<&str>) -> LogForm {
-    let (mut json, mut plain, mut anything) = (0.0, 0.0, 0.0);
-    for range in accept.unwrap_or("").split(',') {
-        let mut parts = range.split(';').map(str::trim);
-        let kind = parts.next().unwrap_or("").to_ascii_lowercase();
-        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        // What can't be read is no wish.
-        let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
-        match kind.as_str() {
-            "application/json" => json = quality,
-            "text/plain" => plain = quality,
-            "*/*" | "application/*" => anything = quality,
-            _ => {}
-        }
-    }
+    let (json, plain) = (quality(accept, &["application/json"]), quality(accept, &["text/plain"]));
+    let anything = quality(accept, &["*/*", "application/*"]);
     // `text/plain, */*` names one and tolerates the rest; `application/json, text/plain, */*` (axios) names both.
     let preferred = plain > json && plain >= anything;
     if preferred { LogForm::Plain } else { LogForm::Json }
+}
+
+/// What an `Accept` header wants of a log that is followed: plain text, unless events are asked for by name.
+pub fn stream_form(accept: Option<&str>) -> Form {
+    let (events, plain) = (quality(accept, &["text/event-stream"]), quality(accept, &["text/plain"]));
+    if events > 0.0 && events >= plain { Form::Events } else { Form::Plain }
+}
+
+/// How much an `Accept` header wants one of `kinds`; what it does not name it does not want.
+fn quality(accept: Option<&str>, kinds: &[&str]) -> f32 {
+    let mut ranges = accept.unwrap_or("").split(',').filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let kind = parts.next().unwrap_or("");
+        let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        // What can't be read is no wish.
+        let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
+        kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)).then_some(quality)
+    });
+    ranges.next_back().unwrap_or(0.0)
 }
 
 fn work_dir(original: Option<String>, root: &Path) -> WorkDir {

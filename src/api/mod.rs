@@ -6,11 +6,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::overlay::Overlays;
 use crate::registry::Registry;
 
 pub mod access;
+pub mod follow;
 pub mod handlers;
 pub mod input;
+pub mod overlays;
 pub mod reply;
 pub mod route;
 pub mod server;
@@ -20,10 +23,14 @@ pub mod wire;
 pub struct Api {
     /// The servers.
     pub registry: Arc<Registry>,
+    /// The overlays.
+    pub overlays: Arc<Overlays>,
     /// Relative paths are taken from here.
     pub root: PathBuf,
     /// Who may ask.
     pub access: access::Access,
     /// Where the daemon is reached, as a URL.
     pub address: String,
+    /// The logs that are followed.
+    pub streams: follow::Streams,
 }

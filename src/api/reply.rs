@@ -72,6 +72,7 @@ pub fn error(error: &Error) -> Reply {
         | Code::ForeignOrigin
         | Code::NotFound
         | Code::ServerNotFound
+        | Code::OverlayNotFound
         | Code::ServerActive
         | Code::ServerBeingDeleted
         | Code::ServerNotLive

@@ -11,8 +11,10 @@
 use std::time::Duration;
 
 use crate::error::{Code, Error, hint, quoted};
+use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
+use crate::overlay::Files;
 
 mod query;
 #[cfg(test)]
@@ -54,6 +56,16 @@ pub enum Action {
     ServerRestart(Slug),
     /// What it wrote.
     ServerLogs(Slug, LogQuery),
+    /// What it wrote, and what it writes from now on.
+    ServerFollow(Slug, LogQuery),
+    /// All overlays.
+    OverlayList,
+    /// An overlay from the specification in the body.
+    OverlayCreate,
+    /// One overlay.
+    OverlayShow(OverlayId),
+    /// Stop its copy and forget it, and perhaps its files.
+    OverlayDelete(OverlayId, Files),
 }
 
 /// Who may ask.
@@ -87,7 +99,12 @@ impl Action {
             | Action::ServerStart(_)
             | Action::ServerStop(_)
             | Action::ServerRestart(_)
-            | Action::ServerLogs(..) => Gate::Guarded,
+            | Action::ServerLogs(..)
+            | Action::ServerFollow(..)
+            | Action::OverlayList
+            | Action::OverlayCreate
+            | Action::OverlayShow(_)
+            | Action::OverlayDelete(..) => Gate::Guarded,
         }
     }
 }
@@ -182,7 +199,17 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::Start(slug), Method::Post) => Action::ServerStart(slug),
         (Resource::Stop(slug), Method::Post) => Action::ServerStop(slug),
         (Resource::Restart(slug), Method::Post) => Action::ServerRestart(slug),
-        (Resource::Logs(slug), Method::Get) => Action::ServerLogs(slug, log_query(&mut query)),
+        (Resource::Logs(slug), Method::Get) => {
+            let asked = log_query(&mut query);
+            if query.flag("follow") { Action::ServerFollow(slug, asked) } else { Action::ServerLogs(slug, asked) }
+        }
+        (Resource::Overlays, Method::Get) => Action::OverlayList,
+        (Resource::Overlays, Method::Post) => Action::OverlayCreate,
+        (Resource::Overlay(id), Method::Get) => Action::OverlayShow(id),
+        (Resource::Overlay(id), Method::Delete) => {
+            let files = if query.flag("delete_files") { Files::Remove } else { Files::Keep };
+            Action::OverlayDelete(id, files)
+        }
         (_, Method::Get | Method::Post | Method::Patch | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -203,11 +230,13 @@ enum Resource {
     Stop(Slug),
     Restart(Slug),
     Logs(Slug),
+    Overlays,
+    Overlay(OverlayId),
 }
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    const PLAIN: [&str; 5] = ["/health", "/ready", "/info", "/auth/status", "/servers"];
+    const PLAIN: [&str; 6] = ["/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays"];
 
     fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -226,6 +255,11 @@ impl Resource {
             ["servers", text, "stop"] => Resource::Stop(slug(text)?),
             ["servers", text, "restart"] => Resource::Restart(slug(text)?),
             ["servers", text, "logs"] => Resource::Logs(slug(text)?),
+            ["filesystem", "overlays"] => Resource::Overlays,
+            ["filesystem", "overlays", ""] => return Ok(None),
+            ["filesystem", "overlays", text] => {
+                Resource::Overlay(OverlayId::parse(text).ok_or_else(|| Error::overlay_not_found(text))?)
+            }
             _ => return Ok(None),
         }))
     }
@@ -236,8 +270,8 @@ impl Resource {
                 "GET, HEAD, OPTIONS"
             }
             Resource::Status(_) => "PATCH, OPTIONS",
-            Resource::Servers => "GET, HEAD, POST, OPTIONS",
-            Resource::Server(_) => "GET, HEAD, DELETE, OPTIONS",
+            Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
+            Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",
             Resource::Start(_) | Resource::Stop(_) | Resource::Restart(_) => "POST, OPTIONS",
         }
     }
@@ -281,12 +315,5 @@ fn log_query(query: &mut Query) -> LogQuery {
         asked.stream = stream;
     }
     asked.tail = query.number("tail", "lines", u32::MAX.into()).and_then(|lines| u32::try_from(lines).ok());
-    match query.take("follow").as_deref() {
-        None | Some("false") => {}
-        Some("true") => {
-            query.blame("follow", "is not supported yet by this version; ask for the logs again instead".into())
-        }
-        Some(other) => query.blame("follow", format!("must be true or false, not {}", quoted(other))),
-    }
     asked
 }

@@ -15,10 +15,12 @@ use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
 use crate::model::view::{Readiness, ServerView};
 
+mod overlay;
 mod server;
 #[cfg(test)]
 mod tests;
 
+pub use overlay::{overlay, overlay_list};
 use server::{ServerBrief, ServerInfo};
 
 /// The envelope of the answers about servers.

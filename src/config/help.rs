@@ -14,6 +14,8 @@ Usage: servisor serve [OPTION]...
   --state-dir DIR           what outlives the daemon, for one daemon at a time
                             [$XDG_STATE_HOME/servisor, or else
                             ~/.local/state/servisor, or else /var/lib/servisor]
+  --setup FILE              servers to have from the start: JSON
+                            {\"overlays\": [...], \"servers\": [...]}
   --public-url TEMPLATE     the address of a server from outside, with {port}
                             and, if wanted, {slug} [http://localhost:{port}]
   --access-token-file FILE  the access token is in this file
@@ -23,11 +25,16 @@ Usage: servisor serve [OPTION]...
                             can be repeated
   --log-level LEVEL         error, warn, info or debug [info]
   --log-buffer-bytes N      how much output of each server is kept [1048576]
+  --log-dir DIR             also write it to files in there, SLUG.stdout.log
+                            and SLUG.stderr.log
+  --log-file-bytes N        a file of that size is set aside, as ….log.1
+                            [10485760]
 
 Each option can also be given as a variable: SERVISOR_LISTEN for --listen, and
 so on (SERVISOR_NO_AUTH=1; SERVISOR_ALLOW_ORIGIN with commas). Without a file,
 the token is taken from SERVISOR_ACCESS_TOKEN; without that, one is made at the
-first start and kept in STATE_DIR/access-token.
+first start and kept in STATE_DIR/access-token. Without --setup, the payload is
+taken from COMPUTESDK_SETUP_B64, in base64.
 
   servisor --help           this text
   servisor --version        the version

@@ -19,26 +19,32 @@ pub enum Opt {
     Listen,
     Root,
     StateDir,
+    Setup,
     PublicUrl,
     AccessTokenFile,
     NoAuth,
     AllowOrigin,
     LogLevel,
     LogBufferBytes,
+    LogDir,
+    LogFileBytes,
 }
 
 impl Opt {
     /// All of them, by their names, in the order of the declaration.
-    pub const ALL: [(&'static str, Opt); 9] = [
+    pub const ALL: [(&'static str, Opt); 12] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
         ("--state-dir", Opt::StateDir),
+        ("--setup", Opt::Setup),
         ("--public-url", Opt::PublicUrl),
         ("--access-token-file", Opt::AccessTokenFile),
         ("--no-auth", Opt::NoAuth),
         ("--allow-origin", Opt::AllowOrigin),
         ("--log-level", Opt::LogLevel),
         ("--log-buffer-bytes", Opt::LogBufferBytes),
+        ("--log-dir", Opt::LogDir),
+        ("--log-file-bytes", Opt::LogFileBytes),
     ];
 
     fn name(self) -> &'static str {
@@ -163,20 +169,12 @@ impl Environment {
             .filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(&name.as_str()))
             .collect();
         unknown.sort();
-        let mut warnings: Vec<String> = unknown
+        unknown
             .iter()
             .map(|name| {
                 let hint = nearest(name, &known).map(|known| format!("; did you mean {known}?")).unwrap_or_default();
                 format!("the variable {name} means nothing to this version of servisor{hint}")
             })
-            .collect();
-        if self.all.get("COMPUTESDK_SETUP_B64").is_some_and(|payload| !payload.is_empty()) {
-            warnings.push(
-                "COMPUTESDK_SETUP_B64 is set, but this version does not carry out setup payloads; create its servers \
-                 by POST /servers"
-                    .into(),
-            );
-        }
-        warnings
+            .collect()
     }
 }

@@ -28,6 +28,7 @@ fn defaults() {
     assert_eq!(config.public_url, PublicUrl::parse("http://localhost:{port}").unwrap());
     assert!(matches!(config.auth, AuthSource::Kept));
     assert_eq!((config.log_level, config.log_buffer_bytes), (Level::Info, 1024 * 1024));
+    assert_eq!((config.log_dir, config.log_file_bytes), (None, 10 * 1024 * 1024));
     assert!(config.allow_origins.is_empty() && config.warnings.is_empty());
 }
 
@@ -49,6 +50,15 @@ fn an_argument_wins_over_its_variable_and_an_empty_variable_is_none() {
     let by_argument = config(&["--listen", "localhost:2", "--log-level=debug"], &variables);
     assert_eq!(by_argument.listen, Listen::Tcp("127.0.0.1:2".parse().unwrap()));
     assert_eq!(by_argument.log_level, Level::Debug);
+}
+
+#[test]
+fn log_files() {
+    let config = |options: &[&str]| config(options, &[("SERVISOR_LOG_FILE_BYTES", "4096")]);
+    let with = config(&["--log-dir", "logs"]);
+    assert_eq!((with.log_dir, with.log_file_bytes), (Some(std::env::current_dir().unwrap().join("logs")), 4096));
+    assert!(with.warnings.is_empty());
+    assert!(config(&[]).warnings[0].contains("--log-dir"));
 }
 
 #[test]
@@ -108,6 +118,7 @@ fn mistakes_are_named_with_what_would_be_right() {
         (&["--log-level", "loud"], &[], &["--log-level", "loud", "error, warn, info, debug"]),
         (&["--log-buffer-bytes", "1"], &[], &["--log-buffer-bytes", "4096"]),
         (&["--log-buffer-bytes", "1MB"], &[], &["1MB"]),
+        (&["--log-dir", "l", "--log-file-bytes", "0"], &[], &["--log-file-bytes", "4096"]),
         (&["--allow-origin", "example.com"], &[], &["--allow-origin", "scheme"]),
         (&["--no-auth=maybe"], &[], &["--no-auth", "true or false"]),
         (&["--no-auth", "--listen", "0.0.0.0:1"], &[], &["--no-auth", "0.0.0.0:1"]),
@@ -142,9 +153,21 @@ fn odd_variables_are_warned_of() {
     let variables =
         [("SERVISOR_LISTN", "x"), ("SERVISOR_RUN", "y"), ("COMPUTESDK_SETUP_B64", "e30="), ("PATH", "/bin")];
     let warnings = config(&[], &variables).warnings;
-    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
     assert!(warnings[0].contains("SERVISOR_LISTN") && warnings[0].contains("did you mean SERVISOR_LISTEN?"));
-    assert!(warnings[1].contains("COMPUTESDK_SETUP_B64"));
+}
+
+#[test]
+fn a_setup_file_wins_over_the_variable() {
+    let variable = [("COMPUTESDK_SETUP_B64", "e30=")];
+    assert_eq!(config(&[], &[]).setup, None);
+    assert_eq!(config(&[], &[("COMPUTESDK_SETUP_B64", "")]).setup, None);
+    assert_eq!(config(&[], &variable).setup, Some(setup::Source::Variable("e30=".into())));
+    let file = Some(setup::Source::File("/etc/setup.json".into()));
+    let both = config(&["--setup", "/etc/setup.json"], &variable);
+    assert_eq!(both.setup, file);
+    assert!(both.warnings[0].contains("COMPUTESDK_SETUP_B64 is not used"), "{:?}", both.warnings);
+    assert_eq!(config(&[], &[("SERVISOR_SETUP", "/etc/setup.json")]).setup, file);
 }
 
 #[test]

@@ -133,14 +133,10 @@ pub fn refuse_at_once(mut socket: &UnixStream, refusal: Refusal) {
 pub fn begin_stream<'a>(
     mut socket: &'a UnixStream,
     content_type: &'static str,
+    headers: Vec<(&'static str, String)>,
     framing: Framing,
 ) -> io::Result<StreamWriter<'a>> {
-    let reply = Reply {
-        status: 200,
-        headers: vec![("Cache-Control", "no-store".into())],
-        content_type: Some(content_type),
-        body: Vec::new(),
-    };
+    let reply = Reply { status: 200, headers, content_type: Some(content_type), body: Vec::new() };
     let mut bytes = head(&reply, After::Close);
     if framing == Framing::Chunks {
         bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
@@ -192,8 +188,9 @@ impl Write for StreamWriter<'_> {
         Ok(bytes.len())
     }
 
+    /// Nothing is held back; but it fails, as a write does, once the client has left.
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        ensure_present(self.socket)
     }
 }
 

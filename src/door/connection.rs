@@ -186,8 +186,8 @@ impl Connection<'_> {
         let reply = match answer {
             Answer::Whole(reply) => reply,
             Answer::Unfinished(Later::Reply(rest)) => self.contained(rest)?,
-            Answer::Unfinished(Later::Stream { content_type, body }) => {
-                return self.stream(head, content_type, body);
+            Answer::Unfinished(Later::Stream { content_type, headers, body }) => {
+                return self.stream(head, content_type, headers, body);
             }
         };
         let body = if head.is_head { BodyIs::LeftOut } else { BodyIs::Sent };
@@ -195,12 +195,22 @@ impl Connection<'_> {
         Ok(after)
     }
 
-    fn stream(&self, head: &Head, content_type: &'static str, body: StreamBody) -> Result<After, End> {
+    fn stream(
+        &self,
+        head: &Head,
+        content_type: &'static str,
+        headers: Vec<(&'static str, String)>,
+        body: StreamBody,
+    ) -> Result<After, End> {
         let framing = match head.version {
             Version::Http10 => answer::Framing::Close,
             Version::Http11 => answer::Framing::Chunks,
         };
-        let mut writer = answer::begin_stream(self.seat.socket(), content_type, framing)?;
+        if self.seat.turn(Activity::Streaming) == Standing::Leaves {
+            return Err(End::Quiet);
+        }
+        self.seat.socket().set_write_timeout(Some(self.shared.limits.stall))?;
+        let mut writer = answer::begin_stream(self.seat.socket(), content_type, headers, framing)?;
         if head.is_head {
             return Ok(After::Close);
         }

@@ -63,6 +63,8 @@ pub struct Limits {
     pub idle: Duration,
     /// Without progress in sending an answer.
     pub write: Duration,
+    /// Without progress in sending a stream: whoever follows something may stop reading for a while.
+    pub stall: Duration,
     /// Bytes of a body.
     pub body: usize,
     /// Bytes of a request line and headers.
@@ -78,6 +80,7 @@ impl Default for Limits {
             request: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             write: Duration::from_secs(10),
+            stall: Duration::from_secs(300),
             body: 1024 * 1024,
             head: 16 * 1024,
             target: 4 * 1024,

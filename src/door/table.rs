@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// An evicted connection's thread ends at once; only when the machine is very busy does it take longer than this.
 const EVICTION_LIMIT: Duration = Duration::from_millis(200);
+/// When the door is closed what fills streams has ended; who has not taken the rest by then does not read.
+const STREAM_LIMIT: Duration = Duration::from_millis(200);
 
 /// What a connection is at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +20,8 @@ pub enum Activity {
     Waiting,
     /// A request of it is being carried out.
     Busy,
+    /// It is sent a stream, which has no end of its own.
+    Streaming,
 }
 
 #[derive(Debug)]
@@ -110,13 +114,20 @@ impl Table {
         while entries.cut_oldest() {}
     }
 
-    /// Waits until nobody is left; who is still there at `deadline` is cut off in the middle of the answer.
+    /// Waits until nobody is left; who is still there at `deadline` is cut off in the middle of the answer, and much
+    /// sooner in the middle of a stream.
     pub fn wait_empty(&self, deadline: Instant) {
+        let streams = deadline.min(Instant::now() + STREAM_LIMIT);
+        self.cut_at(streams, |activity| activity == Activity::Streaming);
+        self.cut_at(deadline, |_| true);
+    }
+
+    fn cut_at(&self, deadline: Instant, whom: impl Fn(Activity) -> bool) {
         let mut entries = self.entries();
-        while !entries.by_id.is_empty() {
+        while entries.by_id.values().any(|entry| whom(entry.activity)) {
             let patience = deadline.saturating_duration_since(Instant::now());
             if patience.is_zero() {
-                for entry in entries.by_id.values() {
+                for entry in entries.by_id.values().filter(|entry| whom(entry.activity)) {
                     let _ = entry.socket.shutdown(Shutdown::Both);
                 }
                 return;

@@ -93,10 +93,11 @@ impl Fake {
                     ended.send(quiet(to)).unwrap();
                     Ok(())
                 };
-                Later::Stream { content_type: "text/plain", body: Box::new(body) }
+                Later::Stream { content_type: "text/plain", headers: vec![], body: Box::new(body) }
             }
             _ => Later::Stream {
                 content_type: "text/plain",
+                headers: vec![("X-Further", "yes".into())],
                 body: Box::new(|to| {
                     to.write_all(b"one")?;
                     to.write_all(b"three")
@@ -233,7 +234,7 @@ fn work_that_was_left_runs_here_and_its_panic_is_its_own() {
 fn streams_come_in_chunks_or_to_the_end_of_the_connection() {
     let door = Opened::new(Limits::default());
     let chunked = door.exchange_open(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
-    assert!(chunked.contains("Transfer-Encoding: chunked\r\n"), "{chunked}");
+    assert!(chunked.contains("Transfer-Encoding: chunked\r\n") && chunked.contains("X-Further: yes\r\n"), "{chunked}");
     assert!(chunked.ends_with("\r\n\r\n3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"), "{chunked}");
     let plain = door.exchange_open(b"GET /stream HTTP/1.0\r\n\r\n");
     assert!(!plain.contains("chunked") && plain.ends_with("\r\n\r\nonethree"), "{plain}");
@@ -253,6 +254,19 @@ fn a_stream_learns_that_its_client_says_no_more() {
     client.shutdown(Shutdown::Write).unwrap();
     let error = ended.recv_timeout(LIMIT * 2).unwrap().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[test]
+fn a_stream_without_end_does_not_hold_the_closing_door() {
+    let mut door = Opened::new(Limits::default());
+    let (ended_tx, ended) = channel();
+    *door.fake.stream_ended.lock().unwrap() = Some(ended_tx);
+    let mut client = door.connect();
+    client.write_all(b"GET /quiet HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    assert!(read_some(&mut client).starts_with("HTTP/1.1 200 "));
+    door.door.take().unwrap().close(Instant::now() + LIMIT * 10);
+    // It was cut off; by itself it would have gone on.
+    assert!(ended.try_recv().unwrap().is_err());
 }
 
 #[test]

@@ -10,8 +10,11 @@
 use std::collections::VecDeque;
 use std::mem;
 
+mod cursor;
 #[cfg(test)]
-mod tests;
+pub mod tests;
+
+pub use cursor::{Batch, Cursor, Reading};
 
 /// One of the two streams of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,6 +23,11 @@ pub enum StreamId {
     Stdout,
     /// Standard error.
     Stderr,
+}
+
+impl StreamId {
+    /// Both of them.
+    pub const BOTH: [StreamId; 2] = [StreamId::Stdout, StreamId::Stderr];
 }
 
 /// Which streams are wanted.
@@ -79,12 +87,20 @@ pub struct LogBuffer {
     bytes: VecDeque<u8>,
     pieces: VecDeque<Piece>,
     past: [Past; 2],
+    /// The bytes of each stream that ever came.
+    written: [u64; 2],
 }
 
 impl LogBuffer {
     /// An empty ring that takes memory as it is filled, up to about `capacity` bytes.
     pub fn new(capacity: usize) -> LogBuffer {
-        LogBuffer { capacity, bytes: VecDeque::new(), pieces: VecDeque::new(), past: [Past::default(); 2] }
+        LogBuffer {
+            capacity,
+            bytes: VecDeque::new(),
+            pieces: VecDeque::new(),
+            past: [Past::default(); 2],
+            written: [0; 2],
+        }
     }
 
     /// Adds `data` at the new end.
@@ -103,15 +119,19 @@ impl LogBuffer {
         let mut at = 0;
         for piece in &self.pieces {
             if selection.has(piece.stream) {
-                let (front, back) = self.bytes.as_slices();
-                let end = at + piece.length;
-                copy.bytes.extend_from_slice(&front[at.min(front.len())..end.min(front.len())]);
-                copy.bytes.extend_from_slice(&back[at.saturating_sub(front.len())..end.saturating_sub(front.len())]);
+                self.copy_range(at, piece.length, &mut copy.bytes);
                 copy.pieces.push(*piece);
             }
             at += piece.length;
         }
         copy
+    }
+
+    fn copy_range(&self, at: usize, length: usize, to: &mut Vec<u8>) {
+        let (front, back) = self.bytes.as_slices();
+        let end = at + length;
+        to.extend_from_slice(&front[at.min(front.len())..end.min(front.len())]);
+        to.extend_from_slice(&back[at.saturating_sub(front.len())..end.saturating_sub(front.len())]);
     }
 
     fn push_part(&mut self, stream: StreamId, part: &[u8]) {
@@ -125,6 +145,7 @@ impl LogBuffer {
             self.bytes.reserve_exact(wanted - self.bytes.len());
         }
         self.bytes.extend(part);
+        self.written[stream as usize] += part.len() as u64;
         match self.pieces.back_mut() {
             Some(last) if last.stream == stream => last.length += part.len(),
             Some(_) | None => self.pieces.push_back(Piece { stream, length: part.len() }),

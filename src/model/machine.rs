@@ -81,6 +81,11 @@ impl Machine {
         }
     }
 
+    /// The same server, if its install command has succeeded before.
+    pub fn with_install_done(self) -> Self {
+        Machine { installed: true, ..self }
+    }
+
     /// A server whose life-cycle was lost in a fault of the daemon. It has failed, and can be started again.
     pub fn lost(rules: Rules, last_run: RunId, why: String) -> Self {
         Machine { phase: Phase::Resting(Rest::Failed(End::Lost(why))), ..Machine::new(rules, last_run) }

@@ -8,6 +8,7 @@ pub mod health;
 pub mod machine;
 pub mod marker;
 pub mod nearest;
+pub mod overlay;
 pub mod public_url;
 pub mod shell;
 pub mod spec;

@@ -1,11 +1,11 @@
 //! Starting a process.
 //!
-//! Owns: the spawn and what is done to the child from outside right after. Never: a look at how it ends (see
+//! Owns: the spawn and what the shell does before the command. Never: a look at how it ends (see
 //! `reaper`), what it is for.
 //!
 //! `std::process::Command` takes the `vfork` path as long as no code has to run in the child: 50 to 100 µs whatever
-//! the daemon's size. So nothing here is a `pre_exec`: limits and the out-of-memory score are set from the
-//! parent, which is through with it long before a shell has read its first line.
+//! the daemon's size. So nothing here is a `pre_exec`: the shell that every command goes through sets its own limit and
+//! out-of-memory score first. From outside they could be set too late, for a child that has forked by then.
 
 use std::ffi::OsString;
 use std::fs;
@@ -14,7 +14,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::ptr;
 
 use super::Pid;
 
@@ -55,7 +54,7 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
     check_directory(&plan.directory)?;
     let mut child = Command::new("/bin/sh")
         .arg("-c")
-        .arg(&plan.script)
+        .arg(prefixed(plan))
         .current_dir(&plan.directory)
         .env_clear()
         .envs(plan.environment.iter().map(|(name, value)| (name, value)))
@@ -66,10 +65,6 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
         .spawn()
         .map_err(|error| explain(&error))?;
     let pid = Pid::new(child.id().cast_signed()).ok_or("the system gave it no process number")?;
-    raise_oom_score(pid);
-    if let Some(limit) = plan.open_files {
-        limit_open_files(pid, limit);
-    }
     // Both are there: they were asked for above. Dropping the `Child` neither ends nor reaps the process.
     let stdout = child.stdout.take().ok_or("the system gave it no standard output")?;
     let stderr = child.stderr.take().ok_or("the system gave it no standard error")?;
@@ -100,22 +95,20 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-/// Failures don't matter: the process may be gone, or the system keeps no scores.
-fn raise_oom_score(pid: Pid) {
-    let own = fs::read_to_string("/proc/self/oom_score_adj").ok().and_then(|text| text.trim().parse::<i32>().ok());
-    if let Some(own) = own {
-        let score = own.saturating_add(OOM_SCORE_RAISE).min(OOM_SCORE_MAX);
-        let _ = fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string());
+/// The script with what has to be done before it. Failures don't matter: the system may keep no scores, or not let them
+/// be changed.
+fn prefixed(plan: &Plan) -> String {
+    let mut script = String::new();
+    if let Some(score) = raised_oom_score() {
+        script.push_str(&format!("echo {score} 2>/dev/null >/proc/self/oom_score_adj; "));
     }
+    if let Some(soft) = plan.open_files {
+        script.push_str(&format!("ulimit -S -n {soft} 2>/dev/null; "));
+    }
+    script + &plan.script
 }
 
-fn limit_open_files(pid: Pid, soft: u64) {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: no new limit is passed, and `limit` is valid for writes.
-    let known = unsafe { libc::prlimit(pid.raw(), libc::RLIMIT_NOFILE, ptr::null(), &mut limit) } == 0;
-    if known && limit.rlim_cur != soft {
-        limit.rlim_cur = soft.min(limit.rlim_max);
-        // SAFETY: `limit` is valid for reads, and the old limit is not asked for. A process that is gone is ESRCH.
-        unsafe { libc::prlimit(pid.raw(), libc::RLIMIT_NOFILE, &limit, ptr::null_mut()) };
-    }
+fn raised_oom_score() -> Option<i32> {
+    let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
+    Some(own.saturating_add(OOM_SCORE_RAISE).min(OOM_SCORE_MAX))
 }

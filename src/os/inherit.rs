@@ -12,7 +12,7 @@ use super::{Pid, check};
 /// What the servers have to be given back, and what can be said of the daemon's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inherited {
-    /// The soft limit on open files before the daemon raised its own.
+    /// The soft limit on open files before the daemon raised its own; `None` if it has not.
     pub open_files: Option<u64>,
     /// Whether a child of the daemon can be anything but a descendant of one of its servers.
     pub strangers: Strangers,
@@ -100,6 +100,9 @@ fn raise_open_files() -> Option<u64> {
     // SAFETY: `limit` is valid for writes.
     check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) }).ok()?;
     let before = limit.rlim_cur;
+    if before == limit.rlim_max {
+        return None;
+    }
     limit.rlim_cur = limit.rlim_max;
     // SAFETY: `limit` is valid for reads.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).ok()?;

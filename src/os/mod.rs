@@ -8,6 +8,7 @@ use std::io;
 
 pub mod child;
 pub mod connect;
+pub mod fs;
 pub mod inherit;
 pub mod peer;
 pub mod pipe;

@@ -10,6 +10,9 @@ use std::sync::OnceLock;
 use super::Pid;
 use super::tree::MARKER_VARIABLE;
 
+/// The kernel's flag of its own threads (`PF_KTHREAD`).
+const KERNEL_THREAD: u32 = 0x0020_0000;
+
 /// A process as it was at one moment.
 #[derive(Debug, Clone)]
 pub struct Process {
@@ -23,6 +26,7 @@ pub struct Process {
     pub started: u64,
     state: u8,
     threads: u32,
+    is_kernel: bool,
     marker: OnceLock<Option<String>>,
 }
 
@@ -71,10 +75,13 @@ impl Process {
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        // From here, `threads` is the 20th field of the line and the start time the 22nd; the group was the 5th.
-        let threads = fields.nth(14)?.parse().ok()?;
+        // From here, the flags are the 9th field of the line, `threads` the 20th, the start time the 22nd; the group was
+        // the 5th.
+        let flags: u32 = fields.nth(3)?.parse().ok()?;
+        let threads = fields.nth(10)?.parse().ok()?;
         let started = fields.nth(1)?.parse().ok()?;
-        Some(Process { pid, parent, group, started, state, threads, marker: OnceLock::new() })
+        let is_kernel = flags & KERNEL_THREAD != 0;
+        Some(Process { pid, parent, group, started, state, threads, is_kernel, marker: OnceLock::new() })
     }
 }
 
@@ -128,6 +135,49 @@ impl Snapshot {
     }
 }
 
+/// What a look for markers has found.
+#[derive(Debug, Default)]
+pub struct Marked {
+    /// The living processes whose marker is one of those that were looked for.
+    pub found: Vec<Process>,
+    /// How many are just becoming another program: for a moment such a process has no environment that could be seen.
+    pub unclear: usize,
+}
+
+/// Looks for the processes whose marker is one of `wanted`. Of those that have none, which are most, little more than the
+/// environment is read.
+///
+/// # Errors
+/// `/proc` can't be read.
+pub fn marked(wanted: impl Fn(&str) -> bool) -> io::Result<Marked> {
+    let mut marked = Marked::default();
+    let mut environment = Vec::new();
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
+        environment.clear();
+        match File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read_to_end(&mut environment)) {
+            Ok(0) => marked.unclear += usize::from(is_between_programs(pid)),
+            // Read once more, now that the number is tied to a moment of birth.
+            Ok(_) if marker_in(&environment).is_some_and(&wanted) => {
+                let process = Process::read(pid).filter(Process::is_alive);
+                marked.found.extend(process.filter(|process| process.marker().is_some_and(&wanted)));
+            }
+            Ok(_) => {}
+            // It is another user's, or has ended.
+            Err(_) => {}
+        }
+    }
+    Ok(marked)
+}
+
+/// Whether it has neither environment nor arguments, as only a process in the middle of `execve` has; apart from those
+/// that have ended and the kernel's own.
+fn is_between_programs(pid: Pid) -> bool {
+    Process::read(pid).is_some_and(|process| process.is_alive() && !process.is_kernel)
+        && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| arguments.is_empty())
+}
+
 /// The inodes of the pipes that a process has open; none if that can't be seen.
 pub fn pipes(pid: Pid) -> Vec<u64> {
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
@@ -170,6 +220,31 @@ mod tests {
         let line = |threads: u32| format!("7 (x) Z 3 5 5 0 -1 4194304 1 0 0 0 11 12 0 0 20 0 {threads} 0 9 1000 2");
         assert!(!parse(&line(1)).unwrap().is_alive());
         assert!(parse(&line(2)).unwrap().is_alive());
+    }
+
+    #[test]
+    fn a_look_for_markers_finds_those_and_no_others() {
+        let spawn = |marker: &str| {
+            std::process::Command::new("sleep").arg("600").env_clear().env(MARKER_VARIABLE, marker).spawn().unwrap()
+        };
+        let own = format!("test-{}", std::process::id());
+        let mut children = [spawn(&format!("{own}.a")), spawn(&format!("{own}.b")), spawn("another.a")];
+        let mut expected = vec![children[0].id(), children[1].id()];
+        expected.sort_unstable();
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        loop {
+            let found = marked(|marker| marker.starts_with(&own)).unwrap().found;
+            let mut pids: Vec<u32> = found.iter().map(|process| process.pid.number()).collect();
+            pids.sort_unstable();
+            // A process that was just spawned may not show its environment yet.
+            if pids == expected {
+                break;
+            }
+            assert!(pids.len() < 2 && std::time::Instant::now() < limit, "{pids:?} instead of {expected:?}");
+        }
+        children.iter_mut().for_each(|child| child.kill().unwrap());
+        assert!(children.iter_mut().all(|child| !child.wait().unwrap().success()));
+        assert!(!is_between_programs(Pid::own()));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Owns: the handlers and the names. Never: what follows from a signal (see `daemon`).
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
@@ -43,6 +45,8 @@ impl Inbox {
     /// # Errors
     /// The system has no descriptor for it.
     pub fn open() -> io::Result<Inbox> {
+        // A limit on the size of files shall fail a write, not end the daemon. Servers don't inherit a handler.
+        signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         Ok(Inbox { signals: Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP])? })
     }
 

@@ -18,7 +18,7 @@ use crate::model::spec::Port;
 
 mod netlink;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use netlink::Netlink;
 

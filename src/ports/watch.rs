@@ -31,12 +31,17 @@ mod tests;
 use eye::Eye;
 use table::{Table, Watched};
 
-/// The time between two looks, at first and later. A look takes well under a millisecond, so that a listener is seen
-/// within 25 ms in any case.
+/// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
+/// owner of a new one some milliseconds, so that it is seen within 25 ms.
 const TICK: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(20);
 /// What has not happened for some time will not happen in the next instant: the time between two looks is this part
 /// of the time waited for already.
 const TICK_PART: u32 = 1000;
+
+/// Where `/proc` has to be read, one look can take milliseconds, the more the larger the kernel's tables are. The pause
+/// after it is so many times as long, up to the limit, so that waiting for a server does not starve it.
+const PAUSE_FACTOR: u32 = 3;
+const PAUSE_MAX: Duration = Duration::from_millis(50);
 
 /// Hears on what a server listens, at each change, on the watcher's thread: it must not wait for anything.
 pub type Notify = Box<dyn Fn(Listening) + Send>;
@@ -116,9 +121,12 @@ impl Watcher {
                  what was asked for and from what is new"
             ));
         }
+        Watcher::with(Eye::new(listeners, forest, match_or_not))
+    }
+
+    fn with(eye: Eye) -> io::Result<Arc<Watcher>> {
         let shared = Arc::new(Shared::default());
         let (requests, inbox) = unbounded();
-        let eye = Eye::new(listeners, forest, match_or_not);
         let looker =
             Looker { inbox, eye, table: Table::new(port::ephemeral()), shared: Arc::clone(&shared), last: None };
         let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
@@ -246,7 +254,7 @@ impl Looker {
     fn next_tick(&self) -> Option<Instant> {
         let fast_since = self.table.fast_since()?;
         Some(match self.last {
-            Some(last) => last.over + tick(last.over.saturating_duration_since(fast_since)),
+            Some(last) => last.over + tick(last.over.saturating_duration_since(fast_since), self.eye.took()),
             None => fast_since,
         })
     }
@@ -260,7 +268,7 @@ impl Looker {
     }
 }
 
-/// The time to the next look, when a listener has been waited for so long.
-fn tick(waited: Duration) -> Duration {
-    (waited / TICK_PART).clamp(*TICK.start(), *TICK.end())
+/// The time to the next look, when a listener has been waited for so long, and the last reading took so long.
+fn tick(waited: Duration, took: Duration) -> Duration {
+    (waited / TICK_PART).clamp(*TICK.start(), *TICK.end()).max((took * PAUSE_FACTOR).min(PAUSE_MAX))
 }

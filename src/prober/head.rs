@@ -50,12 +50,7 @@ fn read_one(bytes: &[u8]) -> One {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
     // Whether the server is careful about its headers is not the question.
-    let parsed = ParserConfig::default()
-        .allow_spaces_after_header_name_in_responses(true)
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .allow_multiple_spaces_in_response_status_delimiters(true)
-        .ignore_invalid_headers_in_responses(true)
-        .parse_response(&mut response, bytes);
+    let parsed = ParserConfig::default().ignore_invalid_headers_in_responses(true).parse_response(&mut response, bytes);
     match (parsed, response.code) {
         (Ok(Status::Partial), _) => One::Partial,
         // With 101 the head is over, and something else than HTTP begins.

@@ -60,11 +60,6 @@ impl Probe {
                         }
                         Ok(())
                     }
-                    // Some answer without listening; what they have sent before they hung up is still there.
-                    Err(error) if matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) => {
-                        self.step = Step::Listening { answer: Vec::new() };
-                        Ok(())
-                    }
                     Err(error) => Err(error),
                 },
                 Step::Listening { answer } => {

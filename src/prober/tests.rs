@@ -91,6 +91,19 @@ fn an_answer_in_pieces_after_interim_answers_is_one_answer() {
 }
 
 #[test]
+fn a_server_that_answers_without_listening_has_answered() {
+    let server = Server::start("127.0.0.1:0", |_, mut stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
+    });
+    let prober = Prober::start().unwrap();
+    let (_probing, told) = watch(&prober, server.address, &check());
+    assert_eq!(next(&told).1, Verdict::BecameHealthy);
+    for _ in 0..10 {
+        assert_eq!(next(&told).0.last_error, None);
+    }
+}
+
+#[test]
 fn the_first_answer_may_be_late_and_is_asked_for_once() {
     let (compiled_tx, compiled) = bounded::<()>(0);
     let server = Server::start("127.0.0.1:0", move |_, stream| {
@@ -250,11 +263,11 @@ fn a_panic_costs_one_server_s_checks() {
     assert_eq!(prober.close(soon()), Joined::Ended);
 }
 
-/// How often the thread with this path below `/proc` has gone to sleep of its own will.
-fn sleeps(thread: &str) -> u64 {
+/// Whether the thread with this path below `/proc` sleeps, and how often it has gone to sleep.
+fn sleep_of(thread: &str) -> (bool, u64) {
     let status = fs::read_to_string(format!("/proc/{thread}/status")).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:")).unwrap();
-    line.trim().parse().unwrap()
+    let value = |name| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim();
+    (value("State:").starts_with('S'), value("voluntary_ctxt_switches:").parse().unwrap())
 }
 
 #[test]
@@ -270,9 +283,9 @@ fn without_a_server_the_thread_never_wakes() {
     while threads.recv_timeout(LIMIT).is_ok() {}
     let begun = Instant::now();
     loop {
-        let before = sleeps(&thread);
+        let before = sleep_of(&thread);
         std::thread::sleep(Duration::from_millis(300));
-        if sleeps(&thread) == before {
+        if before.0 && sleep_of(&thread) == before {
             break;
         }
         assert!(begun.elapsed() < LIMIT, "it wakes and wakes");

@@ -110,6 +110,7 @@ impl Watched {
     }
 
     fn begin(&mut self, now: Instant) {
+        // The rest of the last answer, if it still comes: a server costs one descriptor and never two.
         self.connection = Connection::None;
         match Probe::begin(self.address) {
             Ok(probe) => self.connection = Connection::Probing(probe),

@@ -3,21 +3,24 @@
 //! Owns: the machine, the run, and who waits for what. Never: a decision about the life-cycle: it feeds the machine
 //! with commands, news and time, and carries out what the machine says.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
 
+use super::record::Record;
 use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
-use super::{Answer, Context, Replacement, Request, Shared, Unlaunched, command};
+use super::{Answer, Context, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
-use crate::model::machine::{Command, Effect, Event, Job, Machine, Phase, Refusal, Rules, RunId};
+use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::reaper::Notice;
-use crate::ports::{Reservation, Strictness};
+use crate::ports::Reservation;
+use crate::store::server::Install;
 
+mod configure;
+mod effects;
 mod publish;
 
 /// What the actor hears of a run.
@@ -70,7 +73,9 @@ pub struct Actor {
     reservation: Option<Reservation>,
     waiters: Vec<Waiter>,
     stay: Stay,
-    created_at: SystemTime,
+    record: Record,
+    /// Obeyed before anything is visible: one that starts with the daemon has not been stopped by anyone.
+    first: Option<Command>,
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
     alive_since: Option<Instant>,
@@ -81,9 +86,15 @@ impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let (news_tx, news) = unbounded();
+        let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
+        let machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
         Actor {
-            machine: Machine::new(Rules::from(&*parts.spec), RunId(0)),
-            created_at: parts.shared.view().created_at,
+            machine: match record.install() {
+                Install::Due => machine,
+                Install::Succeeded => machine.with_install_done(),
+            },
+            record,
+            first: parts.origin.starts(&parts.spec).then_some(Command::Start),
             context: parts.context,
             shared: parts.shared,
             requests: parts.requests,
@@ -104,6 +115,9 @@ impl Actor {
 
     /// Works until the thread is no longer needed.
     pub fn run(&mut self) {
+        if let Some(command) = self.first.take() {
+            self.obey(command);
+        }
         loop {
             self.publish();
             self.answer_waiters();
@@ -146,7 +160,8 @@ impl Actor {
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Command(command, reply) => self.take_command(command, reply),
-            Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
+            Request::Create(promise) => self.take_creation(promise),
+            Request::Replace(replacement, promise) => self.take_replacement(*replacement, promise),
             Request::Shutdown => self.leave(Command::Stop),
             Request::Kill => self.leave(Command::Kill),
             // The loop looks at it.
@@ -159,6 +174,12 @@ impl Actor {
         if self.stay == Stay::UntilRest {
             // Whoever has gone away meanwhile needs no answer, here and below.
             let _ = reply.send(Answer::ShuttingDown);
+            return;
+        }
+        if command == Command::Delete
+            && let Err(error) = self.record.remove(&self.spec.slug)
+        {
+            self.refuse_unstored(&reply, error);
             return;
         }
         let run = self.machine.run();
@@ -179,26 +200,16 @@ impl Actor {
         }
     }
 
-    /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
-    fn take_replacement(&mut self, replacement: Replacement, reply: Sender<Answer>) {
-        if self.machine.active() {
-            let _ = reply.send(Answer::Refused(Refusal::Active));
-            return;
-        }
-        self.spec = replacement.spec;
-        self.reservation = replacement.reservation;
-        self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
-        self.created_at = SystemTime::now();
-        self.started_at = None;
-        self.ready_at = None;
-        self.take_command(Command::Start, reply);
-    }
-
     fn leave(&mut self, command: Command) {
         self.stay = match self.stay {
             Stay::Here | Stay::UntilRest => Stay::UntilRest,
             Stay::NoLonger => Stay::NoLonger,
         };
+        self.obey(command);
+    }
+
+    /// Carries out a command of the daemon itself.
+    fn obey(&mut self, command: Command) {
         // One that is being deleted is on its way already.
         if let Ok(effects) = self.machine.command(command, Instant::now()) {
             self.carry_out(effects);
@@ -259,75 +270,6 @@ impl Actor {
         }
     }
 
-    fn carry_out(&mut self, effects: Vec<Effect>) {
-        let mut effects = VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
-            match effect {
-                Effect::Spawn(id, job) => {
-                    let event = match self.spawn(id, job) {
-                        Ok(run) => {
-                            self.tell(Level::Info, format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()));
-                            self.run = Some(run);
-                            Event::Spawned(id)
-                        }
-                        Err(why) => {
-                            self.tell(
-                                Level::Warn,
-                                format_args!("run {} of {} can't be started: {why}", id.0, name(job)),
-                            );
-                            Event::SpawnFailed(id, why)
-                        }
-                    };
-                    effects.extend(self.machine.event(event, Instant::now()));
-                }
-                Effect::Terminate(_) => {
-                    if let Some(run) = &mut self.run {
-                        run.terminate(Instant::now());
-                    }
-                }
-                Effect::Kill(_) => {
-                    let progress = self.run.as_mut().map_or(Progress::Same, |run| run.kill(Instant::now()));
-                    effects.extend(self.progress(progress));
-                }
-                Effect::Remove => {
-                    self.stay = Stay::NoLonger;
-                    if let Some(forget) = self.forget.take() {
-                        forget();
-                    }
-                    self.tell(Level::Info, format_args!("deleted"));
-                }
-            }
-        }
-        if !self.machine.active() {
-            self.reservation = None;
-        }
-    }
-
-    fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, String> {
-        if let Some(wanted) = self.spec.port {
-            let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
-            // The one that is held counts as free to its holder, and is let go after.
-            let reserved = self.context.ports.reserve(&self.spec.slug, wanted, strictness);
-            self.reservation = Some(reserved.map_err(|refusal| refusal.to_string())?);
-        }
-        let port = self.reservation.as_ref().map(Reservation::port);
-        let marker = command::marker(&self.context, &self.spec, id);
-        let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
-        // The receiver is gone only when the actor is, here and below.
-        let news = self.news_tx.clone();
-        let ends = move |notice| drop(news.send((id, News::Ends(notice))));
-        let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
-        if job == Job::Start {
-            let (news, now) = (self.news_tx.clone(), Instant::now());
-            let tell = Arc::new(move |sight| drop(news.send((id, News::Seen(sight)))));
-            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, now));
-            self.started_at = Some(SystemTime::now());
-            self.alive_since = Some(now);
-            self.ready_at = None;
-        }
-        Ok(run)
-    }
-
     fn answer_waiters(&mut self) {
         if self.waiters.is_empty() {
             return;
@@ -365,12 +307,5 @@ impl Goal {
                 !machine.active() || machine.run() > after && !matches!(machine.phase(), Phase::Spawning { .. })
             }
         }
-    }
-}
-
-fn name(job: Job) -> &'static str {
-    match job {
-        Job::Install => "install",
-        Job::Start => "start",
     }
 }

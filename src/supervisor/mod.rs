@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use crate::control::Control;
 use crate::log::{self, Level};
-use crate::logs::SharedLog;
+use crate::logs::{LogFiles, SharedLog};
 use crate::model::health::Health;
 use crate::model::machine::{Command, Refusal};
 use crate::model::public_url::PublicUrl;
@@ -26,11 +26,13 @@ use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
 use crate::ports::{Ports, Reservation, Watcher};
 use crate::prober::Prober;
+use crate::store::files::Files;
 
 mod actor;
 mod changes;
 mod command;
 mod reader;
+mod record;
 mod run;
 mod senses;
 
@@ -38,6 +40,7 @@ use senses::Attention;
 
 pub use changes::{Changes, Count};
 pub use command::visible as visible_environment;
+pub use record::Origin;
 
 /// What all supervisors share.
 pub struct Context {
@@ -53,6 +56,8 @@ pub struct Context {
     pub prober: Arc<Prober>,
     /// Where servers are reached.
     pub public_url: PublicUrl,
+    /// What outlives the daemon of each server.
+    pub files: Arc<Files>,
     /// The daemon's own environment as far as servers may see it.
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files that servers get.
@@ -61,6 +66,8 @@ pub struct Context {
     pub marker: String,
     /// How much of a server's output is kept, in bytes.
     pub log_bytes: usize,
+    /// Where it is also written to.
+    pub log_files: Option<LogFiles>,
     /// Hears of the end of each supervisor.
     pub control: Sender<Control>,
     /// Hears of everything that clients can see.
@@ -70,7 +77,8 @@ pub struct Context {
 /// What may be asked of a supervisor.
 enum Request {
     Command(Command, Sender<Answer>),
-    Replace(Box<Replacement>, Sender<Answer>),
+    Create(Promise),
+    Replace(Box<Replacement>, Promise),
     /// End the run with grace and then the thread.
     Shutdown,
     /// The same without grace.
@@ -79,6 +87,12 @@ enum Request {
     Attention,
     /// Say when everything that was told before this is visible.
     Settle(Sender<()>),
+}
+
+/// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
+struct Promise {
+    stored: Sender<()>,
+    reply: Sender<Answer>,
 }
 
 struct Replacement {
@@ -93,9 +107,35 @@ pub enum Answer {
     Done(Arc<ServerView>),
     /// It made no sense, and nothing has changed.
     Refused(Refusal),
+    /// What has to outlive the daemon can't be stored, and nothing has changed.
+    NotStored(Arc<io::Error>),
     /// The daemon is ending.
     ShuttingDown,
 }
+
+/// A configuration that was handed over: it is stored or refused first.
+pub struct Creation {
+    stored: Receiver<()>,
+    pending: Pending,
+}
+
+impl Creation {
+    /// Waits until the configuration is stored or refused, but not past `deadline`. What becomes of the server then is
+    /// the answer that is pending.
+    ///
+    /// # Errors
+    /// Neither has happened in time.
+    pub fn settle(self, deadline: Instant) -> Result<Pending, Unsettled> {
+        match self.stored.recv_deadline(deadline) {
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(self.pending),
+            Err(RecvTimeoutError::Timeout) => Err(Unsettled),
+        }
+    }
+}
+
+/// Whether a configuration is stored is not known yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unsettled;
 
 /// A request that was sent and not answered yet.
 pub struct Pending {
@@ -162,11 +202,12 @@ pub struct Unlaunched {
     shared: Arc<Shared>,
     requests: Receiver<Request>,
     spec: Arc<ServerSpec>,
+    origin: Origin,
 }
 
 impl Supervisor {
     /// A supervisor whose thread does not run yet; requests wait until it does.
-    pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>) -> (Arc<Supervisor>, Unlaunched) {
+    pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>, origin: Origin) -> (Arc<Supervisor>, Unlaunched) {
         let (inbox, requests) = unbounded();
         let now = SystemTime::now();
         let view = ServerView {
@@ -178,10 +219,13 @@ impl Supervisor {
             ports: Vec::new(),
             url: None,
             health: spec.health_check.as_ref().map(|_| Health::default()),
-            rests: Rests::ByHand,
+            rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
             restarts: 0,
             exit: None,
-            created_at: now,
+            created_at: match origin {
+                Origin::Stored(kept) => kept.created_at,
+                Origin::Client | Origin::Payload => now,
+            },
             updated_at: now,
             started_at: None,
             ready_at: None,
@@ -190,10 +234,14 @@ impl Supervisor {
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
             view: Mutex::new(Arc::new(view)),
-            log: Arc::new(SharedLog::new(context.log_bytes)),
+            log: match &context.log_files {
+                Some(files) => SharedLog::with_files(context.log_bytes, &spec.slug, files),
+                None => Arc::new(SharedLog::new(context.log_bytes)),
+            },
             waiting: AtomicUsize::new(0),
         });
-        let unlaunched = Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec };
+        let unlaunched =
+            Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec, origin };
         (Arc::new(Supervisor { shared, inbox, thread: OnceLock::new() }), unlaunched)
     }
 
@@ -249,9 +297,14 @@ impl Supervisor {
         self.ask(|reply| Request::Command(command, reply))
     }
 
+    /// Stores the configuration that it was made with and starts it. To be asked first, and once.
+    pub fn create(self: &Arc<Self>) -> Creation {
+        self.hand_over(Request::Create)
+    }
+
     /// Gives another configuration and starts it, which is refused while the server is active.
-    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Pending {
-        self.ask(|reply| Request::Replace(Box::new(Replacement { spec, reservation }), reply))
+    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Creation {
+        self.hand_over(|promise| Request::Replace(Box::new(Replacement { spec, reservation }), promise))
     }
 
     /// Tells it to end the run with grace and leave.
@@ -268,6 +321,12 @@ impl Supervisor {
     /// Waits for the end of the thread, but not past `deadline`.
     pub fn join_by(&self, deadline: Instant) -> Joined {
         self.thread.get().map_or(Joined::Ended, |thread| thread.join_by(deadline))
+    }
+
+    fn hand_over(self: &Arc<Self>, request: impl FnOnce(Promise) -> Request) -> Creation {
+        let (stored_tx, stored) = bounded(1);
+        let pending = self.ask(|reply| request(Promise { stored: stored_tx, reply }));
+        Creation { stored, pending }
     }
 
     fn ask(self: &Arc<Self>, request: impl FnOnce(Sender<Answer>) -> Request) -> Pending {

@@ -81,7 +81,7 @@ fn a_flood_costs_no_more_than_the_buffer_and_holds_nobody_up() {
     let client = &daemon.client;
     client.create(&json!({"slug": "quiet", "start": "sleep 600"})).server(201);
     client.get("/servers/quiet/logs");
-    let before = daemon.memory_kib("Private_Dirty");
+    let before = daemon.memory_kib("Anonymous");
     client.create(&json!({"slug": "flood", "start": format!("{} flood {SECONDS}", testchild())})).server(201);
     let (mut calls, mut longest, mut most) = (0, Duration::ZERO, 0);
     loop {
@@ -89,7 +89,7 @@ fn a_flood_costs_no_more_than_the_buffer_and_holds_nobody_up() {
         let flooding = client.show("quiet")["status"] != "failed" && client.show("flood")["status"] != "stopped";
         longest = longest.max(begun.elapsed());
         calls += 2;
-        most = most.max(daemon.memory_kib("Private_Dirty"));
+        most = most.max(daemon.memory_kib("Anonymous"));
         if !flooding {
             break;
         }

@@ -1,10 +1,13 @@
 //! The daemon as a black box: the real binary, real processes, real sockets.
 //!
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
-//! - `environment` what a server is given; `logs` what it writes
+//! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
+//!   written; `files` where else it goes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
 //! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `ready` when it is ready;
 //!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
+//! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
+//! - `overlays` copies of templates
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -15,8 +18,11 @@
 
 mod api;
 mod attacks;
+mod boot;
+mod crash;
 mod environment;
-
+mod files;
+mod follow;
 mod health;
 mod idle;
 mod input;
@@ -24,11 +30,13 @@ mod latency;
 mod lifecycle;
 mod logs;
 mod matrix;
+mod overlays;
 mod ports;
 mod ready;
 mod restart;
 mod scale;
 mod shutdown;
+mod state;
 mod stop;
 mod support;
 mod tidy;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Child, Control, Daemon, quiet_port, testchild, wait_until};
+use crate::support::{Child, Control, Daemon, Scratch, quiet_port, testchild, wait_until};
 
 /// A server that listens where it is told to.
 fn obedient(daemon: &Daemon, control: &Control, spec: Value) -> (Value, Child) {
@@ -183,23 +183,15 @@ fn a_port_is_looked_at_anew_at_every_start() {
 
 #[test]
 fn a_port_below_1024_needs_a_right() {
-    use std::os::unix::process::CommandExt;
-    const CAP_NET_BIND_SERVICE: i32 = 10;
     let first: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
         .map_or(1024, |text| text.trim().parse().unwrap());
     let Some(port) = first.checked_sub(1).filter(|port| *port > 0) else {
         println!("skipped: this system gives every port to everybody");
         return;
     };
-    let mut command = Daemon::command();
-    // SAFETY: one system call, with plain numbers. Who may not give up a right has not got it.
-    unsafe {
-        command.pre_exec(|| {
-            libc::prctl(libc::PR_CAPBSET_DROP, CAP_NET_BIND_SERVICE, 0, 0, 0);
-            Ok(())
-        })
-    };
-    let daemon = Daemon::by(command, &[], &[]);
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.0.join("root")).unwrap();
+    let daemon = Daemon::wrapped(scratch, &[&testchild(), "without-low-ports"]);
     let mut spec = json!({"slug": "web", "start": "sleep 600", "port": port, "strict_port": true});
     let sentence = daemon.client.create(&spec).error(409);
     let why = format!("port {port} can't be used: ports below 1024 need a right");

@@ -86,11 +86,11 @@ fn nothing_unwraps_outside_of_tests() {
 /// The layers of `src/lib.rs`, from the top. What stands further down must not know what stands above.
 const LAYERS: [&[&str]; 7] = [
     &["main", "lib"],
-    &["daemon", "config"],
+    &["daemon", "config", "setup", "boot"],
     &["door", "api"],
     &["registry"],
     &["supervisor"],
-    &["ports", "prober", "store", "logs", "error"],
+    &["ports", "prober", "store", "logs", "overlay", "error"],
     &["os"],
 ];
 /// These may be used by all, and use nothing but each other and `os` where a line has to be written.

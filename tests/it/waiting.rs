@@ -153,7 +153,7 @@ fn a_waiter_that_leaves_is_let_go() {
     let _app = obedient(&daemon, &control, "app");
     let before = daemon.threads("conn-");
     for target in ["/servers/app?wait_for=ready&timeout_ms=3600000", "/ready?wait=true&timeout_ms=3600000"] {
-        let leavers: Vec<TcpStream> = (0..20).map(|_| daemon.client.begin("GET", target, &[], None)).collect();
+        let leavers: Vec<TcpStream> = (0..20).map(|_| daemon.client.begin("GET", target)).collect();
         until_waiting(&daemon, before + 20);
         drop(leavers);
         wait_until("their threads are given back", || (daemon.threads("conn-") <= before + 1).then_some(()));

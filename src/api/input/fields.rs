@@ -108,11 +108,7 @@ impl Fields {
             Value::Object(members) => {
                 let mut inner = Fields::of(members);
                 let taken = read(&mut inner);
-                let (wrong, warnings) = inner.finish(&format!("field of {name}"));
-                for Wrong { field, why } in wrong {
-                    self.blame(&format!("{name}.{field}"), why);
-                }
-                self.warnings.extend(warnings);
+                self.adopt(name, inner);
                 Some(taken)
             }
             other => {
@@ -120,6 +116,81 @@ impl Fields {
                 None
             }
         }
+    }
+
+    /// Takes `name`, a list of at most `most` texts that `parse` can read; its error is a phrase that fits after the name.
+    pub fn texts<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        let list = match self.take(name)? {
+            Value::Array(list) if list.len() <= most => list,
+            Value::Array(list) => {
+                self.blame(name, format!("has {} members; {most} are allowed", list.len()));
+                return None;
+            }
+            other => {
+                self.blame(name, format!("must be a list of texts, not {}", described(&other)));
+                return None;
+            }
+        };
+        let mut good = Vec::with_capacity(list.len());
+        for (place, value) in list.iter().enumerate() {
+            let parsed = match value {
+                Value::String(text) => parse(text),
+                other => Err(format!("must be a text in quotes, not {}", described(other))),
+            };
+            match parsed {
+                Ok(taken) => good.push(taken),
+                Err(why) => self.blame(&format!("{name}[{place}]"), why),
+            }
+        }
+        Some(good)
+    }
+
+    /// Takes `name`, a list of at most `most` objects, whose members `read` takes; what is wrong with one is reported
+    /// under `name[place].`.
+    pub fn objects<T>(&mut self, name: &'static str, most: usize, read: impl Fn(&mut Fields) -> T) -> Option<Vec<T>> {
+        let list = match self.take(name)? {
+            Value::Array(list) if list.len() <= most => list,
+            Value::Array(list) => {
+                self.blame(name, format!("has {} members; {most} are allowed", list.len()));
+                return None;
+            }
+            other => {
+                self.blame(name, format!("must be a list of objects, not {}", described(&other)));
+                return None;
+            }
+        };
+        let mut taken = Vec::with_capacity(list.len());
+        for (place, value) in list.into_iter().enumerate() {
+            let place = format!("{name}[{place}]");
+            match value {
+                Value::Object(members) => {
+                    let mut inner = Fields::of(members);
+                    taken.push(read(&mut inner));
+                    self.adopt(&place, inner);
+                }
+                other => self.blame(&place, format!("must be an object, not {}", described(&other))),
+            }
+        }
+        Some(taken)
+    }
+
+    /// Knows `name`, which means something to who sends it and nothing here.
+    pub fn ignore(&mut self, name: &'static str) {
+        self.take(name);
+    }
+
+    /// Takes over what was wrong and strange with the object at `place`.
+    fn adopt(&mut self, place: &str, inner: Fields) {
+        let (wrong, warnings) = inner.finish(&format!("field of {place}"));
+        for Wrong { field, why } in wrong {
+            self.blame(&format!("{place}.{field}"), why);
+        }
+        self.warnings.extend(warnings);
     }
 
     /// Takes all members that are left. `parse` reads each; its error is a phrase that fits after the name.

@@ -329,6 +329,22 @@ fn a_log_is_plain_only_for_those_who_prefer_it() {
 }
 
 #[test]
+fn events_are_sent_to_those_who_ask_for_them() {
+    for (accept, form) in [
+        ("text/event-stream", Form::Events),
+        ("Text/Event-Stream; q=0.5, */*", Form::Events),
+        ("text/event-stream, text/plain", Form::Events),
+        ("text/event-stream;q=0.5, text/plain", Form::Plain),
+        ("text/event-stream;q=0", Form::Plain),
+        ("*/*", Form::Plain),
+        ("application/json", Form::Plain),
+    ] {
+        assert_eq!(stream_form(Some(accept)), form, "{accept}");
+    }
+    assert_eq!(stream_form(None), Form::Plain);
+}
+
+#[test]
 fn no_bytes_make_it_panic() {
     let seeds = [with(
         json!({"environment": {"A": "b"}, "health_check": {"path": "/"}, "port": 3000, "restart_delay_ms": 1e3}),

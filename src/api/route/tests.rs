@@ -27,6 +27,7 @@ fn refusal(method: &str, target: &str) -> Error {
 /// What each path does with GET, POST, DELETE and PATCH.
 fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
     let web = || slug("web");
+    let a1 = || OverlayId::parse("a1").unwrap();
     let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
     vec![
         ("/health", [Some(Action::Health), None, None, None]),
@@ -40,6 +41,11 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
         ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None, None]),
         ("/servers/web/logs", [Some(all_logs), None, None, None]),
         ("/servers/web/status", [None, None, None, Some(Action::ServerMark(web()))]),
+        ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None, None]),
+        (
+            "/filesystem/overlays/a1",
+            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep)), None],
+        ),
     ]
 }
 
@@ -179,6 +185,9 @@ fn the_part_of_the_log_is_chosen_by_the_query() {
     assert_eq!(asked("t%61il=4294967295").tail, Some(u32::MAX));
     assert_eq!(asked("follow=false&&tail=5&"), LogQuery { stream: Stream::Combined, tail: Some(5) });
     assert_eq!(asked(""), LogQuery::default());
+    let followed = action("GET", "/servers/web/logs?follow=true&tail=5&stream=stderr");
+    let query = LogQuery { stream: Stream::Stderr, tail: Some(5) };
+    assert!(matches!(followed, Action::ServerFollow(_, asked) if asked == query), "{followed:?}");
 }
 
 #[test]
@@ -197,7 +206,9 @@ fn every_value_of_a_query_that_makes_no_sense_is_named() {
         ("tail=4294967296", "tail"),
         ("tail=all", "tail"),
         ("tail=%D9%A3", "tail"),
-        ("follow=true", "follow"),
+        ("follow=true&tail=x", "tail"),
+        ("follow=", "follow"),
+        ("follow=true&follow=true", "follow"),
         ("follow=yes", "follow"),
     ] {
         let error = refusal("GET", &format!("/servers/web/logs?{query}"));

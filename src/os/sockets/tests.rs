@@ -1,10 +1,31 @@
 use super::*;
+use crate::os::check;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::FromRawFd;
 
 fn listen(address: &str) -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind(address).unwrap();
     let address = listener.local_addr().unwrap();
     (listener, address)
+}
+
+/// A listener on the IPv6 wildcard that takes no IPv4 clients.
+pub fn listen_for_ipv6_only() -> TcpListener {
+    let on: libc::c_int = 1;
+    let length = std::mem::size_of_val(&on) as libc::socklen_t;
+    // SAFETY: an all-zero address is valid: any port, any address.
+    let mut address: libc::sockaddr_in6 = unsafe { std::mem::zeroed() };
+    address.sin6_family = libc::AF_INET6 as libc::sa_family_t;
+    let address_length = std::mem::size_of_val(&address) as libc::socklen_t;
+    // SAFETY: plain numbers, and pointers to values that live through their calls, with their sizes.
+    unsafe {
+        let fd = check(libc::socket(libc::AF_INET6, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0)).unwrap();
+        let listener = TcpListener::from_raw_fd(fd);
+        check(libc::setsockopt(fd, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, (&raw const on).cast(), length)).unwrap();
+        check(libc::bind(fd, (&raw const address).cast(), address_length)).unwrap();
+        check(libc::listen(fd, 1)).unwrap();
+        listener
+    }
 }
 
 fn find(all: &[Listener], address: SocketAddr) -> Option<Listener> {
@@ -40,6 +61,14 @@ fn both_ways_tell_of_each_listener_and_of_nothing_else() {
         }
         assert!(inodes_match(&mut listeners).unwrap());
     }
+}
+
+#[test]
+fn netlink_tells_a_wildcard_for_ipv6_only() {
+    let ours = listen_for_ipv6_only();
+    let mut all = Vec::new();
+    Listeners::open().unwrap().read(&mut all).unwrap();
+    assert_eq!(find(&all, ours.local_addr().unwrap()).unwrap().family, Family::Own);
 }
 
 #[test]

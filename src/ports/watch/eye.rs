@@ -28,6 +28,8 @@ pub struct Eye {
     /// As they were read last, in the kernel's order, and room for the next time.
     seen: Vec<Listener>,
     now: Vec<Listener>,
+    /// How long the last reading of the sockets took.
+    took: Duration,
     search: Option<Search>,
     /// What was complained about already.
     told_reading: bool,
@@ -50,6 +52,7 @@ impl Eye {
             inodes_match,
             seen: Vec::new(),
             now: Vec::new(),
+            took: Duration::ZERO,
             search: None,
             told_reading: false,
             told_guessing: false,
@@ -59,6 +62,11 @@ impl Eye {
     /// There is somebody new who may own what is there already: the next look is a search, at least a single one.
     pub fn look_again(&mut self, now: Instant) {
         self.search.get_or_insert(Search { at: now, pause: SEARCH_LAST }).at = now;
+    }
+
+    /// How long the last reading of the sockets took.
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// Brings `table` up to date.
@@ -81,7 +89,9 @@ impl Eye {
     }
 
     fn read(&mut self, table: &mut Table) -> io::Result<()> {
+        let begun = Instant::now();
         self.listeners.read(&mut self.now)?;
+        self.took = begun.elapsed();
         if self.now == self.seen {
             return Ok(());
         }
@@ -98,51 +108,59 @@ impl Eye {
     }
 
     fn search(&mut self, table: &mut Table, now: Instant) {
-        let mut wanted = table.unowned();
-        let unseen =
-            if wanted.is_empty() { Searched::default() } else { self.search_processes(table, &mut wanted, now) };
+        let mut sought = table.sought();
+        let searched = self.search_processes(table, &mut sought, now);
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
-        let is_last = wanted.is_empty() || pause * SEARCH_FACTOR > SEARCH_LAST;
+        let is_last = sought.is_empty() || pause * SEARCH_FACTOR > SEARCH_LAST;
         self.search = (!is_last).then(|| Search { at: now + pause, pause: pause * SEARCH_FACTOR });
-        if !unseen.hidden.is_empty() {
-            if self.inodes_match && !std::mem::replace(&mut self.told_guessing, true) {
-                log::warn(format_args!(
-                    "some processes of servers can't be looked into; what they listen on is guessed from what was asked \
-                     for and from what is new"
-                ));
-            }
-            table.guess(&unseen, is_last);
+        if !searched.hidden.is_empty() && self.inodes_match && !std::mem::replace(&mut self.told_guessing, true) {
+            log::warn(format_args!(
+                "some processes of servers can't be looked into; what they listen on is guessed from what was asked for \
+                 and from what is new"
+            ));
         }
+        table.take(&searched, is_last);
     }
 
-    /// Looks for the owners of `wanted`, among those who wait for a listener first, and takes out what it finds.
-    fn search_processes(&self, table: &mut Table, wanted: &mut HashSet<u64>, now: Instant) -> Searched {
-        let watched = table.in_order_of_pace();
-        let census = match self.forest.census(now) {
-            Ok(census) if self.inodes_match => census,
-            Ok(_) => return Searched { hidden: watched.iter().map(|(id, _)| *id).collect() },
-            Err(error) => {
-                log::debug(format_args!("the processes of servers can't be looked at: {error}"));
-                return Searched { hidden: watched.iter().map(|(id, _)| *id).collect() };
+    /// Looks for the owners of `sought`, among those who wait for a listener first, and takes out what it finds. What was
+    /// a stranger's so far is looked for among the new servers only.
+    fn search_processes(&self, table: &Table, sought: &mut HashSet<u64>, now: Instant) -> Searched {
+        let places = table.places();
+        let mut unowned = table.unowned();
+        let mut searched = Searched::default();
+        if unowned.is_empty() {
+            return searched;
+        }
+        let census = match self.inodes_match.then(|| self.forest.census(now)) {
+            Some(Ok(census)) => census,
+            // Nobody can be looked into.
+            unseen @ (None | Some(Err(_))) => {
+                if let Some(Err(error)) = unseen {
+                    log::debug(format_args!("the processes of servers can't be looked at: {error}"));
+                }
+                searched.hidden.extend(places.iter().map(|place| place.id));
+                return searched;
             }
         };
-        let mut searched = Searched::default();
-        for (id, leader) in watched {
-            for &pid in census.get(&leader).map(Vec::as_slice).unwrap_or_default() {
+        for place in places {
+            for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
+                let wanted = if place.is_new { &unowned } else { &*sought };
                 if wanted.is_empty() {
-                    return searched;
+                    break;
                 }
                 match open_sockets(pid, wanted) {
                     Ok(found) => {
-                        for inode in found.into_iter().filter(|inode| wanted.remove(inode)) {
-                            table.own(inode, id);
+                        for inode in found {
+                            sought.remove(&inode);
+                            unowned.remove(&inode);
+                            searched.found.insert(inode, place.id);
                         }
                     }
                     // One that is about to end can't be looked into either, and has nothing open.
                     Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
                     Err(error) => {
                         log::debug(format_args!("process {pid} can't be looked into: {error}"));
-                        searched.hidden.insert(id);
+                        searched.hidden.insert(place.id);
                     }
                 }
             }

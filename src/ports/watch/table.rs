@@ -13,6 +13,9 @@ use crate::os::Pid;
 use crate::os::sockets::Listener;
 use crate::ports::choose::Listening;
 
+#[cfg(test)]
+mod tests;
+
 /// A server that is watched.
 pub struct Watched {
     leader: Pid,
@@ -22,21 +25,36 @@ pub struct Watched {
     pace_since: Instant,
     /// The first look that was for it too: what was there by then is not new.
     first_look: u64,
+    /// Whether its processes were gone through once.
+    searched: bool,
     told: Listening,
+}
+
+/// Where to search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Who is watched.
+    pub id: Id,
+    /// Its first process.
+    pub leader: Pid,
+    /// Whether strangers' listeners could turn out to be its: nobody has looked yet.
+    pub is_new: bool,
 }
 
 impl Watched {
     /// One that listens on nothing yet.
     pub fn new(leader: Pid, requested: Option<Port>, notify: Notify, now: Instant) -> Watched {
         let told = Listening::default();
-        Watched { leader, requested, notify, pace: Pace::Fast, pace_since: now, first_look: 0, told }
+        Watched { leader, requested, notify, pace: Pace::Fast, pace_since: now, first_look: 0, searched: false, told }
     }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Owner {
-    /// Not known, or nobody who is watched.
-    Unknown,
+    /// Not known yet.
+    Sought,
+    /// Nobody who is watched, as far as could be found.
+    Stranger,
     Server(Id),
 }
 
@@ -45,9 +63,11 @@ struct Known {
     first_look: u64,
 }
 
-/// What a search for owners could not see.
+/// What a search for owners has come to.
 #[derive(Debug, Default)]
 pub struct Searched {
+    /// Whose the sockets with these inodes are.
+    pub found: HashMap<u64, Id>,
     /// Servers with a process that can't be looked into.
     pub hidden: HashSet<Id>,
 }
@@ -86,7 +106,7 @@ impl Table {
         self.watched.remove(&id);
         self.changed.remove(&id);
         for known in self.known.values_mut().filter(|known| known.owner == Owner::Server(id)) {
-            known.owner = Owner::Unknown;
+            known.owner = Owner::Sought;
             self.unsearched = true;
         }
     }
@@ -127,7 +147,7 @@ impl Table {
         for listener in all {
             self.known.entry(*listener).or_insert_with(|| {
                 self.unsearched = true;
-                Known { owner: Owner::Unknown, first_look: self.looks }
+                Known { owner: Owner::Sought, first_look: self.looks }
             });
         }
     }
@@ -137,33 +157,42 @@ impl Table {
         std::mem::take(&mut self.unsearched)
     }
 
-    /// The inodes of the listeners that belong to nobody who is watched, as far as is known.
-    pub fn unowned(&self) -> HashSet<u64> {
-        let unowned = self.known.iter().filter(|(_, known)| known.owner == Owner::Unknown);
-        unowned.map(|(listener, _)| listener.inode).collect()
+    /// The inodes of the listeners whose owners are not known yet.
+    pub fn sought(&self) -> HashSet<u64> {
+        self.inodes(|owner| owner == Owner::Sought)
     }
 
-    /// Those who are watched, with their leaders: the urgent ones first, and of these the youngest.
-    pub fn in_order_of_pace(&self) -> Vec<(Id, Pid)> {
+    /// The same, with those of strangers.
+    pub fn unowned(&self) -> HashSet<u64> {
+        self.inodes(|owner| matches!(owner, Owner::Sought | Owner::Stranger))
+    }
+
+    fn inodes(&self, wanted: impl Fn(Owner) -> bool) -> HashSet<u64> {
+        self.known.iter().filter(|(_, known)| wanted(known.owner)).map(|(listener, _)| listener.inode).collect()
+    }
+
+    /// Where to search: at the urgent ones first, and of these at the youngest.
+    pub fn places(&self) -> Vec<Place> {
         let mut all: Vec<_> = self.watched.iter().collect();
         all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(**id)));
-        all.into_iter().map(|(id, watched)| (*id, watched.leader)).collect()
+        all.into_iter()
+            .map(|(id, watched)| Place { id: *id, leader: watched.leader, is_new: !watched.searched })
+            .collect()
     }
 
-    /// `id` has it open.
-    pub fn own(&mut self, inode: u64, id: Id) {
-        for (_, known) in self.known.iter_mut().filter(|(listener, _)| listener.inode == inode) {
-            known.owner = Owner::Server(id);
-            self.changed.insert(id);
+    /// Takes what was found. What nobody could be proven to have is given to those who can't be looked into. The
+    /// requested port is given at once: it was free before the server was started. What is merely new is given when
+    /// the search is over, and only if there is no second one that waits for a listener.
+    pub fn take(&mut self, searched: &Searched, is_last: bool) {
+        self.watched.values_mut().for_each(|watched| watched.searched = true);
+        for (listener, known) in &mut self.known {
+            if let Some(id) = searched.found.get(&listener.inode) {
+                known.owner = Owner::Server(*id);
+                self.changed.insert(*id);
+            }
         }
-    }
-
-    /// Gives what nobody could be proven to have to those who can't be looked into. The requested port is given at once:
-    /// it was free before the server was started. What is merely new is given when the search is over, and only
-    /// if there is no second one that waits for a listener.
-    pub fn guess(&mut self, searched: &Searched, is_last: bool) {
         let hidden: Vec<_> = self.watched.iter().filter(|(id, _)| searched.hidden.contains(id)).collect();
-        for (listener, known) in self.known.iter_mut().filter(|(_, known)| known.owner == Owner::Unknown) {
+        for (listener, known) in self.known.iter_mut().filter(|(_, known)| !matches!(known.owner, Owner::Server(_))) {
             let asked_for_it = only(hidden.iter().filter(|(_, watched)| watched.requested == Some(listener.port)));
             let waits_for_one = || {
                 let is_new = |watched: &Watched| known.first_look > watched.first_look;
@@ -172,6 +201,8 @@ impl Table {
             if let Some((id, _)) = asked_for_it.or_else(|| is_last.then(waits_for_one).flatten()) {
                 known.owner = Owner::Server(**id);
                 self.changed.insert(**id);
+            } else if is_last {
+                known.owner = Owner::Stranger;
             }
         }
     }

@@ -1,1 +1,205 @@
+use super::*;
+use crate::os::inherit::Strangers;
+use crate::ports::Chosen;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::mpsc;
 
+mod child;
+
+use child::Server;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+fn soon() -> Instant {
+    Instant::now() + LIMIT
+}
+
+fn port(number: u16) -> Port {
+    Port::new(number).unwrap()
+}
+
+/// A watched server and what was told of it.
+struct Scene {
+    forest: Arc<Forest>,
+    watcher: Arc<Watcher>,
+    server: Server,
+    watch: Watch,
+    told: mpsc::Receiver<Listening>,
+}
+
+impl Scene {
+    fn new() -> Scene {
+        let forest = Arc::new(Forest::new(Strangers::Possible));
+        let watcher = Watcher::start(Arc::clone(&forest)).unwrap();
+        let server = Server::start(&forest);
+        let (watch, told) = watch(&watcher, &server, None);
+        Scene { forest, watcher, server, watch, told }
+    }
+}
+
+fn watch(watcher: &Watcher, server: &Server, requested: Option<Port>) -> (Watch, mpsc::Receiver<Listening>) {
+    let (tx, told) = mpsc::channel();
+    (watcher.watch(&server.tree, requested, move |listening| drop(tx.send(listening))), told)
+}
+
+fn next(told: &mpsc::Receiver<Listening>) -> Listening {
+    told.recv_timeout(LIMIT).unwrap()
+}
+
+#[track_caller]
+fn assert_only(listening: &Listening, number: u16, probe: SocketAddr) {
+    let chosen = Some(Chosen { port: port(number), probe });
+    assert_eq!(*listening, Listening { chosen, ports: vec![port(number)] });
+}
+
+#[test]
+fn a_listener_is_told_when_it_comes_and_when_it_goes() {
+    let mut scene = Scene::new();
+    let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
+    for (address, reached_by) in [
+        ("0.0.0.0:0", v4),
+        ("[::]:0", v4),
+        ("127.0.0.1:0", v4),
+        ("[::1]:0", v6),
+        ("127.0.0.7:0", Ipv4Addr::new(127, 0, 0, 7).into()),
+        ("v6only", v6),
+    ] {
+        let number = scene.server.listen(address);
+        assert_only(&next(&scene.told), number, SocketAddr::new(reached_by, number));
+        scene.server.close();
+        assert_eq!(next(&scene.told), Listening::default(), "{address}");
+    }
+}
+
+#[test]
+fn a_grandchild_counts_and_a_stranger_does_not() {
+    let mut scene = Scene::new();
+    let _stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    scene.watcher.refresh(Instant::now(), soon());
+    let mut grandchild = scene.server.spawn();
+    let number = grandchild.listen("127.0.0.1:0");
+    assert_only(&next(&scene.told), number, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), number));
+}
+
+#[test]
+fn a_listener_that_is_handed_over_stays_the_servers() {
+    let mut scene = Scene::new();
+    let number = scene.server.listen("127.0.0.1:0");
+    next(&scene.told);
+    scene.server.hand_over();
+    // Who looks for the first time now finds it with a child.
+    let (_late, told) = watch(&scene.watcher, &scene.server, None);
+    drop(scene.watch);
+    assert_only(&next(&told), number, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), number));
+    assert!(scene.told.iter().next().is_none(), "nothing has changed for the first one");
+}
+
+#[test]
+fn the_choice_stays_while_it_lives() {
+    let mut scene = Scene::new();
+    let first = scene.server.listen("127.0.0.1:0");
+    next(&scene.told);
+    let mut other = scene.server.spawn();
+    let second = other.listen("0.0.0.0:0");
+    let both = next(&scene.told);
+    assert_eq!(both.chosen.unwrap().port, port(first));
+    assert_eq!(both.ports.len(), 2);
+    scene.server.close();
+    assert_only(&next(&scene.told), second, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), second));
+}
+
+#[test]
+fn who_is_watched_late_is_told_what_is_there() {
+    let mut scene = Scene::new();
+    let numbers = [scene.server.listen("127.0.0.1:0"), scene.server.listen("127.0.0.1:0")];
+    while next(&scene.told).ports.len() < 2 {}
+    // In the place of the first watch, and beside it for a moment.
+    let requested = numbers.into_iter().max().map(port);
+    let (late, told) = watch(&scene.watcher, &scene.server, requested);
+    drop(scene.watch);
+    let listening = next(&told);
+    assert_eq!(listening.chosen.map(|chosen| chosen.port), requested);
+    assert_eq!(listening.ports.len(), 2);
+    assert!(scene.told.iter().next().is_none(), "the first one is let go");
+    drop(late);
+    assert!(told.iter().next().is_none());
+}
+
+#[test]
+fn each_server_has_its_own() {
+    let mut scene = Scene::new();
+    let mut other = Server::start(&scene.forest);
+    let (_watch, told) = watch(&scene.watcher, &other, None);
+    let (first, second) = (scene.server.listen("[::]:0"), other.listen("[::]:0"));
+    assert_eq!((next(&scene.told).ports, next(&told).ports), (vec![port(first)], vec![port(second)]));
+    scene.watcher.refresh(Instant::now(), soon());
+    assert!(scene.told.try_recv().is_err() && told.try_recv().is_err());
+}
+
+#[test]
+fn with_nothing_urgent_it_sleeps_and_who_asks_is_told_first() {
+    let mut scene = Scene::new();
+    scene.watch.set_pace(Pace::OnRequest);
+    assert_eq!(scene.watcher.refresh(Instant::now(), soon()), Refreshed::Fresh);
+    let wake_ups = || scene.watcher.shared.wake_ups.load(Ordering::Relaxed);
+    let before = wake_ups();
+    let number = scene.server.listen("127.0.0.1:0");
+    // Room for a dozen ticks, if there were any.
+    std::thread::sleep(*TICK.end() * 12);
+    assert_eq!(wake_ups(), before);
+    let asked = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(scene.watcher.refresh(asked, soon()), Refreshed::Fresh));
+        }
+    });
+    assert_only(&scene.told.try_recv().unwrap(), number, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), number));
+    let after = wake_ups();
+    assert_eq!(scene.watcher.refresh(asked, soon()), Refreshed::Fresh);
+    assert_eq!(wake_ups(), after, "the last look is new enough");
+    scene.watch.set_pace(Pace::Fast);
+    scene.server.close();
+    assert_eq!(next(&scene.told), Listening::default());
+}
+
+#[test]
+fn where_nobody_can_be_looked_into_the_requested_port_is_believed() {
+    let forest = Arc::new(Forest::new(Strangers::Possible));
+    let watcher = Watcher::with(Eye::new(Listeners::open().unwrap(), Arc::clone(&forest), false)).unwrap();
+    let mut server = Server::start(&forest);
+    let number = server.listen("127.0.0.1:0");
+    let (_watch, told) = watch(&watcher, &server, Some(port(number)));
+    assert_eq!(next(&told).chosen.map(|chosen| chosen.port), Some(port(number)));
+    server.close();
+    assert_eq!(next(&told), Listening::default());
+}
+
+#[test]
+fn after_the_end_nothing_is_left_and_nobody_waits() {
+    let scene = Scene::new();
+    assert_eq!(scene.watcher.close(soon()), Joined::Ended);
+    assert_eq!(scene.watcher.refresh(Instant::now(), soon()), Refreshed::Closed);
+    assert!(scene.told.iter().next().is_none(), "who was to be told has been let go");
+    let (_watch, told) = watch(&scene.watcher, &scene.server, None);
+    assert!(told.iter().next().is_none());
+
+    // The watcher's thread holds the forest, its descriptor and its lists by the same value.
+    let watcher = Watcher::start(Arc::clone(&scene.forest)).unwrap();
+    let (watch, told) = watch(&watcher, &scene.server, None);
+    drop(watcher);
+    assert!(told.iter().next().is_none(), "the thread ends with its owner, whoever else is left");
+    drop(watch);
+}
+
+#[test]
+fn the_longer_it_takes_the_rarer_the_looks() {
+    let seconds = Duration::from_secs;
+    let took = Duration::from_micros(50);
+    assert_eq!([0, 5, 10, 20, 3600].map(|waited| tick(seconds(waited), took).as_millis()), [5, 5, 10, 20, 20]);
+}
+
+#[test]
+fn the_longer_a_look_takes_the_rarer_the_looks() {
+    let millis = Duration::from_millis;
+    assert_eq!([1, 2, 10, 15, 1000].map(|took| tick(millis(0), millis(took)).as_millis()), [5, 6, 30, 45, 50]);
+}

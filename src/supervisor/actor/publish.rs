@@ -42,7 +42,7 @@ impl Actor {
             rests: Rests::of(&self.machine),
             restarts: self.machine.restarts(),
             exit: self.machine.last_exit(),
-            created_at: self.created_at,
+            created_at: self.record.created_at(),
             updated_at: last.updated_at,
             started_at: self.started_at,
             ready_at: self.ready_at,

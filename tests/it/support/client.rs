@@ -66,18 +66,18 @@ impl Answer {
 
 /// Sends bytes, says that these are all, and reads until the other side has nothing more to say.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    let stream = send(address, bytes);
+    let stream = send(address, bytes).unwrap();
     let _ = stream.shutdown(Shutdown::Write);
     receive(stream)
 }
 
-fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(address).unwrap();
+fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     // A refusal may come, and the connection end, before everything is sent.
     let _ = stream.write_all(bytes);
-    stream
+    Ok(stream)
 }
 
 fn receive(mut stream: TcpStream) -> Vec<u8> {
@@ -89,14 +89,28 @@ fn receive(mut stream: TcpStream) -> Vec<u8> {
 impl Client {
     #[track_caller]
     pub fn request(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Answer {
-        let answer = receive(self.begin(method, target, headers, body));
-        Answer::parse(&answer)
-            .unwrap_or_else(|| panic!("no answer to {method} {target}: {:?}", String::from_utf8_lossy(&answer)))
+        self.try_request(method, target, headers, body).unwrap_or_else(|| panic!("no answer to {method} {target}"))
+    }
+
+    /// The answer, if one comes: the daemon may be gone, or go meanwhile.
+    pub fn try_request(
+        &self,
+        method: &str,
+        target: &str,
+        headers: &[(&str, &str)],
+        body: Option<&[u8]>,
+    ) -> Option<Answer> {
+        let stream = send(self.address, &self.compose(method, target, headers, body)).ok()?;
+        Answer::parse(&receive(stream))
     }
 
     /// Only asks: dropping the connection is leaving.
     #[track_caller]
-    pub fn begin(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> TcpStream {
+    pub fn begin(&self, method: &str, target: &str) -> TcpStream {
+        send(self.address, &self.compose(method, target, &[], None)).unwrap()
+    }
+
+    fn compose(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         if let Some(token) = &self.token {
             request.push_str(&format!("Authorization: Bearer {token}\r\n"));
@@ -108,7 +122,7 @@ impl Client {
             request.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         request.push_str("\r\n");
-        send(self.address, &[request.as_bytes(), body.unwrap_or_default()].concat())
+        [request.as_bytes(), body.unwrap_or_default()].concat()
     }
 
     #[track_caller]

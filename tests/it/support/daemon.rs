@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -37,7 +38,7 @@ pub struct Daemon {
     pub process: Child,
     log: Arc<Mutex<String>>,
     mark: String,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 pub const TOKEN: &str = "test-token";
@@ -50,40 +51,76 @@ impl Daemon {
     /// With more options and variables.
     #[track_caller]
     pub fn with(options: &[&str], variables: &[(&str, &str)]) -> Daemon {
-        Daemon::by(Daemon::command(), options, variables)
+        let scratch = Scratch::new();
+        fs::create_dir_all(scratch.0.join("root")).unwrap();
+        Daemon::on(scratch, options, variables)
     }
 
-    /// By a command of its own.
+    /// On directories that are there already: `root` and, perhaps, `state`.
     #[track_caller]
-    pub fn by(mut command: Command, options: &[&str], variables: &[(&str, &str)]) -> Daemon {
-        let scratch = Scratch::new();
-        let (root, state) = (scratch.0.join("root"), scratch.0.join("state"));
-        fs::create_dir_all(&root).unwrap();
-        let mark = format!("IT_MARK={}", scratch.0.display());
-        let (name, value) = mark.split_once('=').unwrap();
-        command.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(&root).arg("--state-dir").arg(&state);
-        command.args(options).env("SERVISOR_ACCESS_TOKEN", TOKEN).env(name, value).envs(variables.iter().copied());
-        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = BufReader::new(process.stderr.take().unwrap());
-        let log = Arc::new(Mutex::new(String::new()));
-        let address = loop {
-            let mut line = String::new();
-            assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the daemon did not start: {}", log.lock().unwrap());
-            log.lock().unwrap().push_str(&line);
-            if let Some((_, address)) = line.split_once("listening on http://") {
-                break address.trim().parse().unwrap();
-            }
-        };
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            let mut line = String::new();
-            while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-                kept.lock().unwrap().push_str(&line);
-                line.clear();
-            }
-        });
+    pub fn on(scratch: Scratch, options: &[&str], variables: &[(&str, &str)]) -> Daemon {
+        let log = Arc::default();
+        let (process, address) = begin(&scratch, options, variables, &log);
         let token = (!options.contains(&"--no-auth")).then(|| TOKEN.to_owned());
-        Daemon { client: Client { address, token }, root, state, process, log, mark, _scratch: scratch }
+        Daemon::of(scratch, process, address, log, token)
+    }
+
+    /// Begun by another program, which runs the arguments after its own in its place.
+    #[track_caller]
+    pub fn wrapped(scratch: Scratch, wrapper: &[&str]) -> Daemon {
+        let log = Arc::default();
+        let plain = Daemon::command_on(&scratch);
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(plain.get_program()).args(plain.get_args()).stdin(Stdio::null());
+        for (name, value) in plain.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        let (process, address) = watch(&mut command, &log);
+        Daemon::of(scratch, process, address, log, Some(TOKEN.to_owned()))
+    }
+
+    fn of(
+        scratch: Scratch,
+        process: Child,
+        address: SocketAddr,
+        log: Arc<Mutex<String>>,
+        token: Option<String>,
+    ) -> Daemon {
+        let (root, state) = (scratch.0.join("root"), scratch.0.join("state"));
+        let mark = format!("IT_MARK={}", scratch.0.display());
+        Daemon { client: Client { address, token }, root, state, process, log, mark, scratch }
+    }
+
+    /// Another life on the same directories, after the end of this one.
+    #[track_caller]
+    pub fn begin_anew(&mut self, options: &[&str], variables: &[(&str, &str)]) {
+        assert!(self.process.try_wait().unwrap().is_some(), "the last one has not ended");
+        let (process, address) = begin(&self.scratch, options, variables, &self.log);
+        self.process = process;
+        self.client.address = address;
+    }
+
+    /// The arguments and variables with which this daemon is begun.
+    pub fn command_on(scratch: &Scratch) -> Command {
+        let mut command = Daemon::command();
+        command.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(scratch.0.join("root"));
+        command.arg("--state-dir").arg(scratch.0.join("state"));
+        command.env("SERVISOR_ACCESS_TOKEN", TOKEN).env("IT_MARK", &scratch.0).stdin(Stdio::null());
+        command
+    }
+
+    /// Ends it without a word of warning.
+    pub fn kill(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Its directories.
+    pub fn scratch(&self) -> &Scratch {
+        &self.scratch
     }
 
     /// The binary, without any variable that could change what it does.
@@ -137,7 +174,8 @@ impl Daemon {
         names.filter(|found| found.starts_with(name)).count()
     }
 
-    /// A field of the kernel's account of it, in KiB.
+    /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of the
+    /// program too, as long as the linker's output is not on the disk.
     pub fn memory_kib(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();
@@ -197,6 +235,40 @@ impl Drop for Daemon {
             assert!(left.is_empty(), "processes are left: {left:?}; the daemon logged:\n{}", self.log());
         }
     }
+}
+
+#[track_caller]
+fn begin(
+    scratch: &Scratch,
+    options: &[&str],
+    variables: &[(&str, &str)],
+    log: &Arc<Mutex<String>>,
+) -> (Child, SocketAddr) {
+    watch(Daemon::command_on(scratch).args(options).envs(variables.iter().copied()), log)
+}
+
+#[track_caller]
+fn watch(command: &mut Command, log: &Arc<Mutex<String>>) -> (Child, SocketAddr) {
+    let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stderr.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        let told = log.lock().unwrap().clone();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the daemon did not start: {told}");
+        log.lock().unwrap().push_str(&line);
+        if let Some((_, address)) = line.split_once("listening on http://") {
+            break address.trim().parse().unwrap();
+        }
+    };
+    let kept = Arc::clone(log);
+    std::thread::spawn(move || {
+        let mut line = String::new();
+        while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
+            kept.lock().unwrap().push_str(&line);
+            line.clear();
+        }
+    });
+    (process, address)
 }
 
 /// The path of the program that misbehaves, as a shell can take it.

@@ -3,10 +3,12 @@
 mod client;
 mod control;
 mod daemon;
+mod stream;
 
 pub use client::{Answer, Client, exchange};
 pub use control::{Child, Control};
 pub use daemon::{Daemon, Scratch, testchild};
+pub use stream::Stream;
 
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};

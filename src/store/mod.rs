@@ -1,19 +1,32 @@
 //! What outlives the daemon: the state directory.
 //!
-//! Owns: the directory, its lock, the name of this instance and the kept access token. Never: a decision about a
-//! server. Everything in it is for its owner's eyes only.
+//! Owns: the directory, its lock, the name of this instance, the kept access token, and how files are kept
+//! ([`files`]). Never: a decision about a server. Everything in it is for its owner's eyes only.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use crate::os::random;
+use crate::os::proc::Process;
+use crate::os::{Pid, random};
+
+pub mod files;
+pub mod server;
+
+use files::Files;
 
 /// The lock that keeps a second daemon out.
 const LOCK: &str = "lock";
 /// The name of this instance: it stands in the marker of each process that belongs to this state directory.
 const INSTANCE: &str = "instance";
+/// From the death of a daemon to the end of what it was about to spawn, and between two looks for that.
+const HEIR_LIMIT: Duration = Duration::from_secs(2);
+const HEIR_PAUSE: Duration = Duration::from_millis(1);
+/// One file a server.
+const SERVERS: &str = "servers";
 /// The access token, if none was given.
 const TOKEN: &str = "access-token";
 /// 256 bits can't be guessed.
@@ -28,6 +41,7 @@ const WORD_MAX: u64 = 4096;
 pub struct Store {
     directory: PathBuf,
     instance: String,
+    servers: Arc<Files>,
     /// The lock is held as long as this is open.
     _lock: File,
 }
@@ -58,8 +72,9 @@ impl Store {
         })?;
         fs::set_permissions(directory, Permissions::from_mode(0o700))
             .map_err(|error| cant("can't be closed to other users", &error))?;
-        let instance = kept_word(&directory.join(INSTANCE), INSTANCE_BYTES).map_err(|error| cant(INSTANCE, &error))?;
-        Ok(Store { directory: directory.to_owned(), instance, _lock: lock })
+        let instance = instance(&directory.join(INSTANCE)).map_err(|error| cant(INSTANCE, &error))?;
+        let servers = Files::open(directory.join(SERVERS)).map_err(|error| cant(SERVERS, &error))?;
+        Ok(Store { directory: directory.to_owned(), instance, servers: Arc::new(servers), _lock: lock })
     }
 
     /// Where it is.
@@ -70,6 +85,11 @@ impl Store {
     /// The name of this instance, the same at every start.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// What is kept of the servers, by slug.
+    pub fn servers(&self) -> &Arc<Files> {
+        &self.servers
     }
 
     /// The kept access token, made at the first call.
@@ -88,11 +108,12 @@ impl Store {
 }
 
 enum LockFailure {
-    Held(Option<String>),
+    Held(Option<Pid>),
     Io(io::Error),
 }
 
-/// The lock ends with the process that holds it, however that ends; the number in the file is for people.
+/// The lock ends with the process that holds it, however that ends, and with the children that it was just about to
+/// make: until a child has become another program it holds all that its parent held. Those are waited for.
 fn lock(directory: &Path) -> Result<File, LockFailure> {
     let mut file = OpenOptions::new()
         .read(true)
@@ -102,19 +123,38 @@ fn lock(directory: &Path) -> Result<File, LockFailure> {
         .mode(0o600)
         .open(directory.join(LOCK))
         .map_err(LockFailure::Io)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            let mut holder = String::new();
-            let known = file.take(20).read_to_string(&mut holder).is_ok();
-            let holder = holder.trim();
-            let is_number = !holder.is_empty() && holder.bytes().all(|byte| byte.is_ascii_digit());
-            return Err(LockFailure::Held((known && is_number).then(|| holder.to_owned())));
+    let begun = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => break,
+            Err(TryLockError::WouldBlock) => {
+                let holder = holder(&mut file);
+                let lives = holder.and_then(Process::read).is_some_and(|process| process.is_alive());
+                if lives || begun.elapsed() >= HEIR_LIMIT {
+                    return Err(LockFailure::Held(holder));
+                }
+                std::thread::sleep(HEIR_PAUSE);
+            }
+            Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
         }
-        Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(LockFailure::Io)?;
     Ok(file)
+}
+
+/// The number that the daemon in the directory has put there, for people and for whoever wants to know if it lives.
+fn holder(file: &mut File) -> Option<Pid> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.take(20).read_to_string(&mut text).ok()?;
+    Pid::new(text.trim().parse().ok()?)
+}
+
+/// The kept word, and which file it is in: a copy of a state directory must not take the processes of the first one for
+/// its own.
+fn instance(path: &Path) -> io::Result<String> {
+    let word = kept_word(path, INSTANCE_BYTES)?;
+    Ok(format!("{word}-{:x}", fs::metadata(path)?.ino()))
 }
 
 /// The word in the file at `path`; if there is none, a new random one is put there, whole or not at all.
@@ -175,12 +215,22 @@ mod tests {
         let deep = scratch.0.join("a/b");
         let first = Store::open(&deep).unwrap();
         let (instance, token) = (first.instance().to_owned(), first.token().unwrap());
-        assert_eq!((instance.len(), token.len()), (16, 64));
+        assert_eq!((instance.split('-').next().map(str::len), token.len()), (Some(16), 64));
         assert_eq!(mode(&deep), 0o700);
         assert_eq!(mode(&first.token_path()), 0o600);
         drop(first);
         let second = Store::open(&deep).unwrap();
         assert_eq!((second.instance(), second.token().unwrap()), (instance.as_str(), token));
+    }
+
+    #[test]
+    fn a_copy_has_another_name() {
+        let scratch = Scratch::new("copy");
+        let (first, second) = (scratch.0.join("first"), scratch.0.join("second"));
+        let store = Store::open(&first).unwrap();
+        fs::create_dir_all(&second).unwrap();
+        fs::copy(first.join(INSTANCE), second.join(INSTANCE)).unwrap();
+        assert_ne!(Store::open(&second).unwrap().instance(), store.instance());
     }
 
     #[test]
@@ -200,6 +250,20 @@ mod tests {
         assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
         drop(first);
         assert!(Store::open(&scratch.0).is_ok());
+    }
+
+    #[test]
+    fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
+        let scratch = Scratch::new("heir");
+        let first = Store::open(&scratch.0).unwrap();
+        // Its number belongs to nobody, and someone holds the lock all the same.
+        fs::write(scratch.0.join(LOCK), format!("{}\n", i32::MAX)).unwrap();
+        let heir = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        assert!(Store::open(&scratch.0).is_ok());
+        heir.join().unwrap();
     }
 
     #[test]

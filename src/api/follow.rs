@@ -1,0 +1,205 @@
+//! A log that is followed: how it looks on the wire, and how many there may be.
+//!
+//! Owns: the two forms of a stream, its signs of life, and the cap on streams. Never: what is read (see `logs`), a wait
+//! on a worker: all of it runs on the client's own thread.
+//!
+//! Plain text has the bytes as the server wrote them, a line when it is whole; one that stays unfinished is shown as far
+//! as it goes after a moment, and goes on later. Events have one line each, named after its stream; one that is
+//! unfinished waits for its end, because an event can't go on.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::reply;
+use crate::handoff::Later;
+use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
+
+#[cfg(test)]
+mod tests;
+
+/// As many logs may be followed at the same time: each takes a client's connection and its thread for as long as it
+/// likes, and there are 256 of those.
+pub const STREAMS_MAX: usize = 32;
+/// The content type of events.
+const EVENTS: &str = "text/event-stream";
+/// A client that has left a quiet stream is noticed, and a proxy on the way kept awake, this often.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// After so much silence a line that has not ended is shown as far as it goes. A program's single write comes within
+/// microseconds; a person does not notice 20 ms.
+const UNFINISHED_AFTER: Duration = Duration::from_millis(20);
+/// What is to be sent is sent when there is this much of it, in bytes.
+const CHUNK: usize = 16 * 1024;
+
+/// In which form a log is followed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The bytes as the server wrote them.
+    Plain,
+    /// Server-sent events.
+    Events,
+}
+
+/// How many logs are followed.
+#[derive(Debug, Default)]
+pub struct Streams {
+    open: Arc<AtomicUsize>,
+}
+
+/// The right to follow a log; dropping it gives the place free.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Streams {
+    /// A place, if one is free.
+    pub fn take(&self) -> Option<Place> {
+        let one_more = |open: usize| (open < STREAMS_MAX).then_some(open + 1);
+        self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
+        Some(Place(Arc::clone(&self.open)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The stream of `log`, beginning with its last `tail` lines (all without it), until it ends or the client leaves.
+pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, form: Form, place: Place) -> Later {
+    let content_type = match form {
+        Form::Plain => reply::PLAIN,
+        Form::Events => EVENTS,
+    };
+    let body = move |to: &mut dyn Write| {
+        let _place = place;
+        follow(&mut Follower::new(log, selection, tail), Sink::new(form, to))
+    };
+    // The second is for proxies that would collect a stream before they pass it on.
+    let headers = vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())];
+    Later::Stream { content_type, headers, body: Box::new(body) }
+}
+
+fn follow(follower: &mut Follower, mut sink: Sink<'_>) -> io::Result<()> {
+    let mut lines = Lines::default();
+    loop {
+        let now = Instant::now();
+        let life_at = sink.sent_at + HEARTBEAT;
+        if now >= life_at {
+            follower.shrink();
+            sink.sign_of_life()?;
+            continue;
+        }
+        let shows_unfinished = sink.form == Form::Plain && lines.has_unfinished();
+        let deadline = if shows_unfinished { life_at.min(now + UNFINISHED_AFTER) } else { life_at };
+        match follower.next(deadline) {
+            Next::Output(batch) => {
+                lines.take(batch, |shown| sink.show(shown))?;
+                sink.send()?;
+            }
+            Next::Quiet if shows_unfinished => {
+                lines.flush(|shown| sink.show(shown))?;
+                sink.send()?;
+            }
+            Next::Quiet => {}
+            Next::Ended => {
+                lines.flush(|shown| sink.show(shown))?;
+                return sink.send();
+            }
+        }
+    }
+}
+
+/// What goes to a client.
+struct Sink<'a> {
+    form: Form,
+    to: &'a mut dyn Write,
+    unsent: Vec<u8>,
+    /// When the client was last sent something, or asked whether it is there.
+    sent_at: Instant,
+    /// Plain text ends in the middle of a line of this stream.
+    open: Option<StreamId>,
+}
+
+impl<'a> Sink<'a> {
+    fn new(form: Form, to: &'a mut dyn Write) -> Sink<'a> {
+        Sink { form, to, unsent: Vec::new(), sent_at: Instant::now(), open: None }
+    }
+
+    fn show(&mut self, shown: Shown<'_>) -> io::Result<()> {
+        match self.form {
+            Form::Plain => self.show_plain(shown),
+            Form::Events => self.show_event(shown),
+        }
+        if self.unsent.len() < CHUNK { Ok(()) } else { self.send() }
+    }
+
+    fn show_plain(&mut self, shown: Shown<'_>) {
+        let stream = match shown {
+            Shown::Line(stream, _) | Shown::Part(stream, _) => Some(stream),
+            Shown::Missed(_) => None,
+        };
+        if self.open.is_some() && self.open != stream {
+            self.unsent.push(b'\n');
+        }
+        self.open = None;
+        match shown {
+            Shown::Line(_, bytes) => {
+                self.unsent.extend_from_slice(bytes);
+                self.unsent.push(b'\n');
+            }
+            Shown::Part(stream, bytes) => {
+                self.unsent.extend_from_slice(bytes);
+                self.open = Some(stream);
+            }
+            Shown::Missed(bytes) => {
+                let note = format!("servisor: {bytes} bytes are missing here: they were not read in time\n");
+                self.unsent.extend_from_slice(note.as_bytes());
+            }
+        }
+    }
+
+    fn show_event(&mut self, shown: Shown<'_>) {
+        match shown {
+            Shown::Line(stream, bytes) | Shown::Part(stream, bytes) => {
+                let name: &[u8] = match stream {
+                    StreamId::Stdout => b"event: stdout\n",
+                    StreamId::Stderr => b"event: stderr\n",
+                };
+                self.unsent.extend_from_slice(name);
+                let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
+                // To a reader of events a carriage return ends a line too; it gets a line feed there.
+                for part in String::from_utf8_lossy(bytes).split('\r') {
+                    self.unsent.extend_from_slice(b"data: ");
+                    self.unsent.extend_from_slice(part.as_bytes());
+                    self.unsent.push(b'\n');
+                }
+                self.unsent.push(b'\n');
+            }
+            Shown::Missed(bytes) => {
+                self.unsent.extend_from_slice(format!("event: dropped\ndata: {bytes}\n\n").as_bytes());
+            }
+        }
+    }
+
+    fn send(&mut self) -> io::Result<()> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        self.to.write_all(&self.unsent)?;
+        self.unsent.clear();
+        self.sent_at = Instant::now();
+        Ok(())
+    }
+
+    fn sign_of_life(&mut self) -> io::Result<()> {
+        self.unsent = Vec::new();
+        self.sent_at = Instant::now();
+        match self.form {
+            // Plain text has nothing that can't be seen; whether the client is there is asked without.
+            Form::Plain => self.to.flush(),
+            Form::Events => self.to.write_all(b": quiet\n\n"),
+        }
+    }
+}

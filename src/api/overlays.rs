@@ -1,0 +1,73 @@
+//! The calls about overlays.
+//!
+//! Owns: how long a client waits for an overlay, and what it is told of each outcome. Never: JSON (see `input`, `wire`), a
+//! copy. What looks at a file system is for the client's own thread.
+
+use std::time::{Duration, Instant};
+
+use super::{reply, wire};
+use crate::error::{Code, Error};
+use crate::handoff::Reply;
+use crate::model::overlay::{OverlayId, OverlaySpec, Strategy};
+use crate::overlay::{Files, Overlays, Refused, Undeleted, Until};
+
+/// A `smart` overlay is answered when all of it can be used, and in any case after this.
+const USABLE_LIMIT: Duration = Duration::from_secs(1);
+
+/// All overlays.
+pub fn list(overlays: &Overlays, warnings: &[String]) -> Reply {
+    reply::json(200, &wire::overlay_list(&overlays.views(), warnings))
+}
+
+/// One overlay.
+///
+/// # Errors
+/// There is none of that id.
+pub fn show(overlays: &Overlays, id: &OverlayId, warnings: &[String]) -> Result<Reply, Error> {
+    let overlay = overlays.find(id).ok_or_else(|| Error::overlay_not_found(id.as_str()))?;
+    Ok(reply::json(200, &wire::overlay(&overlay.view(), warnings)))
+}
+
+/// Makes an overlay. Takes as long as its light part, within the limit.
+pub fn create(overlays: &Overlays, spec: OverlaySpec, warnings: &[String]) -> Reply {
+    let strategy = spec.strategy;
+    match overlays.create(spec) {
+        Ok(overlay) => {
+            match strategy {
+                Strategy::Smart => overlay.wait(Until::Usable, Instant::now() + USABLE_LIMIT),
+                Strategy::Copy => {}
+            }
+            reply::json(201, &wire::overlay(&overlay.view(), warnings))
+        }
+        Err(refused) => reply::error(&refusal(refused)),
+    }
+}
+
+/// Why an overlay was not created.
+pub fn refusal(refused: Refused) -> Error {
+    match refused {
+        Refused::Field(field, why) => Error::invalid_field(field, why),
+        Refused::ShuttingDown => Error::shutting_down(),
+        Refused::Storage(error) => Error::storage("the overlay", &error),
+        Refused::NoThread(error) => {
+            Error::new(Code::Busy, format!("the system has no thread for another overlay ({error}); try again later"))
+        }
+    }
+}
+
+/// Forgets an overlay. Takes as long as its copy takes to stop, and the removal of its files.
+pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Reply {
+    let failed = |what: String| reply::error(&Error::new(Code::Internal, what));
+    match overlays.delete(id, files) {
+        Ok(()) => reply::no_content(),
+        Err(Undeleted::Unknown) => reply::error(&Error::overlay_not_found(id.as_str())),
+        Err(Undeleted::Storage(error)) => reply::error(&Error::storage("that the overlay is deleted", &error)),
+        Err(Undeleted::Stuck) => {
+            failed(format!("overlay \"{id}\" is forgotten, but its copy hangs in the file system and may still go on"))
+        }
+        Err(Undeleted::Files(path, error)) => failed(format!(
+            "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
+            path.display()
+        )),
+    }
+}

@@ -1,0 +1,114 @@
+use std::fs;
+use std::path::PathBuf;
+
+use super::*;
+use crate::model::spec::WorkDir;
+use crate::store::server::Install;
+
+const ROOT: &str = "/srv";
+
+fn spec(body: &str) -> ServerSpec {
+    input::server_spec(body.as_bytes(), Path::new(ROOT)).unwrap().0
+}
+
+fn kept(created_at_ms: u64, install: Install) -> Kept {
+    Kept { created_at: std::time::UNIX_EPOCH + Duration::from_millis(created_at_ms), install }
+}
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("servisor-boot-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+
+    fn files(&self) -> Files {
+        Files::open(self.0.clone()).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn what_is_stored_comes_back_as_it_was() {
+    let full = r#"{"slug": "Web.1_x-y", "start": "node \"server\".js\n", "install": "npm ci", "path": "./app//x/..",
+        "port": 65535, "strict_port": true, "environment": {"A": "", "B": "\u0001ä\n=\"", "": null},
+        "env_file": ".env", "restart_policy": "on-failure", "max_restarts": 4294967295, "restart_delay_ms": 0,
+        "restart_delay_max_ms": 31536000000, "stop_timeout_ms": 0, "autostart": false,
+        "health_check": {"path": "/h?a=b", "interval_ms": 1, "timeout_ms": 2, "delay_ms": 3,
+        "restart_after_failures": 4}}"#
+        .replace(", \"\": null", "");
+    let bare = r#"{"slug": "a", "start": "true"}"#;
+    let absolute = r#"{"slug": "b", "start": "true", "path": "/elsewhere", "health_check": {}, "max_restarts": 0}"#;
+    let scratch = Scratch::new("round");
+    let mut written = Vec::new();
+    for (number, body) in [full.as_str(), bare, absolute].into_iter().enumerate() {
+        let install = if number == 0 { Install::Succeeded } else { Install::Due };
+        let one = (spec(body), kept(1_700_000_000_123 + number as u64, install));
+        server::write(&scratch.files(), &one.0, one.1).unwrap();
+        written.push(one);
+    }
+    assert_eq!(written[0].0.path, WorkDir { original: Some("./app//x/..".into()), resolved: "/srv/app/x/..".into() });
+    assert_eq!(stored(&scratch.files(), Path::new(ROOT)).unwrap(), written);
+    // What was given relative to the root follows the root, as a sandbox that is mounted elsewhere needs it.
+    let moved = stored(&scratch.files(), Path::new("/new")).unwrap();
+    assert_eq!(moved[0].0.path.resolved, PathBuf::from("/new/app/x/.."));
+    assert_eq!(moved[2].0.path.resolved, PathBuf::from("/elsewhere"));
+}
+
+#[test]
+fn a_doctored_file_makes_no_server() {
+    let scratch = Scratch::new("doctored");
+    server::write(&scratch.files(), &spec(r#"{"slug": "good", "start": "true"}"#), kept(1, Install::Due)).unwrap();
+    let good = fs::read_to_string(scratch.0.join("good.json")).unwrap();
+    let doctored = [
+        ("other", good.clone()),
+        ("slug", good.replace("\"good\"", "\"../slug\"")),
+        ("start", good.replace("\"true\"", "\"\"").replace("good", "start")),
+        ("before", good.replace("\"created_at_ms\": 1", "\"created_at_ms\": -1").replace("good", "before")),
+        ("bare", r#"{"version": 1, "created_at_ms": 1, "installed": true}"#.to_owned()),
+    ];
+    for (name, text) in &doctored {
+        assert!(*text != good || *name == "other", "{name} is as it was");
+        fs::write(scratch.0.join(format!("{name}.json")), text).unwrap();
+    }
+    let loaded = stored(&scratch.files(), Path::new(ROOT)).unwrap();
+    assert_eq!(loaded.iter().map(|(spec, _)| spec.slug.as_str()).collect::<Vec<_>>(), ["good"]);
+    for (name, text) in doctored {
+        assert_eq!(fs::read_to_string(scratch.0.join(format!("{name}.json.corrupt-1"))).unwrap(), text);
+    }
+}
+
+#[test]
+fn a_payload_replaces_what_it_changes_and_nothing_else() {
+    let (a, b, c) =
+        (r#"{"slug": "a", "start": "1"}"#, r#"{"slug": "b", "start": "1"}"#, r#"{"slug": "c", "start": "1"}"#);
+    let old = kept(5, Install::Succeeded);
+    let begin =
+        servers(vec![(spec(a), old), (spec(b), old)], vec![spec(c), spec(b), spec(&a.replace("\"1\"", "\"2\""))]);
+    let seen: Vec<_> = begin.iter().map(|(spec, origin)| (spec.slug.as_str(), spec.start.as_str(), *origin)).collect();
+    assert_eq!(seen, [("a", "2", Origin::Payload), ("b", "1", Origin::Stored(old)), ("c", "1", Origin::Payload)]);
+}
+
+#[test]
+fn a_leftover_has_our_name_and_another_life() {
+    let is_left = |marker| is_of_another_life(marker, "cafe-1", "new");
+    assert!(is_left("cafe-1.old.web.1") && is_left("cafe-1.old.a.b.1"));
+    for other in
+        ["cafe-1.new.web.1", "cafe-12.old.web.1", "cafe.old.web.1", "cafe-1", "cafe-1.old", "", "x.cafe-1.old.a"]
+    {
+        assert!(!is_left(other), "{other}");
+    }
+}
+
+#[test]
+fn this_process_and_its_parents_are_spared() {
+    let lineage = lineage();
+    assert!(lineage.contains(&Pid::own()) && lineage.len() > 1);
+}

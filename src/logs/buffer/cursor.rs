@@ -1,0 +1,293 @@
+//! Reading the ring bit by bit while it is written to, pure.
+//!
+//! Owns: how far a reader has come, and what is new or lost since. Never: a wait for more (see `logs::follow`).
+//!
+//! A place is counted in bytes of each stream since the server's first one. So it means the same whatever was dropped
+//! in the meantime, and a stream can be begun at one of its lines while the other one is begun elsewhere.
+
+use super::{Copy, LogBuffer, Piece, Selection, StreamId};
+
+/// How far a reader has come: the bytes of each stream that are behind it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cursor {
+    behind: [u64; 2],
+}
+
+impl Cursor {
+    /// Goes back by `bytes` of `stream` that have been read: they are read again.
+    pub fn back(&mut self, stream: StreamId, bytes: usize) {
+        self.behind[stream as usize] -= bytes as u64;
+    }
+}
+
+/// What one reading gives. It is used again for the next one, so that reading allocates nothing once it is filled.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    pieces: Vec<Piece>,
+    missed: [Missed; 2],
+}
+
+/// What was dropped before it could be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Missed {
+    /// So many bytes of the stream, right before those of the batch.
+    pub bytes: u64,
+    /// The stream goes on in the middle of a line.
+    pub torn: bool,
+}
+
+/// Whether a reading gave anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// It did; perhaps there is more.
+    New,
+    /// The reader has come to the end.
+    Nothing,
+}
+
+impl Batch {
+    /// The bytes in the order of their arrival, neighbours of one stream together.
+    pub fn pieces(&self) -> impl Iterator<Item = (StreamId, &[u8])> {
+        let mut rest = self.bytes.as_slice();
+        self.pieces.iter().map(move |piece| {
+            let (part, after) = rest.split_at(piece.length);
+            rest = after;
+            (piece.stream, part)
+        })
+    }
+
+    /// All of them, for a reader of one stream.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What is missing before the batch.
+    pub fn missed(&self, stream: StreamId) -> Missed {
+        self.missed[stream as usize]
+    }
+}
+
+impl LogBuffer {
+    /// Reads what lies before `cursor`, about `limit` bytes at most, and moves it. Nothing new costs next to nothing.
+    pub fn read(&self, cursor: &mut Cursor, selection: Selection, limit: usize, batch: &mut Batch) -> Reading {
+        batch.bytes.clear();
+        batch.pieces.clear();
+        batch.missed = [Missed::default(); 2];
+        let wanted = |stream: StreamId| selection.has(stream);
+        for stream in StreamId::BOTH.into_iter().filter(|&stream| wanted(stream)) {
+            let (past, behind) = (self.past[stream as usize], &mut cursor.behind[stream as usize]);
+            if *behind < past.dropped {
+                batch.missed[stream as usize] = Missed { bytes: past.dropped - *behind, torn: past.torn };
+                *behind = past.dropped;
+            }
+        }
+        // Whoever follows is near the new end: from there the first piece that is new to the reader is looked for.
+        let (mut ends, mut at, mut first) = (self.written, self.bytes.len(), self.pieces.len());
+        let is_behind = |ends: &[u64; 2], cursor: &Cursor| {
+            StreamId::BOTH
+                .iter()
+                .any(|&stream| wanted(stream) && ends[stream as usize] > cursor.behind[stream as usize])
+        };
+        while first > 0 && is_behind(&ends, cursor) {
+            first -= 1;
+            let piece = self.pieces[first];
+            ends[piece.stream as usize] -= piece.length as u64;
+            at -= piece.length;
+        }
+        for piece in self.pieces.range(first..) {
+            let place = piece.stream as usize;
+            let known = usize::try_from(cursor.behind[place].saturating_sub(ends[place])).unwrap_or(usize::MAX);
+            if wanted(piece.stream) && known < piece.length {
+                let Some(room) = limit.checked_sub(batch.cost()).filter(|room| *room > 0) else { break };
+                let length = (piece.length - known).min(room);
+                self.copy_range(at + known, length, &mut batch.bytes);
+                batch.pieces.push(Piece { stream: piece.stream, length });
+                cursor.behind[place] += length as u64;
+            }
+            ends[place] += piece.length as u64;
+            at += piece.length;
+        }
+        let gave = !batch.pieces.is_empty() || batch.missed.iter().any(|missed| missed.bytes > 0);
+        if gave { Reading::New } else { Reading::Nothing }
+    }
+}
+
+impl Batch {
+    fn cost(&self) -> usize {
+        self.bytes.len() + self.pieces.len() * size_of::<Piece>()
+    }
+}
+
+impl Copy {
+    /// Where a reader has to begin that wants the last `tail` whole lines (all of them without it) and what comes
+    /// after; a line that has not ended yet is still to come. The end of a torn line is left out.
+    pub fn start(&self, tail: Option<usize>) -> Cursor {
+        let torn = self.torn_ends();
+        let mut cursor = Cursor::default();
+        for stream in StreamId::BOTH {
+            let place = stream as usize;
+            cursor.behind[place] = self.past[place].dropped + torn[place] as u64;
+        }
+        let Some(tail) = tail else { return cursor };
+        let mut leave_out = self.line_ends(torn).count().saturating_sub(tail);
+        for (stream, end) in self.line_ends(torn) {
+            if leave_out == 0 {
+                break;
+            }
+            leave_out -= 1;
+            cursor.behind[stream as usize] = end;
+        }
+        cursor
+    }
+
+    /// Where the whole lines end, in the order in which they did.
+    fn line_ends(&self, torn: [usize; 2]) -> impl Iterator<Item = (StreamId, u64)> {
+        let (mut at, mut kept) = (0, [0; 2]);
+        self.pieces.iter().flat_map(move |piece| {
+            let (place, bytes) = (piece.stream as usize, &self.bytes[at..at + piece.length]);
+            let begun: usize = kept[place];
+            at += piece.length;
+            kept[place] += piece.length;
+            let first = torn[place].saturating_sub(begun).min(bytes.len());
+            let base = self.past[place].dropped + begun as u64;
+            let ends = bytes.iter().enumerate().skip(first).filter(|(_, byte)| **byte == b'\n');
+            ends.map(move |(end, _)| (piece.stream, base + end as u64 + 1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::Dice;
+    use super::*;
+
+    /// What a reader has been given of each stream, gaps included, by the place where it was.
+    #[derive(Default)]
+    struct Seen([Vec<Option<u8>>; 2]);
+
+    impl Seen {
+        fn take(&mut self, batch: &Batch) {
+            for stream in StreamId::BOTH {
+                let gap = usize::try_from(batch.missed(stream).bytes).unwrap();
+                self.0[stream as usize].extend(std::iter::repeat_n(None, gap));
+            }
+            for (stream, bytes) in batch.pieces() {
+                self.0[stream as usize].extend(bytes.iter().copied().map(Some));
+            }
+        }
+
+        #[track_caller]
+        fn assert_is(&self, stream: StreamId, written: &[u8]) {
+            let seen = &self.0[stream as usize];
+            assert_eq!(seen.len(), written.len(), "a byte is missing or there twice");
+            assert!(seen.iter().zip(written).all(|(seen, byte)| seen.is_none_or(|seen| seen == *byte)));
+        }
+    }
+
+    /// Any interleaving of writers and readers: each reader gets each byte once, or in a gap that it is told of.
+    #[test]
+    fn every_byte_is_read_once_or_missed() {
+        let mut dice = Dice(99);
+        let (mut gaps, mut reads) = (0, 0);
+        for _ in 0..300 {
+            let mut buffer = LogBuffer::new(200 + dice.roll(3000));
+            let mut model = [Vec::new(), Vec::new()];
+            let selections = [Selection::Combined, Selection::Stdout, Selection::Stderr];
+            let mut readers = selections.map(|selection| (selection, Cursor::default(), Seen::default()));
+            let mut batch = Batch::default();
+            for _ in 0..200 {
+                match dice.roll(4) {
+                    reader @ 0..3 => {
+                        let (selection, cursor, seen) = &mut readers[reader];
+                        let reading = buffer.read(cursor, *selection, 1 + dice.roll(300), &mut batch);
+                        assert_eq!(
+                            reading == Reading::Nothing,
+                            batch.pieces.is_empty() && batch.missed == [Missed::default(); 2]
+                        );
+                        gaps += batch.missed.iter().filter(|missed| missed.bytes > 0).count();
+                        reads += 1;
+                        seen.take(&batch);
+                    }
+                    _ => {
+                        let stream = StreamId::BOTH[dice.roll(2)];
+                        let part: Vec<u8> = (0..dice.roll(90)).map(|_| b"abc\n"[dice.roll(4)]).collect();
+                        buffer.push(stream, &part);
+                        model[stream as usize].extend_from_slice(&part);
+                    }
+                }
+            }
+            for (selection, cursor, seen) in &mut readers {
+                while buffer.read(cursor, *selection, 64, &mut batch) == Reading::New {
+                    seen.take(&batch);
+                }
+                for stream in StreamId::BOTH.into_iter().filter(|&stream| selection.has(stream)) {
+                    seen.assert_is(stream, &model[stream as usize]);
+                }
+            }
+        }
+        assert!(gaps > 100 && reads > 1000, "{gaps} gaps in {reads} reads test nothing");
+    }
+
+    #[test]
+    fn a_batch_keeps_the_order_of_arrival_and_its_limit() {
+        let mut buffer = LogBuffer::new(100_000);
+        for number in 0..500 {
+            buffer.push(StreamId::BOTH[number % 2], b"0123456789\n");
+        }
+        let (mut cursor, mut batch, mut order) = (Cursor::default(), Batch::default(), Vec::new());
+        while buffer.read(&mut cursor, Selection::Combined, 1000, &mut batch) == Reading::New {
+            assert!(batch.cost() <= 1000 + size_of::<Piece>(), "{}", batch.cost());
+            order.extend(batch.pieces().flat_map(|(stream, bytes)| std::iter::repeat_n(stream, bytes.len())));
+        }
+        assert_eq!(order.len(), 5500);
+        assert!(order.chunks(11).enumerate().all(|(line, part)| part == [StreamId::BOTH[line % 2]; 11]));
+    }
+
+    fn from(buffer: &LogBuffer, selection: Selection, tail: Option<usize>) -> String {
+        let (mut cursor, mut batch) = (buffer.copy(selection).start(tail), Batch::default());
+        let mut text = Vec::new();
+        while buffer.read(&mut cursor, selection, 4, &mut batch) == Reading::New {
+            assert_eq!(batch.missed, [Missed::default(); 2], "what was dropped before the start is not missed");
+            batch.pieces().for_each(|(_, bytes)| text.extend_from_slice(bytes));
+        }
+        String::from_utf8(text).unwrap()
+    }
+
+    #[test]
+    fn a_reader_begins_with_the_last_whole_lines() {
+        let mut buffer = LogBuffer::new(10_000);
+        assert_eq!(from(&buffer, Selection::Combined, Some(3)), "");
+        buffer.push(StreamId::Stdout, b"a\nb\n");
+        buffer.push(StreamId::Stderr, b"E\nF");
+        buffer.push(StreamId::Stdout, b"c\nunfin");
+        for (tail, expected) in [
+            (None, "a\nb\nE\nFc\nunfin"),
+            (Some(0), "Funfin"),
+            (Some(1), "Fc\nunfin"),
+            (Some(2), "E\nFc\nunfin"),
+            (Some(3), "b\nE\nFc\nunfin"),
+            (Some(9), "a\nb\nE\nFc\nunfin"),
+        ] {
+            assert_eq!(from(&buffer, Selection::Combined, tail), expected, "{tail:?}");
+        }
+        assert_eq!(from(&buffer, Selection::Stdout, Some(1)), "c\nunfin");
+        assert_eq!(from(&buffer, Selection::Stderr, Some(0)), "F");
+    }
+
+    #[test]
+    fn the_history_is_that_of_a_reader_who_does_not_follow() {
+        let mut dice = Dice(5);
+        for _ in 0..300 {
+            let mut buffer = LogBuffer::new(300 + dice.roll(700));
+            for _ in 0..dice.roll(100) {
+                let part: Vec<u8> = (0..dice.roll(40)).map(|_| b"abc\n"[dice.roll(4)]).collect();
+                buffer.push(StreamId::BOTH[dice.roll(2)], &part);
+            }
+            for selection in [Selection::Stdout, Selection::Stderr] {
+                let shown = buffer.copy(selection).render(None).bytes;
+                assert_eq!(from(&buffer, selection, None).as_bytes(), shown);
+            }
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! One log file and its predecessor.
+//!
+//! Owns: the names, the size at which a file is set aside, and what is written of a loss. Never: what is done about an
+//! error, a descriptor for longer than one turn.
+//!
+//! A file is opened anew for each turn: so a server at rest holds no descriptor, and one that someone has moved or
+//! removed is simply made again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::super::buffer::StreamId;
+use crate::model::spec::Slug;
+
+/// An open log file.
+#[derive(Debug)]
+pub struct LogFile {
+    path: PathBuf,
+    file: File,
+    length: u64,
+    limit: u64,
+}
+
+/// Why not everything was written.
+#[derive(Debug)]
+pub struct Unwritten {
+    /// So many bytes at the end were not.
+    pub left: usize,
+    /// What the system said.
+    pub error: io::Error,
+}
+
+/// Where `stream` of the server `slug` is written.
+pub fn path(directory: &Path, slug: &Slug, stream: StreamId) -> PathBuf {
+    let word = match stream {
+        StreamId::Stdout => "stdout",
+        StreamId::Stderr => "stderr",
+    };
+    directory.join(format!("{slug}.{word}.log"))
+}
+
+impl LogFile {
+    /// Opens the file at `path`, or makes one for the daemon's user only. It will not grow over `limit` bytes.
+    ///
+    /// # Errors
+    /// Those of the system; also when it is a link or anything else but a plain file: whoever may write to the
+    /// directory could lead a privileged daemon elsewhere, or make it wait.
+    pub fn open(path: PathBuf, limit: u64) -> io::Result<LogFile> {
+        let (file, length) = open(&path)?;
+        Ok(LogFile { path, file, length, limit })
+    }
+
+    /// Adds `bytes`, setting the file aside as often as it is full.
+    ///
+    /// # Errors
+    /// The system refused a part of them.
+    pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), Unwritten> {
+        while !bytes.is_empty() {
+            match self.append_some(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Unwritten { left: bytes.len(), error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes, on a line of its own, that so many bytes are not there.
+    ///
+    /// # Errors
+    /// The system refused it, or a part of it.
+    pub fn note_missing(&mut self, bytes: u64) -> io::Result<()> {
+        let mut last = [b'\n'];
+        if self.length > 0 {
+            self.file.read_exact_at(&mut last, self.length - 1)?;
+        }
+        let begin = if last == [b'\n'] { "" } else { "\n" };
+        let note = format!("{begin}servisor: {bytes} bytes are missing here: they could not be written in time\n");
+        self.append(note.as_bytes()).map_err(|unwritten| unwritten.error)
+    }
+
+    fn append_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = fitting(bytes, self.length, self.limit);
+        if count == 0 {
+            self.rotate()?;
+            return Ok(0);
+        }
+        match self.file.write(&bytes[..count])? {
+            0 => Err(io::ErrorKind::WriteZero.into()),
+            written => {
+                self.length += written as u64;
+                Ok(written)
+            }
+        }
+    }
+
+    /// The predecessor's place is taken in one step; what was in it is gone.
+    fn rotate(&mut self) -> io::Result<()> {
+        let mut aside = self.path.clone().into_os_string();
+        aside.push(".1");
+        fs::rename(&self.path, aside)?;
+        (self.file, self.length) = open(&self.path)?;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<(File, u64)> {
+    let file = OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a plain file"));
+    }
+    Ok((file, metadata.len()))
+}
+
+/// How many of `bytes` go into a file of `length` bytes that may have `limit`: all of them, else as many whole lines as
+/// fit; none when the file has to make place first. Only a line that is longer than a whole file is cut.
+fn fitting(bytes: &[u8], length: u64, limit: u64) -> usize {
+    let room = usize::try_from(limit.saturating_sub(length)).unwrap_or(usize::MAX);
+    if bytes.len() <= room {
+        return bytes.len();
+    }
+    match bytes[..room].iter().rposition(|&byte| byte == b'\n') {
+        Some(end) => end + 1,
+        None if length == 0 => room,
+        None => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_filled_with_whole_lines_up_to_its_limit() {
+        for (bytes, length, limit, count) in [
+            ("abc\n", 0, 10, 4),
+            ("abc\n", 6, 10, 4),
+            ("abc\n", 7, 10, 0),
+            ("abc\n", 10, 10, 0),
+            ("abc\n", 99, 10, 0),
+            ("a\nb\nc\n", 5, 10, 4),
+            ("0123456789ABC\n", 0, 10, 10),
+            ("0123456789ABC\n", 1, 10, 0),
+        ] {
+            assert_eq!(fitting(bytes.as_bytes(), length, limit), count, "{bytes:?} {length} {limit}");
+        }
+    }
+}

@@ -1,0 +1,167 @@
+use std::os::unix::fs::PermissionsExt;
+use std::sync::atomic::AtomicU32;
+
+use super::*;
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("servisor-files-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.0.join(name)).unwrap_or_default()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn web() -> Slug {
+    Slug::parse("web").unwrap()
+}
+
+/// A writer and a log, on this thread.
+fn by_hand(scratch: &Scratch, capacity: usize, limit: u64) -> (Writer, Receiver<Word>, Arc<SharedLog>) {
+    fs::create_dir_all(&scratch.0).unwrap();
+    let (bell, inbox) = unbounded();
+    let writer = Writer::new(scratch.0.clone(), limit);
+    let log = Arc::new_cyclic(|log| SharedLog {
+        tap: Some(Tap::new(web(), Weak::clone(log), bell)),
+        ..SharedLog::new(capacity)
+    });
+    (writer, inbox, log)
+}
+
+fn hear(writer: &mut Writer, inbox: &Receiver<Word>) {
+    while let Ok(Word::News(log)) = inbox.try_recv() {
+        writer.write(log);
+    }
+}
+
+#[test]
+fn each_stream_has_its_file_for_its_owner_only() {
+    let scratch = Scratch::new();
+    let deep = scratch.0.join("a/b");
+    let files = LogFiles::start(&deep, 1 << 20).unwrap();
+    let log = SharedLog::with_files(1 << 16, &web(), &files);
+    log.append(StreamId::Stdout, b"out\n\xff");
+    log.append(StreamId::Stderr, b"err\n");
+    log.append(StreamId::Stdout, b"more\n");
+    files.finish(Instant::now() + LIMIT);
+    let out = deep.join("web.stdout.log");
+    assert_eq!(fs::read(&out).unwrap(), b"out\n\xffmore\n");
+    assert_eq!(fs::read(deep.join("web.stderr.log")).unwrap(), b"err\n");
+    assert_eq!(fs::metadata(&out).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(fs::read_dir(&deep).unwrap().count(), 2);
+}
+
+#[test]
+fn a_file_is_full_at_exactly_its_limit() {
+    let scratch = Scratch::new();
+    let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 20);
+    let mut say = |text: &str| {
+        log.append(StreamId::Stdout, text.as_bytes());
+        hear(&mut writer, &inbox);
+        (scratch.read("web.stdout.log"), scratch.read("web.stdout.log.1"))
+    };
+    let pair = |now: &str, before: &str| (now.to_owned(), before.to_owned());
+    assert_eq!(say("123456789\n"), pair("123456789\n", ""));
+    assert_eq!(say("abcdefghi\n"), pair("123456789\nabcdefghi\n", ""));
+    assert_eq!(say("x\n"), pair("x\n", "123456789\nabcdefghi\n"));
+    // As many whole lines as fit.
+    assert_eq!(say("12345678901234\ny\nz\n"), pair("z\n", "x\n12345678901234\ny\n"));
+    assert_eq!(say(&"-".repeat(45)), pair(&"-".repeat(5), &"-".repeat(20)));
+}
+
+#[test]
+fn a_disk_that_does_not_move_costs_the_ring_nothing_and_the_loss_is_noted() {
+    let scratch = Scratch::new();
+    let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 1 << 30);
+    log.append(StreamId::Stdout, b"first\nunfin");
+    hear(&mut writer, &inbox);
+    let line = [&[b'x'; 99][..], b"\n"].concat();
+    // Nobody writes meanwhile, and one word is enough to say so.
+    for _ in 0..10_000 {
+        log.append(StreamId::Stdout, &line);
+    }
+    assert_eq!(inbox.len(), 1);
+    hear(&mut writer, &inbox);
+    let text = scratch.read("web.stdout.log");
+    let (before, after) = text.split_once("\nservisor: ").unwrap();
+    assert_eq!(before, "first\nunfin");
+    let (missing, after) = after.split_once(" bytes are missing here: they could not be written in time\n").unwrap();
+    assert_eq!(missing.parse::<usize>().unwrap() + after.len(), 10_000 * line.len());
+    assert_eq!(log.render(Selection::Stdout, None).bytes, after.as_bytes());
+    log.append(StreamId::Stdout, b"last\n");
+    hear(&mut writer, &inbox);
+    assert_eq!(scratch.read("web.stdout.log"), text + "last\n");
+}
+
+#[test]
+fn what_could_not_be_written_is_written_late() {
+    let scratch = Scratch::new();
+    let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 1 << 20);
+    let path = scratch.0.join("web.stderr.log");
+    // Neither a directory nor a link is written to, whoever made it.
+    for obstacle in ["directory", "link"] {
+        match obstacle {
+            "directory" => fs::create_dir(&path).unwrap(),
+            _ => std::os::unix::fs::symlink("/dev/null", &path).unwrap(),
+        }
+        log.append(StreamId::Stderr, b"one\n");
+        log.append(StreamId::Stdout, b"out\n");
+        hear(&mut writer, &inbox);
+        assert_eq!(writer.blocked.len(), 1);
+        log.append(StreamId::Stderr, b"two\n");
+        hear(&mut writer, &inbox);
+        writer.retry();
+        assert_eq!(writer.blocked.len(), 1);
+        fs::remove_dir(&path).or_else(|_| fs::remove_file(&path)).unwrap();
+        writer.retry();
+        assert_eq!(writer.blocked.len(), 0);
+        assert_eq!(scratch.read("web.stderr.log"), "one\ntwo\n", "{obstacle}");
+        fs::remove_file(&path).unwrap();
+    }
+    assert_eq!(scratch.read("web.stdout.log"), "out\nout\n");
+    // A server that is gone is not waited for.
+    fs::remove_dir_all(&scratch.0).unwrap();
+    log.append(StreamId::Stderr, b"three\n");
+    log.end();
+    hear(&mut writer, &inbox);
+    writer.retry();
+    assert_eq!(writer.blocked.len(), 0);
+}
+
+#[test]
+fn the_end_writes_what_there_is() {
+    let scratch = Scratch::new();
+    let (writer, inbox, log) = by_hand(&scratch, 16 << 20, 1 << 30);
+    let line = [&[b'y'; 999][..], b"\n"].concat();
+    // More than a turn.
+    for _ in 0..3000 {
+        log.append(StreamId::Stdout, &line);
+    }
+    log.tap.as_ref().unwrap().bell.send(Word::End).unwrap();
+    writer.run(&inbox);
+    assert_eq!(scratch.read("web.stdout.log").len(), 3000 * line.len());
+}
+
+#[test]
+fn a_directory_that_can_not_be_is_an_error_at_the_start() {
+    let scratch = Scratch::new();
+    fs::write(&scratch.0, "").unwrap();
+    let error = LogFiles::start(&scratch.0.join("logs"), 1 << 20).unwrap_err();
+    assert!(error.contains("can't be made") && error.contains("--log-dir"), "{error}");
+    fs::remove_file(&scratch.0).unwrap();
+}

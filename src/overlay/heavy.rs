@@ -1,0 +1,119 @@
+//! Heavy directories: a placeholder first, the copy in its place later.
+//!
+//! Owns: the step in which the one becomes the other, and that no placeholder is left. Never: how a tree is copied.
+//!
+//! A directory can't be renamed over a symlink. So both change places in one step, and the symlink is removed from
+//! where the directory was. If what comes out of that is not our symlink, somebody has put something else there in
+//! the meantime; it goes back, and the copy away.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::copy::{Copy, Deferred, Stands, Task};
+use super::crew::Leader;
+use super::pair::{Company, Maker, Pair, descend};
+use super::progress::{Halt, Stop};
+use super::remove;
+use crate::os::fs::{Dir, Kind, Made, Name, is_unsupported};
+
+/// What became of a tree that was to take a placeholder's place.
+enum Placed {
+    Yes,
+    /// Somebody else has taken it.
+    Taken,
+}
+
+impl Deferred {
+    /// Copies it, and puts it in its place. What goes wrong is told to the copy's progress.
+    pub fn carry_out(&self, crew: &Leader<Copy>, source: &Dir, target: &Dir) {
+        let copy = crew.work();
+        let path = self.directory.join(self.name.as_os_str());
+        if let Err(error) = self.try_to(crew, source, target, &path) {
+            copy.progress.fail(&path, &error);
+        }
+    }
+
+    fn try_to(&self, crew: &Leader<Copy>, source: &Dir, target: &Dir, path: &Path) -> io::Result<()> {
+        let copy = crew.work();
+        let from = descend(source, path)?;
+        let parent = descend(target, &self.directory)?;
+        match self.stands {
+            Stands::Directory => {
+                let to = parent.open_dir(&self.name)?;
+                let maker = copy.maker(Made::Present, &from.own_stat()?, &to)?;
+                crew.run(Task::Fill(Pair::top(from, to, path.to_owned(), maker, Company::Shared)?));
+                Ok(())
+            }
+            Stands::Placeholder => {
+                let temporary = copy.temporary()?;
+                parent.make_dir(&temporary, 0o700)?;
+                let to = parent.open_dir(&temporary)?;
+                let pair = Pair::top(from, to, path.to_owned(), Maker::Us, Company::Private)?;
+                crew.run(Task::Fill(pair));
+                let placed = copy.progress.go_on().and_then(|()| self.take_place(copy, &parent, &temporary));
+                if let Ok(Placed::Yes) = placed {
+                    copy.progress.directory();
+                    return Ok(());
+                }
+                // At the end of the daemon there is no time for it; the next one removes it.
+                if copy.progress.halted() != Some(Halt::Stopped(Stop::ShutDown)) {
+                    remove::tree(&parent, &temporary, Some(Kind::Directory))?;
+                }
+                placed.map(|_| copy.progress.skip(path))
+            }
+        }
+    }
+
+    fn take_place(&self, copy: &Copy, parent: &Dir, temporary: &Name) -> io::Result<Placed> {
+        if !self.is_placeholder(copy, parent, &self.name) {
+            return Ok(Placed::Taken);
+        }
+        match parent.exchange(temporary, &self.name) {
+            Ok(()) if self.is_placeholder(copy, parent, temporary) => {
+                parent.unlink(temporary)?;
+                Ok(Placed::Yes)
+            }
+            Ok(()) => {
+                parent.exchange(temporary, &self.name)?;
+                Ok(Placed::Taken)
+            }
+            // Not in one step then; for a moment there is nothing.
+            Err(error) if is_unsupported(&error) => {
+                parent.unlink(&self.name)?;
+                match parent.rename_new(temporary, &self.name) {
+                    Ok(()) => Ok(Placed::Yes),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Placed::Taken),
+                    Err(error) => Err(error),
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Placed::Taken),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_placeholder(&self, copy: &Copy, parent: &Dir, name: &Name) -> bool {
+        let placeholder = copy.plan.placeholder(&self.directory.join(self.name.as_os_str()));
+        parent.read_link(name).is_ok_and(|text| text == placeholder.as_os_str().as_bytes())
+    }
+
+    /// Takes a placeholder away that no copy will replace: nothing may lead writers into the template.
+    pub fn withdraw(&self, copy: &Copy, target: &Dir) {
+        if let Ok(parent) = descend(target, &self.directory)
+            && self.is_placeholder(copy, &parent, &self.name)
+        {
+            let _ = parent.unlink(&self.name);
+        }
+    }
+
+    /// Gives the parent its mode and time back, which changed with what was done in it.
+    pub fn dress_parent(&self, copy: &Copy, target: &Dir) {
+        if let Some(stat) = &self.dress {
+            let dressed = descend(target, &self.directory)
+                .and_then(|parent| parent.dress(copy.owner(stat), stat.mode, stat.modified));
+            if let Err(error) = dressed {
+                copy.progress.fail(&self.directory, &error);
+            }
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Overlays: copies of templates that are usable at once.
+//!
+//! Owns: which overlays there are, their threads, and their end. Never: HTTP, a server; a write into a template.
+//!
+//! `place` finds the target and `plan` decides about each entry; `crew` has the threads that carry out `copy`, and
+//! `heavy` what comes later; `job` is the order of all that. `remove` takes back what was made.
+//!
+//! The table's lock is never held across a wait, a spawn or a file.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use self::copy::Attempt;
+use self::pair::lock;
+use self::plan::Plan;
+use self::progress::{Halt, Stats, Stop};
+use self::record::{Kept, OverlayRecord, Records};
+use self::remove::Eraser;
+use crate::log;
+use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec};
+use crate::os::fs::{Dir, Last};
+use crate::os::random;
+use crate::os::thread::{self, Joined};
+
+mod copy;
+mod crew;
+pub mod glob;
+mod heavy;
+mod job;
+mod pair;
+mod place;
+mod plan;
+pub mod progress;
+pub mod record;
+mod remove;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use state::{Change, Overlay, OverlayView, Until, Watcher};
+
+/// Ten hexadecimal digits: short, and made again if they are taken.
+const ID_BYTES: usize = 5;
+/// A copy looks up between files and between pieces of large ones; after this its file system hangs.
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// The overlays of the daemon.
+pub struct Overlays {
+    root: PathBuf,
+    records: Arc<dyn Records>,
+    table: Mutex<Table>,
+}
+
+struct Table {
+    overlays: BTreeMap<OverlayId, Arc<Overlay>>,
+    door: Door,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Door {
+    Open,
+    Closed,
+}
+
+/// Why an overlay was not created.
+#[derive(Debug)]
+pub enum Refused {
+    /// A field can't be; a phrase that fits after its name.
+    Field(&'static str, String),
+    /// The daemon is ending.
+    ShuttingDown,
+    /// It can't be stored.
+    Storage(io::Error),
+    /// The system has no thread for it.
+    NoThread(io::Error),
+}
+
+/// Why an overlay was not deleted as it was asked for.
+#[derive(Debug)]
+pub enum Undeleted {
+    /// There is none of that id.
+    Unknown,
+    /// It can't be taken out of the store; nothing was changed.
+    Storage(io::Error),
+    /// Its copy does not stop; it is forgotten, its files are there.
+    Stuck,
+    /// It is forgotten, and not all of its files could be removed: which one, and why.
+    Files(PathBuf, io::Error),
+}
+
+/// What becomes of the files when an overlay is deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Files {
+    /// They stay.
+    Keep,
+    /// What the overlay made and nobody has changed since is removed.
+    Remove,
+}
+
+impl Overlays {
+    /// The overlays that are kept; nothing is copied before [`Overlays::resume`]. Relative targets are taken from `root`.
+    pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<OverlayRecord>) -> Arc<Overlays> {
+        let mut overlays = BTreeMap::new();
+        for record in kept {
+            match record.parse() {
+                Ok(kept) => {
+                    let overlay = Overlay::new(kept, root, Arc::clone(&records));
+                    overlays.insert(overlay.id.clone(), Arc::new(overlay));
+                }
+                Err(why) => log::warn(format_args!("the kept overlay {:?} was left out: {why}", record.id)),
+            }
+        }
+        Arc::new(Overlays { root: root.to_owned(), records, table: Mutex::new(Table { overlays, door: Door::Open }) })
+    }
+
+    /// Goes on with what was not over when the last daemon ended.
+    pub fn resume(&self) {
+        let unfinished = self.all().into_iter().filter(|overlay| !overlay.status().is_over());
+        for overlay in unfinished {
+            log::info(format_args!("overlay {} is taken up again", overlay.id));
+            if let Err(error) = launch(&overlay, Attempt::Again) {
+                overlay.finish(state::Ended::Failed(format!("the system has no thread for it: {error}")));
+            }
+        }
+    }
+
+    /// Makes an overlay and begins to copy. Looks at the file system: not for a thread that must not wait.
+    ///
+    /// # Errors
+    /// Why nothing was changed.
+    pub fn create(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
+        place::check(&self.root, &spec).map_err(|(field, why)| Refused::Field(field, why))?;
+        let kept = |id| Kept {
+            id,
+            spec: spec.clone(),
+            created_at: SystemTime::now(),
+            status: CopyStatus::Pending,
+            error: None,
+            stats: Stats::default(),
+        };
+        let overlay = loop {
+            let id = random::hex(ID_BYTES).map_err(Refused::NoThread)?;
+            let Some(id) = OverlayId::parse(&id) else { continue };
+            let overlay = Arc::new(Overlay::new(kept(id), &self.root, Arc::clone(&self.records)));
+            let mut table = self.table();
+            match (table.door, table.overlays.contains_key(&overlay.id)) {
+                (Door::Closed, _) => return Err(Refused::ShuttingDown),
+                (Door::Open, true) => {}
+                (Door::Open, false) => {
+                    table.overlays.insert(overlay.id.clone(), Arc::clone(&overlay));
+                    break overlay;
+                }
+            }
+        };
+        let begun = overlay.keep(CopyStatus::Pending, None).map_err(Refused::Storage).and_then(|()| {
+            launch(&overlay, Attempt::First).map_err(|error| {
+                // If that fails too, the next daemon finds a pending overlay and copies it.
+                let _ = overlay.forget();
+                Refused::NoThread(error)
+            })
+        });
+        if begun.is_ok() {
+            let (source, target) = (overlay.spec.source.display(), overlay.spec.target.as_str());
+            log::info(format_args!("overlay {}: copying {source} to {target:?}", overlay.id));
+        } else {
+            self.table().overlays.remove(&overlay.id);
+            overlay.deleted();
+        }
+        begun.map(|()| overlay)
+    }
+
+    /// All overlays, the oldest first.
+    pub fn views(&self) -> Vec<OverlayView> {
+        let mut views: Vec<OverlayView> = self.all().iter().map(|overlay| overlay.view()).collect();
+        views.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        views
+    }
+
+    /// The overlay `id`.
+    pub fn find(&self, id: &OverlayId) -> Option<Arc<Overlay>> {
+        self.table().overlays.get(id).cloned()
+    }
+
+    /// Waits until the overlay `id` is `until`, but not past `deadline`; `None` if there is none or it was deleted.
+    pub fn wait(&self, id: &OverlayId, until: Until, deadline: Instant) -> Option<OverlayView> {
+        self.find(id)?.wait(until, deadline);
+        self.find(id).map(|overlay| overlay.view())
+    }
+
+    /// Tells `watcher` of every change of the overlay `id` from now on; gives the status before the first of them, `None`
+    /// if there is no such overlay.
+    pub fn subscribe(&self, id: &OverlayId, watcher: Watcher) -> Option<CopyStatus> {
+        self.find(id).map(|overlay| overlay.subscribe(watcher))
+    }
+
+    /// Stops the copy if there is one, and forgets the overlay. Waits for the copy's thread and for the file system.
+    ///
+    /// # Errors
+    /// See [`Undeleted`].
+    pub fn delete(&self, id: &OverlayId, files: Files) -> Result<(), Undeleted> {
+        let overlay = self.find(id).ok_or(Undeleted::Unknown)?;
+        overlay.forget().map_err(Undeleted::Storage)?;
+        // Only one of two who delete it at once goes on.
+        self.table().overlays.remove(id).ok_or(Undeleted::Unknown)?;
+        overlay.progress.halt(Halt::Stopped(Stop::Delete));
+        overlay.deleted();
+        let thread = lock(&overlay.thread).take();
+        if thread.is_some_and(|thread| thread.join_by(Instant::now() + STOP_LIMIT) == Joined::Late) {
+            return Err(Undeleted::Stuck);
+        }
+        log::info(format_args!("overlay {id} is deleted"));
+        match files {
+            Files::Keep => Ok(()),
+            Files::Remove => erase(&overlay).map_err(|(path, error)| Undeleted::Files(path, error)),
+        }
+    }
+
+    /// Takes no more overlays, and stops all copies; the next daemon goes on with them. Waits for them until `deadline`.
+    pub fn close(&self, deadline: Instant) {
+        self.table().door = Door::Closed;
+        let all = self.all();
+        all.iter().for_each(|overlay| overlay.progress.halt(Halt::Stopped(Stop::ShutDown)));
+        for overlay in &all {
+            let thread = lock(&overlay.thread).take();
+            if thread.is_some_and(|thread| thread.join_by(deadline) == Joined::Late) {
+                log::warn(format_args!("overlay {} does not stop copying", overlay.id));
+            }
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<Overlay>> {
+        self.table().overlays.values().cloned().collect()
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        lock(&self.table)
+    }
+}
+
+fn launch(overlay: &Arc<Overlay>, attempt: Attempt) -> io::Result<()> {
+    let worker = Arc::clone(overlay);
+    let thread = thread::spawn(&format!("ovl:{}", overlay.id), thread::STACK, move || job::run(&worker, attempt))?;
+    *lock(&overlay.thread) = Some(thread);
+    Ok(())
+}
+
+fn erase(overlay: &Overlay) -> Result<(), (PathBuf, io::Error)> {
+    let spec = &overlay.spec;
+    let at_source = |error| (spec.source.clone(), error);
+    let canonical = fs::canonicalize(&spec.source).map_err(at_source)?;
+    let from = Dir::open(&canonical, Last::Refuse).map_err(at_source)?;
+    let Some(to) = place::existing(&overlay.root, &spec.target) else { return Ok(()) };
+    let (plan, stats) = (Plan::new(spec, canonical), overlay.progress.stats());
+    let since = job::since(overlay.created_at);
+    let made = to.own_stat().is_ok_and(|stat| stat.born.is_some_and(|born| born >= since));
+    Eraser::new(&plan, since, &stats).erase(from, to)?;
+    if made {
+        // Succeeds for an empty directory only, and not for a symlink.
+        let _ = fs::remove_dir(spec.target.resolved(&overlay.root));
+    }
+    Ok(())
+}

@@ -1,0 +1,126 @@
+//! Where a target is, and that it is inside of the root if it has to be.
+//!
+//! Owns: the way from a target's text to an open directory. Never: what goes into it.
+//!
+//! The part of the path that exists is resolved once, symlinks and all, and looked at. It is then opened from the root
+//! downwards component by component, without following any symlink: one that was swapped in since makes that fail.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::model::overlay::{OverlaySpec, Target};
+use crate::os::fs::{Dir, Last, Made, Name};
+
+/// Directories on the way to a target that are not there get this mode.
+const WAY_MODE: u32 = 0o755;
+
+/// A target as far as it exists.
+struct Resolved {
+    /// The existing directory, without a symlink in its path.
+    exists: PathBuf,
+    /// What is to be made in it.
+    missing: Vec<Name>,
+    /// The root that it has to stay in, without a symlink in its path.
+    inside: Option<PathBuf>,
+}
+
+/// Looks whether `spec` is possible: the source is a directory, and the target is inside of `root` if it is relative,
+/// and not inside of the source.
+///
+/// # Errors
+/// The name of the field, and a phrase that fits after it.
+pub fn check(root: &Path, spec: &OverlaySpec) -> Result<(), (&'static str, String)> {
+    let source = source(&spec.source).map_err(|why| ("source", why))?;
+    let target = resolve(root, &spec.target).map_err(|why| ("target", why))?;
+    let full: PathBuf = target.missing.iter().fold(target.exists, |path, name| path.join(name.as_os_str()));
+    if full.starts_with(&source) {
+        return Err(("target", format!("must not be in the source; {} is", full.display())));
+    }
+    Ok(())
+}
+
+/// The source without a symlink in its path.
+///
+/// # Errors
+/// A phrase that fits after the name of the field.
+pub fn source(path: &Path) -> Result<PathBuf, String> {
+    let shown = path.display();
+    let canonical = fs::canonicalize(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => format!("must exist; there is no {shown}"),
+        _ => format!("can't be used: {shown}: {error}"),
+    })?;
+    if fs::metadata(&canonical).is_ok_and(|metadata| !metadata.is_dir()) {
+        return Err(format!("must be a directory; {shown} is none"));
+    }
+    Ok(canonical)
+}
+
+/// Opens a target; makes it, and the way to it, if it is not there.
+///
+/// # Errors
+/// A phrase that fits after the name of the field.
+pub fn open(root: &Path, target: &Target) -> Result<(Dir, Made), String> {
+    let resolved = resolve(root, target)?;
+    let refused = |path: &Path, error: &io::Error| format!("can't be opened: {}: {error}", path.display());
+    let mut path = resolved.inside.clone().unwrap_or_else(|| resolved.exists.clone());
+    let mut directory = Dir::open(&path, Last::Refuse).map_err(|error| refused(&path, &error))?;
+    let inner = resolved.exists.strip_prefix(&path).unwrap_or(Path::new("")).to_owned();
+    for component in &inner {
+        path.push(component);
+        let name = Name::new(component).ok_or_else(|| refused(&path, &io::ErrorKind::InvalidFilename.into()))?;
+        directory = directory.open_dir(&name).map_err(|error| refused(&path, &error))?;
+    }
+    let mut made = Made::Present;
+    for name in &resolved.missing {
+        path.push(name.as_os_str());
+        let next = directory.make_dir(name, WAY_MODE).and_then(|now| Ok((now, directory.open_dir(name)?)));
+        (made, directory) = next.map_err(|error| format!("can't be made: {}: {error}", path.display()))?;
+    }
+    Ok((directory, made))
+}
+
+fn resolve(root: &Path, target: &Target) -> Result<Resolved, String> {
+    let full = target.resolved(root);
+    let mut missing: Vec<OsString> = Vec::new();
+    let mut exists = full.as_path();
+    let canonical = loop {
+        match fs::canonicalize(exists) {
+            Ok(canonical) => break canonical,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if fs::symlink_metadata(exists).is_ok() {
+                    return Err(format!("leads over the symlink {}, which leads to nothing", exists.display()));
+                }
+                let (Some(parent), Some(name)) = (exists.parent(), exists.file_name()) else {
+                    return Err(format!("has \"..\" behind what does not exist: {}", full.display()));
+                };
+                missing.push(name.to_owned());
+                exists = parent;
+            }
+            Err(error) => return Err(format!("can't be used: {}: {error}", exists.display())),
+        }
+    };
+    if fs::metadata(&canonical).is_ok_and(|metadata| !metadata.is_dir()) {
+        return Err(format!("must be a directory; {} is none", exists.display()));
+    }
+    let missing = missing.iter().rev().map(|name| Name::new(name)).collect::<Option<Vec<Name>>>();
+    let missing = missing.ok_or_else(|| format!("has a component that can't be made: {}", full.display()))?;
+    let inside = if Path::new(target.as_str()).is_absolute() {
+        None
+    } else {
+        let root = fs::canonicalize(root).map_err(|error| format!("has no root: {}: {error}", root.display()))?;
+        if !canonical.starts_with(&root) {
+            let (from, to) = (exists.display(), canonical.display());
+            return Err(format!("must lie inside the root when it is relative; {from} leads to {to}"));
+        }
+        Some(root)
+    };
+    Ok(Resolved { exists: canonical, missing, inside })
+}
+
+/// Opens a target if it is there, and where it may be.
+pub fn existing(root: &Path, target: &Target) -> Option<Dir> {
+    let resolved = resolve(root, target).ok()?;
+    resolved.missing.is_empty().then(|| open(root, target).ok()).flatten().map(|(directory, _)| directory)
+}

@@ -1,0 +1,170 @@
+//! What a copy made, taken away again.
+//!
+//! Owns: the removal of trees with a temporary name, and of the files that an overlay made in its target. Never: a file
+//! of anyone else, a step through a symlink, the template.
+//!
+//! What an overlay made is not written down: that would be a list as long as the template. It is derived from the
+//! template: in the target's place of each entry stands a copy of ours if it is of the same kind, size and time (a
+//! symlink: with the same text), if it came into being after the overlay, and if it is not among what the overlay found there.
+//! So what a user has changed or added stays, and so does everything if the template is gone.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::plan::{self, Plan, Verdict};
+use super::progress::Stats;
+use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
+
+/// Removes `name` and all that is in it.
+///
+/// # Errors
+/// The system's.
+pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>) -> io::Result<()> {
+    struct Level {
+        name: Name,
+        dir: Dir,
+        entries: Vec<(Name, Option<Kind>)>,
+    }
+    let is_directory = |parent: &Dir, name: &Name, kind: Option<Kind>| match kind {
+        Some(kind) => Ok(kind == Kind::Directory),
+        None => parent.stat(name).map(|stat| stat.kind == Kind::Directory),
+    };
+    let enter = |parent: &Dir, name: Name| -> io::Result<Level> {
+        let dir = parent.open_dir(&name)?;
+        make_writable(&dir);
+        let entries = dir.entries()?;
+        Ok(Level { name, dir, entries })
+    };
+    if !is_directory(parent, name, kind)? {
+        return parent.unlink(name);
+    }
+    let mut levels = vec![enter(parent, name.clone())?];
+    while let Some(level) = levels.last_mut() {
+        match level.entries.pop() {
+            Some((name, kind)) if is_directory(&level.dir, &name, kind)? => {
+                let inner = enter(&level.dir, name)?;
+                levels.push(inner);
+            }
+            Some((name, _)) => level.dir.unlink(&name)?,
+            None => {
+                let Some(Level { name, .. }) = levels.pop() else { break };
+                levels.last().map_or(parent, |level| &level.dir).remove_dir(&name)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A copy of a read-only directory lets nobody but root take anything out of it. That this fails shows later.
+fn make_writable(dir: &Dir) {
+    if let Ok(stat) = dir.own_stat()
+        && stat.mode & 0o300 != 0o300
+    {
+        let _ = dir.dress(None, stat.mode | 0o700, stat.modified);
+    }
+}
+
+/// What has to be known to tell an overlay's work from everything else.
+#[derive(Debug)]
+pub struct Eraser<'a> {
+    /// What was copied.
+    pub plan: &'a Plan,
+    /// When the overlay came into being.
+    pub since: Moment,
+    /// What it found in the target, relative to it.
+    pub found: HashSet<&'a OsStr>,
+    /// Whether that is all it found.
+    pub knows_all_found: bool,
+}
+
+struct Level {
+    name: Option<Name>,
+    from: Dir,
+    to: Dir,
+    path: PathBuf,
+    entries: Vec<(Name, Option<Kind>)>,
+}
+
+impl<'a> Eraser<'a> {
+    /// For the overlay that has done `stats`.
+    pub fn new(plan: &'a Plan, since: Moment, stats: &'a Stats) -> Eraser<'a> {
+        let found: HashSet<&OsStr> = stats.skipped.iter().map(OsStr::new).collect();
+        let knows_all_found = stats.skipped_count == found.len() as u64;
+        Eraser { plan, since, found, knows_all_found }
+    }
+
+    /// Removes from `to` what was copied from `from`. A directory goes when nothing is left in it.
+    ///
+    /// # Errors
+    /// The path, relative to the target, and the system's error.
+    pub fn erase(&self, from: Dir, to: Dir) -> Result<(), (PathBuf, io::Error)> {
+        let entries = from.entries().map_err(|error| (PathBuf::new(), error))?;
+        let mut levels = vec![Level { name: None, from, to, path: PathBuf::new(), entries }];
+        while let Some(level) = levels.last_mut() {
+            if let Some((name, kind)) = level.entries.pop() {
+                let path = level.path.join(name.as_os_str());
+                match self.entry(level, name, kind, &path) {
+                    Ok(Some(inner)) => levels.push(inner),
+                    Ok(None) => {}
+                    // Gone already, on either side.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => return Err((path, error)),
+                }
+            } else {
+                let Some(left) = levels.pop() else { break };
+                if let (Some(name), Some(parent)) = (left.name, levels.last()) {
+                    match parent.to.remove_dir(&name) {
+                        Ok(()) => {}
+                        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+                        Err(error) => return Err((left.path, error)),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes a file; gives a directory to go into.
+    fn entry(&self, level: &Level, name: Name, kind: Option<Kind>, path: &Path) -> io::Result<Option<Level>> {
+        let source = level.from.stat(&name)?;
+        let verdict = self.plan.verdict(&level.path, name.as_os_str(), kind.unwrap_or(source.kind));
+        if verdict == Verdict::Skip || self.found.contains(path.as_os_str()) {
+            return Ok(None);
+        }
+        let there = level.to.stat(&name)?;
+        let is_dated = there.born.is_some();
+        match there.kind {
+            Kind::Directory if source.kind == Kind::Directory => {
+                let (from, to) = (level.from.open_dir(&name)?, level.to.open_dir(&name)?);
+                let entries = from.entries()?;
+                // Who can't say when it was born may have been there before.
+                let is_ours = is_dated && plan::is_copy(&source, &there, self.since);
+                if is_ours {
+                    make_writable(&to);
+                }
+                let name = is_ours.then_some(name);
+                Ok(Some(Level { name, from, to, path: path.to_owned(), entries }))
+            }
+            Kind::File | Kind::Symlink
+                if (is_dated || self.knows_all_found) && self.is_copy(level, &name, &source, &there)? =>
+            {
+                level.to.unlink(&name).map(|()| None)
+            }
+            Kind::File | Kind::Symlink | Kind::Directory | Kind::Special => Ok(None),
+        }
+    }
+
+    fn is_copy(&self, level: &Level, name: &Name, source: &Stat, there: &Stat) -> io::Result<bool> {
+        if !plan::is_copy(source, there, self.since) {
+            return Ok(false);
+        }
+        if source.kind != Kind::Symlink {
+            return Ok(true);
+        }
+        let (original, text) = (level.from.read_link(name)?, level.to.read_link(name)?);
+        Ok(self.plan.link_text(&level.path, OsStr::from_bytes(&original)).as_bytes() == text)
+    }
+}

@@ -1,0 +1,200 @@
+//! Ends before the end: failures, deletions, shutdowns, and what the next attempt makes of them.
+
+use super::*;
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for line in portrait(directory) {
+        found.push(line.split(' ').next().unwrap().to_owned());
+    }
+    found
+}
+
+/// A template with so much in it that a copy takes a while.
+fn large(scratch: &Scratch) {
+    for directory in 0..100 {
+        for file in 0..50 {
+            scratch.file(&format!("node_modules/d{directory}/f{file}"), vec![7; 20_000]);
+        }
+    }
+    scratch.file("light", "light");
+}
+
+#[test]
+fn what_vanishes_is_named_and_what_was_copied_stays() {
+    let scratch = Scratch::new();
+    large(&scratch);
+    let overlays = scratch.overlays();
+    let overlay = overlays.create(scratch.spec("app")).unwrap();
+    overlay.wait(Until::Usable, soon());
+    wait_until("some files are copied", || (overlay.progress.stats().copied_files > 20).then_some(()));
+    fs::rename(scratch.template().join("node_modules/d50"), scratch.0.join("away")).unwrap();
+    fs::remove_dir_all(scratch.template().join("node_modules")).unwrap();
+    overlay.wait(Until::Over, soon());
+    let view = overlay.view();
+    assert_eq!(view.status, CopyStatus::Failed);
+    let why = view.error.unwrap();
+    assert!(why.starts_with("node_modules") && why.contains("No such file"), "{why}");
+    assert_eq!(names(&scratch.root().join("app")), ["light"], "no placeholder and nothing temporary is left");
+}
+
+#[test]
+fn a_delete_stops_the_copy_and_leaves_no_way_into_the_template() {
+    let scratch = Scratch::new();
+    large(&scratch);
+    let before = portrait(&scratch.template());
+    let overlays = scratch.overlays();
+    let overlay = overlays.create(scratch.spec("app")).unwrap();
+    overlay.wait(Until::Usable, soon());
+    assert_eq!(fs::read_dir(scratch.root().join("app/node_modules/d3")).unwrap().count(), 50, "usable at once");
+    overlays.delete(&overlay.id, Files::Keep).unwrap();
+    assert!(overlays.find(&overlay.id).is_none());
+    assert!(matches!(overlays.delete(&overlay.id, Files::Keep), Err(Undeleted::Unknown)));
+    let left = names(&scratch.root().join("app"));
+    assert!(left.iter().all(|name| !name.contains(".servisor")), "{left:?}");
+    assert!(!scratch.root().join("app/node_modules").is_symlink());
+    assert_same(&portrait(&scratch.template()), &before);
+}
+
+#[test]
+fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
+    let scratch = Scratch::new();
+    usual(&scratch);
+    let before = portrait(&scratch.template());
+    for strategy in [Strategy::Smart, Strategy::Copy] {
+        let overlays = scratch.overlays();
+        let app = scratch.root().join(strategy.word());
+        fs::create_dir_all(app.join("src")).unwrap();
+        // There before, and the same in size and time as the template's.
+        fs::write(app.join("package.json"), "{}").unwrap();
+        let time = fs::metadata(scratch.template().join("package.json")).unwrap().modified().unwrap();
+        File::open(app.join("package.json")).unwrap().set_modified(time).unwrap();
+        let_time_pass();
+        let overlay = overlays.create(OverlaySpec { strategy, ..scratch.spec(strategy.word()) }).unwrap();
+        overlay.wait(Until::Over, soon());
+        fs::write(app.join("node_modules/p4/mine"), "added").unwrap();
+        fs::write(app.join("packages/a/a.js"), "changed").unwrap();
+        fs::remove_file(app.join("relative")).unwrap();
+        symlink("elsewhere", app.join("relative")).unwrap();
+        fs::remove_dir_all(app.join("bin")).unwrap();
+        symlink(scratch.template().join("bin"), app.join("bin")).unwrap();
+        overlays.delete(&overlay.id, Files::Remove).unwrap();
+        let expected = [
+            "bin",
+            "node_modules",
+            "node_modules/p4",
+            "node_modules/p4/mine",
+            "package.json",
+            "packages",
+            "packages/a",
+            "packages/a/a.js",
+            "relative",
+            "src",
+        ];
+        assert_eq!(names(&app), expected);
+        assert_same(&portrait(&scratch.template()), &before);
+    }
+    let overlays = scratch.overlays();
+    let overlay = overlays.create(scratch.spec("whole")).unwrap();
+    overlay.wait(Until::Over, soon());
+    overlays.delete(&overlay.id, Files::Remove).unwrap();
+    assert!(!scratch.root().join("whole").exists(), "a directory of its own goes too");
+}
+
+/// Keeps records, as a store would.
+#[derive(Default)]
+struct Kept(Mutex<BTreeMap<String, OverlayRecord>>);
+
+impl Records for Kept {
+    fn save(&self, record: &OverlayRecord) -> io::Result<()> {
+        lock(&self.0).insert(record.id.clone(), record.clone());
+        Ok(())
+    }
+
+    fn remove(&self, id: &OverlayId) -> io::Result<()> {
+        lock(&self.0).remove(id.as_str());
+        Ok(())
+    }
+}
+
+#[test]
+fn the_next_daemon_goes_on() {
+    let scratch = Scratch::new();
+    large(&scratch);
+    usual(&scratch);
+    for strategy in [Strategy::Smart, Strategy::Copy] {
+        let records = Arc::new(Kept::default());
+        let first = Overlays::new(&scratch.root(), records.clone(), Vec::new());
+        let overlay = first.create(OverlaySpec { strategy, ..scratch.spec(strategy.word()) }).unwrap();
+        wait_until("some files are copied", || (overlay.progress.stats().copied_files > 100).then_some(()));
+        first.close(soon());
+        assert!(matches!(first.create(scratch.spec("late")), Err(Refused::ShuttingDown)));
+        // What a daemon that was killed leaves behind.
+        let app = scratch.root().join(strategy.word());
+        fs::write(app.join(format!(".servisor-overlay-{}-99", overlay.id)), "half").unwrap();
+        fs::create_dir_all(app.join(format!(".servisor-overlay-{}-98/x/y", overlay.id))).unwrap();
+        fs::write(app.join(".servisor-overlay-other-1"), "not ours").unwrap();
+        let _ = fs::remove_dir_all(app.join("src"));
+        // Should it have been over before the close: by its record it was not.
+        let mut kept: Vec<OverlayRecord> = lock(&records.0).values().cloned().collect();
+        kept.iter_mut().for_each(|record| record.copy_status = "in_progress".into());
+        let second = Overlays::new(&scratch.root(), records.clone(), kept);
+        assert_eq!(second.views()[0].id, overlay.id);
+        second.resume();
+        let view = second.wait(&overlay.id, Until::Over, soon()).unwrap();
+        assert_eq!((view.status, view.error.clone()), (CopyStatus::Complete, None));
+        assert_eq!(view.stats.skipped, Vec::<String>::new(), "what the first attempt made is no stranger's");
+        fs::remove_file(app.join(".servisor-overlay-other-1")).unwrap();
+        File::open(&app).unwrap().set_modified(fs::metadata(scratch.template()).unwrap().modified().unwrap()).unwrap();
+        let expected = portrait(&scratch.template());
+        assert_same(&portrait(&app), &expected);
+        let count = expected.iter().filter(|line| !line.split(' ').nth(1).unwrap().starts_with('4')).count();
+        assert_eq!(view.stats.copied_files, count as u64);
+        // Once more: it is complete, and stays as the user has changed it.
+        fs::remove_file(app.join("light")).unwrap();
+        let kept: Vec<OverlayRecord> = lock(&records.0).values().cloned().collect();
+        let third = Overlays::new(&scratch.root(), records, kept);
+        third.resume();
+        assert_eq!(third.views()[0], view);
+        assert!(!app.join("light").exists());
+        third.delete(&overlay.id, Files::Remove).unwrap();
+        assert!(!app.exists(), "{:?}", names(&app));
+    }
+}
+
+#[test]
+fn a_store_that_fails_lets_nothing_begin() {
+    struct Full;
+    impl Records for Full {
+        fn save(&self, _: &OverlayRecord) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(28))
+        }
+        fn remove(&self, _: &OverlayId) -> io::Result<()> {
+            Err(io::Error::from_raw_os_error(28))
+        }
+    }
+    let scratch = Scratch::new();
+    scratch.file("x", "x");
+    let overlays = Overlays::new(&scratch.root(), Arc::new(Full), Vec::new());
+    assert!(matches!(overlays.create(scratch.spec("app")), Err(Refused::Storage(_))));
+    assert_eq!(overlays.views(), []);
+    assert!(!scratch.root().join("app").exists());
+}
+
+#[test]
+fn watchers_hear_of_everything_once() {
+    let scratch = Scratch::new();
+    usual(&scratch);
+    let overlays = scratch.overlays();
+    let (heard_tx, heard) = crossbeam_channel::unbounded();
+    let watcher: Watcher = Arc::new(move |id, change| heard_tx.send((id.clone(), change.clone())).unwrap());
+    let overlay = overlays.create(scratch.spec("app")).unwrap();
+    let status = overlays.subscribe(&overlay.id, watcher.clone()).unwrap();
+    overlay.wait(Until::Over, soon());
+    if !status.is_over() {
+        let last = std::iter::from_fn(|| heard.recv_timeout(LIMIT).ok()).find(|(_, change)| *change != Change::Begun);
+        assert_eq!(last, Some((overlay.id.clone(), Change::Complete)));
+    }
+    assert_eq!(overlay.subscribe(watcher), CopyStatus::Complete);
+    assert!(heard.try_recv().is_err());
+}

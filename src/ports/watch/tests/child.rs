@@ -1,0 +1,138 @@
+//! A server for the tests: this test program itself, called with one test that does what it is told.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::os::child::{self, Plan, Spawned};
+use crate::os::proc;
+use crate::os::reaper::{Leader, Reaper};
+use crate::os::sockets::tests::listen_for_ipv6_only;
+use crate::os::tree::{Forest, MARKER_VARIABLE, Tree};
+
+const CONTROL: &str = "TEST_CONTROL";
+const ARGUMENTS: [&str; 4] = ["--exact", "--ignored", "--nocapture", "ports::watch::tests::child::do_what_is_told"];
+
+/// Takes orders until the other side goes away: `listen ADDRESS` or `listen v6only`, `hand-over`, `close` and `spawn`.
+#[test]
+#[ignore = "the server of the other tests, and nothing by itself"]
+fn do_what_is_told() {
+    let Ok(address) = std::env::var(CONTROL) else { return };
+    let control = TcpStream::connect(address).unwrap();
+    let mut listeners = Vec::new();
+    let mut children = Vec::new();
+    for order in BufReader::new(&control).lines().map_while(Result::ok) {
+        let said = match order.split_once(' ').unwrap_or((&order, "")) {
+            ("listen", address) => {
+                let listener =
+                    if address == "v6only" { listen_for_ipv6_only() } else { TcpListener::bind(address).unwrap() };
+                let number = listener.local_addr().unwrap().port();
+                listeners.push(listener);
+                number
+            }
+            ("hand-over", _) => {
+                let listener = listeners.pop().unwrap();
+                let child = Command::new("sleep").arg("600").stdin(OwnedFd::from(listener)).spawn().unwrap();
+                children.push(child);
+                0
+            }
+            ("close", _) => {
+                listeners.clear();
+                0
+            }
+            ("spawn", _) => {
+                children.push(Command::new(std::env::current_exe().unwrap()).args(ARGUMENTS).spawn().unwrap());
+                0
+            }
+            other => panic!("{other:?}"),
+        };
+        // Whole, since a second packet would wait for the answer to the first.
+        (&control).write_all(format!("{said}\n").as_bytes()).unwrap();
+    }
+    for mut child in children {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
+
+/// A process that takes orders.
+pub struct Process {
+    control: BufReader<TcpStream>,
+}
+
+impl Process {
+    /// Makes it listen; returns the port when it does.
+    pub fn listen(&mut self, address: &str) -> u16 {
+        self.order(&format!("listen {address}"))
+    }
+
+    /// Makes it close all its listeners; returns when they are closed.
+    pub fn close(&mut self) {
+        self.order("close");
+    }
+
+    fn order(&mut self, order: &str) -> u16 {
+        self.control.get_ref().write_all(format!("{order}\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        self.control.read_line(&mut answer).unwrap();
+        answer.trim().parse().unwrap_or_else(|_| panic!("{order}: {answer:?}"))
+    }
+}
+
+/// The first process of a run, ended when this is dropped.
+pub struct Server {
+    /// Its run.
+    pub tree: Arc<Tree>,
+    first: Process,
+    door: TcpListener,
+    _leader: Leader,
+    _output: Spawned,
+}
+
+impl Server {
+    /// Starts one; returns when it takes orders.
+    pub fn start(forest: &Forest) -> Server {
+        let door = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: SocketAddr = door.local_addr().unwrap();
+        let marker = format!("test.{}.{address}", std::process::id());
+        let mut environment: Vec<_> = std::env::vars_os().collect();
+        environment.push((CONTROL.into(), address.to_string().into()));
+        environment.push((MARKER_VARIABLE.into(), marker.clone().into()));
+        let program = std::env::current_exe().unwrap();
+        let script = format!("exec '{}' {}", program.display(), ARGUMENTS.join(" "));
+        let plan = Plan { script, directory: "/".into(), environment, open_files: None };
+        let output = child::spawn(&plan).unwrap();
+        let leader = Arc::new(Reaper::default()).adopt(output.pid, |_| {});
+        let pipes = [&output.stdout, &output.stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap());
+        let tree = forest.plant(Tree { leader: output.pid, marker, pipes });
+        let first = accept(&door);
+        Server { tree, first, door, _leader: leader, _output: output }
+    }
+
+    /// See [`Process::listen`].
+    pub fn listen(&mut self, address: &str) -> u16 {
+        self.first.listen(address)
+    }
+
+    /// See [`Process::close`].
+    pub fn close(&mut self) {
+        self.first.close();
+    }
+
+    /// Makes it start a child that alone has its last listener open.
+    pub fn hand_over(&mut self) {
+        self.first.order("hand-over");
+    }
+
+    /// Makes it start a child; returns when that takes orders too.
+    pub fn spawn(&mut self) -> Process {
+        self.first.order("spawn");
+        accept(&self.door)
+    }
+}
+
+fn accept(door: &TcpListener) -> Process {
+    Process { control: BufReader::new(door.accept().unwrap().0) }
+}

@@ -1,0 +1,68 @@
+use super::*;
+
+fn parsed(text: &str) -> Result<Payload, String> {
+    parse(text.as_bytes(), Path::new("/srv"))
+}
+
+#[track_caller]
+fn refused(text: &str, words: &str) {
+    let why = parsed(text).unwrap_err();
+    assert!(why.contains(words) && !why.contains('\n'), "{why:?} does not have {words:?}");
+}
+
+#[test]
+fn the_shape_that_the_sdk_makes() {
+    // `encodeSetupPayload({servers: [...]})` leaves out what is empty.
+    let payload =
+        parsed(r#"{"servers":[{"slug":"web","start":"npm run dev","port":3000},{"slug":"api","start":"x"}]}"#);
+    let payload = payload.unwrap();
+    assert_eq!(payload.servers.iter().map(|spec| spec.slug.as_str()).collect::<Vec<_>>(), ["web", "api"]);
+    assert!(payload.warnings.is_empty());
+    for nothing in ["{}", r#"{"servers":null,"overlays":null}"#, r#"{"overlays":[],"servers":[]}"#, "\u{feff}{}"] {
+        assert_eq!(parsed(nothing).unwrap(), Payload::default(), "{nothing}");
+    }
+}
+
+#[test]
+fn the_wrong_place_is_named() {
+    let good = r#"{"slug": "a", "start": "true"}"#;
+    refused("", "not valid JSON");
+    refused("[]", "must be an object");
+    refused(r#"{"servers": {}}"#, "servers must be a list");
+    refused(r#"{"overlays": 1}"#, "overlays must be a list");
+    refused(r#"{"overlays": [{"source": "/a", "target": "b"}]}"#, "overlays are not supported yet");
+    refused(r#"{"servers": [1]}"#, "servers[0] must be an object");
+    refused(
+        &format!(r#"{{"servers": [{good}, {{"slug": "b", "start": "true", "port": 0}}]}}"#),
+        "servers[1].port must be",
+    );
+    refused(
+        &format!(r#"{{"servers": [{good}, {{"slug": "b"}}, 7]}}"#),
+        "servers[1].start is required; servers[2] must",
+    );
+    refused(&format!(r#"{{"servers": [{good}, {good}]}}"#), "servers[1].slug \"a\" is given twice");
+}
+
+#[test]
+fn what_is_strange_is_told_and_secrets_are_not() {
+    let odd = parsed(r#"{"server": [], "servers": [{"slug": "a", "start": "true", "prot": 1}]}"#).unwrap();
+    assert_eq!(odd.warnings.len(), 2, "{:?}", odd.warnings);
+    assert!(odd.warnings[0].starts_with("servers[0]: unknown field \"prot\""), "{:?}", odd.warnings);
+    let secret = r#"{"servers": [{"slug": "a", "start": "true", "port": 0, "environment": {"KEY": "hush", "N": 1}}]}"#;
+    assert!(!parsed(secret).unwrap_err().contains("hush"));
+    assert!(!format!("{:?}", Source::Variable("hush".into())).contains("hush"));
+}
+
+#[test]
+fn base64_and_files() {
+    let of = |source: Source| read(&source, Path::new("/srv"));
+    assert_eq!(of(Source::Variable("e30=".into())).unwrap(), Payload::default());
+    let why = of(Source::Variable("{}".into())).unwrap_err();
+    assert!(why.starts_with("setup payload in COMPUTESDK_SETUP_B64 is not base64"), "{why}");
+    let why = of(Source::Variable("W10".into())).unwrap_err();
+    assert!(why.contains(VARIABLE) && why.contains("must be an object"), "{why}");
+    for path in ["/nowhere/setup.json", "/dev/zero", "/"] {
+        let why = of(Source::File(path.into())).unwrap_err();
+        assert!(why.starts_with(&format!("setup file {path} can't be read")), "{why}");
+    }
+}

@@ -1,0 +1,165 @@
+//! What is stored of a server.
+//!
+//! Owns: the form of its file. Never: the rules of a configuration: it is stored as a client would send it, with every
+//! default written out, and read back by whoever reads those.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::files::{Files, VERSION};
+use crate::model::spec::{HealthCheck, ServerSpec};
+
+/// Whether the install command of a configuration has done its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Install {
+    /// Not yet. Also where there is no such command.
+    Due,
+    /// It has succeeded and is not repeated.
+    Succeeded,
+}
+
+/// What is stored of a server beside its configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// When the configuration came; whole milliseconds are kept.
+    pub created_at: SystemTime,
+    /// What has become of its install command.
+    pub install: Install,
+}
+
+/// Stores the configuration of a server and what belongs to it.
+///
+/// # Errors
+/// It can't be stored; what was stored before still is.
+pub fn write(files: &Files, spec: &ServerSpec, kept: Kept) -> io::Result<()> {
+    let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let contents = Written {
+        version: VERSION,
+        created_at_ms: millis(since),
+        installed: kept.install == Install::Succeeded,
+        configuration: Configuration::of(spec),
+    };
+    files.put(spec.slug.as_str(), &contents)
+}
+
+/// Takes the text of a file apart: the configuration is JSON as a client would send it.
+///
+/// # Errors
+/// What is wrong with it, in words that fit after the file's name and a colon.
+pub fn parse(text: &[u8]) -> Result<(Vec<u8>, Kept), String> {
+    let read: Read = serde_json::from_slice(text).map_err(|error| error.to_string())?;
+    let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(read.created_at_ms)).ok_or("its time is none")?;
+    let install = if read.installed { Install::Succeeded } else { Install::Due };
+    let configuration = serde_json::to_vec(&read.configuration).map_err(|error| error.to_string())?;
+    Ok((configuration, Kept { created_at, install }))
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u64,
+    created_at_ms: u64,
+    installed: bool,
+    configuration: Configuration<'a>,
+}
+
+#[derive(Deserialize)]
+struct Read {
+    created_at_ms: u64,
+    installed: bool,
+    configuration: Value,
+}
+
+/// The fields of `POST /servers`.
+#[derive(Serialize)]
+struct Configuration<'a> {
+    slug: &'a str,
+    start: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    install: Option<&'a str>,
+    /// As it was sent: a relative one is taken from the root that the daemon has at the time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    strict_port: bool,
+    environment: &'a BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    env_file: Option<&'a str>,
+    restart_policy: &'static str,
+    max_restarts: u32,
+    restart_delay_ms: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_delay_max_ms: Option<u64>,
+    stop_timeout_ms: u64,
+    autostart: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    health_check: Option<Check<'a>>,
+}
+
+#[derive(Serialize)]
+struct Check<'a> {
+    path: &'a str,
+    interval_ms: u64,
+    timeout_ms: u64,
+    delay_ms: u64,
+    restart_after_failures: u32,
+}
+
+impl<'a> Configuration<'a> {
+    /// Taken apart field by field: what is new in a spec can't be forgotten here.
+    fn of(spec: &'a ServerSpec) -> Configuration<'a> {
+        let ServerSpec {
+            slug,
+            start,
+            install,
+            path,
+            port,
+            strict_port,
+            environment,
+            env_file,
+            restart,
+            stop_timeout,
+            autostart,
+            health_check,
+        } = spec;
+        Configuration {
+            slug: slug.as_str(),
+            start: start.as_str(),
+            install: install.as_ref().map(|install| install.as_str()),
+            path: path.original.as_deref(),
+            port: port.map(u16::from),
+            strict_port: *strict_port,
+            environment,
+            env_file: env_file.as_deref(),
+            restart_policy: restart.policy.word(),
+            max_restarts: restart.max.map_or(0, u32::from),
+            restart_delay_ms: millis(restart.delay),
+            restart_delay_max_ms: restart.delay_max.map(millis),
+            stop_timeout_ms: millis(*stop_timeout),
+            autostart: *autostart,
+            health_check: health_check.as_ref().map(Check::of),
+        }
+    }
+}
+
+impl<'a> Check<'a> {
+    fn of(check: &'a HealthCheck) -> Check<'a> {
+        let HealthCheck { path, interval, timeout, delay, restart_after_failures } = check;
+        Check {
+            path,
+            interval_ms: millis(*interval),
+            timeout_ms: millis(*timeout),
+            delay_ms: millis(*delay),
+            restart_after_failures: restart_after_failures.map_or(0, u32::from),
+        }
+    }
+}
+
+/// A spec's times are whole milliseconds, and at most a year.
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
