@@ -19,6 +19,16 @@ fn obedient(daemon: &Daemon, control: &Control, spec: Value) -> (Value, Child) {
     (created, control.child())
 }
 
+const CAP_NET_BIND_SERVICE: &str = "10";
+const CAP_SYS_PTRACE: &str = "19";
+
+/// A daemon that lacks a right even when root runs it.
+fn without(right: &str) -> Daemon {
+    let scratch = Scratch::new();
+    std::fs::create_dir(scratch.0.join("root")).unwrap();
+    Daemon::wrapped(scratch, &[&testchild(), "without-right", right])
+}
+
 fn wait_for_ports(daemon: &Daemon, chosen: u16, all: &[u16]) {
     wait_until(&format!("{chosen} of {all:?} is shown"), || {
         let server = daemon.client.show("app");
@@ -136,6 +146,30 @@ fn a_taken_port_gives_the_next_one_or_a_refusal_that_names_the_holder() {
 }
 
 #[test]
+fn what_a_process_that_can_not_be_looked_into_listens_on_is_guessed_and_the_log_says_so() {
+    let daemon = without(CAP_SYS_PTRACE);
+    let control = Control::new();
+    let port = quiet_port();
+    let (_, mut app) = obedient(&daemon, &control, json!({"port": port}));
+    app.order("hide");
+    app.order(&format!("serve 127.0.0.1:{port} 200"));
+    // Whatever else is new on this machine may be taken for its own too; the requested port is the best guess.
+    wait_until("the requested port is guessed", || {
+        let server = daemon.client.show("app");
+        let is_seen = server["ports"].as_array().is_some_and(|ports| ports.contains(&json!(port)));
+        (is_seen && server["url"] == format!("http://localhost:{port}")).then_some(())
+    });
+    assert!(daemon.log().contains("can't be looked into"), "{}", daemon.log());
+    assert_eq!(daemon.client.delete("/servers/app").status, 204);
+    // It ignores what it was given: what is new is taken for its own, since nobody else waits.
+    let (_, mut app) = obedient(&daemon, &control, json!({"port": port}));
+    app.order("hide");
+    app.order(&format!("serve 127.0.0.1:{} 200", port + 1));
+    let guessed = daemon.client.when_ready("app");
+    assert!(guessed["port"].is_u64() && guessed["url"].is_string(), "{guessed:#}");
+}
+
+#[test]
 fn two_servers_never_get_the_same_port() {
     let daemon = Daemon::start();
     let port = quiet_port();
@@ -189,9 +223,7 @@ fn a_port_below_1024_needs_a_right() {
         println!("skipped: this system gives every port to everybody");
         return;
     };
-    let scratch = Scratch::new();
-    std::fs::create_dir(scratch.0.join("root")).unwrap();
-    let daemon = Daemon::wrapped(scratch, &[&testchild(), "without-low-ports"]);
+    let daemon = without(CAP_NET_BIND_SERVICE);
     let mut spec = json!({"slug": "web", "start": "sleep 600", "port": port, "strict_port": true});
     let sentence = daemon.client.create(&spec).error(409);
     let why = format!("port {port} can't be used: ports below 1024 need a right");
