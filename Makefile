@@ -10,7 +10,11 @@ SIZE_LIMIT_KIB := 1100
 
 BINARY = target/$(TARGET)/release/servisor
 
-.PHONY: help run test test-rust test-sdk check release release-all size clean std-source
+# For how long `make idle` looks, and how often `make bench-ready` tries.
+SECONDS ?= 60
+TRIALS ?= 200
+
+.PHONY: help run test test-rust test-sdk test-slow idle bench-ready check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -37,6 +41,23 @@ tests/sdk/node_modules: tests/sdk/package-lock.json
 test-sdk: tests/sdk/node_modules ## The real client against the daemon
 	cargo build --locked
 	cd tests/sdk && SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test
+
+test-slow: tests/sdk/node_modules ## Real apps from npm and PyPI: Vite, Next.js, Express, Flask
+	cargo build --locked
+	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/slow/*.test.mjs
+
+# Both measure the release build, with the tests as they are.
+MEASURE = SERVISOR_BIN=$(CURDIR)/target/release/servisor cargo test --locked --test it
+
+idle: ## What 100 ready servers cost in SECONDS: nothing
+	cargo build --locked --release
+	cargo build --locked --examples
+	IDLE_SECONDS=$(SECONDS) $(MEASURE) a_hundred_ready_servers_cost_nothing -- --nocapture
+
+bench-ready: ## From listen() to ready, TRIALS times
+	cargo build --locked --release
+	cargo build --locked --examples
+	TRIALS=$(TRIALS) $(MEASURE) from_listen_to_the_answer -- --nocapture
 
 check: ## Format, lints as errors, documentation
 	cargo fmt --check

@@ -4,6 +4,8 @@
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
 //! - `api` routes and access; `input` what can't be; `attacks` on the listener
+//! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `ready` when it is ready;
+//!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `overlays` copies of templates
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
@@ -21,10 +23,16 @@ mod crash;
 mod environment;
 mod files;
 mod follow;
+mod health;
+mod idle;
 mod input;
+mod latency;
 mod lifecycle;
 mod logs;
+mod matrix;
 mod overlays;
+mod ports;
+mod ready;
 mod restart;
 mod scale;
 mod shutdown;
@@ -32,3 +40,4 @@ mod state;
 mod stop;
 mod support;
 mod tidy;
+mod waiting;

@@ -33,7 +33,7 @@ pub fn list(api: &Api, warnings: Vec<String>) -> Result<Outcome, Error> {
     }
     let registry = Arc::clone(&api.registry);
     later(move || {
-        registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+        freshen(&registry);
         render(&registry, &warnings)
     })
 }
@@ -49,7 +49,7 @@ pub fn show(api: &Api, slug: &Slug, warnings: Vec<String>) -> Result<Outcome, Er
     }
     let registry = Arc::clone(&api.registry);
     later(move || {
-        registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+        freshen(&registry);
         render(&supervisor.view(), &warnings)
     })
 }
@@ -83,7 +83,7 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
     match wait {
         None if registry.ports_are_newer(Instant::now(), PORTS_AGE) => now(render_ready(&registry, &overlays)),
         None => later(move || {
-            registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+            freshen(&registry);
             render_ready(&registry, &overlays)
         }),
         Some(wait) => later_for(move |client| {
@@ -101,6 +101,13 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
     }
 }
 
+/// Sees to it that what the views say of ports is new enough for an answer.
+fn freshen(registry: &Registry) {
+    if !registry.ports_are_newer(Instant::now(), PORTS_AGE) {
+        registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
+    }
+}
+
 fn render_ready(registry: &Registry, overlays: &Overlays) -> Reply {
     let views = registry.views();
     reply::json(200, &wire::ready(Readiness::of(&views, Instant::now()), &views, &overlays.views()))
@@ -113,7 +120,8 @@ enum Look<T> {
     Again(Option<Instant>),
 }
 
-/// Looks at each change; `None` when the deadline has come, the client has left or the daemon is ending.
+/// Looks at each change; `None` when the deadline has come, the client has left or the daemon is ending. Ports that nobody
+/// waits for are not watched: whatever is found is looked at once more if it may be history.
 fn wait_until<T>(
     registry: &Registry,
     client: &dyn Client,
@@ -122,14 +130,20 @@ fn wait_until<T>(
 ) -> Option<(&'static str, T)> {
     loop {
         let seen = registry.changes().count();
-        let again = match look() {
+        let is_over = || Instant::now() >= deadline || registry.is_closed() || !client.is_present();
+        let mut found = look();
+        if !matches!(found, Look::Again(_)) || is_over() {
+            freshen(registry);
+            found = look();
+        }
+        let again = match found {
             Look::Over(message, found) => return Some((message, found)),
             Look::Again(again) => again,
         };
-        let now = Instant::now();
-        if now >= deadline || registry.is_closed() || !client.is_present() {
+        if is_over() {
             return None;
         }
+        let now = Instant::now();
         let until = [Some(deadline), Some(now + PRESENCE_EVERY), again].into_iter().flatten().min();
         registry.changes().wait(seen, until.unwrap_or(deadline));
     }

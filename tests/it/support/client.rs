@@ -64,21 +64,26 @@ impl Answer {
     }
 }
 
-/// Sends bytes and reads until the other side has nothing more to say.
+/// Sends bytes, says that these are all, and reads until the other side has nothing more to say.
 pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
-    try_exchange(address, bytes).unwrap()
+    let stream = send(address, bytes).unwrap();
+    let _ = stream.shutdown(Shutdown::Write);
+    receive(stream)
 }
 
-fn try_exchange(address: SocketAddr, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     // A refusal may come, and the connection end, before everything is sent.
     let _ = stream.write_all(bytes);
-    let _ = stream.shutdown(Shutdown::Write);
+    Ok(stream)
+}
+
+fn receive(mut stream: TcpStream) -> Vec<u8> {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer);
-    Ok(answer)
+    answer
 }
 
 impl Client {
@@ -95,6 +100,17 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Option<Answer> {
+        let stream = send(self.address, &self.compose(method, target, headers, body)).ok()?;
+        Answer::parse(&receive(stream))
+    }
+
+    /// Only asks: dropping the connection is leaving.
+    #[track_caller]
+    pub fn begin(&self, method: &str, target: &str) -> TcpStream {
+        send(self.address, &self.compose(method, target, &[], None)).unwrap()
+    }
+
+    fn compose(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
         let mut request = format!("{method} {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n", self.address);
         if let Some(token) = &self.token {
             request.push_str(&format!("Authorization: Bearer {token}\r\n"));
@@ -106,8 +122,7 @@ impl Client {
             request.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         request.push_str("\r\n");
-        let bytes = [request.as_bytes(), body.unwrap_or_default()].concat();
-        Answer::parse(&try_exchange(self.address, &bytes).ok()?)
+        [request.as_bytes(), body.unwrap_or_default()].concat()
     }
 
     #[track_caller]
@@ -131,6 +146,14 @@ impl Client {
         self.request("POST", "/servers", &[("Content-Type", "application/json")], Some(&body))
     }
 
+    /// Marks a server by hand.
+    #[track_caller]
+    pub fn mark(&self, slug: &str, status: &str) -> Answer {
+        let body = format!("{{\"status\": \"{status}\"}}");
+        let headers = [("Content-Type", "application/json")];
+        self.request("PATCH", &format!("/servers/{slug}/status"), &headers, Some(body.as_bytes()))
+    }
+
     #[track_caller]
     pub fn show(&self, slug: &str) -> Value {
         self.get(&format!("/servers/{slug}")).server(200)
@@ -141,6 +164,14 @@ impl Client {
         let answer = self.get(&format!("/servers/{slug}/logs{query}"));
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()["data"]["logs"].as_str().unwrap().to_owned()
+    }
+
+    /// The server when it is ready, or rests, or the tests' limit is up: the daemon does the waiting.
+    #[track_caller]
+    pub fn when_ready(&self, slug: &str) -> Value {
+        let server = self.get(&format!("/servers/{slug}?wait_for=ready&timeout_ms=50000")).server(200);
+        assert_eq!(server["status"], "ready", "{server:#}");
+        server
     }
 
     #[track_caller]

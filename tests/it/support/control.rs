@@ -1,6 +1,6 @@
 //! The test's end of the connections by which its children show that they live.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use super::{LIMIT, wait_until};
@@ -48,6 +48,21 @@ impl Control {
 }
 
 impl Child {
+    /// Has one that obeys carry out orders, and gives the time of its monotonic clock when it began to, in microseconds.
+    #[track_caller]
+    pub fn order(&mut self, orders: &str) -> u64 {
+        self.send(orders);
+        let mut line = String::new();
+        self.stream.read_line(&mut line).unwrap();
+        let begun = line.strip_prefix("done ").unwrap_or_else(|| panic!("{} answered {line:?} to {orders}", self.name));
+        begun.trim().parse().unwrap()
+    }
+
+    /// Orders something that can't be answered.
+    pub fn send(&mut self, orders: &str) {
+        self.stream.get_mut().write_all(format!("{orders}\n").as_bytes()).unwrap();
+    }
+
     /// Waits until no process has its end of the connection any more.
     #[track_caller]
     pub fn wait_dead(&mut self) {

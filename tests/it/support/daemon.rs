@@ -125,7 +125,9 @@ impl Daemon {
 
     /// The binary, without any variable that could change what it does.
     pub fn command() -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_servisor"));
+        // Another build of it may be measured.
+        let binary = std::env::var("SERVISOR_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_servisor").into());
+        let mut command = Command::new(binary);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("SERVISOR_") || name.to_string_lossy().starts_with("COMPUTESDK_") {
                 command.env_remove(name);
@@ -151,6 +153,25 @@ impl Daemon {
 
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// The statuses that a server has gone through, as the log tells them.
+    pub fn statuses(&self, slug: &str) -> Vec<String> {
+        let mark = format!("[{slug}] ");
+        let log = self.log();
+        let told = log.lines().filter_map(|line| line.split_once(&mark)).map(|(_, text)| text);
+        let first_word = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
+        let is_status = |word: &String| {
+            ["installing", "starting", "running", "ready", "restarting", "stopped", "failed"].contains(&word.as_str())
+        };
+        told.map(first_word).filter(is_status).collect()
+    }
+
+    /// Its threads whose names begin like this.
+    pub fn threads(&self, name: &str) -> usize {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
+        names.filter(|found| found.starts_with(name)).count()
     }
 
     /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of the

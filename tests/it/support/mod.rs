@@ -10,6 +10,7 @@ pub use control::{Child, Control};
 pub use daemon::{Daemon, Scratch, testchild};
 pub use stream::Stream;
 
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
@@ -27,9 +28,30 @@ pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Monotonic time in microseconds, as the children report it.
+pub fn micros() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the call fills what it is given.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut now) };
+    now.tv_sec as u64 * 1_000_000 + now.tv_nsec as u64 / 1000
+}
+
 /// A port that was free a moment ago.
 pub fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A port that was free a moment ago, with two more above it, and that no other test and no outgoing connection gets.
+pub fn quiet_port() -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    loop {
+        // Another range for each process; below what the system gives out by itself.
+        let base = 10_000 + (std::process::id() % 20) as u16 * 1000;
+        let port = base + NEXT.fetch_add(3, Ordering::Relaxed) % 999;
+        if (port..port + 3).all(|port| std::net::TcpListener::bind(("::", port)).is_ok()) {
+            return port;
+        }
+    }
 }
 
 /// The middle one and the last one of some measured times.

@@ -1,4 +1,6 @@
-// A server that tells its environment, ends in the way it is asked to, and takes a moment to end when told to.
+// A server that tells its environment, ends in the way it is asked to, and takes a moment to end when told to. Its health
+// is what the file `health` says.
+const fs = require('node:fs');
 const http = require('node:http');
 
 const answers = {
@@ -11,6 +13,11 @@ const server = http.createServer((request, response) => {
   const [what, word] = request.url.slice(1).split('/');
   response.setHeader('Connection', 'close');
   if (what === 'exit') return response.end('bye', () => process.exit(Number(word)));
+  if (what === 'health' && fs.existsSync('health')) {
+    const status = fs.readFileSync('health', 'utf8');
+    response.statusCode = Number(status);
+    return response.end(status);
+  }
   response.end(answers[what]?.(word) ?? 'hello');
 });
 

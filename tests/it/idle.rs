@@ -1,0 +1,88 @@
+//! Nothing is done for servers of which nothing is to be known.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Daemon, quiet_port, testchild, wait_until};
+
+/// What the kernel has counted for a thread.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Account {
+    name: String,
+    /// Voluntary and involuntary context switches.
+    switches: u64,
+    /// The time on a processor, in nanoseconds.
+    nanos: u64,
+}
+
+fn accounts(pid: i32) -> Vec<Account> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
+    // A thread that ends meanwhile has no account.
+    let mut all: Vec<Account> = tasks.filter_map(|task| account(&task.path())).collect();
+    all.sort();
+    all
+}
+
+fn account(task: &Path) -> Option<Account> {
+    let read = |name: &str| fs::read_to_string(task.join(name)).ok();
+    let status = read("status")?;
+    let counts = status.lines().filter(|line| line.contains("voluntary_ctxt_switches"));
+    let counts: Vec<u64> = counts.map(|line| line.split_once('\t').unwrap().1.parse().unwrap()).collect();
+    assert_eq!(counts.len(), 2, "{status}");
+    let nanos = read("schedstat")?.split(' ').next()?.parse().ok()?;
+    Some(Account { name: read("comm")?.trim().to_owned(), switches: counts.iter().sum(), nanos })
+}
+
+/// Utime and stime of the whole process, in ticks.
+fn ticks(pid: i32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let after_name = stat.rsplit_once(") ").unwrap().1;
+    after_name.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum()
+}
+
+/// `make idle` runs this for a minute; `IDLE_SECONDS` says for how long.
+#[test]
+fn a_hundred_ready_servers_cost_nothing() {
+    const SERVERS: usize = 100;
+    let seconds = std::env::var("IDLE_SECONDS").map_or(10, |text| text.parse().unwrap());
+    let daemon = Daemon::start();
+    for number in 0..SERVERS {
+        let start = format!("{} serve 127.0.0.1:PORT 200 stay", testchild());
+        let spec = json!({"slug": format!("s{number}"), "start": start, "port": quiet_port()});
+        daemon.client.create(&spec).server(201);
+    }
+    let all = daemon.client.get("/ready?wait=true&timeout_ms=50000").json();
+    assert_eq!((&all["ready"], all["servers"].as_array().unwrap().len()), (&json!(true), SERVERS));
+    for number in 0..SERVERS {
+        daemon.client.when_ready(&format!("s{number}"));
+    }
+    let pid = daemon.pid();
+    // What the last answers have begun comes to its end first.
+    let mut before = accounts(pid);
+    wait_until("it is at rest", || {
+        thread::sleep(Duration::from_millis(500));
+        let now = accounts(pid);
+        let at_rest = now == before;
+        before = now;
+        at_rest.then_some(())
+    });
+    let ticks_before = ticks(pid);
+    thread::sleep(Duration::from_secs(seconds));
+    let after = accounts(pid);
+    let sum = |all: &[Account], of: fn(&Account) -> u64| all.iter().map(of).sum::<u64>();
+    println!(
+        "{SERVERS} ready servers, {seconds} s: {} context switches and {} ns of processor time, by {} threads",
+        sum(&after, |one| one.switches) - sum(&before, |one| one.switches),
+        sum(&after, |one| one.nanos) - sum(&before, |one| one.nanos),
+        after.len(),
+    );
+    assert_eq!(after, before, "a thread woke");
+    assert_eq!(ticks(pid), ticks_before);
+    // It was a real silence: all are still there, and the daemon answers.
+    assert_eq!(daemon.client.get("/ready").json()["ready"], true);
+    assert_ne!(accounts(pid), after, "an answer is counted, so the accounts are live");
+}
