@@ -63,6 +63,29 @@ fn the_choice_among_several_follows_what_there_is() {
 }
 
 #[test]
+fn what_listens_first_is_not_checked_for_ever() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let (first, requested) = (quiet_port(), quiet_port());
+    let spec = json!({"port": requested, "health_check": {"interval_ms": 30}});
+    for waits in [true, false] {
+        let (_, mut app) = obedient(&daemon, &control, spec.clone());
+        app.order(&format!("serve 127.0.0.1:{first} 404"));
+        let asked = || daemon.client.logs("app", "").matches("answer 404").count() >= 3;
+        wait_until("the first one is checked", || asked().then_some(()));
+        app.order("serve 127.0.0.1:PORT 200");
+        if waits {
+            assert_eq!(daemon.client.when_ready("app")["port"], requested);
+        } else {
+            // Nobody asks for the server here.
+            let is_ready = || daemon.statuses("app").last().is_some_and(|status| status == "ready");
+            wait_until("it is ready", || is_ready().then_some(()));
+        }
+        assert_eq!(daemon.client.delete("/servers/app").status, 204);
+    }
+}
+
+#[test]
 fn a_debugger_is_not_the_server_and_neither_is_a_random_port() {
     let daemon = Daemon::start();
     let control = Control::new();
