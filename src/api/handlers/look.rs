@@ -90,10 +90,10 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
             let deadline = Instant::now() + wait.limit;
             let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
             wait_until(&registry, client, deadline, || {
-                let readiness = Readiness::of(&registry.views(), Instant::now());
-                match (readiness.ready, readiness.healthy) {
+                let all = readiness(&registry, &registry.views());
+                match (all.ready, all.healthy) {
                     (true, true) => Look::Over("", ()),
-                    (_, _) => Look::Again(readiness.look_again),
+                    (_, _) => Look::Again(all.look_again),
                 }
             });
             render_ready(&registry, &overlays)
@@ -110,7 +110,13 @@ fn freshen(registry: &Registry) {
 
 fn render_ready(registry: &Registry, overlays: &Overlays) -> Reply {
     let views = registry.views();
-    reply::json(200, &wire::ready(Readiness::of(&views, Instant::now()), &views, &overlays.views()))
+    reply::json(200, &wire::ready(readiness(registry, &views), &views, &overlays.views()))
+}
+
+/// A daemon that is ending stops its servers as if by hand, which must not pass for readiness.
+fn readiness(registry: &Registry, views: &[Arc<ServerView>]) -> Readiness {
+    let all = Readiness::of(views, Instant::now());
+    Readiness { ready: all.ready && !registry.is_closed(), ..all }
 }
 
 enum Look<T> {
