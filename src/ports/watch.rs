@@ -103,20 +103,21 @@ pub struct Watch {
 }
 
 impl Watcher {
-    /// Starts the thread.
+    /// Starts the thread. What this process listens on by now is never taken for a server's.
     ///
     /// # Errors
     /// The system tells of no listening sockets, or has no thread to give.
     pub fn start(forest: Arc<Forest>) -> io::Result<Arc<Watcher>> {
         let mut listeners = Listeners::open()?;
         let match_or_not = sockets::inodes_match(&mut listeners)?;
+        let ours = sockets::own(&mut listeners)?;
         if !match_or_not {
             log::warn(format_args!(
                 "this system does not tell which process has a listening socket; the ports of servers are guessed from \
                  what was asked for and from what is new"
             ));
         }
-        Watcher::with(Eye::new(listeners, forest, match_or_not))
+        Watcher::with(Eye::new(listeners, forest, match_or_not, ours))
     }
 
     fn with(eye: Eye) -> io::Result<Arc<Watcher>> {

@@ -44,6 +44,9 @@ pub struct Eye {
     listeners: Listeners,
     forest: Arc<Forest>,
     inodes_match: bool,
+    /// The daemon's own. A process that was spawned just now has them open for a moment too: the kernel lets its parent
+    /// go on before it closes them.
+    ours: HashSet<u64>,
     /// As they were read last, in the kernel's order, and room for the next time.
     seen: Vec<Listener>,
     now: Vec<Listener>,
@@ -65,11 +68,12 @@ struct Search {
 
 impl Eye {
     /// One that has seen nothing yet.
-    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool) -> Eye {
+    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool, ours: HashSet<u64>) -> Eye {
         Eye {
             listeners,
             forest,
             inodes_match,
+            ours,
             seen: Vec::new(),
             now: Vec::new(),
             rest: Duration::ZERO,
@@ -124,6 +128,7 @@ impl Eye {
             self.listeners.read(&mut again)?;
             all.extend(again);
         }
+        all.retain(|listener| !self.ours.contains(&listener.inode));
         table.update(&all);
         std::mem::swap(&mut self.seen, &mut self.now);
         Ok(())
