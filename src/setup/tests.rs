@@ -30,7 +30,10 @@ fn the_wrong_place_is_named() {
     refused("[]", "must be an object");
     refused(r#"{"servers": {}}"#, "servers must be a list");
     refused(r#"{"overlays": 1}"#, "overlays must be a list");
-    refused(r#"{"overlays": [{"source": "/a", "target": "b"}, {"source": "a", "target": ""}]}"#, "overlays[1].source must");
+    refused(
+        r#"{"overlays": [{"source": "/a", "target": "b"}, {"source": "a", "target": ""}]}"#,
+        "overlays[1].source must",
+    );
     refused(r#"{"servers": [1]}"#, "servers[0] must be an object");
     refused(
         &format!(r#"{{"servers": [{good}, {{"slug": "b", "start": "true", "port": 0}}]}}"#),
