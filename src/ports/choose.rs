@@ -11,10 +11,19 @@ use crate::os::sockets::{Family, Listener};
 /// Where Node's debugger listens, and the one of a process that it has forked.
 const DEBUGGERS: [u16; 2] = [9229, 9230];
 
+/// Whether a debugger's port can be all that a server has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Alone {
+    /// A debugger listens before what it debugs does: there is more to come.
+    TooEarly,
+    /// There was time enough for anything else.
+    Counts,
+}
+
 /// On what a server listens.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listening {
-    /// The port to show; there is one as soon as there is any.
+    /// The port to show; there is one as soon as there is any, a debugger's aside.
     pub chosen: Option<Chosen>,
     /// All of them, in order.
     pub ports: Vec<Port>,
@@ -37,13 +46,15 @@ impl Listening {
         requested: Option<Port>,
         before: Option<Port>,
         ephemeral: &RangeInclusive<u16>,
+        debugger: Alone,
     ) -> Listening {
         let mut ports: Vec<Port> = listeners.iter().map(|listener| listener.port).collect();
         ports.sort_unstable();
         ports.dedup();
         // The one of before goes before its equals, so that the choice does not jump; a better one comes first still.
         let key = |port: &Port| (rank(*port, requested, ephemeral), before != Some(*port), *port);
-        let port = ports.iter().copied().min_by_key(key);
+        let is_taken = |port: &Port| debugger == Alone::Counts || rank(*port, requested, ephemeral) != Rank::Debugger;
+        let port = ports.iter().copied().filter(is_taken).min_by_key(key);
         Listening { chosen: port.and_then(|port| Some(Chosen { port, probe: probe(listeners, port)? })), ports }
     }
 }
@@ -101,7 +112,7 @@ mod tests {
     fn chosen(numbers: &[u16], requested: u16, before: u16) -> Option<u16> {
         let listeners: Vec<_> =
             numbers.iter().map(|number| listener(&format!("0.0.0.0:{number}"), Family::Own)).collect();
-        Listening::of(&listeners, Port::new(requested), Port::new(before), &EPHEMERAL)
+        Listening::of(&listeners, Port::new(requested), Port::new(before), &EPHEMERAL, Alone::Counts)
             .chosen
             .map(|chosen| chosen.port.get())
     }
@@ -139,6 +150,22 @@ mod tests {
     }
 
     #[test]
+    fn a_debugger_comes_before_what_it_debugs() {
+        let chosen = |numbers: &[u16], requested| {
+            let listeners: Vec<_> =
+                numbers.iter().map(|number| listener(&format!("127.0.0.1:{number}"), Family::Own)).collect();
+            let listening = Listening::of(&listeners, Port::new(requested), None, &EPHEMERAL, Alone::TooEarly);
+            assert_eq!(listening.ports.len(), numbers.len());
+            listening.chosen.map(|chosen| chosen.port.get())
+        };
+        assert_eq!(chosen(&[9229], 3000), None);
+        assert_eq!(chosen(&[9229, 9230], 0), None);
+        assert_eq!(chosen(&[9229], 9229), Some(9229));
+        assert_eq!(chosen(&[9229, 3000], 0), Some(3000));
+        assert_eq!(chosen(&[9229, 44000], 0), Some(44000));
+    }
+
+    #[test]
     fn where_it_is_reached() {
         for (addresses, expected) in [
             (&[("0.0.0.0:80", Family::Own)][..], "127.0.0.1:80"),
@@ -155,7 +182,7 @@ mod tests {
             (&[("127.0.0.1:81", Family::Own), ("[::1]:80", Family::Own)], "[::1]:80"),
         ] {
             let listeners: Vec<_> = addresses.iter().map(|(address, family)| listener(address, *family)).collect();
-            let listening = Listening::of(&listeners, Some(port(80)), None, &EPHEMERAL);
+            let listening = Listening::of(&listeners, Some(port(80)), None, &EPHEMERAL, Alone::Counts);
             assert_eq!(listening.chosen.unwrap().probe, expected.parse().unwrap(), "{addresses:?}");
         }
     }
@@ -163,7 +190,7 @@ mod tests {
     #[test]
     fn ports_are_in_order_and_each_stands_once() {
         let listeners = ["0.0.0.0:9000", "[::1]:80", "127.0.0.1:80"].map(|address| listener(address, Family::Own));
-        assert_eq!(Listening::of(&listeners, None, None, &EPHEMERAL).ports, [port(80), port(9000)]);
-        assert_eq!(Listening::of(&[], None, None, &EPHEMERAL), Listening::default());
+        assert_eq!(Listening::of(&listeners, None, None, &EPHEMERAL, Alone::Counts).ports, [port(80), port(9000)]);
+        assert_eq!(Listening::of(&[], None, None, &EPHEMERAL, Alone::Counts), Listening::default());
     }
 }

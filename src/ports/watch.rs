@@ -259,7 +259,7 @@ impl Looker {
     fn look(&mut self, scope: Scope) {
         let begun = Instant::now();
         self.eye.look(&mut self.table, scope, begun);
-        self.table.tell();
+        self.table.tell(begun);
         *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
         self.last = Some(Look { begun, over: Instant::now() });
     }

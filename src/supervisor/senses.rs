@@ -112,10 +112,12 @@ impl Senses {
 
     /// Looks as closely as the moment asks for: `is_ready` means that nothing is waited for.
     pub fn adjust(&mut self, is_ready: bool, attention: Attention, now: Instant) {
-        let is_settled = is_ready || self.listening.chosen.is_some() && self.health.is_some();
+        // What fails its checks may not be what was waited for: a debugger, or the first of several. Nothing is better than
+        // the requested port.
+        let is_best = self.listening.chosen.is_some_and(|chosen| self.spec.port == Some(chosen.port));
         let is_likely = now < self.close_until;
         self.pace = match attention {
-            _ if is_settled && !self.doubts(now) => Pace::OnRequest,
+            _ if (is_ready || is_best) && !self.doubts(now) => Pace::OnRequest,
             Attention::None if !is_likely => Pace::OnRequest,
             Attention::None | Attention::Some => Pace::Fast,
         };

@@ -39,7 +39,7 @@ fn ready_only_after_the_check_has_passed() {
     assert_eq!((&ready["healthy"], &ready["health_status"]), (&json!(true), &json!("healthy")));
     assert_eq!((&ready["health"]["last_status"], &ready["health"]["consecutive_failures"]), (&json!(204), &json!(0)));
     assert!(ready["health"]["last_check"].is_string() && ready["health"].get("last_error").is_none(), "{ready:#}");
-    assert!(requests(&daemon, "web").len() >= 7);
+    wait_for_requests(&daemon, "web", 7);
     assert_eq!(daemon.statuses("web"), ["starting", "running", "ready"]);
 }
 

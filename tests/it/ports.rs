@@ -63,6 +63,29 @@ fn the_choice_among_several_follows_what_there_is() {
 }
 
 #[test]
+fn what_listens_first_is_not_checked_for_ever() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let (first, requested) = (quiet_port(), quiet_port());
+    let spec = json!({"port": requested, "health_check": {"interval_ms": 30}});
+    for waits in [true, false] {
+        let (_, mut app) = obedient(&daemon, &control, spec.clone());
+        app.order(&format!("serve 127.0.0.1:{first} 404"));
+        let asked = || daemon.client.logs("app", "").matches("answer 404").count() >= 3;
+        wait_until("the first one is checked", || asked().then_some(()));
+        app.order("serve 127.0.0.1:PORT 200");
+        if waits {
+            assert_eq!(daemon.client.when_ready("app")["port"], requested);
+        } else {
+            // Nobody asks for the server here.
+            let is_ready = || daemon.statuses("app").last().is_some_and(|status| status == "ready");
+            wait_until("it is ready", || is_ready().then_some(()));
+        }
+        assert_eq!(daemon.client.delete("/servers/app").status, 204);
+    }
+}
+
+#[test]
 fn a_debugger_is_not_the_server_and_neither_is_a_random_port() {
     let daemon = Daemon::start();
     let control = Control::new();
@@ -71,7 +94,10 @@ fn a_debugger_is_not_the_server_and_neither_is_a_random_port() {
     let debugger = [9229, 9230].into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
     let debugger = debugger.expect("one of the debugger's ports is free");
     app.order(&format!("serve 127.0.0.1:{debugger} 200"));
-    wait_for_ports(&daemon, debugger, &[debugger]);
+    wait_until("the debugger is seen", || (daemon.client.show("app")["ports"] == json!([debugger])).then_some(()));
+    assert!(daemon.client.show("app").get("url").is_none(), "it comes before what it debugs");
+    // After five seconds it is all there is.
+    assert_eq!(daemon.client.when_ready("app")["port"], debugger);
     app.order("serve 127.0.0.1:0 200");
     let random = wait_until("a random port is preferred to the debugger's", || {
         daemon.client.show("app")["port"].as_u64().filter(|port| *port != u64::from(debugger))
@@ -83,6 +109,13 @@ fn a_debugger_is_not_the_server_and_neither_is_a_random_port() {
         (daemon.client.show("app")["port"] == ordinary).then_some(())
     });
     assert_eq!(daemon.client.show("app")["ports"], json!([debugger, ordinary, random]));
+    assert_eq!(daemon.client.delete("/servers/app").status, 204);
+    // `node --inspect`: whoever waits is told of the server and not of its debugger.
+    let requested = quiet_port();
+    let (_, mut app) = obedient(&daemon, &control, json!({"port": requested}));
+    app.order(&format!("serve 127.0.0.1:{debugger} 200 nap 300 serve 127.0.0.1:PORT 200"));
+    assert_eq!(daemon.client.when_ready("app")["port"], requested);
+    assert_eq!(daemon.statuses("app").iter().filter(|status| *status == "ready").count(), 2, "once for each run");
 }
 
 #[test]

@@ -5,16 +5,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Id, Notify, Pace};
 use crate::model::spec::Port;
 use crate::os::Pid;
 use crate::os::sockets::Listener;
-use crate::ports::choose::Listening;
+use crate::ports::choose::{Alone, Listening};
 
 #[cfg(test)]
 mod tests;
+
+/// For so long from its start a server with nothing but a debugger's port is one that is still on its way up.
+const DEBUGGER_ALONE_AFTER: Duration = Duration::from_secs(5);
 
 /// A server that is watched.
 pub struct Watched {
@@ -23,6 +26,7 @@ pub struct Watched {
     notify: Notify,
     pace: Pace,
     pace_since: Instant,
+    since: Instant,
     /// The first look that was for it too: what was there by then is not new.
     first_look: u64,
     /// Whether its processes were gone through once.
@@ -47,7 +51,17 @@ impl Watched {
     /// One that listens on nothing yet.
     pub fn new(leader: Pid, requested: Option<Port>, notify: Notify, now: Instant) -> Watched {
         let told = Listening::default();
-        Watched { leader, requested, notify, pace: Pace::Fast, pace_since: now, first_look: 0, searched: false, told }
+        Watched {
+            leader,
+            requested,
+            notify,
+            pace: Pace::Fast,
+            pace_since: now,
+            since: now,
+            first_look: 0,
+            searched: false,
+            told,
+        }
     }
 }
 
@@ -81,6 +95,8 @@ pub struct Table {
     known: HashMap<Listener, Known>,
     /// Whose listeners have changed since they were told.
     changed: HashSet<Id>,
+    /// Whose choice will be another one by the passing of time.
+    undecided: HashSet<Id>,
     unsearched: bool,
     looks: u64,
 }
@@ -93,6 +109,7 @@ impl Table {
             watched: HashMap::new(),
             known: HashMap::new(),
             changed: HashSet::new(),
+            undecided: HashSet::new(),
             unsearched: false,
             looks: 0,
         }
@@ -107,6 +124,7 @@ impl Table {
     pub fn remove(&mut self, id: Id) {
         self.watched.remove(&id);
         self.changed.remove(&id);
+        self.undecided.remove(&id);
         for known in self.known.values_mut().filter(|known| known.owner == Owner::Server(id)) {
             known.owner = Owner::Sought;
             self.unsearched = true;
@@ -129,6 +147,7 @@ impl Table {
     /// Counts a look.
     pub fn begin_look(&mut self) {
         self.looks += 1;
+        self.changed.extend(self.undecided.drain());
     }
 
     /// Whether something that was there is not in `all`.
@@ -214,8 +233,8 @@ impl Table {
         }
     }
 
-    /// Tells everyone whose listeners look different now.
-    pub fn tell(&mut self) {
+    /// Tells everyone whose listeners look different `now`.
+    pub fn tell(&mut self, now: Instant) {
         if self.changed.is_empty() {
             return;
         }
@@ -230,7 +249,12 @@ impl Table {
         for (id, listeners) in owned {
             let Some(watched) = self.watched.get_mut(&id) else { continue };
             let before = watched.told.chosen.map(|chosen| chosen.port);
-            let listening = Listening::of(&listeners, watched.requested, before, &self.ephemeral);
+            let is_early = now < watched.since + DEBUGGER_ALONE_AFTER;
+            let debugger = if is_early { Alone::TooEarly } else { Alone::Counts };
+            let listening = Listening::of(&listeners, watched.requested, before, &self.ephemeral, debugger);
+            if listening.chosen.is_none() && !listening.ports.is_empty() {
+                self.undecided.insert(id);
+            }
             if listening != watched.told {
                 watched.told = listening.clone();
                 (watched.notify)(listening);

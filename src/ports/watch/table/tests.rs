@@ -42,7 +42,7 @@ impl Scene {
 
     /// The ports of the only news for `id`, `None` if there are none.
     fn news(&mut self, id: Id) -> Option<Vec<u16>> {
-        self.table.tell();
+        self.table.tell(Instant::now());
         let news: Vec<_> = self.told[&id].try_iter().collect();
         assert!(news.len() <= 1, "{news:?}");
         news.first().map(|listening| listening.ports.iter().map(|port| port.get()).collect())
