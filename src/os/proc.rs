@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
 
 use super::Pid;
@@ -178,10 +179,17 @@ fn is_between_programs(pid: Pid) -> bool {
         && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| arguments.is_empty())
 }
 
-/// The inodes of the pipes that a process has open; none if that can't be seen.
+/// The inodes of the pipes that a process can write to; none if that can't be seen.
 pub fn pipes(pid: Pid) -> Vec<u64> {
+    /// The permissions of the link say how it is open.
+    const FOR_WRITING: u32 = 0o200;
     let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
-    open.filter_map(|entry| pipe_inode(&fs::read_link(entry.ok()?.path()).ok()?)).collect()
+    let inode = |entry: io::Result<fs::DirEntry>| {
+        let entry = entry.ok()?;
+        let inode = pipe_inode(&fs::read_link(entry.path()).ok()?)?;
+        (entry.metadata().ok()?.permissions().mode() & FOR_WRITING != 0).then_some(inode)
+    };
+    open.filter_map(inode).collect()
 }
 
 /// The inode of the pipe at the other end of one of the daemon's own descriptors.

@@ -11,8 +11,10 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::inherit::Strangers;
 use super::proc::{self, Process, Snapshot};
@@ -62,13 +64,66 @@ pub struct Tree {
 pub struct Forest {
     strangers: Strangers,
     trees: Mutex<HashMap<Pid, Arc<Tree>>>,
-    looks: Mutex<Option<(Instant, Arc<Snapshot>)>>,
+    looks: Mutex<Option<Look>>,
+    sowing: Sowing,
 }
+
+/// How many spawns have begun, and how many of them are over. Until it is another program, a child has all that the
+/// daemon has, the pipes of every run among it, and until it is planted it is nobody's: as long as some spawn goes on,
+/// only its marker or its group says whose an unknown child of the daemon is.
+#[derive(Debug, Default)]
+struct Sowing {
+    begun: AtomicU64,
+    over: AtomicU64,
+}
+
+/// A spawn that goes on.
+pub struct Seed<'a>(&'a Sowing);
+
+impl Drop for Seed<'_> {
+    fn drop(&mut self) {
+        self.0.over.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A look at the processes.
+#[derive(Debug, Clone)]
+struct Look {
+    begun: Instant,
+    snapshot: Arc<Snapshot>,
+    clarity: Clarity,
+}
+
+/// Whether a child that nobody knows can be one that was just being spawned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clarity {
+    Clear,
+    Blurred,
+}
+
+/// Whose an orphan is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Run(Pid),
+    Nobody,
+    /// Another look may tell.
+    Unclear,
+}
+
+/// As often another look is taken for a clear one, at this distance. A spawn takes less than a millisecond.
+const LOOKS_MAX: u32 = 5;
+const LOOK_PAUSE: Duration = Duration::from_millis(1);
 
 impl Forest {
     /// No run yet.
     pub fn new(strangers: Strangers) -> Forest {
-        Forest { strangers, trees: Mutex::default(), looks: Mutex::default() }
+        Forest { strangers, trees: Mutex::default(), looks: Mutex::default(), sowing: Sowing::default() }
+    }
+
+    /// Says that a process is about to be spawned. To be kept until it is planted.
+    pub fn sow(&self) -> Seed<'_> {
+        self.sowing.begun.fetch_add(1, Ordering::SeqCst);
+        Seed(&self.sowing)
     }
 
     /// From now on, orphans are held against this run too.
@@ -87,25 +142,42 @@ impl Forest {
     ///
     /// # Errors
     /// `/proc` can't be read: nothing but the process group is known then.
-    pub fn members(&self, tree: &Tree, since: Instant) -> io::Result<Vec<Process>> {
-        let processes = self.look(since)?;
+    pub fn members(&self, tree: &Tree, mut since: Instant) -> io::Result<Vec<Process>> {
+        for _ in 1..LOOKS_MAX {
+            let (members, clarity) = self.try_members(tree, since)?;
+            match clarity {
+                Clarity::Clear => return Ok(members),
+                Clarity::Blurred => thread::sleep(LOOK_PAUSE),
+            }
+            since = Instant::now();
+        }
+        self.try_members(tree, since).map(|(members, _)| members)
+    }
+
+    /// The members, and whether there may be more of them.
+    fn try_members(&self, tree: &Tree, since: Instant) -> io::Result<(Vec<Process>, Clarity)> {
+        let look = self.look(since)?;
+        let processes = &look.snapshot;
         let trees: Vec<Arc<Tree>> = self.trees().values().cloned().collect();
         let mut members = HashSet::new();
         let mut roots = vec![tree.leader];
         roots.extend(processes.all().filter(|process| process.group == tree.leader.raw()).map(|process| process.pid));
-        roots.extend(
-            processes
-                .children(Pid::own())
-                .filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
-                .filter(|orphan| self.owner(orphan, &processes, &trees) == Some(tree.leader))
-                .map(|orphan| orphan.pid),
-        );
+        let mut clarity = Clarity::Clear;
+        for orphan in processes.children(Pid::own()).filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
+        {
+            match self.owner(orphan, &look, &trees) {
+                Owner::Run(leader) if leader == tree.leader => roots.push(orphan.pid),
+                Owner::Run(_) | Owner::Nobody => {}
+                Owner::Unclear => clarity = Clarity::Blurred,
+            }
+        }
         while let Some(pid) = roots.pop() {
             if members.insert(pid) {
                 roots.extend(processes.children(pid).map(|child| child.pid));
             }
         }
-        Ok(processes.all().filter(|process| members.contains(&process.pid) && process.is_alive()).cloned().collect())
+        let members = processes.all().filter(|process| members.contains(&process.pid) && process.is_alive());
+        Ok((members.cloned().collect(), clarity))
     }
 
     /// The living processes of every run, by its leader, as they were at some moment after `since`: one pass through the
@@ -115,7 +187,8 @@ impl Forest {
     /// # Errors
     /// `/proc` can't be read.
     pub fn census(&self, since: Instant) -> io::Result<HashMap<Pid, Vec<Pid>>> {
-        let processes = self.look(since)?;
+        let look = self.look(since)?;
+        let processes = &look.snapshot;
         let trees = self.trees().clone();
         let leader_of_group = |process: &Process| Pid::new(process.group).filter(|group| trees.contains_key(group));
         let mut owners: HashMap<Pid, Pid> = processes
@@ -127,7 +200,7 @@ impl Forest {
             .collect();
         let all: Vec<Arc<Tree>> = trees.values().cloned().collect();
         for orphan in processes.children(Pid::own()).filter(|orphan| !trees.contains_key(&orphan.pid)) {
-            if let Some(leader) = self.owner(orphan, &processes, &all) {
+            if let Owner::Run(leader) = self.owner(orphan, &look, &all) {
                 owners.insert(orphan.pid, leader);
             }
         }
@@ -158,7 +231,7 @@ impl Forest {
         if self.strangers == Strangers::Possible {
             return Ok(Vec::new());
         }
-        let processes = self.look(Instant::now())?;
+        let processes = self.look(Instant::now())?.snapshot;
         let mut found = Vec::new();
         let mut roots: Vec<Pid> = {
             let trees = self.trees();
@@ -171,45 +244,54 @@ impl Forest {
         Ok(found)
     }
 
-    /// The leader of the run that an orphan comes from, if that can be proven.
-    fn owner(&self, orphan: &Process, processes: &Snapshot, trees: &[Arc<Tree>]) -> Option<Pid> {
+    /// The run that an orphan comes from, if that can be proven.
+    fn owner(&self, orphan: &Process, look: &Look, trees: &[Arc<Tree>]) -> Owner {
         // Another marker proves nothing: a supervisor inside of a server sets its own.
         let marker = orphan.marker();
         if let Some(tree) = trees.iter().find(|tree| marker == Some(&tree.marker)) {
-            return Some(tree.leader);
+            return Owner::Run(tree.leader);
         }
         if let Some(tree) = trees.iter().find(|tree| tree.leader.raw() == orphan.group) {
-            return Some(tree.leader);
+            return Owner::Run(tree.leader);
+        }
+        if look.clarity == Clarity::Blurred {
+            return Owner::Unclear;
         }
         let pipes = proc::pipes(orphan.pid);
         if let Some(tree) = trees.iter().find(|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
-            return Some(tree.leader);
+            return Owner::Run(tree.leader);
         }
         match self.strangers {
-            Strangers::Possible => None,
+            Strangers::Possible => Owner::Nobody,
             // It comes from one of the runs that were there when it was born; when that is only one, it is known.
             Strangers::Impossible => {
-                let mut older = trees
-                    .iter()
-                    .filter(|tree| processes.find(tree.leader).is_some_and(|leader| leader.started <= orphan.started));
-                let first = older.next()?;
-                older.next().is_none().then_some(first.leader)
+                let is_older = |pid| look.snapshot.find(pid).is_some_and(|leader| leader.started <= orphan.started);
+                let mut older = trees.iter().filter(|tree| is_older(tree.leader));
+                match (older.next(), older.next()) {
+                    (Some(only), None) => Owner::Run(only.leader),
+                    (None | Some(_), _) => Owner::Nobody,
+                }
             }
         }
     }
 
     /// A look at the processes that was begun after `since`; one that somebody else began will do.
-    fn look(&self, since: Instant) -> io::Result<Arc<Snapshot>> {
+    fn look(&self, since: Instant) -> io::Result<Look> {
         let mut last = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((begun, snapshot)) = &*last
-            && *begun >= since
+        if let Some(look) = &*last
+            && look.begun >= since
         {
-            return Ok(Arc::clone(snapshot));
+            return Ok(look.clone());
         }
         let begun = Instant::now();
+        let over = self.sowing.over.load(Ordering::SeqCst);
         let snapshot = Arc::new(Snapshot::take()?);
-        *last = Some((begun, Arc::clone(&snapshot)));
-        Ok(snapshot)
+        // All that had begun by the end was over at the beginning.
+        let is_clear = self.sowing.begun.load(Ordering::SeqCst) == over;
+        let clarity = if is_clear { Clarity::Clear } else { Clarity::Blurred };
+        let look = Look { begun, snapshot, clarity };
+        *last = Some(look.clone());
+        Ok(look)
     }
 
     fn trees(&self) -> MutexGuard<'_, HashMap<Pid, Arc<Tree>>> {

@@ -92,10 +92,12 @@ impl Run {
         notify: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Run, String> {
         let stop = Arc::new(Stop::new().map_err(|error| format!("no descriptor for its log readers: {error}"))?);
+        let seed = context.forest.sow();
         let Spawned { pid, stdout, stderr } = child::spawn(plan)?;
         let leader = context.reaper.adopt(pid, notify);
         let pipes = [&stdout, &stderr].map(|fd| proc::own_pipe(std::os::fd::AsFd::as_fd(fd)).unwrap_or_default());
         let tree = context.forest.plant(Tree { leader: pid, marker, pipes });
+        drop(seed);
         // From here on, dropping the run ends and cleans up whatever there is.
         let mut run = Run {
             id,

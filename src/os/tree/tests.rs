@@ -68,8 +68,8 @@ fn those_who_ask_at_the_same_time_share_a_look_and_later_ones_do_not() {
     let forest = Forest::new(Strangers::Possible);
     let before = Instant::now();
     let first = forest.look(before).unwrap();
-    assert!(Arc::ptr_eq(&first, &forest.look(before).unwrap()));
-    assert!(!Arc::ptr_eq(&first, &forest.look(Instant::now()).unwrap()));
+    assert!(Arc::ptr_eq(&first.snapshot, &forest.look(before).unwrap().snapshot));
+    assert!(!Arc::ptr_eq(&first.snapshot, &forest.look(Instant::now()).unwrap().snapshot));
 }
 
 #[test]
@@ -84,4 +84,49 @@ fn a_number_that_is_another_process_by_now_is_not_signalled() {
     while Process::read(living.pid).unwrap().is_alive() {
         std::thread::yield_now();
     }
+}
+
+/// A child of this process with nothing of the run but `inherited`, killed and reaped at the end.
+struct Stranger(std::process::Child);
+
+impl Stranger {
+    fn with(inherited: impl Into<std::process::Stdio>) -> Stranger {
+        let mut command = std::process::Command::new("sleep");
+        Stranger(command.arg("60").env_clear().stdin(inherited).spawn().unwrap())
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::new(self.0.id().cast_signed()).unwrap()
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn who_writes_to_its_pipe_belongs_to_it_and_who_could_only_read_from_it_does_not() {
+    let planted = Planted::new("echo; exec sleep 60");
+    let path = format!("/proc/{}/fd/1", planted.tree.leader);
+    let writer = Stranger::with(File::options().write(true).open(path).unwrap());
+    // As a child has it that was forked from the daemon and is not another program yet.
+    let read_end = planted._output.get_ref().try_clone().unwrap();
+    let reader = Stranger::with(read_end);
+    let pids = planted.pids();
+    assert!(pids.contains(&writer.pid()) && !pids.contains(&reader.pid()), "{pids:?}");
+}
+
+#[test]
+fn as_long_as_a_process_is_being_spawned_no_unknown_child_is_held_against_a_run() {
+    let planted = Planted::new("echo; exec sleep 60");
+    let seed = planted.forest.sow();
+    let path = format!("/proc/{}/fd/1", planted.tree.leader);
+    // It has what a child of the daemon has until it is another program: whatever the daemon has.
+    let nascent = Stranger::with(File::options().write(true).open(path).unwrap());
+    assert!(!planted.pids().contains(&nascent.pid()));
+    drop(seed);
+    assert!(planted.pids().contains(&nascent.pid()), "by now it could have been planted");
 }
