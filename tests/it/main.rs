@@ -7,7 +7,7 @@
 //! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `ready` when it is ready;
 //!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
-//! - `overlays` copies of templates
+//! - `overlays` copies of templates; `prepare` servers that wait for them
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -32,6 +32,7 @@ mod logs;
 mod matrix;
 mod overlays;
 mod ports;
+mod prepare;
 mod ready;
 mod restart;
 mod scale;

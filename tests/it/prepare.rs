@@ -1,0 +1,222 @@
+//! Servers that wait for overlays: inline, by id, and those of a setup payload.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::support::{Client, Daemon, Scratch, wait_until};
+
+fn file(path: &Path, content: impl AsRef<[u8]>) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+/// A project of which `heavy` files in `node_modules` take a while.
+fn template(scratch: &Scratch, heavy: usize) -> PathBuf {
+    let top = scratch.0.join("template");
+    file(&top.join("server.sh"), "cat greeting.txt node_modules/p0/last.txt; exec sleep 600\n");
+    file(&top.join("greeting.txt"), "hello\n");
+    for number in 0..heavy {
+        file(&top.join(format!("node_modules/p{}/f{number}.js", number % 50)), "x".repeat(4000));
+    }
+    file(&top.join("node_modules/p0/last.txt"), "from the template\n");
+    top
+}
+
+fn overlay(client: &Client, spec: &Value) -> Value {
+    let body = serde_json::to_vec(spec).unwrap();
+    let answer = client.request("POST", "/filesystem/overlays", &[("Content-Type", "application/json")], Some(&body));
+    assert_eq!(answer.status, 201, "{}", answer.text());
+    answer.json()
+}
+
+fn links_below(directory: &Path) -> usize {
+    let mut count = 0;
+    for entry in fs::read_dir(directory).unwrap().flatten() {
+        let kind = entry.file_type().unwrap();
+        count += usize::from(kind.is_symlink());
+        if kind.is_dir() {
+            count += links_below(&entry.path());
+        }
+    }
+    count
+}
+
+#[test]
+fn an_inline_overlay_is_complete_before_install_and_start() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 3000);
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let spec = json!({
+        "slug": "web", "path": "app", "install": "find . -type l | wc -l; touch node_modules/p0/added; cat greeting.txt",
+        "start": "sh server.sh", "overlay": {"source": source, "target": "app", "strategy": "smart"},
+    });
+    let server = client.create(&spec).server(201);
+    assert_eq!(server["status"], "installing", "{server}");
+    assert_eq!(server["overlays"][0]["target"], "app");
+    client.wait_for_status("web", "running");
+    wait_until("it has written", || client.logs("web", "").contains("from the template").then_some(()));
+    // No link led out of the target when the install command ran, and what that added is not in the template.
+    assert_eq!(client.logs("web", ""), "0\nhello\nhello\nfrom the template\n");
+    assert!(daemon.root.join("app/node_modules/p0/added").exists() && !source.join("node_modules/p0/added").exists());
+    assert_eq!(links_below(&daemon.root.join("app")), 0);
+    let server = client.show("web");
+    let id = server["depends_on"][0].as_str().unwrap();
+    assert_eq!(client.get(&format!("/filesystem/overlays/{id}")).json()["copy_status"], "complete");
+    let ready = client.get("/ready").json();
+    assert_eq!(ready["overlays"][0], json!({"id": id, "source": source, "target": "app", "copy_status": "complete"}));
+}
+
+#[test]
+fn a_restart_of_the_daemon_lays_nothing_out_again() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 10);
+    let mut daemon = Daemon::start();
+    let spec = json!({
+        "slug": "web", "path": "app", "start": "sh server.sh", "install": "echo installed",
+        "overlays": [{"source": source, "target": "app"}],
+    });
+    daemon.client.create(&spec).server(201);
+    let before = daemon.client.wait_for_status("web", "running");
+    file(&daemon.root.join("app/greeting.txt"), "edited\n");
+    fs::remove_file(daemon.root.join("app/node_modules/p0/last.txt")).unwrap();
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    let after = daemon.client.wait_for_status("web", "running");
+    assert_eq!(after["depends_on"], before["depends_on"]);
+    wait_until("it has written", || daemon.client.logs("web", "").contains("edited").then_some(()));
+    assert!(!daemon.root.join("app/node_modules/p0/last.txt").exists(), "what the user removed stays removed");
+    let overlays = daemon.client.get("/filesystem/overlays").json();
+    assert_eq!(overlays["overlays"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_failed_overlay_fails_its_servers_with_its_reason() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 10);
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    // Nobody can make a directory there.
+    let target = "/proc/no-place-for-an-app";
+    let inline =
+        json!({"slug": "web", "path": target, "start": "true", "overlay": {"source": source, "target": target}});
+    client.create(&inline).server(201);
+    for _ in 0..2 {
+        let failed = client.wait_for_status("web", "failed");
+        let reason = failed["status_reason"].as_str().unwrap();
+        assert!(reason.contains("failed: ") && reason.contains(target), "{reason}");
+        assert_eq!(failed.get("started_at"), None, "start never ran");
+        // By hand it is tried again, and not before.
+        client.post("/servers/web/start").server(200);
+    }
+    let id = client.wait_for_status("web", "failed")["depends_on"][0].as_str().unwrap().to_owned();
+    client.create(&json!({"slug": "other", "start": "sleep 600", "depends_on": [id]})).server(201);
+    assert!(client.wait_for_status("other", "failed")["status_reason"].as_str().unwrap().contains(&id));
+}
+
+#[test]
+fn an_overlay_of_a_server_that_was_deleted_is_made_again_at_its_next_start() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 20_000);
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let overlay = json!({"source": source, "target": "app", "strategy": "copy"});
+    client.create(&json!({"slug": "web", "path": "app", "start": "sh server.sh", "overlay": overlay})).server(201);
+    let id = client.post("/servers/web/stop").server(200)["depends_on"][0].as_str().unwrap().to_owned();
+    assert_eq!(client.delete(&format!("/filesystem/overlays/{id}?delete_files=true")).status, 204);
+    client.post("/servers/web/start").server(200);
+    assert_ne!(client.wait_for_status("web", "running")["depends_on"][0], json!(id));
+    wait_until("it has written", || client.logs("web", "").contains("from the template").then_some(()));
+}
+
+#[test]
+fn an_overlay_that_a_server_waits_for_can_not_be_deleted_and_a_stop_takes_effect_at_once() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 40_000);
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let made = overlay(client, &json!({"source": source, "target": "app", "strategy": "copy"}));
+    let id = made["id"].as_str().unwrap();
+    let waiting = client.create(&json!({"slug": "web", "start": "sleep 600", "depends_on": [id]})).server(201);
+    assert_eq!(
+        (&waiting["status"], &waiting["status_reason"]),
+        (&json!("installing"), &json!("waiting for its overlays"))
+    );
+    let refused = client.delete(&format!("/filesystem/overlays/{id}"));
+    assert!(refused.error(409).contains("web"), "{}", refused.text());
+    assert_eq!(client.post("/servers/web/stop").server(200)["status"], "stopped");
+    let status = client.get(&format!("/filesystem/overlays/{id}")).json()["copy_status"].clone();
+    assert_eq!(status, "in_progress", "the stop did not wait for the copy");
+    // Started again it waits again; deleted, it is gone.
+    assert_eq!(client.post("/servers/web/start").server(200)["status"], "installing");
+    assert_eq!(client.post("/servers/web/restart").server(200)["status"], "installing");
+    assert_eq!(client.delete("/servers/web").status, 204);
+    assert_eq!(client.delete(&format!("/filesystem/overlays/{id}")).status, 204);
+    client.create(&json!({"slug": "late", "start": "true", "depends_on": [id]})).error(422);
+}
+
+#[test]
+fn what_can_not_be_is_refused_at_once_and_nothing_is_made() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 1);
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let with = |more: Value| {
+        let mut spec = json!({"slug": "web", "start": "sleep 600"});
+        spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        spec
+    };
+    for (more, field) in [
+        (json!({"overlay": {"source": "/no/such/template", "target": "app"}}), "overlays[0].source"),
+        (
+            json!({"overlays": [{"source": source, "target": "ok"}, {"source": source, "target": "../out"}]}),
+            "overlays[1].target",
+        ),
+        (json!({"overlay": {"source": "relative", "target": "app"}}), "overlay.source"),
+        (json!({"overlay": {"source": source, "target": "app", "strategy": "clever"}}), "overlay.strategy"),
+        (json!({"depends_on": ["nosuchid"]}), "depends_on"),
+        (json!({"depends_on": "x"}), "depends_on"),
+        (json!({"path": "missing"}), "path"),
+    ] {
+        let answer = client.create(&with(more.clone()));
+        let error = answer.error(422);
+        let fields = answer.json()["fields"].clone();
+        assert!(fields.get(field).is_some(), "{more}: {error}: {fields}");
+    }
+    assert_eq!(client.get("/servers").json()["data"]["servers"], json!([]));
+    assert_eq!(client.get("/filesystem/overlays").json()["overlays"], json!([]));
+    assert_eq!(fs::read_dir(&daemon.root).unwrap().count(), 0);
+}
+
+#[test]
+fn the_servers_of_a_payload_wait_for_its_overlays_and_edits_survive_every_boot() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 2000);
+    let setup = scratch.0.join("setup.json");
+    let payload = json!({
+        "overlays": [{"source": source, "target": "app", "strategy": "smart"}],
+        "servers": [{"slug": "dev", "path": "app", "install": "echo installing", "start": "sh server.sh"}],
+    });
+    file(&setup, payload.to_string());
+    let options = ["--setup", setup.to_str().unwrap()];
+    let mut daemon = Daemon::with(&options, &[]);
+    let first = daemon.client.wait_for_status("dev", "running");
+    file(&daemon.root.join("app/greeting.txt"), "edited\n");
+    for _ in 0..2 {
+        daemon.kill();
+        daemon.begin_anew(&options, &[]);
+        let again = daemon.client.wait_for_status("dev", "running");
+        assert_eq!((&again["created_at"], &again["depends_on"]), (&first["created_at"], &first["depends_on"]));
+        assert_eq!(fs::read_to_string(daemon.root.join("app/greeting.txt")).unwrap(), "edited\n");
+        assert!(!daemon.client.logs("dev", "").contains("installing"), "install ran once");
+    }
+    // One whose template is gone fails, its server too, and the daemon runs.
+    let broken = json!({"overlays": [{"source": "/no/such/template", "target": "x"}], "servers": payload["servers"]});
+    file(&setup, broken.to_string());
+    daemon.kill();
+    daemon.begin_anew(&options, &[]);
+    let failed = daemon.client.wait_for_status("dev", "failed");
+    assert!(failed["status_reason"].as_str().unwrap().contains("/no/such/template"), "{failed}");
+}
