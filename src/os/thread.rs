@@ -21,6 +21,11 @@ pub const SMALL_STACK: usize = 64 * 1024;
 /// The stack of a thread that parses or formats JSON, copies files or spawns processes.
 pub const STACK: usize = 256 * 1024;
 
+/// So much below the present frame is left alone: the calls that give the rest back need it themselves.
+const STACK_MARGIN: usize = 4 * 1024;
+/// The smallest page of all the systems that this runs on; with a larger one nothing is given back.
+const PAGE: usize = 4 * 1024;
+
 /// How a thread ended, as far as its owner waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
@@ -71,6 +76,30 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
     Ok(Thread { ended })
 }
 
+/// Gives back the pages of the calling thread's stack that were used once and are not in use now: a thread that waits
+/// for long after a deep call would keep them. One system call; a failure costs memory only.
+pub fn give_back_stack() {
+    let here = 0_u8;
+    let used_from = (&raw const here).addr().saturating_sub(STACK_MARGIN) & !(PAGE - 1);
+    // SAFETY: an all-zero attribute is valid memory for the call, which fills it; the other calls only read and release
+    // what it has filled. What lies below the margin under the present frame is no object's any more, and no one else
+    // uses this stack; the next deeper call finds zeros there, as at the thread's beginning.
+    unsafe {
+        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
+        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
+            return;
+        }
+        let (mut lowest, mut size) = (std::ptr::null_mut(), 0);
+        if libc::pthread_attr_getstack(&attributes, &mut lowest, &mut size) == 0 {
+            let from = lowest.addr().next_multiple_of(PAGE);
+            if from < used_from && used_from - from < size {
+                libc::madvise(lowest.with_addr(from), used_from - from, libc::MADV_DONTNEED);
+            }
+        }
+        libc::pthread_attr_destroy(&mut attributes);
+    }
+}
+
 /// The message of a caught panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
@@ -95,6 +124,27 @@ mod tests {
     fn a_join_tells_how_the_thread_ended() {
         assert_eq!(spawn("fine", SMALL_STACK, || {}).unwrap().join_by(soon()), Joined::Ended);
         assert_eq!(spawn("bad", SMALL_STACK, || panic!("on purpose")).unwrap().join_by(soon()), Joined::Panicked);
+    }
+
+    /// Touches 100 KiB of stack and gives some sum of it.
+    #[inline(never)]
+    fn deep() -> u64 {
+        let wide = std::hint::black_box([7_u8; 100 * 1024]);
+        wide.iter().map(|&byte| u64::from(byte)).sum()
+    }
+
+    #[test]
+    fn a_stack_is_given_back_and_can_be_used_again() {
+        let sum = 7 * 100 * 1024;
+        let thread = spawn("deep", STACK, move || {
+            for _ in 0..10 {
+                assert_eq!(deep(), sum);
+                let kept = std::hint::black_box([1_u8, 2, 3]);
+                give_back_stack();
+                assert_eq!(kept, [1, 2, 3]);
+            }
+        });
+        assert_eq!(thread.unwrap().join_by(soon()), Joined::Ended);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::log::{self, Level};
 use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::reaper::Notice;
+use crate::os::thread;
 use crate::ports::Reservation;
 use crate::store::server::{Install, Preparation};
 
@@ -29,7 +30,7 @@ enum News {
     /// How its processes end.
     Ends(Notice),
     /// What it does while it lives.
-    Seen(Sight),
+    Seen(Box<Sight>),
     /// Something has become of an overlay that it waits for.
     Overlay,
 }
@@ -147,6 +148,10 @@ impl Actor {
                 self.senses.as_ref().and_then(|senses| senses.deadline(now)),
             ];
             let alarm = deadlines.into_iter().flatten().min().map_or_else(never, at);
+            if self.news.is_empty() && self.requests.is_empty() {
+                // It may be the last word for days, and a spawn or a stored configuration went deep.
+                thread::give_back_stack();
+            }
             select! {
                 recv(self.news) -> news => if let Ok((run, news)) = news { self.take_news(run, news) },
                 recv(self.requests) -> request => match request {
@@ -247,7 +252,7 @@ impl Actor {
             // The senses are those of the present run.
             News::Seen(sight) => {
                 if let Some(senses) = self.senses.as_mut().filter(|_| id == self.machine.run()) {
-                    for event in senses.take(sight, now) {
+                    for event in senses.take(*sight, now) {
                         let effects = self.machine.event(event, now);
                         self.carry_out(effects);
                     }

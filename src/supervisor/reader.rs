@@ -16,8 +16,8 @@ use crate::logs::{SharedLog, StreamId};
 use crate::os::pipe::{self, Stop, Woken};
 use crate::os::thread::{self, Joined, Thread};
 
-/// Enough for what people write; each idle server has two of these.
-const SMALL_BUFFER: usize = 4 * 1024;
+/// Enough for a few lines. It is on the thread's stack, in the page that every thread has anyway.
+const SMALL_BUFFER: usize = 1024;
 /// For a server that writes without pause.
 const LARGE_BUFFER: usize = 128 * 1024;
 /// After this much silence the large buffer is given back.
@@ -61,15 +61,18 @@ impl Reader {
 }
 
 fn take(mut pipe: File, stream: StreamId, log: &SharedLog, stop: &Stop) -> io::Result<()> {
-    let mut buffer = vec![0; SMALL_BUFFER];
+    let mut small = [0; SMALL_BUFFER];
+    // Empty while the small one will do.
+    let mut large = Vec::new();
     let mut left = LAST_BYTES;
     loop {
-        match pipe.read(&mut buffer) {
+        let buffer = if large.is_empty() { &mut small[..] } else { &mut large[..] };
+        match pipe.read(buffer) {
             Ok(0) => return Ok(()),
             Ok(count) => {
                 log.append(stream, &buffer[..count]);
-                if count == SMALL_BUFFER && buffer.len() == SMALL_BUFFER {
-                    buffer = vec![0; LARGE_BUFFER];
+                if count == SMALL_BUFFER && large.is_empty() {
+                    large = vec![0; LARGE_BUFFER];
                     pipe::grow(&pipe);
                 }
                 if stop.is_raised() {
@@ -83,11 +86,11 @@ fn take(mut pipe: File, stream: StreamId, log: &SharedLog, stop: &Stop) -> io::R
                 if stop.is_raised() {
                     return Ok(());
                 }
-                let limit = (buffer.len() > SMALL_BUFFER).then_some(SHRINK_AFTER);
+                let limit = (!large.is_empty()).then_some(SHRINK_AFTER);
                 match pipe::wait(&pipe, stop, limit)? {
                     // Stopped: what is there already is still taken.
                     Woken::Readable | Woken::Stopped => {}
-                    Woken::Idle => buffer = vec![0; SMALL_BUFFER],
+                    Woken::Idle => large = Vec::new(),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

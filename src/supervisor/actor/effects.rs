@@ -126,7 +126,7 @@ impl Actor {
         let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
             let (news, now) = (self.news_tx.clone(), Instant::now());
-            let tell = Arc::new(move |sight| drop(news.send((id, News::Seen(sight)))));
+            let tell = Arc::new(move |sight| drop(news.send((id, News::Seen(Box::new(sight))))));
             self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, now));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(now);
