@@ -5,7 +5,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -44,8 +44,18 @@ pub struct Store {
     instance: String,
     servers: Arc<Files>,
     overlays: Arc<Files>,
+    past: Past,
     /// The lock is held as long as this is open.
-    _lock: File,
+    lock: File,
+}
+
+/// How the last life of this state directory ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Past {
+    /// There was none, or it has seen to it itself that nothing is left.
+    Clean,
+    /// It may have left processes behind.
+    Unclean,
 }
 
 impl Store {
@@ -61,7 +71,8 @@ impl Store {
             .mode(0o700)
             .create(directory)
             .map_err(|error| cant("can't be made", &error))?;
-        let lock = lock(directory).map_err(|failure| match failure {
+        let is_known = directory.join(INSTANCE).exists();
+        let (lock, past) = lock(directory, is_known).map_err(|failure| match failure {
             LockFailure::Held(Some(holder)) => {
                 format!(
                     "state directory {shown} is in use by another servisor (pid {holder}); stop it or give --state-dir"
@@ -78,7 +89,7 @@ impl Store {
         let servers = Files::open(directory.join(SERVERS)).map_err(|error| cant(SERVERS, &error))?;
         let overlays = Files::open(directory.join(OVERLAYS)).map_err(|error| cant(OVERLAYS, &error))?;
         let (servers, overlays) = (Arc::new(servers), Arc::new(overlays));
-        Ok(Store { directory: directory.to_owned(), instance, servers, overlays, _lock: lock })
+        Ok(Store { directory: directory.to_owned(), instance, servers, overlays, past, lock })
     }
 
     /// Where it is.
@@ -89,6 +100,16 @@ impl Store {
     /// The name of this instance, the same at every start.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// How the last life ended.
+    pub fn past(&self) -> Past {
+        self.past
+    }
+
+    /// Says that nothing is left behind, so that the next start need not look. If that can't be said it looks.
+    pub fn end_clean(&self) {
+        let _ = self.lock.set_len(0);
     }
 
     /// What is kept of the servers, by slug.
@@ -123,7 +144,11 @@ enum LockFailure {
 
 /// The lock ends with the process that holds it, however that ends, and with the children that it was just about to
 /// make: until a child has become another program it holds all that its parent held. Those are waited for.
-fn lock(directory: &Path) -> Result<File, LockFailure> {
+///
+/// The number of whoever has it stands in the file, and stays there unless that ends clean. If the file was removed from a
+/// directory that `is_known`, nothing can be said.
+fn lock(directory: &Path, is_known: bool) -> Result<(File, Past), LockFailure> {
+    let is_there = directory.join(LOCK).exists();
     let mut file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -147,8 +172,12 @@ fn lock(directory: &Path) -> Result<File, LockFailure> {
             Err(TryLockError::Error(error)) => return Err(LockFailure::Io(error)),
         }
     }
-    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(LockFailure::Io)?;
-    Ok(file)
+    let is_empty = file.metadata().map_err(LockFailure::Io)?.len() == 0;
+    let past = if is_empty && (is_there || !is_known) { Past::Clean } else { Past::Unclean };
+    // Over the old number and as long as any: at no moment is the file empty again.
+    let number = format!("{:<10}\n", std::process::id());
+    file.write_all_at(number.as_bytes(), 0).map_err(LockFailure::Io)?;
+    Ok((file, past))
 }
 
 /// The number that the daemon in the directory has put there, for people and for whoever wants to know if it lives.
@@ -240,6 +269,21 @@ mod tests {
         fs::create_dir_all(&second).unwrap();
         fs::copy(first.join(INSTANCE), second.join(INSTANCE)).unwrap();
         assert_ne!(Store::open(&second).unwrap().instance(), store.instance());
+    }
+
+    #[test]
+    fn how_the_last_life_ended_is_known() {
+        let scratch = Scratch::new("past");
+        let first = Store::open(&scratch.0).unwrap();
+        assert_eq!(first.past(), Past::Clean, "there was none");
+        drop(first);
+        let second = Store::open(&scratch.0).unwrap();
+        assert_eq!(second.past(), Past::Unclean);
+        second.end_clean();
+        drop(second);
+        assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Clean);
+        fs::remove_file(scratch.0.join(LOCK)).unwrap();
+        assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Unclean, "nobody knows");
     }
 
     #[test]
