@@ -34,6 +34,8 @@ pub mod control;
 pub mod daemon;
 pub mod door;
 pub mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 pub mod handoff;
 pub mod log;
 pub mod logs;

@@ -22,10 +22,10 @@ use crate::handoff::Later;
 use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
-mod answer;
-mod body;
+pub(crate) mod answer;
+pub(crate) mod body;
 mod connection;
-mod head;
+pub(crate) mod head;
 mod pool;
 mod table;
 #[cfg(test)]

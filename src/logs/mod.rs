@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-mod buffer;
+pub(crate) mod buffer;
 mod files;
 mod follow;
 mod lines;

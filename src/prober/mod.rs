@@ -21,7 +21,7 @@ use crate::model::spec::HealthCheck;
 use crate::os::poll::{Bell, Interest, Poll};
 use crate::os::thread::{self, Joined, Thread, panic_text};
 
-mod head;
+pub(crate) mod head;
 mod probe;
 #[cfg(test)]
 mod tests;

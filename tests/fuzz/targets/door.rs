@@ -1,0 +1,81 @@
+//! A request's head and body as the door reads them: the same in whatever pieces they come, and what is passed on can be
+//! read in one way only.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use servisor::fuzzing::{Chunked, Expects, Framing, Head, Limits, Progress, Refusal, end, vet};
+
+/// Small, so that inputs of a few hundred bytes reach them.
+fn limits() -> Limits {
+    Limits { head: 512, target: 64, body: 256, ..Limits::default() }
+}
+
+#[derive(Debug, PartialEq)]
+enum Read {
+    Whole(Head, Vec<u8>, Vec<u8>),
+    Unfinished,
+    Refused(Refusal),
+}
+
+/// As `connection` does it, with `step` bytes at a time.
+fn read(bytes: &[u8], step: usize) -> Read {
+    let limits = limits();
+    let mut pieces = bytes.chunks(step);
+    let (mut input, mut searched) = (Vec::new(), 0);
+    let mut head = None;
+    let mut chunked = Chunked::new(limits.body);
+    loop {
+        if head.is_none() {
+            match end(&input, searched, &limits) {
+                Err(refusal) => return Read::Refused(refusal),
+                Ok(None) => searched = input.len(),
+                Ok(Some(end)) => match vet(&input[..end], &limits) {
+                    Err(refusal) => return Read::Refused(refusal),
+                    Ok(vetted) => {
+                        input.drain(..end);
+                        head = Some(vetted);
+                    }
+                },
+            }
+        }
+        match head.as_ref().map(|head| head.framing) {
+            None => {}
+            Some(Framing::Length(length)) if input.len() >= length => {
+                let rest = input.split_off(length);
+                return Read::Whole(head.unwrap(), input, [&rest, &pieces.collect::<Vec<_>>().concat()[..]].concat());
+            }
+            Some(Framing::Length(_)) => {}
+            Some(Framing::Chunks) => match chunked.take(&mut input) {
+                Err(refusal) => return Read::Refused(refusal),
+                Ok(Progress::Incomplete) => {}
+                Ok(Progress::Complete) => {
+                    input.extend(pieces.flatten());
+                    return Read::Whole(head.unwrap(), chunked.into_body(), input);
+                }
+            },
+        }
+        match pieces.next() {
+            Some(piece) => input.extend_from_slice(piece),
+            None => return Read::Unfinished,
+        }
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let whole = read(bytes, bytes.len().max(1));
+    for step in [1, 2, 7, 64] {
+        assert_eq!(read(bytes, step), whole, "in pieces of {step}");
+    }
+    let Read::Whole(head, body, _) = whole else { return };
+    assert!(body.len() <= limits().body);
+    // What is passed on is vetted once more, and comes out as it is: there is nothing left to understand in two ways.
+    let passed = head.with_body(&body);
+    let limits = Limits { head: 4096, ..limits() };
+    let again = end(&passed, 0, &limits).expect("no end").expect("no end");
+    assert!(passed[..again].is_ascii(), "tiny_http drops the connection");
+    let vetted = vet(&passed[..again], &limits).expect("it does not pass a second time");
+    assert_eq!(vetted.framing, Framing::Length(body.len()));
+    assert_eq!(vetted.expects, Expects::Nothing);
+    assert_eq!(vetted.with_body(&body), passed);
+    assert_eq!(&passed[again..], body);
+});

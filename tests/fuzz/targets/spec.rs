@@ -1,0 +1,53 @@
+//! A body as the configuration of a server. One that is taken is stored and comes back the same.
+#![no_main]
+
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::{Duration, UNIX_EPOCH};
+
+use libfuzzer_sys::fuzz_target;
+use servisor::api::input::{log_form, require_json, server_spec, status_mark, stream_form};
+use servisor::store::files::Files;
+use servisor::store::server::{self, Install, Kept, Preparation};
+
+fuzz_target!(|body: &[u8]| {
+    let root = Path::new("/root");
+    if let Ok(text) = str::from_utf8(body) {
+        let _ = (require_json(Some(text)), log_form(Some(text)), stream_form(Some(text)));
+    }
+    if let Err(error) = status_mark(body) {
+        assert!([400, 409, 422].contains(&error.code().status()), "{error:?}");
+    }
+    let (spec, warnings) = match server_spec(body, root) {
+        Ok(read) => read,
+        Err(error) => {
+            assert!([400, 422].contains(&error.code().status()), "{error:?}");
+            assert!(!error.sentence().is_empty());
+            return;
+        }
+    };
+    assert!(warnings.len() <= 20, "{}", warnings.len());
+    assert!(spec.path.resolved.is_absolute());
+    let kept = Kept {
+        created_at: UNIX_EPOCH + Duration::from_millis(1_764_000_000_123),
+        overlays: spec.depends_on.clone(),
+        preparation: Preparation::Due,
+        install: Install::Succeeded,
+    };
+    server::write(files(), &spec, &kept).expect("it can't be stored");
+    let stored = files().load_one(spec.slug.as_str(), server::parse);
+    files().remove(spec.slug.as_str()).expect("it can't be removed");
+    let (configuration, found) = stored.expect("it was set aside");
+    assert_eq!(found, kept);
+    let (again, odd) = server_spec(&configuration, root).expect("what was stored is refused");
+    assert_eq!((again, odd), (spec, Vec::new()));
+});
+
+fn files() -> &'static Files {
+    static FILES: OnceLock<Files> = OnceLock::new();
+    FILES.get_or_init(|| {
+        let memory = Path::new("/dev/shm");
+        let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        Files::open(directory.join(format!("servisor-fuzz-{}", std::process::id()))).expect("no place for files")
+    })
+}
