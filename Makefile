@@ -14,7 +14,7 @@ BINARY = target/$(TARGET)/release/servisor
 SECONDS ?= 60
 TRIALS ?= 200
 
-.PHONY: help run test test-rust test-sdk test-slow idle bench-ready check release release-all size clean std-source
+.PHONY: help run test test-rust test-sdk test-slow idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -79,6 +79,17 @@ std-source:
 release: target-$(TARGET) std-source ## The static binary for TARGET
 	RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(BUILD_STD)
 	@echo "$(BINARY)"
+
+bench-probe: release
+	RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(BUILD_STD) --example benchprobe
+
+BENCH = python3 tests/bench/bench.py --servisor $(BINARY) --probe target/$(TARGET)/release/examples/benchprobe --into target/bench
+
+bench: bench-probe ## servisor beside its peers: one table; ROWS=memory,stop PEERS=supervisord picks
+	$(BENCH) --rows '$(ROWS)' --peers '$(PEERS)'
+
+bench-smoke: bench-probe
+	$(BENCH) --smoke
 
 release-all: ## The static binaries for x86_64 and aarch64
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
