@@ -3,7 +3,7 @@
 //! Owns: the listening socket. Never: an end because of an error; a wait for a client.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread as std_thread;
@@ -14,7 +14,8 @@ use super::answer::{self, Refusal};
 use super::connection::{self, Shared};
 use super::table::NoSeat;
 use crate::log;
-use crate::os::thread;
+use crate::os::poll::{Interest, Poll};
+use crate::os::{is_shortage, thread};
 
 /// The system is out of something; trying again at once would only burn time that others need.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
@@ -30,6 +31,8 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>) {
             log::error(format_args!("{what}: {error}"));
         }
     };
+    let mut spare = Spare { listener, descriptor: None };
+    spare.keep();
     loop {
         let accepted = accept(listener);
         if shared.table.is_closed() {
@@ -40,25 +43,56 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>) {
                 if let Err(error) = welcome(socket, shared) {
                     report("no thread for a connection", &error);
                 }
+                spare.keep();
             }
             // The client has left again.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                report("can't accept a connection", &error);
-                // The client is still there at the next try.
+                // Other errors are the network's, and cost no client its place.
                 if is_shortage(&error) {
+                    while !is_awaited(listener) {
+                        spare.keep();
+                    }
+                    if spare.give_up() {
+                        continue;
+                    }
                     shared.table.make_room();
                 }
+                report("can't accept a connection", &error);
                 std_thread::sleep(ERROR_PAUSE);
             }
         }
     }
 }
 
-/// Whether a connection less would help; other errors are the network's, and cost no client its place.
-fn is_shortage(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+/// What a client is let in with when the system has no descriptor left: it is kept for that, and given up to have its
+/// number free. So one client after the other is served, whatever else has taken all descriptors.
+struct Spare<'a> {
+    listener: &'a Listener,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Spare<'_> {
+    /// Has it there again, if that is possible.
+    fn keep(&mut self) {
+        if self.descriptor.is_none() {
+            self.descriptor = self.listener.as_fd().try_clone_to_owned().ok();
+        }
+    }
+
+    /// Whether it was there to be given up.
+    fn give_up(&mut self) -> bool {
+        self.descriptor.take().is_some()
+    }
+}
+
+/// Whether somebody wants to come in, or begins to within a moment.
+fn is_awaited(listener: &Listener) -> bool {
+    let mut poll = Poll::default();
+    let place = poll.add(&listener.as_fd(), Interest::Read);
+    // Without an answer it is better to try.
+    poll.wait(Some(ERROR_PAUSE)).is_err() || poll.is_ready(place)
 }
 
 /// To the kernel a socket is a socket; as one type for both kinds of client the standard library's stream for unix

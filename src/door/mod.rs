@@ -13,7 +13,7 @@
 
 use std::io;
 use std::net::{Shutdown, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,6 +38,15 @@ pub enum Listener {
     Tcp(TcpListener),
     /// By a unix socket.
     Unix(UnixListener),
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Unix(listener) => listener.as_fd(),
+        }
+    }
 }
 
 /// What is behind the door.

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// An evicted connection's thread ends at once; only when the machine is very busy does it take longer than this.
 const EVICTION_LIMIT: Duration = Duration::from_millis(200);
+/// A client that was let in just now, or was just answered, gets this long for its request while descriptors are short.
+const FRESH: Duration = Duration::from_millis(250);
 /// When the door is closed what fills streams has ended; who has not taken the rest by then does not read.
 const STREAM_LIMIT: Duration = Duration::from_millis(200);
 
@@ -102,9 +104,11 @@ impl Table {
         Ok(Seat { table: Arc::clone(self), id, socket })
     }
 
-    /// Cuts the connection that has been waiting for the longest time, to get its descriptor back.
+    /// Cuts the connection that has been waiting for the longest time, to get its descriptor back. One that is new is let
+    /// alone: its request is on its way, and whoever comes in its place would fare no better.
     pub fn make_room(&self) {
-        self.entries().cut_oldest();
+        let now = Instant::now();
+        self.entries().cut_oldest_if(|entry| now.saturating_duration_since(entry.since) >= FRESH);
     }
 
     /// Cuts all who wait; who is busy leaves after the answer.
@@ -149,7 +153,12 @@ impl Table {
 impl Entries {
     /// Whether there was one to cut. Its thread wakes with an end of file.
     fn cut_oldest(&mut self) -> bool {
+        self.cut_oldest_if(|_| true)
+    }
+
+    fn cut_oldest_if(&mut self, may_go: impl Fn(&Entry) -> bool) -> bool {
         let waiting = self.by_id.values_mut().filter(|entry| entry.activity == Activity::Waiting && !entry.cut);
+        let waiting = waiting.filter(|entry| may_go(entry));
         match waiting.min_by_key(|entry| entry.since) {
             Some(entry) => {
                 entry.cut = true;

@@ -8,8 +8,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
 
-use super::Pid;
 use super::tree::MARKER_VARIABLE;
+use super::{Pid, is_shortage};
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -32,11 +32,19 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads one; `None` when there is no such process.
+    /// Reads one; `None` when there is no such process, or none that can be seen now.
     pub fn read(pid: Pid) -> Option<Process> {
+        Process::look(pid).ok().flatten()
+    }
+
+    /// Reads one; `None` when there is no such process.
+    ///
+    /// # Errors
+    /// The system has nothing left to look with, so that nothing is known.
+    fn look(pid: Pid) -> io::Result<Option<Process>> {
         let mut buffer = [0; 1024];
-        let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut buffer).ok()?;
-        Process::parse(pid, &buffer[..length])
+        let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer));
+        Ok(known(length)?.and_then(|length| Process::parse(pid, &buffer[..length])))
     }
 
     /// A zombie is not alive, but one whose first thread has ended before its others is.
@@ -49,14 +57,17 @@ impl Process {
         Process::read(self.pid).is_some_and(|now| now.started == self.started)
     }
 
-    /// The run's marker in its environment, read when first asked for.
-    pub fn marker(&self) -> Option<&str> {
-        self.marker
-            .get_or_init(|| {
-                let environment = fs::read(format!("/proc/{}/environ", self.pid)).ok()?;
-                marker_in(&environment).map(str::to_owned)
-            })
-            .as_deref()
+    /// The run's marker in its environment, read when first asked for; `None` if it has none or may not be looked into.
+    ///
+    /// # Errors
+    /// The system has nothing left to look with.
+    pub fn marker(&self) -> io::Result<Option<&str>> {
+        if let Some(marker) = self.marker.get() {
+            return Ok(marker.as_deref());
+        }
+        let environment = known(fs::read(format!("/proc/{}/environ", self.pid)))?;
+        let marker = environment.and_then(|environment| marker_in(&environment).map(str::to_owned));
+        Ok(self.marker.get_or_init(|| marker).as_deref())
     }
 
     /// The name of the program that it runs, without its directory. What a process calls itself (`comm`, its arguments)
@@ -86,6 +97,15 @@ impl Process {
     }
 }
 
+/// A process that is gone, or is closed to us, has nothing to show; without means to look, nothing is known of it.
+fn known<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_shortage(&error) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 fn marker_in(environment: &[u8]) -> Option<&str> {
     environment.split(|&byte| byte == 0).find_map(|entry| {
         let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
@@ -104,7 +124,7 @@ impl Snapshot {
     /// Looks at all of them.
     ///
     /// # Errors
-    /// `/proc` can't be read.
+    /// `/proc` can't be read, or not to its end: a part of the processes is no answer.
     pub fn take() -> io::Result<Snapshot> {
         let mut processes = HashMap::new();
         let mut children: HashMap<i32, Vec<Pid>> = HashMap::new();
@@ -112,7 +132,7 @@ impl Snapshot {
             let name = entry?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
             // One that is not there any more has ended since the listing.
-            let Some(process) = Process::read(pid) else { continue };
+            let Some(process) = Process::look(pid)? else { continue };
             children.entry(process.parent).or_default().push(pid);
             processes.insert(pid, process);
         }
@@ -162,9 +182,11 @@ pub fn marked(wanted: impl Fn(&str) -> bool) -> io::Result<Marked> {
             // Read once more, now that the number is tied to a moment of birth.
             Ok(_) if marker_in(&environment).is_some_and(&wanted) => {
                 let process = Process::read(pid).filter(Process::is_alive);
-                marked.found.extend(process.filter(|process| process.marker().is_some_and(&wanted)));
+                let is_wanted = |process: &Process| process.marker().is_ok_and(|marker| marker.is_some_and(&wanted));
+                marked.found.extend(process.filter(is_wanted));
             }
             Ok(_) => {}
+            Err(error) if is_shortage(&error) => return Err(error),
             // It is another user's, or has ended.
             Err(_) => {}
         }
@@ -179,17 +201,20 @@ fn is_between_programs(pid: Pid) -> bool {
         && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| arguments.is_empty())
 }
 
-/// The inodes of the pipes that a process can write to; none if that can't be seen.
-pub fn pipes(pid: Pid) -> Vec<u64> {
+/// The inodes of the pipes that a process can write to; none if it may not be looked into.
+///
+/// # Errors
+/// The system has nothing left to look with.
+pub fn pipes(pid: Pid) -> io::Result<Vec<u64>> {
     /// The permissions of the link say how it is open.
     const FOR_WRITING: u32 = 0o200;
-    let Ok(open) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let Some(open) = known(fs::read_dir(format!("/proc/{pid}/fd")))? else { return Ok(Vec::new()) };
     let inode = |entry: io::Result<fs::DirEntry>| {
         let entry = entry.ok()?;
         let inode = pipe_inode(&fs::read_link(entry.path()).ok()?)?;
         (entry.metadata().ok()?.permissions().mode() & FOR_WRITING != 0).then_some(inode)
     };
-    open.filter_map(inode).collect()
+    Ok(open.filter_map(inode).collect())
 }
 
 /// The inode of the pipe at the other end of one of the daemon's own descriptors.

@@ -141,7 +141,8 @@ impl Forest {
     /// The living processes of `tree`, as they were at some moment after `since`, the leader among them.
     ///
     /// # Errors
-    /// `/proc` can't be read: nothing but the process group is known then.
+    /// `/proc` can't be read: nothing but the process group is known then. If that is for want of descriptors or memory
+    /// (`is_shortage`), another look may succeed.
     pub fn members(&self, tree: &Tree, mut since: Instant) -> io::Result<Vec<Process>> {
         for _ in 1..LOOKS_MAX {
             let (members, clarity) = self.try_members(tree, since)?;
@@ -165,7 +166,7 @@ impl Forest {
         let mut clarity = Clarity::Clear;
         for orphan in processes.children(Pid::own()).filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
         {
-            match self.owner(orphan, &look, &trees) {
+            match self.owner(orphan, &look, &trees)? {
                 Owner::Run(leader) if leader == tree.leader => roots.push(orphan.pid),
                 Owner::Run(_) | Owner::Nobody => {}
                 Owner::Unclear => clarity = Clarity::Blurred,
@@ -200,7 +201,7 @@ impl Forest {
             .collect();
         let all: Vec<Arc<Tree>> = trees.values().cloned().collect();
         for orphan in processes.children(Pid::own()).filter(|orphan| !trees.contains_key(&orphan.pid)) {
-            if let Owner::Run(leader) = self.owner(orphan, &look, &all) {
+            if let Owner::Run(leader) = self.owner(orphan, &look, &all)? {
                 owners.insert(orphan.pid, leader);
             }
         }
@@ -245,23 +246,23 @@ impl Forest {
     }
 
     /// The run that an orphan comes from, if that can be proven.
-    fn owner(&self, orphan: &Process, look: &Look, trees: &[Arc<Tree>]) -> Owner {
+    fn owner(&self, orphan: &Process, look: &Look, trees: &[Arc<Tree>]) -> io::Result<Owner> {
         // Another marker proves nothing: a supervisor inside of a server sets its own.
-        let marker = orphan.marker();
+        let marker = orphan.marker()?;
         if let Some(tree) = trees.iter().find(|tree| marker == Some(&tree.marker)) {
-            return Owner::Run(tree.leader);
+            return Ok(Owner::Run(tree.leader));
         }
         if let Some(tree) = trees.iter().find(|tree| tree.leader.raw() == orphan.group) {
-            return Owner::Run(tree.leader);
+            return Ok(Owner::Run(tree.leader));
         }
         if look.clarity == Clarity::Blurred {
-            return Owner::Unclear;
+            return Ok(Owner::Unclear);
         }
-        let pipes = proc::pipes(orphan.pid);
+        let pipes = proc::pipes(orphan.pid)?;
         if let Some(tree) = trees.iter().find(|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
-            return Owner::Run(tree.leader);
+            return Ok(Owner::Run(tree.leader));
         }
-        match self.strangers {
+        Ok(match self.strangers {
             Strangers::Possible => Owner::Nobody,
             // It comes from one of the runs that were there when it was born; when that is only one, it is known.
             Strangers::Impossible => {
@@ -272,7 +273,7 @@ impl Forest {
                     (None | Some(_), _) => Owner::Nobody,
                 }
             }
-        }
+        })
     }
 
     /// A look at the processes that was begun after `since`; one that somebody else began will do.

@@ -54,7 +54,7 @@ impl Holder {
         Some(Holder {
             pid: process.pid.number(),
             program: process.program().unwrap_or_default(),
-            server: process.marker().and_then(|word| marker::slug_in(daemon, word)),
+            server: process.marker().ok().flatten().and_then(|word| marker::slug_in(daemon, word)),
         })
     }
 }

@@ -23,7 +23,7 @@ use crate::os::proc::{self, Process};
 use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
 use crate::os::thread::Joined;
 use crate::os::tree::{self, Signal, Tree};
-use crate::os::{Pid, child::Spawned};
+use crate::os::{self, Pid, child::Spawned};
 
 /// A group that ends at once on SIGTERM needs no look at the processes; after this, who is not in it is looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
@@ -62,6 +62,14 @@ enum LeaderIs {
     Exited,
 }
 
+/// What a look at the processes has found.
+enum Others {
+    /// These of the tree live, besides the leader.
+    Seen(Vec<Process>),
+    /// There was nothing to look with; it has to be done again.
+    Unseen,
+}
+
 /// A living run.
 pub struct Run {
     id: RunId,
@@ -75,6 +83,7 @@ pub struct Run {
     leader_is: LeaderIs,
     look_at: Option<Instant>,
     look_every: Duration,
+    told_unseen: bool,
 }
 
 impl Run {
@@ -111,6 +120,7 @@ impl Run {
             leader_is: LeaderIs::Alive,
             look_at: None,
             look_every: LOOK_FIRST,
+            told_unseen: false,
         };
         for (role, stream, fd) in [("out", StreamId::Stdout, stdout), ("err", StreamId::Stderr, stderr)] {
             let reader = Reader::start(&format!("{role}:{slug}"), stream, fd, Arc::clone(log), Arc::clone(&stop))
@@ -177,7 +187,11 @@ impl Run {
     pub fn look(&mut self, now: Instant) -> Progress {
         // Twice at most: a process that ended between the look and the request to be told is no reason to wait.
         for _ in 0..2 {
-            let left = self.others();
+            let left = match self.others() {
+                Others::Seen(left) => left,
+                // Nothing is known, so nothing is over.
+                Others::Unseen => break,
+            };
             match self.asked {
                 Asked::TerminatedGroup => self.terminate_outsiders(&left),
                 Asked::Killed => left.iter().for_each(|process| tree::signal(process, Signal::Kill)),
@@ -217,17 +231,21 @@ impl Run {
         exit
     }
 
-    fn others(&self) -> Vec<Process> {
+    fn others(&mut self) -> Others {
         match self.context.forest.members(&self.tree, Instant::now()) {
             Ok(mut members) => {
                 members.retain(|process| process.pid != self.tree.leader);
-                members
+                Others::Seen(members)
             }
             Err(error) => {
-                self.warn(format_args!(
-                    "the processes can't be looked at ({error}); who has left its process group can't be found"
-                ));
-                Vec::new()
+                let is_shortage = os::is_shortage(&error);
+                if !std::mem::replace(&mut self.told_unseen, true) {
+                    let what = if is_shortage { "looked for again" } else { "left alone" };
+                    self.warn(format_args!(
+                        "the processes can't be looked at ({error}); who has left its process group is {what}"
+                    ));
+                }
+                if is_shortage { Others::Unseen } else { Others::Seen(Vec::new()) }
             }
         }
     }
@@ -270,7 +288,9 @@ impl Drop for Run {
     fn drop(&mut self) {
         if let Some(leader) = self.leader.take() {
             leader.signal_group(Signal::Kill);
-            self.others().iter().for_each(|process| tree::signal(process, Signal::Kill));
+            if let Others::Seen(left) = self.others() {
+                left.iter().for_each(|process| tree::signal(process, Signal::Kill));
+            }
             drop(leader);
             self.close_readers();
         }

@@ -8,6 +8,7 @@
 //!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `overlays` copies of templates; `prepare` servers that wait for them
+//! - `starve` what it does without descriptors, threads, disk, time or a reader of its log
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -37,6 +38,7 @@ mod ready;
 mod restart;
 mod scale;
 mod shutdown;
+mod starve;
 mod state;
 mod stop;
 mod support;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::table::{Searched, Table};
 use crate::log;
+use crate::os::is_shortage;
 use crate::os::proc::Process;
 use crate::os::sockets::{Listener, Listeners, open_sockets};
 use crate::os::tree::Forest;
@@ -143,7 +144,14 @@ impl Eye {
         if scope == Scope::All {
             self.wide_at = Some(now);
         }
-        let searched = self.search_processes(table, scope, &mut sought, now);
+        let searched = match self.search_processes(table, scope, &mut sought, now) {
+            Ok(searched) => searched,
+            Err(error) => {
+                log::debug(format_args!("the processes of servers can't be looked at now: {error}"));
+                self.search = Some(Search { at: now + pause, pause });
+                return;
+            }
+        };
         let is_last = gives_up || sought.is_empty();
         self.search = (!is_last).then(|| Search { at: now + pause, pause: pause * SEARCH_FACTOR });
         if !searched.hidden.is_empty() && self.inodes_match && !std::mem::replace(&mut self.told_guessing, true) {
@@ -157,22 +165,32 @@ impl Eye {
 
     /// Looks for the owners of `sought`, among those who wait for a listener first, and takes out what it finds. What was
     /// a stranger's so far is looked for among the new servers only.
-    fn search_processes(&self, table: &Table, scope: Scope, sought: &mut HashSet<u64>, now: Instant) -> Searched {
+    ///
+    /// # Errors
+    /// The system has nothing left to look with: what was not found may be there all the same.
+    fn search_processes(
+        &self,
+        table: &Table,
+        scope: Scope,
+        sought: &mut HashSet<u64>,
+        now: Instant,
+    ) -> io::Result<Searched> {
         let places = table.places();
         let mut unowned = table.unowned();
         let mut searched = Searched::default();
         if unowned.is_empty() {
-            return searched;
+            return Ok(searched);
         }
         let census = match self.inodes_match.then(|| self.forest.census(now)) {
             Some(Ok(census)) => census,
+            Some(Err(error)) if is_shortage(&error) => return Err(error),
             // Nobody can be looked into.
             unseen @ (None | Some(Err(_))) => {
                 if let Some(Err(error)) = unseen {
                     log::debug(format_args!("the processes of servers can't be looked at: {error}"));
                 }
                 searched.hidden.extend(places.iter().map(|place| place.id));
-                return searched;
+                return Ok(searched);
             }
         };
         for place in places.into_iter().filter(|place| scope == Scope::All || place.is_urgent || place.is_new) {
@@ -189,6 +207,7 @@ impl Eye {
                             searched.found.insert(inode, place.id);
                         }
                     }
+                    Err(error) if is_shortage(&error) => return Err(error),
                     // One that is about to end can't be looked into either, and has nothing open.
                     Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
                     Err(error) => {
@@ -198,6 +217,6 @@ impl Eye {
                 }
             }
         }
-        searched
+        Ok(searched)
     }
 }

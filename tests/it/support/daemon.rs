@@ -82,6 +82,14 @@ impl Daemon {
         Daemon::of(scratch, process, address, log, Some(TOKEN.to_owned()))
     }
 
+    /// Begun by a command that was made from [`Daemon::command_on`].
+    #[track_caller]
+    pub fn begun_by(scratch: Scratch, command: &mut Command) -> Daemon {
+        let log = Arc::default();
+        let (process, address) = watch(command, &log);
+        Daemon::of(scratch, process, address, log, Some(TOKEN.to_owned()))
+    }
+
     fn of(
         scratch: Scratch,
         process: Child,

@@ -3,11 +3,14 @@
 mod client;
 mod control;
 mod daemon;
+pub mod limits;
+mod random;
 mod stream;
 
 pub use client::{Answer, Client, exchange};
 pub use control::{Child, Control};
 pub use daemon::{Daemon, Scratch, testchild};
+pub use random::{Random, number};
 pub use stream::Stream;
 
 use std::sync::atomic::{AtomicU16, Ordering};

@@ -1,0 +1,101 @@
+//! No descriptor is left.
+
+use std::thread;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::limits::{Starved, open_descriptors};
+use crate::support::{Answer, Control, Daemon, testchild, wait_until};
+
+/// An answer, sooner or later: the daemon takes one client after the other now.
+fn ask(daemon: &Daemon, method: &str, target: &str, body: Option<&Value>) -> Answer {
+    let body = body.map(|body| body.to_string().into_bytes());
+    wait_until(&format!("{method} {target} is answered"), || {
+        daemon.client.try_request(method, target, &[("Content-Type", "application/json")], body.as_deref())
+    })
+}
+
+#[test]
+fn without_descriptors_it_answers_says_so_and_recovers() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let always = json!({"slug": "app", "start": "exec sleep 600", "restart_policy": "always", "restart_delay_ms": 20});
+    client.create(&always).server(201);
+    client.create(&json!({"slug": "rest", "start": "exec sleep 600"})).server(201);
+    let before = client.wait_for_status("app", "running")["pid"].as_i64().unwrap();
+    let starved = Starved::of_descriptors(&daemon, 0);
+    assert_eq!(ask(&daemon, "GET", "/health", None).status, 200);
+    let refused = ask(&daemon, "POST", "/servers", Some(&json!({"slug": "new", "start": "exec sleep 600"})));
+    let sentence = refused.error(507);
+    assert!(sentence.contains("open files") && sentence.contains("nothing was changed"), "{sentence}");
+    assert_eq!(ask(&daemon, "GET", "/servers/new", None).status, 404);
+    // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
+    unsafe { libc::kill(before as i32, libc::SIGKILL) };
+    wait_until("the reason is told", || {
+        let server = ask(&daemon, "GET", "/servers/app", None).server(200);
+        server["status_reason"].as_str().is_some_and(|reason| reason.contains("open files")).then_some(())
+    });
+    assert!(daemon.log().contains("the limit on open files is reached"), "{}", daemon.log());
+    // Others don't notice.
+    assert_eq!(ask(&daemon, "GET", "/servers/rest", None).server(200)["status"], "running");
+    drop(starved);
+    let after = client.wait_for_status("app", "running");
+    assert_ne!(after["pid"], before);
+    client.create(&json!({"slug": "new", "start": "exec sleep 600"})).server(201);
+    client.post("/servers/rest/stop").server(200);
+}
+
+#[test]
+fn a_stop_without_descriptors_is_not_over_before_the_last_process_is_gone() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    // Its grandchild has left the group, and can only be found by a look at all processes.
+    let spec = json!({
+        "slug": "app", "start": format!("{0} daemonize ignore-term ctl away stay", testchild()), "stop_timeout_ms": 100,
+        "environment": {"CTL": control.address.to_string()},
+    });
+    daemon.client.create(&spec).server(201);
+    let mut away = control.child();
+    let starved = Starved::of_descriptors(&daemon, 0);
+    let client = daemon.client.clone();
+    let stop = thread::spawn(move || client.post("/servers/app/stop").server(200));
+    wait_until("it is said that nobody can be seen", || {
+        daemon.log().contains("the processes can't be looked at").then_some(())
+    });
+    // Past the stop timeout, and the time in which SIGKILL is repeated.
+    thread::sleep(Duration::from_millis(500));
+    assert!(!away.is_dead() && !stop.is_finished(), "the stop was over while a process lived");
+    drop(starved);
+    assert_eq!(stop.join().unwrap()["status"], "stopped");
+    assert!(away.is_dead());
+    assert_eq!(daemon.log().matches("the processes can't be looked at").count(), 1, "{}", daemon.log());
+}
+
+#[test]
+fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let spec = json!({
+        "slug": "app", "start": format!("{} serve 127.0.0.1:PORT 200 stay", testchild()), "port": crate::support::quiet_port(),
+        "restart_policy": "always", "restart_delay_ms": 0, "health_check": {"interval_ms": 50},
+    });
+    client.create(&spec).server(201);
+    client.when_ready("app");
+    let open = open_descriptors(daemon.pid()).len();
+    for room in 0..16 {
+        let starved = Starved::of_descriptors(&daemon, room);
+        assert_eq!(ask(&daemon, "POST", "/servers/app/restart", None).status, 200);
+        assert_eq!(ask(&daemon, "GET", "/servers", None).status, 200);
+        drop(starved);
+        client.when_ready("app");
+    }
+    let runs = daemon.descendants();
+    assert_eq!(runs.len(), 1, "{runs:?}");
+    wait_until("what the attempts have opened is closed", || {
+        let now = open_descriptors(daemon.pid()).len();
+        // The answer's own connection may not be closed yet.
+        (now <= open).then_some(())
+    });
+    assert_eq!(daemon.zombies(), 0);
+}
