@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use crate::api::access::{Access, Auth, Token};
-use crate::api::follow::Streams;
+use crate::api::places::Places;
 use crate::api::{self, Api};
 use crate::boot;
 use crate::config::{AuthSource, Config, Listen};
@@ -136,7 +136,9 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         root: config.root.clone(),
         access,
         address: address.clone(),
-        streams: Streams::default(),
+        streams: Places::for_streams(),
+        waits: Places::for_waits(),
+        open_waits: Places::for_open_waits(),
     };
     let backend = Arc::new(api::server::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;

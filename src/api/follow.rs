@@ -9,9 +9,9 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::places::Place;
 use super::reply;
 use crate::handoff::Later;
 use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
@@ -19,9 +19,6 @@ use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
 #[cfg(test)]
 mod tests;
 
-/// As many logs may be followed at the same time: each takes a client's connection and its thread for as long as it
-/// likes, and there are 256 of those.
-pub const STREAMS_MAX: usize = 32;
 /// The content type of events.
 const EVENTS: &str = "text/event-stream";
 /// A client that has left a quiet stream is noticed, and a proxy on the way kept awake, this often.
@@ -39,31 +36,6 @@ pub enum Form {
     Plain,
     /// Server-sent events.
     Events,
-}
-
-/// How many logs are followed.
-#[derive(Debug, Default)]
-pub struct Streams {
-    open: Arc<AtomicUsize>,
-}
-
-/// The right to follow a log; dropping it gives the place free.
-#[derive(Debug)]
-pub struct Place(Arc<AtomicUsize>);
-
-impl Streams {
-    /// A place, if one is free.
-    pub fn take(&self) -> Option<Place> {
-        let one_more = |open: usize| (open < STREAMS_MAX).then_some(open + 1);
-        self.open.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).ok()?;
-        Some(Place(Arc::clone(&self.open)))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 /// The stream of `log`, beginning with its last `tail` lines (all without it), until it ends or the client leaves.

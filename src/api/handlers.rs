@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{Auth, Caller, Credentials};
-use super::follow::{self, STREAMS_MAX};
+use super::follow;
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
@@ -113,7 +113,7 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
         }
         Action::ServerFollow(slug, query) => {
             let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-            let place = api.streams.take().ok_or_else(too_many_streams)?;
+            let place = api.streams.take()?;
             let form = input::stream_form((call.header)("Accept"));
             let log = Arc::clone(supervisor.log());
             Ok(Outcome::Later(follow::stream(log, selection(query), tail(query), form, place)))
@@ -251,12 +251,6 @@ fn refusal(slug: &Slug, refused: Refused) -> Error {
             Error::new(Code::Busy, format!("the system has no thread for another server ({error}); try again later"))
         }
     }
-}
-
-fn too_many_streams() -> Error {
-    let sentence =
-        format!("{STREAMS_MAX} logs are being followed, and no more can be; leave one of them, or ask without follow");
-    Error::new(Code::Busy, sentence)
 }
 
 fn selection(query: LogQuery) -> Selection {

@@ -14,6 +14,7 @@ pub mod follow;
 pub mod handlers;
 pub mod input;
 pub mod overlays;
+pub mod places;
 pub mod reply;
 pub mod route;
 pub mod server;
@@ -32,5 +33,9 @@ pub struct Api {
     /// Where the daemon is reached, as a URL.
     pub address: String,
     /// The logs that are followed.
-    pub streams: follow::Streams,
+    pub streams: places::Places,
+    /// Who waits for a server.
+    pub waits: places::Places,
+    /// Who waits for everything, with or without a token.
+    pub open_waits: places::Places,
 }

@@ -1,5 +1,6 @@
 //! Clients that wait for a state.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -180,4 +181,28 @@ fn the_end_of_the_daemon_ends_the_waiting() {
         assert!(answer["ready"] != true && answer["data"]["server"]["status"] != "ready", "{answer}");
     }
     assert!(begun.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn whoever_waits_without_a_token_leaves_room_for_the_others() {
+    let daemon = Daemon::start();
+    daemon.client.create(&json!({"slug": "slow", "start": "sleep 600", "port": quiet_port()})).server(201);
+    let waiting: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(daemon.client.address).unwrap();
+            stream.write_all(b"GET /ready?wait=true&timeout_ms=3600000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    let refused = wait_until("the places are taken", || {
+        let answer = daemon.client.get("/ready?wait=true&timeout_ms=1");
+        (answer.status == 503).then_some(answer)
+    });
+    assert!(refused.error(503).contains("ask without wait"), "{}", refused.text());
+    assert_eq!(daemon.client.get("/ready").json()["ready"], false);
+    assert_eq!(daemon.client.get("/servers/slow?wait_for=starting").status, 200);
+    drop(waiting);
+    wait_until("the places are free", || {
+        (daemon.client.get("/ready?wait=true&timeout_ms=1").status == 200).then_some(())
+    });
 }

@@ -70,14 +70,3 @@ fn short_lines_are_sent_together_and_never_too_many() {
     assert!(counting.writes < 250, "{} writes", counting.writes);
     assert!(counting.largest < 2 * CHUNK, "{} bytes at once", counting.largest);
 }
-
-#[test]
-fn places_are_counted_and_given_back() {
-    let streams = Streams::default();
-    let mut places: Vec<Place> = std::iter::from_fn(|| streams.take()).collect();
-    assert_eq!(places.len(), STREAMS_MAX);
-    places.pop();
-    assert!(streams.take().is_some());
-    places.clear();
-    assert_eq!(streams.open.load(Ordering::SeqCst), 0);
-}

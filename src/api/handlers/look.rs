@@ -57,8 +57,9 @@ pub fn show(api: &Api, slug: &Slug, warnings: Vec<String>) -> Result<Outcome, Er
 /// One server, when it has come to a status, or can't any more, or the time is up.
 pub fn show_when(api: &Api, slug: &Slug, wait: Wait<Status>, warnings: Vec<String>) -> Result<Outcome, Error> {
     let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-    let registry = Arc::clone(&api.registry);
+    let (registry, place) = (Arc::clone(&api.registry), api.waits.take()?);
     later_for(move |client| {
+        let _place = place;
         let _waiting = supervisor.attend();
         let deadline = Instant::now() + wait.limit;
         let outcome = wait_until(&registry, client, deadline, || {
@@ -86,18 +87,22 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
             freshen(&registry);
             render_ready(&registry, &overlays)
         }),
-        Some(wait) => later_for(move |client| {
-            let deadline = Instant::now() + wait.limit;
-            let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
-            wait_until(&registry, client, deadline, || {
-                let all = readiness(&registry, &registry.views());
-                match (all.ready, all.healthy) {
-                    (true, true) => Look::Over("", ()),
-                    (_, _) => Look::Again(all.look_again),
-                }
-            });
-            render_ready(&registry, &overlays)
-        }),
+        Some(wait) => {
+            let place = api.open_waits.take()?;
+            later_for(move |client| {
+                let _place = place;
+                let deadline = Instant::now() + wait.limit;
+                let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
+                wait_until(&registry, client, deadline, || {
+                    let all = readiness(&registry, &registry.views());
+                    match (all.ready, all.healthy) {
+                        (true, true) => Look::Over("", ()),
+                        (_, _) => Look::Again(all.look_again),
+                    }
+                });
+                render_ready(&registry, &overlays)
+            })
+        }
     }
 }
 

@@ -1,0 +1,95 @@
+//! How many clients may be kept at something that takes long.
+//!
+//! Owns: the counts and their limits. Never: what the clients are kept at.
+//!
+//! Whoever waits or follows a log holds one of the door's connections and can't be asked to leave for someone else. The
+//! limits together leave some of them to those who are answered at once.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::error::{Code, Error};
+
+/// As many logs are followed at the same time.
+pub const STREAMS_MAX: usize = 32;
+/// As many clients wait for the status of a server.
+pub const WAITS_MAX: usize = 128;
+/// As many wait for everything to be ready; that takes no token.
+pub const OPEN_WAITS_MAX: usize = 48;
+
+/// Places of one kind.
+#[derive(Debug)]
+pub struct Places {
+    most: usize,
+    /// What is full when they are, and what to do without one; both fit into a sentence.
+    words: [&'static str; 2],
+    taken: Arc<AtomicUsize>,
+}
+
+/// One of them; dropping it gives it free.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Places {
+    /// For those who follow a log.
+    pub fn for_streams() -> Places {
+        Places::new(STREAMS_MAX, ["logs are being followed", "leave one of them, or ask without follow"])
+    }
+
+    /// For those who wait for a server.
+    pub fn for_waits() -> Places {
+        Places::new(WAITS_MAX, ["clients wait for servers", "ask without wait_for"])
+    }
+
+    /// For those who wait for everything.
+    pub fn for_open_waits() -> Places {
+        Places::new(OPEN_WAITS_MAX, ["clients wait for everything to be ready", "ask without wait"])
+    }
+
+    fn new(most: usize, words: [&'static str; 2]) -> Places {
+        Places { most, words, taken: Arc::default() }
+    }
+
+    /// A place.
+    ///
+    /// # Errors
+    /// 503 when none is free.
+    pub fn take(&self) -> Result<Place, Error> {
+        let one_more = |taken: usize| (taken < self.most).then_some(taken + 1);
+        match self.taken.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more) {
+            Ok(_) => Ok(Place(Arc::clone(&self.taken))),
+            Err(_) => {
+                let [full, advice] = self.words;
+                Err(Error::new(Code::Busy, format!("{} {full}, and no more can; {advice}", self.most)))
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_back() {
+        let places = Places::for_streams();
+        let all: Vec<Place> = (0..STREAMS_MAX).map(|_| places.take().unwrap()).collect();
+        let refusal = places.take().unwrap_err();
+        assert_eq!(refusal.code(), Code::Busy);
+        assert!(refusal.sentence().starts_with("32 logs are being followed"), "{refusal}");
+        drop(all);
+        assert!(places.take().is_ok());
+    }
+
+    #[test]
+    fn the_long_calls_leave_connections_to_the_others() {
+        let connections = crate::door::Limits::default().connections;
+        assert!(STREAMS_MAX + WAITS_MAX + OPEN_WAITS_MAX + 32 <= connections);
+    }
+}
