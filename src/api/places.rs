@@ -13,9 +13,9 @@ use crate::error::{Code, Error};
 /// As many logs are followed at the same time.
 pub const STREAMS_MAX: usize = 32;
 /// As many clients wait for the status of a server.
-pub const WAITS_MAX: usize = 128;
+pub const WAITS_MAX: usize = 112;
 /// As many wait for everything to be ready; that takes no token.
-pub const OPEN_WAITS_MAX: usize = 48;
+pub const OPEN_WAITS_MAX: usize = 64;
 
 /// Places of one kind.
 #[derive(Debug)]

@@ -187,7 +187,7 @@ fn the_end_of_the_daemon_ends_the_waiting() {
 fn whoever_waits_without_a_token_leaves_room_for_the_others() {
     let daemon = Daemon::start();
     daemon.client.create(&json!({"slug": "slow", "start": "sleep 600", "port": quiet_port()})).server(201);
-    let waiting: Vec<TcpStream> = (0..60)
+    let waiting: Vec<TcpStream> = (0..80)
         .map(|_| {
             let mut stream = TcpStream::connect(daemon.client.address).unwrap();
             stream.write_all(b"GET /ready?wait=true&timeout_ms=3600000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
