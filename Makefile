@@ -14,7 +14,7 @@ BINARY = target/$(TARGET)/release/servisor
 SECONDS ?= 60
 TRIALS ?= 200
 
-.PHONY: help run test test-rust test-sdk test-slow idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image test-sdk test-slow idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -30,9 +30,20 @@ run: ## Build and serve on LISTEN (127.0.0.1:18080)
 
 test: test-rust test-sdk size ## Everything: unit, integration and SDK tests, size of the static binary
 
-test-rust:
+test-rust: image
 	cargo build --locked --examples
 	cargo test --locked
+
+# What stands in for a container image in the tests: the static binary, and a static shell.
+BUSYBOX = target/busybox/bin/busybox
+
+image: release $(BUSYBOX)
+
+$(BUSYBOX):
+	@rm -rf target/busybox && mkdir -p target/busybox
+	cd target/busybox && { apt-get download -q busybox-static || { apt-get update -q && apt-get download -q busybox-static; }; }
+	dpkg -x target/busybox/busybox-static_*.deb target/busybox
+	@test -x $@
 
 tests/sdk/node_modules: tests/sdk/package-lock.json
 	cd tests/sdk && npm ci --no-audit --no-fund --loglevel=error

@@ -77,7 +77,8 @@ impl Refusal {
     pub fn reply(self) -> Reply {
         let (status, code, sentence) = self.parts();
         let body = format!(r#"{{"status":"error","error":"{sentence}","code":"{code}","message":"{sentence}"}}"#);
-        Reply { status, headers: Vec::new(), content_type: Some("application/json"), body: body.into_bytes() }
+        let headers = if status == 503 { vec![("Retry-After", "1".to_owned())] } else { Vec::new() };
+        Reply { status, headers, content_type: Some("application/json"), body: body.into_bytes() }
     }
 }
 

@@ -22,6 +22,8 @@ pub use words::{Failure, Health, HealthStatus, Outcome, Verdict};
 pub const FAILURES_MAX: u32 = 3;
 /// As long as this, a server that has not passed yet is `checking`, and a request to it is left open.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// The machine, or the daemon alone, was paused when the end of a check is seen later than this.
+pub const BLINK: Duration = Duration::from_millis(100);
 /// No check begins sooner than this after the one before, whatever the spec says.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
@@ -54,7 +56,16 @@ enum Phase {
     Idle { due: Instant },
     /// A check is under way, and is given up at `until`. If that is later than its time-out, it is told at `overdue_at`
     /// that it takes longer.
-    InFlight { begun: Instant, overdue_at: Option<Instant>, until: Instant },
+    InFlight { begun: Instant, overdue_at: Option<Instant>, until: Instant, sight: Sight },
+}
+
+/// Whether somebody was there to see the answer to a check all the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sight {
+    /// As far as is known.
+    Kept,
+    /// Not at the moment when it was to be given up; it was given its time once more, and is not again.
+    Lost,
 }
 
 /// What has to be done now.
@@ -105,6 +116,12 @@ impl Checks {
                 self.begin(now);
                 Due::Begin
             }
+            // Whoever was not looking for so long, the whole machine perhaps, can't say that there was no answer.
+            Phase::InFlight { until, sight: sight @ Sight::Kept, .. } if *until + BLINK <= now => {
+                *sight = Sight::Lost;
+                *until = now + self.timeout;
+                Due::Nothing
+            }
             Phase::InFlight { begun, until, .. } if *until <= now => {
                 let failure = Failure::NoAnswer(until.saturating_duration_since(*begun));
                 Due::GiveUp(self.outcome(Outcome::Failed(failure), now, at))
@@ -137,6 +154,11 @@ impl Checks {
                 self.note(at, Some(status), Some(Failure::Status(status)));
                 self.failed(now)
             }
+            // What the daemon has not got is held against nobody.
+            Outcome::Failed(failure @ Failure::NoDescriptor) => {
+                self.note(at, None, Some(failure));
+                Verdict::Same
+            }
             Outcome::Failed(failure) => {
                 self.note(at, None, Some(failure));
                 self.failed(now)
@@ -153,7 +175,12 @@ impl Checks {
         if self.proof == Proof::NotAsked {
             self.proof = Proof::NotSince(now);
         }
-        self.phase = Phase::InFlight { begun: now, overdue_at: Some(overdue_at).filter(|at| *at < until), until };
+        self.phase = Phase::InFlight {
+            begun: now,
+            overdue_at: Some(overdue_at).filter(|at| *at < until),
+            until,
+            sight: Sight::Kept,
+        };
     }
 
     fn note(&mut self, at: SystemTime, status: Option<u16>, failure: Option<Failure>) {

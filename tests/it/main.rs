@@ -9,6 +9,7 @@
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `overlays` copies of templates; `prepare` servers that wait for them
 //! - `starve` what it does without descriptors, threads, disk, time or a reader of its log
+//! - `pid1` the first process of a container
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `tidy` the rules of the house
 //!
@@ -32,6 +33,7 @@ mod lifecycle;
 mod logs;
 mod matrix;
 mod overlays;
+mod pid1;
 mod ports;
 mod prepare;
 mod ready;

@@ -2,3 +2,7 @@
 //! itself when it is given back.
 
 mod descriptors;
+mod disk;
+mod machine;
+mod stderr;
+mod tasks;

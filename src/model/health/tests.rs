@@ -312,6 +312,33 @@ fn an_interval_of_nothing_is_no_endless_loop() {
 }
 
 #[test]
+fn a_check_over_which_everything_was_paused_is_given_its_time_once_more() {
+    let mut clocked = Clocked::new(&HealthCheck { restart_after_failures: NonZeroU32::new(1), ..check() });
+    clocked.next(OK);
+    clocked.pass(2000);
+    // An hour later its time is long over.
+    clocked.time = 3_600_000;
+    assert_eq!(clocked.checks.timeout(clocked.now(), clocked.at()), Due::Nothing);
+    assert_eq!(clocked.checks.deadline(), clocked.now() + ms(1500));
+    let mut answered = Checks::clone(&clocked.checks);
+    assert_eq!(answered.outcome(OK, clocked.now() + ms(10), clocked.at()), Verdict::Same);
+    // No answer comes, and another pause is no reason to wait for ever.
+    clocked.time += 3_600_000;
+    assert!(matches!(clocked.checks.timeout(clocked.now(), clocked.at()), Due::GiveUp(Verdict::RestartDue)));
+}
+
+#[test]
+fn a_check_that_could_not_be_made_counts_against_nobody() {
+    let mut clocked = Clocked::new(&HealthCheck { restart_after_failures: NonZeroU32::new(3), ..check() });
+    clocked.next(OK);
+    for _ in 0..10 {
+        assert_eq!(clocked.next(Outcome::Failed(Failure::NoDescriptor)), Verdict::Same);
+    }
+    assert_eq!((clocked.status(), clocked.failures()), (HealthStatus::Healthy, 0));
+    assert_eq!(clocked.error().as_deref(), Some("not checked: servisor's limit on open files is reached"));
+}
+
+#[test]
 fn failures_are_sentences() {
     for (failure, sentence) in [
         (Failure::Refused, "connection refused"),

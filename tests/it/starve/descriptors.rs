@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::limits::{Starved, open_descriptors};
-use crate::support::{Answer, Control, Daemon, testchild, wait_until};
+use crate::support::{Answer, Control, Daemon, quiet_port, testchild, wait_until};
 
 /// An answer, sooner or later: the daemon takes one client after the other now.
 fn ask(daemon: &Daemon, method: &str, target: &str, body: Option<&Value>) -> Answer {
@@ -77,7 +77,7 @@ fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
     let daemon = Daemon::start();
     let client = &daemon.client;
     let spec = json!({
-        "slug": "app", "start": format!("{} serve 127.0.0.1:PORT 200 stay", testchild()), "port": crate::support::quiet_port(),
+        "slug": "app", "start": format!("{} serve 127.0.0.1:PORT 200 stay", testchild()), "port": quiet_port(),
         "restart_policy": "always", "restart_delay_ms": 0, "health_check": {"interval_ms": 50},
     });
     client.create(&spec).server(201);
@@ -98,4 +98,35 @@ fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
         (now <= open).then_some(())
     });
     assert_eq!(daemon.zombies(), 0);
+}
+
+#[test]
+fn a_server_is_not_taken_for_unhealthy_because_the_daemon_can_not_look() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let spec = json!({
+        "slug": "app", "start": format!("{} serve 127.0.0.1:PORT 200 stay", testchild()), "port": quiet_port(),
+        "health_check": {"interval_ms": 20, "restart_after_failures": 3},
+    });
+    client.create(&spec).server(201);
+    let before = client.when_ready("app");
+    let starved = Starved::of_descriptors(&daemon, 0);
+    // The one free descriptor is a client's.
+    let holder = client.begin("GET", "/servers/app?wait_for=stopped&timeout_ms=50000");
+    wait_until("no check can be made", || {
+        let error = ask(&daemon, "GET", "/servers/app", None).server(200)["health"]["last_error"].clone();
+        error.as_str().is_some_and(|error| error.contains("not checked")).then_some(())
+    });
+    // Some more that can't be made either: three in a row would be a reason for a restart.
+    for _ in 0..10 {
+        let server = ask(&daemon, "GET", "/servers/app", None).server(200);
+        assert_eq!((&server["status"], &server["pid"]), (&json!("ready"), &before["pid"]), "{server:#}");
+        thread::sleep(Duration::from_millis(20));
+    }
+    drop((starved, holder));
+    wait_until("checks are made again", || {
+        client.show("app")["health"].get("last_error").is_none_or(Value::is_null).then_some(())
+    });
+    let after = client.show("app");
+    assert_eq!((&after["pid"], &after["health"]["consecutive_failures"]), (&before["pid"], &json!(0)));
 }

@@ -2,6 +2,8 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use super::Daemon;
 
@@ -34,19 +36,25 @@ impl Starved {
             Limit::Descriptors => libc::RLIMIT_NOFILE,
             Limit::Tasks => libc::RLIMIT_NPROC,
         };
-        let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: a null pointer means that nothing is to be changed; the other is valid for writes.
-        let read = unsafe { libc::prlimit(pid, resource, std::ptr::null(), &mut before) };
-        assert_eq!(read, 0, "{}", std::io::Error::last_os_error());
+        let before = limit_of(pid, limit);
         let starved = Starved { pid, resource, before };
         starved.set(libc::rlimit { rlim_cur: soft, ..before });
         starved
     }
 
+    /// By a process of the same user: root may be without the right to do that to others.
     fn set(&self, limit: libc::rlimit) {
-        // SAFETY: a null pointer means that nothing is to be told; the other is valid for reads.
-        let set = unsafe { libc::prlimit(self.pid, self.resource, &limit, std::ptr::null_mut()) };
-        assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+        let owner = fs::metadata(format!("/proc/{}", self.pid)).unwrap().uid();
+        let option = if self.resource == libc::RLIMIT_NOFILE { "nofile" } else { "nproc" };
+        let infinite = |value: u64| if value == libc::RLIM_INFINITY { "unlimited".into() } else { value.to_string() };
+        let mut command = Command::new("prlimit");
+        command.arg(format!("--pid={}", self.pid));
+        command.arg(format!("--{option}={}:{}", infinite(limit.rlim_cur), infinite(limit.rlim_max)));
+        if is_root() {
+            command.uid(owner).gid(owner);
+        }
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 }
 
@@ -56,6 +64,18 @@ impl Drop for Starved {
             self.set(self.before);
         }
     }
+}
+
+/// What `/proc` says, which needs no right.
+fn limit_of(pid: i32, limit: Limit) -> libc::rlimit {
+    let name = match limit {
+        Limit::Descriptors => "Max open files",
+        Limit::Tasks => "Max processes",
+    };
+    let text = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+    let mut numbers = line.split_whitespace().map(|word| word.parse().unwrap_or(libc::RLIM_INFINITY));
+    libc::rlimit { rlim_cur: numbers.next().unwrap(), rlim_max: numbers.next().unwrap() }
 }
 
 /// The numbers of the descriptors that a process has open.

@@ -1,0 +1,247 @@
+//! The daemon as the first process of a PID namespace, with nothing beside it.
+//!
+//! This takes the right to make namespaces: root's, or that of any user where the system allows it. `make test` makes the
+//! image with the static binary and a static shell.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+
+use crate::support::limits::is_root;
+use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
+
+/// The daemon, and its number as the test sees it.
+struct Init {
+    daemon: Daemon,
+    pid: i32,
+}
+
+fn namespaces() -> Vec<&'static str> {
+    let mut flags = vec!["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"];
+    if !is_root() {
+        flags.push("--map-root-user");
+    }
+    let tried = Command::new(flags[0]).args(&flags[1..]).arg("true").output();
+    let why = match tried {
+        Ok(output) if output.status.success() => return flags,
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
+    };
+    panic!(
+        "this machine lets nobody make a PID namespace, so that servisor can't be tried as PID 1 (run as root): {why}"
+    );
+}
+
+impl Init {
+    fn start() -> Init {
+        let scratch = Scratch::new();
+        fs::create_dir_all(scratch.0.join("root")).unwrap();
+        Init::of(Daemon::wrapped(scratch, &namespaces()))
+    }
+
+    /// `daemon` is `unshare` to the test, and servisor its child.
+    fn of(daemon: Daemon) -> Init {
+        let outside = daemon.pid();
+        let pid = wait_until("the namespace has its first process", || children(outside).first().copied());
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let inside = status.lines().find_map(|line| line.strip_prefix("NSpid:")).unwrap();
+        assert_eq!(inside.split_whitespace().last(), Some("1"), "{status}");
+        Init { daemon, pid }
+    }
+
+    fn signal(&self, signal: i32) {
+        // SAFETY: plain numbers; the process is a child of `unshare`, which waits for it.
+        unsafe { libc::kill(self.pid, signal) };
+    }
+
+    fn zombies(&self) -> usize {
+        children(self.pid).into_iter().filter(|&pid| state(pid) == Some('Z')).count()
+    }
+
+    /// SIGTERM, exit code 0, and nothing left.
+    fn end(mut self) {
+        self.signal(libc::SIGTERM);
+        assert_eq!(self.daemon.wait().code(), Some(0), "{}", self.daemon.log());
+        assert!(self.daemon.log().contains("all servers are stopped"));
+    }
+}
+
+/// The fields of `stat` behind the name.
+fn stat(pid: i32) -> Option<(char, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+fn state(pid: i32) -> Option<char> {
+    stat(pid).map(|(state, _)| state)
+}
+
+fn children(parent: i32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_string_lossy().parse().ok());
+    pids.filter(|&pid| stat(pid).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+#[test]
+fn thousands_of_orphans_are_reaped_and_would_stay_without_that() {
+    const ORPHANS: usize = 3000;
+    let init = Init::start();
+    let control = Control::new();
+    let spec = |slug: &str| {
+        json!({
+            "slug": slug, "start": format!("{} ctl begun orphans {ORPHANS} ctl done stay", testchild()),
+            "environment": {"CTL": control.address.to_string()},
+        })
+    };
+    init.daemon.client.create(&spec("first")).server(201);
+    let _first = [control.child(), control.child()];
+    wait_until("all orphans are reaped", || (init.zombies() == 0 && children(init.pid).len() == 1).then_some(()));
+    // The control: with nobody to reap them, the same orphans stay. A daemon that is stopped does not reap.
+    init.daemon.client.create(&spec("second")).server(201);
+    let begun = control.child();
+    init.signal(libc::SIGSTOP);
+    let _second = [begun, control.child()];
+    let unreaped = wait_until("they pile up", || {
+        let zombies = init.zombies();
+        (zombies > ORPHANS / 2).then_some(zombies)
+    });
+    init.signal(libc::SIGCONT);
+    wait_until("they are reaped too", || (init.zombies() == 0 && children(init.pid).len() == 2).then_some(()));
+    println!("{} orphans reaped, {unreaped} of them after they had waited for it", 2 * ORPHANS);
+    init.end();
+}
+
+#[test]
+fn every_exit_code_and_every_signal_is_passed_through() {
+    let init = Init::start();
+    let client = &init.daemon.client;
+    // Not those that are ignored unless somebody listens, or stop a process.
+    let harmless = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+    let stopping = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
+    let signals: Vec<i32> =
+        (1..=31).chain(34..=64).filter(|signal| !harmless.contains(signal) && !stopping.contains(signal)).collect();
+    let check = |slug: String, start: String, code: i32, signal: Option<String>| {
+        client.create(&json!({"slug": slug, "start": start})).server(201);
+        let server = wait_until(&format!("{slug} has ended"), || {
+            let server = client.show(&slug);
+            server["exit_code"].is_i64().then_some(server)
+        });
+        let status = if (code, &signal) == (0, &None) { "stopped" } else { "failed" };
+        assert_eq!((&server["exit_code"], &server["status"]), (&json!(code), &json!(status)), "{server:#}");
+        assert_eq!(server["exit_signal"].as_str(), signal.as_deref(), "{server:#}");
+        assert_eq!(client.delete(&format!("/servers/{slug}")).status, 204);
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..4 {
+            let (check, signals) = (&check, &signals);
+            scope.spawn(move || {
+                for code in (0..256).filter(|code| code % 4 == worker) {
+                    check(format!("code{code}"), format!("exit {code}"), code, None);
+                }
+                for signal in signals.iter().filter(|signal| **signal % 4 == worker) {
+                    let start = format!("ulimit -c 0; exec {} die-by {signal}", testchild());
+                    let name = servisor::model::status::signal_name(*signal);
+                    check(format!("signal{signal}"), start, 128 + signal, Some(name));
+                }
+            });
+        }
+    });
+    println!("256 exit codes and {} signals passed through", signals.len());
+    init.end();
+}
+
+#[test]
+fn who_has_started_it_with_children_ignored_loses_no_exit_code() {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.0.join("root")).unwrap();
+    // The kernel itself would reap them, and nobody would know how they ended.
+    let ignoring = ["sh", "-c", "trap '' CHLD TERM INT HUP; exec \"$@\"", "sh"];
+    let init = Init::of(Daemon::wrapped(scratch, &[&namespaces()[..], &ignoring].concat()));
+    init.daemon.client.create(&json!({"slug": "app", "start": "exit 77"})).server(201);
+    assert_eq!(init.daemon.client.wait_for_status("app", "failed")["exit_code"], 77);
+    init.end();
+}
+
+#[test]
+fn everything_ends_with_it() {
+    let init = Init::start();
+    let control = Control::new();
+    for number in 0..20 {
+        let start = match number % 3 {
+            0 => format!("{} daemonize-bare ctl away stay", testchild()),
+            1 => format!("{} drain 200 ctl app stay", testchild()),
+            _ => format!("{} ignore-term ctl deaf stay", testchild()),
+        };
+        let environment = json!({"CTL": control.address.to_string()});
+        let spec =
+            json!({"slug": format!("s{number}"), "start": start, "stop_timeout_ms": 300, "environment": environment});
+        init.daemon.client.create(&spec).server(201);
+    }
+    let mut children: Vec<_> = (0..20).map(|_| control.child()).collect();
+    // What nobody in the namespace has sent means nothing to the first process unless it listens.
+    init.signal(libc::SIGHUP);
+    init.end();
+    children.iter_mut().for_each(|child| child.wait_dead());
+}
+
+/// What `make test` has put there.
+fn made(variable: &str, default: &str) -> PathBuf {
+    let path =
+        std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
+    assert!(path.exists(), "{} is missing: `make image` makes it (or give {variable})", path.display());
+    path
+}
+
+#[test]
+fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
+    let binary =
+        made("SERVISOR_STATIC", &format!("target/{}-unknown-linux-musl/release/servisor", std::env::consts::ARCH));
+    let busybox = made("BUSYBOX", "target/busybox/bin/busybox");
+    let scratch = Scratch::new();
+    let image = scratch.0.join("image");
+    for name in ["bin", "proc", "dev", "srv"] {
+        fs::create_dir_all(image.join(name)).unwrap();
+    }
+    fs::copy(binary, image.join("servisor")).unwrap();
+    fs::copy(busybox, image.join("bin/busybox")).unwrap();
+    symlink("busybox", image.join("bin/sh")).unwrap();
+    fs::write(image.join("dev/null"), "").unwrap();
+    // As every runtime of containers does: /proc and /dev/null are there.
+    let script = "mount --bind /dev/null \"$1/dev/null\" && mount -t proc proc \"$1/proc\" && exec chroot \"$1\" \
+                  /servisor serve --listen 127.0.0.1:0 --root /srv --state-dir /state";
+    let mut command = Command::new("unshare");
+    let flags = namespaces();
+    command.args(&flags[1..]).args(["sh", "-c", script, "sh"]).arg(&image);
+    command.env_clear().env("SERVISOR_ACCESS_TOKEN", "test-token").env("IT_MARK", &scratch.0);
+    command.env("PATH", std::env::var_os("PATH").unwrap()).stdin(Stdio::null());
+    let init = Init::of(Daemon::begun_by(scratch, &mut command));
+    let client = &init.daemon.client;
+    let spec = json!({
+        "slug": "app", "install": "echo installed", "port": crate::support::quiet_port(), "health_check": {},
+        "start": "busybox httpd -f -p 127.0.0.1:$PORT -h /srv",
+        "restart_policy": "always", "restart_delay_ms": 0, "environment": {"PATH": "/bin"},
+    });
+    fs::write(image.join("srv/index.html"), "hello\n").unwrap();
+    client.create(&spec).server(201);
+    let first = client.when_ready("app");
+    assert!(client.logs("app", "").contains("installed"));
+    // SAFETY: plain numbers. The number is another one in the namespace, so its parent is asked for.
+    let leader = wait_until("the leader is there", || children(init.pid).first().copied());
+    unsafe { libc::kill(leader, libc::SIGKILL) };
+    wait_until("another one is ready", || {
+        let server = client.show("app");
+        (server["status"] == "ready" && server["pid"] != first["pid"]).then_some(())
+    });
+    client
+        .create(&json!({"slug": "tree", "start": "(sleep 600 &); (busybox setsid sleep 601 &); sleep 602; true"}))
+        .server(201);
+    client.wait_for_status("tree", "running");
+    client.post("/servers/tree/stop").server(200);
+    wait_until("only one server is left", || (children(init.pid).len() == 1).then_some(()));
+    assert!(image.join("state/servers/app.json").exists());
+    init.end();
+}

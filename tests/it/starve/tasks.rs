@@ -1,0 +1,92 @@
+//! No process and no thread can be made.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::limits::{Limit, Starved, is_root, tasks_of};
+use crate::support::{Daemon, Scratch, wait_until};
+
+/// A daemon whose user has nothing else, if this test may choose one; the limit is a user's, and root has none.
+fn daemon(uid: u32) -> (Daemon, u32) {
+    let scratch = Scratch::new();
+    fs::create_dir_all(scratch.0.join("root")).unwrap();
+    fs::create_dir_all(scratch.0.join("state")).unwrap();
+    let mut command = Daemon::command_on(&scratch);
+    if !is_root() {
+        // SAFETY: a plain question.
+        let own = unsafe { libc::geteuid() };
+        return (Daemon::begun_by(scratch, &mut command), own);
+    }
+    // Another user may not get to where this one has its programs.
+    let binary = scratch.0.join("servisor");
+    fs::copy(command.get_program(), &binary).unwrap();
+    for path in [&scratch.0, &scratch.0.join("root"), &scratch.0.join("state")] {
+        chown(path, Some(uid), Some(uid)).unwrap();
+    }
+    let mut other = Command::new(&binary);
+    other.args(command.get_args()).uid(uid).gid(uid).current_dir("/").stdin(std::process::Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => other.env(name, value),
+            None => other.env_remove(name),
+        };
+    }
+    (Daemon::begun_by(scratch, &mut other), uid)
+}
+
+#[test]
+fn without_threads_it_refuses_politely_and_recovers() {
+    let (daemon, uid) = daemon(61_000);
+    let client = &daemon.client;
+    let always = json!({"slug": "app", "start": "exec sleep 600", "restart_policy": "always", "restart_delay_ms": 20});
+    client.create(&always).server(201);
+    client.create(&json!({"slug": "rest", "start": "exec sleep 600"})).server(201);
+    let before = client.wait_for_status("app", "running")["pid"].as_i64().unwrap();
+    // A client that was let in before.
+    let mut early = crate::support::Stream::open(client, "/servers/rest/logs?follow=true", &[]);
+    let starved = Starved::new(daemon.pid(), Limit::Tasks, 1);
+    let refused = client.get("/servers");
+    refused.error(503);
+    assert_eq!(refused.header("Retry-After"), Some("1"));
+    // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
+    unsafe { libc::kill(before as i32, libc::SIGKILL) };
+    wait_until("the reason is told", || daemon.log().contains("the limit on processes is reached").then_some(()));
+    assert!(early.is_quiet_for(std::time::Duration::from_millis(10)), "who is served already goes on to be");
+    drop(starved);
+    assert_ne!(client.wait_for_status("app", "running")["pid"], before);
+    assert_eq!(client.show("rest")["status"], "running");
+    // The end of the log is the end of the stream.
+    assert_eq!(client.delete("/servers/rest").status, 204);
+    early.read_to_end();
+    assert!(early.is_whole);
+    assert!(tasks_of(uid) > 0);
+}
+
+#[test]
+fn at_whatever_step_of_a_start_threads_run_out_nothing_is_left_of_it() {
+    let (daemon, uid) = daemon(61_001);
+    let client = &daemon.client;
+    let spec = json!({"slug": "app", "start": "exec sleep 600", "restart_policy": "always", "restart_delay_ms": 0});
+    client.create(&spec).server(201);
+    client.wait_for_status("app", "running");
+    let runs = |daemon: &Daemon| daemon.descendants().len();
+    for room in 1..6 {
+        let before = client.show("app")["pid"].as_i64().unwrap();
+        // The leader and its two readers leave; so many threads or processes may come.
+        let starved = Starved::new(daemon.pid(), Limit::Tasks, tasks_of(uid).saturating_sub(3) + room);
+        // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
+        unsafe { libc::kill(before as i32, libc::SIGKILL) };
+        wait_until("it was tried again", || daemon.log().contains("run 2 ").then_some(()));
+        drop(starved);
+        wait_until("it runs again", || {
+            let server = client.show("app");
+            (server["status"] == "running" && server["pid"] != before).then_some(())
+        });
+        assert_eq!(runs(&daemon), 1);
+    }
+    wait_until("no zombie is left", || (daemon.zombies() == 0).then_some(()));
+}
