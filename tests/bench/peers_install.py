@@ -70,6 +70,31 @@ def debian(name):
     return install
 
 
+# s6's programs run each other by these names; ours are not there, but where the working directory says. As long as
+# the other, so that it can take its place in the files.
+S6_BUILT_IN, S6_PLACE = b"/usr/bin/s6-", b".s6--bin/s6-"
+
+
+def s6(home):
+    debian("s6")(home)
+    for place, _, names in os.walk(home):
+        for file in (os.path.join(place, name) for name in names):
+            if os.path.isfile(file) and not os.path.islink(file):
+                with open(file, "rb") as program:
+                    text = program.read()
+                if S6_BUILT_IN in text:
+                    with open(file, "wb") as program:
+                        program.write(text.replace(S6_BUILT_IN, S6_PLACE))
+            if os.path.basename(file).startswith("libs6.so"):
+                libraries = place
+    # This one is run without any environment, so it has to be told anew where the libraries are.
+    real, named = f"{home}/usr/bin/s6-ftrigrd.real", f"{home}/usr/bin/s6-ftrigrd"
+    os.rename(named, real)
+    with open(named, "w", encoding="utf-8") as script:
+        script.write(f"#!/bin/sh\nLD_LIBRARY_PATH={libraries} exec {real}\n")
+    os.chmod(named, 0o755)
+
+
 def horust(home):
     needs("cargo")
     # Its build does not belong to ours: neither our flags nor our lock.
@@ -83,7 +108,7 @@ RECIPES = {
     "pm2": npm("pm2"),
     "sandbox-agent": npm("sandbox-agent"),
     "runit": debian("runit"),
-    "s6": debian("s6"),
+    "s6": s6,
     "horust": horust,
 }
 

@@ -85,10 +85,10 @@ class Supervisor:
     def tail(self, slug):
         return None
 
-    def run(self, argv):
-        done = subprocess.run(argv, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=60, check=False)
-        if done.returncode != 0:
+    def run(self, argv, allowed=(0,)):
+        done = subprocess.run(argv, env=self.environment, cwd=self.path("scan"), stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=60, check=False)
+        if done.returncode not in allowed:
             raise RuntimeError(f"{argv[0]} ended with {done.returncode}: {(done.stdout + done.stderr)[-300:]}")
 
     def asked(self, text):
@@ -332,7 +332,9 @@ class Runit(Tree):
         return [self.tool("runsvdir"), self.path("scan")]
 
     def confirmed_stop(self, slug):
-        self.run([self.tool("sv"), "-w", "1", "force-stop", self.path("scan", slug)])
+        # It waits for a second, kills and says so; that the server is gone is a second request's answer then.
+        self.run([self.tool("sv"), "-w", "1", "force-stop", self.path("scan", slug)], (0, 1))
+        self.run([self.tool("sv"), "-w", "7", "stop", self.path("scan", slug)])
         return True
 
 
@@ -348,6 +350,11 @@ class S6(Tree):
 
     def logger(self, slug):
         return f"{self.tool('s6-log')} n1000 s268435455 {self.path('logs', slug)}"
+
+    def configure(self, servers):
+        super().configure(servers)
+        # See the installation.
+        os.symlink(f"{self.home}/usr/bin", self.path("scan", ".s6--bin"))
 
     def extras(self, slug):
         self.write(f"scan/{slug}/timeout-kill", str(KILL_MS))
