@@ -8,7 +8,6 @@
 //! before a port is looked at or a server is started. No process number is ever stored, so none can be mistaken. A child
 //! that was not even another program yet when its daemon died held the lock of the state directory: it is one by now.
 
-use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
@@ -23,6 +22,7 @@ use crate::os::Pid;
 use crate::os::proc::{self, Marked, Process};
 use crate::os::tree::{self, Signal};
 use crate::overlay::Overlays;
+use crate::sorted::Sorted;
 use crate::store::files::Files;
 use crate::store::server::{self, Kept};
 use crate::supervisor::Origin;
@@ -63,13 +63,13 @@ pub fn stored(files: &Files, root: &Path) -> io::Result<Vec<(ServerSpec, Kept)>>
 /// with every start of the same sandbox; a server that it has not changed stays as it is, with its install done.
 pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec<(Arc<ServerSpec>, Origin)> {
     let of_stored = |(spec, kept): (ServerSpec, Kept)| (spec.slug.clone(), (Arc::new(spec), Origin::Stored(kept)));
-    let mut servers: BTreeMap<Slug, (Arc<ServerSpec>, Origin)> = stored.into_iter().map(of_stored).collect();
+    let mut servers: Sorted<Slug, (Arc<ServerSpec>, Origin)> = stored.into_iter().map(of_stored).collect();
     for spec in payload {
         if servers.get(&spec.slug).is_none_or(|(present, _)| **present != spec) {
             servers.insert(spec.slug.clone(), (Arc::new(spec), Origin::Payload));
         }
     }
-    servers.into_values().collect()
+    servers.into_iter().map(|(_, server)| server).collect()
 }
 
 /// The servers of a payload, each of them waiting for the overlays of the payload, which are made if they are not there.

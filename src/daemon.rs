@@ -18,8 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
 use crate::api::access::{Access, Auth, Token};
 use crate::api::places::Places;
 use crate::api::{self, Api};
@@ -29,6 +27,7 @@ use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
 use crate::logs::LogFiles;
+use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit::{self, Inherited};
 use crate::os::random;
 use crate::os::reaper::Reaper;
@@ -113,7 +112,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
-    let (control_tx, control_rx) = unbounded();
+    let (control_tx, control_rx) = inbox::inbox();
     let log_files = match &config.log_dir {
         Some(directory) => Some(LogFiles::start(directory, config.log_file_bytes).map_err(StartError)?),
         None => None,
@@ -278,7 +277,7 @@ fn remove_socket(listen: &Listen) {
 
 /// What the end of the daemon has to go through.
 struct Ending {
-    control: Receiver<Control>,
+    control: Inbox<Control>,
     registry: Arc<Registry>,
     overlays: Arc<Overlays>,
     context: Arc<Context>,
@@ -301,7 +300,7 @@ impl Ending {
         let _release = Release(self.closer.clone());
         // Supervisors come and go all day; only a signal ends this wait.
         let signal = loop {
-            match self.control.recv() {
+            match self.control.recv_by(None) {
                 Ok(Control::Terminate { signal }) => break signal,
                 Ok(Control::SupervisorEnded(_)) => {}
                 Err(_) => break "the loss of the main thread",
@@ -338,7 +337,7 @@ impl Ending {
             if supervisors.iter().all(|supervisor| supervisor.join_by(Instant::now()) != thread::Joined::Late) {
                 return Ended::Clean;
             }
-            match self.control.recv_deadline(deadline) {
+            match self.control.recv_by(Some(deadline)) {
                 Ok(Control::SupervisorEnded(slug)) => {
                     for supervisor in supervisors.iter().filter(|supervisor| *supervisor.slug() == slug) {
                         supervisor.join_by(deadline);

@@ -16,7 +16,7 @@
 //! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
 //! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].
 //!
-//! Used by all: [`error`], [`control`], [`handoff`], [`log`].
+//! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`].
 //!
 //! # What always holds
 //!
@@ -46,5 +46,6 @@ pub mod ports;
 pub mod prober;
 pub mod registry;
 pub mod setup;
+pub mod sorted;
 pub mod store;
 pub mod supervisor;

@@ -4,7 +4,6 @@
 //!
 //! The table's lock is never held across a send, a spawn or a join.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -14,6 +13,7 @@ use crate::model::machine::Command;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::view::ServerView;
 use crate::ports::{Reservation, Strictness, Unavailable};
+use crate::sorted::Sorted;
 use crate::supervisor::{Changes, Context, Creation, Origin, Pending, Supervisor, Unlaunched};
 
 /// The servers of the daemon.
@@ -25,7 +25,7 @@ pub struct Registry {
 }
 
 struct Table {
-    slots: BTreeMap<Slug, Arc<Supervisor>>,
+    slots: Sorted<Slug, Arc<Supervisor>>,
     door: Door,
 }
 
@@ -73,7 +73,7 @@ impl Registry {
     pub fn new(context: Arc<Context>) -> Arc<Registry> {
         Arc::new_cyclic(|itself| Registry {
             context,
-            table: Mutex::new(Table { slots: BTreeMap::new(), door: Door::Open }),
+            table: Mutex::new(Table { slots: Sorted::default(), door: Door::Open }),
             itself: itself.clone(),
         })
     }

@@ -3,12 +3,11 @@
 //! Owns: the form of an answer, the one place where an error becomes one. Never: what the values mean, a connection.
 //! No text of a client gets into a header.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use crate::error::{Code, Error};
 use crate::handoff::Reply;
+use crate::sorted::Sorted;
 
 /// The content type of all answers but logs as they are.
 pub const JSON: &str = "application/json";
@@ -50,12 +49,12 @@ pub fn error(error: &Error) -> Reply {
         error: &'a str,
         code: &'static str,
         message: &'a str,
-        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-        fields: BTreeMap<&'a str, String>,
+        #[serde(skip_serializing_if = "Sorted::is_empty")]
+        fields: Sorted<&'a str, String>,
     }
-    let mut fields: BTreeMap<&str, String> = BTreeMap::new();
+    let mut fields: Sorted<&str, String> = Sorted::default();
     for wrong in error.wrong() {
-        let whys = fields.entry(&wrong.field).or_default();
+        let whys = fields.entry(&wrong.field);
         if !whys.is_empty() {
             whys.push_str("; ");
         }

@@ -15,13 +15,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-
 use self::file::{LogFile, Unwritten};
 use super::SharedLog;
 use super::buffer::{Batch, Cursor, Reading, Selection, StreamId};
 use crate::log::{self, Level};
 use crate::model::spec::Slug;
+use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
 use crate::os::thread::{self, Joined, Thread};
 
 mod file;
@@ -84,7 +83,7 @@ impl LogFiles {
             .create(directory)
             .map_err(|error| cant("can't be made", &error))?;
         probe(directory).map_err(|error| cant("can't be written", &error))?;
-        let (bell, inbox) = unbounded();
+        let (bell, inbox) = inbox();
         let writer = Writer::new(directory.to_owned(), limit);
         let thread = thread::spawn("files", thread::STACK, move || writer.run(&inbox))
             .map_err(|error| format!("no thread to write log files: {error}"))?;
@@ -155,20 +154,16 @@ impl Writer {
         Writer { directory, limit, batch, blocked, retry_at: Instant::now() }
     }
 
-    fn run(mut self, inbox: &Receiver<Word>) {
+    fn run(mut self, inbox: &Inbox<Word>) {
         loop {
-            let word = if self.blocked.is_empty() {
-                inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                if Instant::now() >= self.retry_at {
-                    self.retry();
-                    continue;
-                }
-                inbox.recv_deadline(self.retry_at)
-            };
-            match word {
+            let retry_at = (!self.blocked.is_empty()).then_some(self.retry_at);
+            if retry_at.is_some_and(|retry_at| retry_at <= Instant::now()) {
+                self.retry();
+                continue;
+            }
+            match inbox.recv_by(retry_at) {
                 Ok(Word::News(log)) => self.write(log),
-                Err(RecvTimeoutError::Timeout) => {}
+                Err(Nothing::Yet) => {}
                 Ok(Word::End) => {
                     self.retry();
                     // What a turn did not come to the end of has said so.
@@ -177,7 +172,7 @@ impl Writer {
                     }
                     return;
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
+                Err(Nothing::EverMore) => return,
             }
         }
     }

@@ -3,13 +3,13 @@
 //! Owns: the types of a spec and the rules of each of its values. Never: JSON, defaults of the wire, the file
 //! system (whether a directory exists is found out when it is needed).
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::overlay::{OverlayId, OverlaySpec};
+use crate::sorted::Sorted;
 
 /// The longest slug, in bytes: that of a DNS label, so that a slug can become part of a host name.
 pub const SLUG_MAX: usize = 63;
@@ -169,7 +169,7 @@ pub struct ServerSpec {
     /// Whether another port will do when that one is taken.
     pub strict_port: bool,
     /// Variables set by name, over everything else.
-    pub environment: BTreeMap<String, String>,
+    pub environment: Sorted<String, String>,
     /// A dotenv file, relative to `path`, read at every start.
     pub env_file: Option<String>,
     /// What happens after an end.

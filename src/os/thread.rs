@@ -11,8 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, bounded};
-
+use super::oneshot::{self, Unsaid, oneshot};
 use crate::log;
 
 /// The stack of a thread that calls nothing deep. Resident memory depends on the pages touched, not on this
@@ -40,7 +39,7 @@ pub enum Joined {
 /// The owner's side of a thread. Dropping it leaves the thread to itself.
 #[derive(Debug)]
 pub struct Thread {
-    ended: Receiver<Joined>,
+    ended: oneshot::Receiver<Joined>,
 }
 
 impl Thread {
@@ -49,8 +48,8 @@ impl Thread {
         // A sender that is gone without a word can't happen short of a panic while reporting one.
         match self.ended.recv_deadline(deadline) {
             Ok(joined) => joined,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Joined::Late,
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Joined::Panicked,
+            Err(Unsaid::Late) => Joined::Late,
+            Err(Unsaid::Lost) => Joined::Panicked,
         }
     }
 }
@@ -60,7 +59,12 @@ impl Thread {
 /// # Errors
 /// The system has no memory or no thread to give (`EAGAIN` at a limit on processes).
 pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
-    let (ended_tx, ended) = bounded(1);
+    start(name, stack, Box::new(body))
+}
+
+/// The same for every body: the code of `std` that starts a thread is there once, not once for each role.
+fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
+    let (ended_tx, ended) = oneshot();
     let thread_name = name.to_owned();
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || {
         let joined = match catch_unwind(AssertUnwindSafe(body)) {
@@ -70,8 +74,7 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
                 Joined::Panicked
             }
         };
-        // Nobody has to be listening: the owner may have let go.
-        let _ = ended_tx.send(joined);
+        ended_tx.send(joined);
     })?;
     Ok(Thread { ended })
 }
@@ -149,7 +152,7 @@ mod tests {
 
     #[test]
     fn a_join_does_not_wait_for_ever() {
-        let (hold, held) = bounded::<()>(0);
+        let (hold, held) = std::sync::mpsc::channel::<()>();
         let thread = spawn("held", SMALL_STACK, move || assert!(held.recv().is_err())).unwrap();
         assert_eq!(thread.join_by(Instant::now()), Joined::Late);
         drop(hold);

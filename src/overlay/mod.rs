@@ -7,7 +7,6 @@
 //!
 //! The table's lock is never held across a wait, a spawn or a file.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -26,6 +25,7 @@ use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec};
 use crate::os::fs::{Dir, Last};
 use crate::os::random;
 use crate::os::thread::{self, Joined};
+use crate::sorted::Sorted;
 
 mod copy;
 mod crew;
@@ -57,7 +57,7 @@ pub struct Overlays {
 }
 
 struct Table {
-    overlays: BTreeMap<OverlayId, Arc<Overlay>>,
+    overlays: Sorted<OverlayId, Arc<Overlay>>,
     door: Door,
 }
 
@@ -119,7 +119,7 @@ pub enum Files {
 impl Overlays {
     /// The overlays that are kept; nothing is copied before [`Overlays::resume`]. Relative targets are taken from `root`.
     pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<Kept>) -> Arc<Overlays> {
-        let mut overlays = BTreeMap::new();
+        let mut overlays = Sorted::default();
         for kept in kept {
             let overlay = Overlay::new(kept, root, Arc::clone(&records));
             overlays.insert(overlay.id.clone(), Arc::new(overlay));

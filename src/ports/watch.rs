@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-
 use super::choose::Listening;
 use crate::log;
 use crate::model::spec::Port;
+use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
+use crate::os::oneshot::{self, Unsaid, oneshot};
 use crate::os::port;
 use crate::os::sockets::{self, Listeners};
 use crate::os::thread::{self, Joined, Thread};
@@ -69,7 +69,7 @@ enum Request {
     Unwatch(Id),
     Pace(Id, Pace),
     /// A look begun after the moment; the reply says that it is over.
-    Look(Instant, Sender<()>),
+    Look(Instant, oneshot::Sender<()>),
     Close,
 }
 
@@ -122,7 +122,7 @@ impl Watcher {
 
     fn with(eye: Eye) -> io::Result<Arc<Watcher>> {
         let shared = Arc::new(Shared::default());
-        let (requests, inbox) = unbounded();
+        let (requests, inbox) = inbox();
         let looker =
             Looker { inbox, eye, table: Table::new(port::ephemeral()), shared: Arc::clone(&shared), last: None };
         let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
@@ -150,14 +150,14 @@ impl Watcher {
         if self.shared.looked_after(newer_than) {
             return Refreshed::Fresh;
         }
-        let (done, over) = bounded(1);
+        let (done, over) = oneshot();
         if self.requests.send(Request::Look(newer_than, done)).is_err() {
             return Refreshed::Closed;
         }
         match over.recv_deadline(deadline) {
             Ok(()) => Refreshed::Fresh,
-            Err(RecvTimeoutError::Timeout) => Refreshed::Late,
-            Err(RecvTimeoutError::Disconnected) => Refreshed::Closed,
+            Err(Unsaid::Late) => Refreshed::Late,
+            Err(Unsaid::Lost) => Refreshed::Closed,
         }
     }
 
@@ -192,7 +192,7 @@ impl Drop for Watch {
 
 /// The inside of the thread.
 struct Looker {
-    inbox: Receiver<Request>,
+    inbox: Inbox<Request>,
     eye: Eye,
     table: Table,
     shared: Arc<Shared>,
@@ -208,31 +208,24 @@ struct Look {
 impl Looker {
     fn run(mut self) {
         loop {
-            let first = match self.next_tick() {
-                None => self.inbox.recv().map(Some),
-                Some(tick) => match self.inbox.recv_deadline(tick) {
-                    Err(RecvTimeoutError::Timeout) => Ok(None),
-                    other => other.map(Some).map_err(|_| crossbeam_channel::RecvError),
-                },
-            };
+            let mut request = self.inbox.recv_by(self.next_tick());
             self.shared.wake_ups.fetch_add(1, Ordering::Relaxed);
-            let Ok(first) = first else { return };
             let mut waiting = Vec::new();
             // All that are there before the look, so that they share it.
-            let mut request = first;
-            while let Some(present) = request {
-                match present {
-                    Request::Watch(id, watched) => {
+            loop {
+                match request {
+                    Ok(Request::Watch(id, watched)) => {
                         self.table.add(id, watched);
                         self.eye.look_again(Instant::now());
                         self.last = None;
                     }
-                    Request::Unwatch(id) => self.table.remove(id),
-                    Request::Pace(id, pace) => self.table.set_pace(id, pace, Instant::now()),
-                    Request::Look(newer_than, done) => waiting.push((newer_than, done)),
-                    Request::Close => return,
+                    Ok(Request::Unwatch(id)) => self.table.remove(id),
+                    Ok(Request::Pace(id, pace)) => self.table.set_pace(id, pace, Instant::now()),
+                    Ok(Request::Look(newer_than, done)) => waiting.push((newer_than, done)),
+                    Err(Nothing::Yet) => break,
+                    Ok(Request::Close) | Err(Nothing::EverMore) => return,
                 }
-                request = self.inbox.try_recv().ok();
+                request = self.inbox.try_recv();
             }
             let is_due = self.next_tick().is_some_and(|tick| tick <= Instant::now());
             let is_old = |newer_than| self.last.is_none_or(|last| last.begun < newer_than);
@@ -242,8 +235,7 @@ impl Looker {
                 self.look(Scope::Urgent);
             }
             for (_, done) in waiting {
-                // Whoever has given up waiting needs no answer.
-                let _ = done.send(());
+                done.send(());
             }
         }
     }

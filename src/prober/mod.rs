@@ -13,11 +13,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, unbounded};
-
 use crate::log;
 use crate::model::health::{Health, Verdict};
 use crate::model::spec::HealthCheck;
+use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
 use crate::os::poll::{Bell, Interest, Poll};
 use crate::os::thread::{self, Joined, Thread, panic_text};
 
@@ -78,7 +77,7 @@ impl Prober {
     /// # Errors
     /// The system has no thread or no descriptor to give.
     pub fn start() -> io::Result<Arc<Prober>> {
-        let (orders_tx, orders) = unbounded();
+        let (orders_tx, orders) = inbox();
         let bell = Arc::new(Bell::new()?);
         let mailbox = Mailbox { orders: orders_tx, bell: Arc::clone(&bell) };
         let thread = thread::spawn("prober", thread::STACK, move || work(&orders, &bell))?;
@@ -120,7 +119,7 @@ impl Drop for Probing {
 }
 
 /// The whole life of the thread.
-fn work(orders: &Receiver<Order>, bell: &Bell) {
+fn work(orders: &Inbox<Order>, bell: &Bell) {
     let mut all: HashMap<WatchId, Box<Watched>> = HashMap::new();
     let mut poll = Poll::default();
     loop {
@@ -128,8 +127,8 @@ fn work(orders: &Receiver<Order>, bell: &Bell) {
             match orders.try_recv() {
                 Ok(Order::Watch(id, watched)) => drop(all.insert(id, watched)),
                 Ok(Order::Forget(id)) => drop(all.remove(&id)),
-                Ok(Order::Close) | Err(TryRecvError::Disconnected) => return,
-                Err(TryRecvError::Empty) => break,
+                Ok(Order::Close) | Err(Nothing::EverMore) => return,
+                Err(Nothing::Yet) => break,
             }
         }
         let now = Instant::now();

@@ -4,7 +4,6 @@
 //! default written out, and read back by whoever reads those.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +13,7 @@ use serde_json::Value;
 use super::files::{Files, VERSION};
 use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::{HealthCheck, ServerSpec};
+use crate::sorted::Sorted;
 
 /// Whether the install command of a configuration has done its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ struct Configuration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     strict_port: bool,
-    environment: &'a BTreeMap<String, String>,
+    environment: &'a Sorted<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     env_file: Option<&'a str>,
     restart_policy: &'static str,

@@ -6,16 +6,16 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, at, never, select, unbounded};
-
 use super::preparation::Awaited;
 use super::record::Record;
 use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
-use super::{Answer, Context, Request, Shared, Unlaunched};
+use super::{Answer, Context, Message, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
 use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
 use crate::model::spec::ServerSpec;
+use crate::os::inbox::{Inbox, Nothing, Sender};
+use crate::os::oneshot;
 use crate::os::reaper::Notice;
 use crate::os::thread;
 use crate::ports::Reservation;
@@ -26,11 +26,11 @@ mod effects;
 mod publish;
 
 /// What the actor hears of a run.
-enum News {
+pub enum News {
     /// How its processes end.
     Ends(Notice),
     /// What it does while it lives.
-    Seen(Box<Sight>),
+    Seen(Sight),
     /// Something has become of an overlay that it waits for.
     Overlay,
 }
@@ -50,7 +50,7 @@ enum Goal {
 
 struct Waiter {
     goal: Goal,
-    reply: Sender<Answer>,
+    reply: oneshot::Sender<Answer>,
 }
 
 /// Whether the thread goes on when its server rests.
@@ -67,9 +67,9 @@ enum Stay {
 pub struct Actor {
     context: Arc<Context>,
     shared: Arc<Shared>,
-    requests: Receiver<Request>,
-    news_tx: Sender<(RunId, News)>,
-    news: Receiver<(RunId, News)>,
+    inbox: Inbox<Message>,
+    /// For those who bring news.
+    own_inbox: Sender<Message>,
     spec: Arc<ServerSpec>,
     machine: Machine,
     preparation: Option<Awaited>,
@@ -90,7 +90,6 @@ pub struct Actor {
 impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
-        let (news_tx, news) = unbounded();
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
         let mut machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
@@ -108,9 +107,8 @@ impl Actor {
             first,
             context: parts.context,
             shared: parts.shared,
-            requests: parts.requests,
-            news_tx,
-            news,
+            inbox: parts.inbox,
+            own_inbox: parts.own_inbox,
             spec: parts.spec,
             preparation: None,
             run: None,
@@ -147,19 +145,22 @@ impl Actor {
                 self.run.as_ref().and_then(Run::deadline),
                 self.senses.as_ref().and_then(|senses| senses.deadline(now)),
             ];
-            let alarm = deadlines.into_iter().flatten().min().map_or_else(never, at);
-            if self.news.is_empty() && self.requests.is_empty() {
+            let alarm = deadlines.into_iter().flatten().min();
+            // However much there is to be taken, an alarm is not kept waiting.
+            if alarm.is_some_and(|alarm| alarm <= now) {
+                self.take_alarm();
+                continue;
+            }
+            if self.inbox.is_empty() {
                 // It may be the last word for days, and a spawn or a stored configuration went deep.
                 thread::give_back_stack();
             }
-            select! {
-                recv(self.news) -> news => if let Ok((run, news)) = news { self.take_news(run, news) },
-                recv(self.requests) -> request => match request {
-                    Ok(request) => self.take_request(request),
-                    // Nobody can ask for anything any more.
-                    Err(_) => self.leave(Command::Stop),
-                },
-                recv(alarm) -> _ => self.take_alarm(),
+            match self.inbox.recv_by(alarm) {
+                Ok(Message::Asked(request)) => self.take_request(request),
+                Ok(Message::Heard(run, news)) => self.take_news(run, news),
+                Err(Nothing::Yet) => self.take_alarm(),
+                // Not as long as it can send to itself.
+                Err(Nothing::EverMore) => return,
             }
         }
     }
@@ -183,20 +184,19 @@ impl Actor {
             Request::Kill => self.leave(Command::Kill),
             // The loop looks at it.
             Request::Attention => {}
-            Request::Settle(settled) => drop(settled.send(())),
+            Request::Settle(settled) => settled.send(()),
         }
     }
 
-    fn take_command(&mut self, command: Command, reply: Sender<Answer>) {
+    fn take_command(&mut self, command: Command, reply: oneshot::Sender<Answer>) {
         if self.stay == Stay::UntilRest {
-            // Whoever has gone away meanwhile needs no answer, here and below.
-            let _ = reply.send(Answer::ShuttingDown);
+            reply.send(Answer::ShuttingDown);
             return;
         }
         if command == Command::Delete
             && let Err(error) = self.record.remove(&self.spec.slug)
         {
-            self.refuse_unstored(&reply, error);
+            self.refuse_unstored(reply, error);
             return;
         }
         let run = self.machine.run();
@@ -211,9 +211,7 @@ impl Actor {
                 self.waiters.push(Waiter { goal, reply });
                 self.carry_out(effects);
             }
-            Err(refusal) => {
-                let _ = reply.send(Answer::Refused(refusal));
-            }
+            Err(refusal) => reply.send(Answer::Refused(refusal)),
         }
     }
 
@@ -252,7 +250,7 @@ impl Actor {
             // The senses are those of the present run.
             News::Seen(sight) => {
                 if let Some(senses) = self.senses.as_mut().filter(|_| id == self.machine.run()) {
-                    for event in senses.take(*sight, now) {
+                    for event in senses.take(sight, now) {
                         let effects = self.machine.event(event, now);
                         self.carry_out(effects);
                     }
@@ -298,21 +296,19 @@ impl Actor {
             return;
         }
         let view = self.shared.view();
-        let (machine, stay) = (&self.machine, self.stay);
-        self.waiters.retain(|waiter| {
-            let reached = waiter.goal.is_reached(machine);
-            if reached {
-                let answer = match (waiter.goal, stay) {
-                    // It was to run, and the end of the daemon came between.
-                    (Goal::Spawned { .. }, Stay::UntilRest) => Answer::ShuttingDown,
-                    (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
-                        Answer::Done(Arc::clone(&view))
-                    }
-                };
-                let _ = waiter.reply.send(answer);
+        for waiter in std::mem::take(&mut self.waiters) {
+            if !waiter.goal.is_reached(&self.machine) {
+                self.waiters.push(waiter);
+                continue;
             }
-            !reached
-        });
+            waiter.reply.send(match (waiter.goal, self.stay) {
+                // It was to run, and the end of the daemon came between.
+                (Goal::Spawned { .. }, Stay::UntilRest) => Answer::ShuttingDown,
+                (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
+                    Answer::Done(Arc::clone(&view))
+                }
+            });
+        }
     }
 
     fn tell(&self, level: Level, text: std::fmt::Arguments<'_>) {

@@ -5,7 +5,6 @@
 //! The environment is built from scratch at every start: the daemon's own (without its secrets), the defaults, the
 //! `env_file` as it is now, the spec's variables, and the run's marker on top, which nobody can override.
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -17,6 +16,7 @@ use crate::model::spec::{Port, ServerSpec};
 use crate::model::{dotenv, marker, shell};
 use crate::os::child::Plan;
 use crate::os::tree::MARKER_VARIABLE;
+use crate::sorted::Sorted;
 
 /// The largest `env_file`. More than this the system would not take as an environment anyway.
 const ENV_FILE_MAX: u64 = 1024 * 1024;
@@ -40,7 +40,7 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 /// # Errors
 /// A sentence for a person: what is wrong with the `env_file`.
 pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, marker: &str) -> Result<Plan, String> {
-    let mut environment: BTreeMap<OsString, OsString> = context.environment.iter().cloned().collect();
+    let mut environment: Sorted<OsString, OsString> = context.environment.iter().cloned().collect();
     environment.insert("PYTHONUNBUFFERED".into(), "1".into());
     if let Some(port) = port {
         environment.insert("PORT".into(), port.to_string().into());

@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
-
 use crate::control::Control;
 use crate::log::{self, Level};
 use crate::logs::{LogFiles, SharedLog};
 use crate::model::health::Health;
-use crate::model::machine::{Command, Refusal};
+use crate::model::machine::{Command, Refusal, RunId};
 use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::status::Status;
 use crate::model::view::{Rests, ServerView};
+use crate::os::inbox::{Inbox, Sender, inbox};
+use crate::os::oneshot::{self, Unsaid, oneshot};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
@@ -38,6 +38,7 @@ mod record;
 mod run;
 mod senses;
 
+use actor::News;
 use senses::Attention;
 
 pub use changes::{Changes, Count};
@@ -78,9 +79,15 @@ pub struct Context {
     pub changes: Arc<Changes>,
 }
 
+/// What comes into a supervisor's inbox. There is one for both, so that they are taken in the order in which they came.
+enum Message {
+    Asked(Request),
+    Heard(RunId, News),
+}
+
 /// What may be asked of a supervisor.
 enum Request {
-    Command(Command, Sender<Answer>),
+    Command(Command, oneshot::Sender<Answer>),
     Create(Promise),
     Replace(Box<Replacement>, Promise),
     /// End the run with grace and then the thread.
@@ -90,13 +97,13 @@ enum Request {
     /// Somebody waits for it, or no longer does.
     Attention,
     /// Say when everything that was told before this is visible.
-    Settle(Sender<()>),
+    Settle(oneshot::Sender<()>),
 }
 
 /// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
 struct Promise {
-    stored: Sender<()>,
-    reply: Sender<Answer>,
+    stored: oneshot::Sender<()>,
+    reply: oneshot::Sender<Answer>,
 }
 
 struct Replacement {
@@ -119,7 +126,7 @@ pub enum Answer {
 
 /// A configuration that was handed over: it is stored or refused first.
 pub struct Creation {
-    stored: Receiver<()>,
+    stored: oneshot::Receiver<()>,
     pending: Pending,
 }
 
@@ -131,8 +138,8 @@ impl Creation {
     /// Neither has happened in time.
     pub fn settle(self, deadline: Instant) -> Result<Pending, Unsettled> {
         match self.stored.recv_deadline(deadline) {
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => Ok(self.pending),
-            Err(RecvTimeoutError::Timeout) => Err(Unsettled),
+            Ok(()) | Err(Unsaid::Lost) => Ok(self.pending),
+            Err(Unsaid::Late) => Err(Unsettled),
         }
     }
 }
@@ -143,7 +150,7 @@ pub struct Unsettled;
 
 /// A request that was sent and not answered yet.
 pub struct Pending {
-    answer: Receiver<Answer>,
+    answer: oneshot::Receiver<Answer>,
     supervisor: Arc<Supervisor>,
 }
 
@@ -168,8 +175,8 @@ impl Pending {
     pub fn wait(&self, deadline: Instant) -> Waited {
         match self.answer.recv_deadline(deadline) {
             Ok(answer) => Waited::Answered(answer),
-            Err(RecvTimeoutError::Timeout) => Waited::Late(self.supervisor.view()),
-            Err(RecvTimeoutError::Disconnected) => Waited::Lost,
+            Err(Unsaid::Late) => Waited::Late(self.supervisor.view()),
+            Err(Unsaid::Lost) => Waited::Lost,
         }
     }
 }
@@ -189,14 +196,14 @@ pub struct Waiting(Arc<Supervisor>);
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.shared.waiting.fetch_sub(1, Ordering::SeqCst);
-        let _ = self.0.inbox.send(Request::Attention);
+        self.0.send(Request::Attention);
     }
 }
 
 /// The outside of a supervisor.
 pub struct Supervisor {
     shared: Arc<Shared>,
-    inbox: Sender<Request>,
+    inbox: Sender<Message>,
     thread: OnceLock<Thread>,
 }
 
@@ -204,7 +211,8 @@ pub struct Supervisor {
 pub struct Unlaunched {
     context: Arc<Context>,
     shared: Arc<Shared>,
-    requests: Receiver<Request>,
+    inbox: Inbox<Message>,
+    own_inbox: Sender<Message>,
     spec: Arc<ServerSpec>,
     origin: Origin,
 }
@@ -212,7 +220,7 @@ pub struct Unlaunched {
 impl Supervisor {
     /// A supervisor whose thread does not run yet; requests wait until it does.
     pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>, origin: Origin) -> (Arc<Supervisor>, Unlaunched) {
-        let (inbox, requests) = unbounded();
+        let (sender, inbox) = inbox();
         let now = SystemTime::now();
         let view = ServerView {
             spec: Arc::clone(&spec),
@@ -246,9 +254,15 @@ impl Supervisor {
             },
             waiting: AtomicUsize::new(0),
         });
-        let unlaunched =
-            Unlaunched { context: Arc::clone(context), shared: Arc::clone(&shared), requests, spec, origin };
-        (Arc::new(Supervisor { shared, inbox, thread: OnceLock::new() }), unlaunched)
+        let unlaunched = Unlaunched {
+            context: Arc::clone(context),
+            shared: Arc::clone(&shared),
+            inbox,
+            own_inbox: sender.clone(),
+            spec,
+            origin,
+        };
+        (Arc::new(Supervisor { shared, inbox: sender, thread: OnceLock::new() }), unlaunched)
     }
 
     /// Starts the thread. `forget` is called when the server has been deleted, before anyone is told so.
@@ -286,15 +300,15 @@ impl Supervisor {
     /// Has it looked at closely.
     pub fn attend(self: &Arc<Self>) -> Waiting {
         self.shared.waiting.fetch_add(1, Ordering::SeqCst);
-        let _ = self.inbox.send(Request::Attention);
+        self.send(Request::Attention);
         Waiting(Arc::clone(self))
     }
 
     /// Asks to hear when all that its thread has been told until now is visible. The thread is gone if the word never
     /// comes.
-    pub fn settle(&self) -> Receiver<()> {
-        let (settled_tx, settled) = bounded(1);
-        let _ = self.inbox.send(Request::Settle(settled_tx));
+    pub fn settle(&self) -> oneshot::Receiver<()> {
+        let (settled_tx, settled) = oneshot();
+        self.send(Request::Settle(settled_tx));
         settled
     }
 
@@ -315,13 +329,12 @@ impl Supervisor {
 
     /// Tells it to end the run with grace and leave.
     pub fn shut_down(&self) {
-        // One that has gone already needs no telling.
-        let _ = self.inbox.send(Request::Shutdown);
+        self.send(Request::Shutdown);
     }
 
     /// Tells it to end the run without grace and leave.
     pub fn kill(&self) {
-        let _ = self.inbox.send(Request::Kill);
+        self.send(Request::Kill);
     }
 
     /// Waits for the end of the thread, but not past `deadline`.
@@ -330,16 +343,27 @@ impl Supervisor {
     }
 
     fn hand_over(self: &Arc<Self>, request: impl FnOnce(Promise) -> Request) -> Creation {
-        let (stored_tx, stored) = bounded(1);
+        let (stored_tx, stored) = oneshot();
         let pending = self.ask(|reply| request(Promise { stored: stored_tx, reply }));
         Creation { stored, pending }
     }
 
-    fn ask(self: &Arc<Self>, request: impl FnOnce(Sender<Answer>) -> Request) -> Pending {
-        let (reply, answer) = bounded(1);
-        // If the thread is gone the request is dropped with its reply, and waiting says `Lost`.
-        let _ = self.inbox.send(request(reply));
+    fn ask(self: &Arc<Self>, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Pending {
+        let (reply, answer) = oneshot();
+        self.send(request(reply));
         Pending { answer, supervisor: Arc::clone(self) }
+    }
+
+    /// A thread that has gone already needs no telling: the request is dropped with its reply, and waiting says `Lost`.
+    fn send(&self, request: Request) {
+        let _ = self.inbox.send(Message::Asked(request));
+    }
+}
+
+impl Drop for Supervisor {
+    /// Nobody can ask for anything any more.
+    fn drop(&mut self) {
+        self.shut_down();
     }
 }
 

@@ -94,7 +94,7 @@ const LAYERS: [&[&str]; 7] = [
     &["os"],
 ];
 /// These may be used by all, and use nothing but each other and `os` where a line has to be written.
-const COMMON: [&str; 4] = ["model", "control", "log", "handoff"];
+const COMMON: [&str; 5] = ["model", "control", "log", "handoff", "sorted"];
 
 #[test]
 fn lower_layers_do_not_know_higher_ones() {

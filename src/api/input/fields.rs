@@ -5,17 +5,17 @@
 //! A member that is `null` counts as not given. The names that are asked for are the names that are known: there is
 //! no second list to keep up with the first.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::Value;
 use serde_json::error::Category;
+use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, quoted, unknown};
 use crate::model::spec::DURATION_MAX;
+use crate::sorted::Sorted;
 
 /// As deep as objects and lists may lie in each other; a configuration needs four. `serde_json` has a limit of its
 /// own, 128, which takes 64 KiB of stack, and 256 in a debug build: all that a worker has.
@@ -23,7 +23,7 @@ const DEPTH_MAX: usize = 32;
 
 /// An object whose members have not all been taken yet.
 pub struct Fields {
-    members: BTreeMap<String, Value>,
+    members: Map<String, Value>,
     known: Vec<&'static str>,
     wrong: Vec<Wrong>,
     warnings: Vec<String>,
@@ -194,8 +194,8 @@ impl Fields {
     }
 
     /// Takes all members that are left. `parse` reads each; its error is a phrase that fits after the name.
-    pub fn rest<T>(&mut self, parse: impl Fn(&str, &Value) -> Result<T, String>) -> BTreeMap<String, T> {
-        let mut good = BTreeMap::new();
+    pub fn rest<T>(&mut self, parse: impl Fn(&str, &Value) -> Result<T, String>) -> Sorted<String, T> {
+        let mut good = Sorted::default();
         let mut more = 0_usize;
         for (name, value) in std::mem::take(&mut self.members) {
             match parse(&name, &value) {
@@ -235,8 +235,7 @@ impl Fields {
         (self.wrong, warnings)
     }
 
-    fn of(members: impl IntoIterator<Item = (String, Value)>) -> Fields {
-        let members = members.into_iter().collect();
+    fn of(members: Map<String, Value>) -> Fields {
         Fields { members, known: Vec::new(), wrong: Vec::new(), warnings: Vec::new() }
     }
 
@@ -258,7 +257,7 @@ impl<'de> Deserialize<'de> for Fields {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::of([]);
+                let mut fields = Fields::of(Map::new());
                 while let Some((name, value)) = map.next_entry::<String, Value>()? {
                     let warning = format!("field {} is given twice; the last one counts", quoted(&name));
                     if fields.members.insert(name, value).is_some() && fields.warnings.len() < WARNINGS_MAX {

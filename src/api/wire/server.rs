@@ -3,7 +3,6 @@
 //! Owns: the names and units of its fields. Never: a decision.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -13,6 +12,7 @@ use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::HealthCheck;
 use crate::model::time::rfc3339;
 use crate::model::view::ServerView;
+use crate::sorted::Sorted;
 
 /// A server as clients see it.
 #[derive(Debug, Serialize)]
@@ -39,7 +39,7 @@ pub struct ServerInfo<'a> {
     path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     original_path: Option<&'a str>,
-    environment: &'a BTreeMap<String, String>,
+    environment: &'a Sorted<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     env_file: Option<&'a str>,
     autostart: bool,

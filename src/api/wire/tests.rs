@@ -1,6 +1,5 @@
 //! Every body, field by field: clients count on the names, the units and on what is left out.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +16,7 @@ use crate::model::spec::{
 };
 use crate::model::status::Status;
 use crate::model::view::Rests;
+use crate::sorted::Sorted;
 
 /// 2026-11-24T10:09:13Z, and so many milliseconds more.
 fn at(millis: u64) -> SystemTime {
@@ -36,7 +36,7 @@ fn minimal() -> ServerView {
         path: WorkDir { original: None, resolved: "/sandbox".into() },
         port: None,
         strict_port: false,
-        environment: BTreeMap::new(),
+        environment: Sorted::default(),
         env_file: None,
         restart: RestartRules { policy: RestartPolicy::Never, max: None, delay: ms(1000), delay_max: None },
         stop_timeout: ms(10_000),

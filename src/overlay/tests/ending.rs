@@ -1,5 +1,7 @@
 //! Ends before the end: failures, deletions, shutdowns, and what the next attempt makes of them.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::overlay::record::OverlayRecord;
 

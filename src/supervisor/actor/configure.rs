@@ -5,24 +5,23 @@
 use std::io;
 use std::sync::Arc;
 
-use crossbeam_channel::Sender;
-
 use super::super::{Answer, Promise, Replacement};
 use super::{Actor, Stay};
 use crate::log::Level;
 use crate::model::machine::{Command, Machine, Refusal, Rules};
+use crate::os::oneshot;
 
 impl Actor {
     /// A new server is stored before it is started; one that can't be stored is as if it had never been.
     pub(super) fn take_creation(&mut self, promise: Promise) {
         match self.record.keep(&self.spec) {
             Ok(()) => {
-                let _ = promise.stored.send(());
+                promise.stored.send(());
                 self.take_command(Command::Start, promise.reply);
             }
             Err(error) => {
                 self.vanish();
-                self.refuse_unstored(&promise.reply, error);
+                self.refuse_unstored(promise.reply, error);
             }
         }
     }
@@ -30,18 +29,18 @@ impl Actor {
     /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
     pub(super) fn take_replacement(&mut self, replacement: Replacement, promise: Promise) {
         if self.stay == Stay::UntilRest {
-            let _ = promise.reply.send(Answer::ShuttingDown);
+            promise.reply.send(Answer::ShuttingDown);
             return;
         }
         if self.machine.active() {
-            let _ = promise.reply.send(Answer::Refused(Refusal::Active));
+            promise.reply.send(Answer::Refused(Refusal::Active));
             return;
         }
         if let Err(error) = self.record.keep(&replacement.spec) {
-            self.refuse_unstored(&promise.reply, error);
+            self.refuse_unstored(promise.reply, error);
             return;
         }
-        let _ = promise.stored.send(());
+        promise.stored.send(());
         self.spec = replacement.spec;
         self.reservation = replacement.reservation;
         self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
@@ -51,9 +50,9 @@ impl Actor {
     }
 
     /// What can't be stored has not happened.
-    pub(super) fn refuse_unstored(&self, reply: &Sender<Answer>, error: io::Error) {
+    pub(super) fn refuse_unstored(&self, reply: oneshot::Sender<Answer>, error: io::Error) {
         self.tell(Level::Error, format_args!("a change of it was refused, it can't be stored: {error}"));
-        let _ = reply.send(Answer::NotStored(Arc::new(error)));
+        reply.send(Answer::NotStored(Arc::new(error)));
     }
 
     /// Nobody finds the server any more, and the thread is not needed.

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::super::Message;
 use super::super::command;
 use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
@@ -75,9 +76,9 @@ impl Actor {
             }
         }
         let ids = self.record.overlays().iter().chain(&self.spec.depends_on).cloned().collect();
-        let news = self.news_tx.clone();
+        let inbox = self.own_inbox.clone();
         // The receiver is gone only when the actor is.
-        let tell = Arc::new(move |_: &OverlayId, _: &Change| drop(news.send((id, News::Overlay))));
+        let tell = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::Heard(id, News::Overlay))));
         self.preparation = Some(Awaited::begin(&self.context.overlays, ids, tell));
         self.look_at_preparation()
     }
@@ -121,12 +122,12 @@ impl Actor {
         let marker = command::marker(&self.context, &self.spec, id);
         let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
         // The receiver is gone only when the actor is, here and below.
-        let news = self.news_tx.clone();
-        let ends = move |notice| drop(news.send((id, News::Ends(notice))));
+        let inbox = self.own_inbox.clone();
+        let ends = move |notice| drop(inbox.send(Message::Heard(id, News::Ends(notice))));
         let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
-            let (news, now) = (self.news_tx.clone(), Instant::now());
-            let tell = Arc::new(move |sight| drop(news.send((id, News::Seen(Box::new(sight))))));
+            let (inbox, now) = (self.own_inbox.clone(), Instant::now());
+            let tell = Arc::new(move |sight| drop(inbox.send(Message::Heard(id, News::Seen(sight)))));
             self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, now));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(now);
