@@ -231,6 +231,7 @@ fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
     assert!(client.logs("app", "").contains("installed"));
     // SAFETY: plain numbers. The number is another one in the namespace, so its parent is asked for.
     let leader = wait_until("the leader is there", || children(init.pid).first().copied());
+    // SAFETY: plain numbers; the process is one that this test has started.
     unsafe { libc::kill(leader, libc::SIGKILL) };
     wait_until("another one is ready", || {
         let server = client.show("app");
