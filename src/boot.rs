@@ -45,8 +45,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// # Errors
 /// The directory can't be read.
 pub fn stored(files: &Files, root: &Path) -> io::Result<Vec<(ServerSpec, Kept)>> {
-    files.load(|name, text| {
-        let (configuration, kept) = server::parse(text)?;
+    files.load(|name, members| {
+        let (configuration, kept) = server::parse(members)?;
         let (spec, warnings) = input::server_spec(&configuration, root).map_err(|error| error.to_string())?;
         if spec.slug.as_str() != name {
             return Err(format!("it has the configuration of another server, {}", spec.slug));
