@@ -8,7 +8,6 @@
 //! before a port is looked at or a server is started. No process number is ever stored, so none can be mistaken. A child
 //! that was not even another program yet when its daemon died held the lock of the state directory: it is one by now.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use crate::os::Pid;
 use crate::os::proc::{self, Marked, Process};
 use crate::os::tree::{self, Signal};
 use crate::overlay::Overlays;
-use crate::sorted::Sorted;
+use crate::sorted::{Sorted, SortedSet};
 use crate::store::files::Files;
 use crate::store::server::{self, Kept};
 use crate::supervisor::Origin;
@@ -46,8 +45,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(16);
 /// # Errors
 /// The directory can't be read.
 pub fn stored(files: &Files, root: &Path) -> io::Result<Vec<(ServerSpec, Kept)>> {
-    files.load(|name, text| {
-        let (configuration, kept) = server::parse(text)?;
+    files.load(|name, members| {
+        let (configuration, kept) = server::parse(members)?;
         let (spec, warnings) = input::server_spec(&configuration, root).map_err(|error| error.to_string())?;
         if spec.slug.as_str() != name {
             return Err(format!("it has the configuration of another server, {}", spec.slug));
@@ -87,7 +86,7 @@ pub fn with_overlays(servers: Vec<ServerSpec>, specs: Vec<OverlaySpec>, overlays
 /// before the first server is started.
 pub fn sweep(instance: &str, life: &str) {
     let begun = Instant::now();
-    let mut told = HashSet::new();
+    let mut told = SortedSet::default();
     let mut pause = PAUSE;
     loop {
         let (left, unclear) = match leftovers(instance, life) {
@@ -149,8 +148,8 @@ fn is_of_another_life(marker: &str, instance: &str, life: &str) -> bool {
 }
 
 /// This process and those that it descends from.
-fn lineage() -> HashSet<Pid> {
-    let mut lineage = HashSet::new();
+fn lineage() -> SortedSet<Pid> {
+    let mut lineage = SortedSet::default();
     let mut next = Some(Pid::own());
     while let Some(pid) = next.filter(|pid| lineage.insert(*pid)) {
         next = Process::read(pid).and_then(|process| Pid::new(process.parent));

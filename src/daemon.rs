@@ -7,7 +7,6 @@
 //! for the word to end and carries the end out, from outside in: no new commands, then all supervisors at once, then
 //! the API, which answers questions until the last server is gone.
 
-use std::collections::HashSet;
 use std::env;
 use std::fmt;
 use std::io;
@@ -39,6 +38,7 @@ use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::registry::Registry;
 use crate::setup::{self, Payload};
+use crate::sorted::SortedSet;
 use crate::store::files::Files;
 use crate::store::{self, Past, Store};
 use crate::supervisor::{self, Context, Supervisor};
@@ -361,7 +361,7 @@ impl Ending {
     /// What left its tree so well that no single run could be proven to be its origin.
     fn kill_orphans(&self) {
         let limit = Instant::now() + ORPHAN_LIMIT;
-        let mut told = HashSet::new();
+        let mut told = SortedSet::default();
         while Instant::now() < limit {
             let orphans = match self.context.forest.orphans() {
                 Ok(orphans) if orphans.is_empty() => return,

@@ -7,7 +7,7 @@
 //!
 //! Owns: the table from ticket to unfinished work. Never: HTTP, servers, threads.
 
-use std::collections::HashMap;
+use crate::sorted::Sorted;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,7 +58,7 @@ pub enum Later {
 #[derive(Default)]
 pub struct Tickets {
     next: AtomicU64,
-    open: Mutex<HashMap<u64, Later>>,
+    open: Mutex<Sorted<u64, Later>>,
 }
 
 impl Tickets {
@@ -74,7 +74,7 @@ impl Tickets {
         self.table().remove(&ticket)
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<u64, Later>> {
+    fn table(&self) -> MutexGuard<'_, Sorted<u64, Later>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

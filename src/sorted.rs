@@ -1,16 +1,20 @@
-//! A map of not so many members, as one sorted list.
+//! Maps and sets of not so many members, as one sorted list.
 //!
 //! Owns: the order, and that each key is there once. Never: what the members mean.
 //!
 //! A tree of `std` costs 5 KiB of code for each type of member, a hash table 1 KiB and more memory than members. A list
 //! is searched as fast at the sizes there are here, and what comes in its order, as process numbers and tickets do, is
-//! just put at the end.
+//! just put at the end. Not for what comes in any order by the ten thousands.
 
 use std::borrow::Borrow;
 use std::slice;
 use std::vec;
 
 use serde::{Serialize, Serializer};
+
+mod set;
+
+pub use set::SortedSet;
 
 /// A map whose members are in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,16 @@ impl<K, V> Sorted<K, V> {
     /// All members.
     pub fn iter(&self) -> slice::Iter<'_, (K, V)> {
         self.0.iter()
+    }
+
+    /// All members, their values to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        self.0.iter_mut().map(|(key, value)| (&*key, value))
+    }
+
+    /// All keys.
+    pub fn keys(&self) -> impl Iterator<Item = &K> {
+        self.0.iter().map(|(key, _)| key)
     }
 
     /// All values.

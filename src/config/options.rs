@@ -2,12 +2,12 @@
 //!
 //! Owns: their names and how they are written. Never: what their values mean.
 
-use std::collections::HashMap;
 use std::ffi::OsString;
 
 use super::{ConfigError, error};
 use crate::error::quoted;
 use crate::model::nearest::nearest;
+use crate::sorted::Sorted;
 
 const VARIABLE_PREFIX: &str = "SERVISOR_";
 /// Variables of ours that belong to no option: the token itself, and the marker that a server of another servisor has.
@@ -133,7 +133,7 @@ impl Given<'_> {
 
 /// The variables of the environment whose names are text.
 pub struct Environment {
-    all: HashMap<String, OsString>,
+    all: Sorted<String, OsString>,
 }
 
 impl Environment {

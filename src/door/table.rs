@@ -2,7 +2,7 @@
 //!
 //! Owns: the cap on connections, and whose turn it is to go when it is reached. Never: a byte of a request.
 
-use std::collections::HashMap;
+use crate::sorted::Sorted;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -37,7 +37,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Entries {
     next: u64,
-    by_id: HashMap<u64, Entry>,
+    by_id: Sorted<u64, Entry>,
     closed: bool,
 }
 

@@ -2,7 +2,6 @@
 //!
 //! Owns: reading and parsing it. Never: a conclusion from it, a signal.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -10,6 +9,7 @@ use std::sync::OnceLock;
 
 use super::tree::MARKER_VARIABLE;
 use super::{Pid, is_shortage};
+use crate::sorted::Sorted;
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -116,8 +116,8 @@ fn marker_in(environment: &[u8]) -> Option<&str> {
 /// All processes at one moment, as far as a walk through a directory is one.
 #[derive(Debug)]
 pub struct Snapshot {
-    processes: HashMap<Pid, Process>,
-    children: HashMap<i32, Vec<Pid>>,
+    processes: Sorted<Pid, Process>,
+    children: Sorted<i32, Vec<Pid>>,
 }
 
 impl Snapshot {
@@ -126,20 +126,20 @@ impl Snapshot {
     /// # Errors
     /// `/proc` can't be read, or not to its end: a part of the processes is no answer.
     pub fn take() -> io::Result<Snapshot> {
-        let mut processes = HashMap::new();
-        let mut children: HashMap<i32, Vec<Pid>> = HashMap::new();
+        let mut processes = Sorted::default();
+        let mut children: Sorted<i32, Vec<Pid>> = Sorted::default();
         for entry in fs::read_dir("/proc")? {
             let name = entry?.file_name();
             let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
             // One that is not there any more has ended since the listing.
             let Some(process) = Process::look(pid)? else { continue };
-            children.entry(process.parent).or_default().push(pid);
+            children.entry(process.parent).push(pid);
             processes.insert(pid, process);
         }
         Ok(Snapshot { processes, children })
     }
 
-    /// All of them, in no order.
+    /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }

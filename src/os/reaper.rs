@@ -11,7 +11,6 @@
 //! A dead leader is noticed without being reaped (`WNOWAIT`). While it is a zombie its number and its group's can't
 //! belong to anyone else; it is reaped by its [`Leader`], which is also the only one to signal it.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -21,6 +20,7 @@ use super::tree::Signal;
 use super::{Pid, check, retry};
 use crate::log;
 use crate::model::machine::Exit;
+use crate::sorted::{Sorted, SortedSet};
 
 /// As long as this, a leader that is dropped alive is waited for after its SIGKILL.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
@@ -50,13 +50,13 @@ type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
 struct Watch {
     notify: Notify,
     told: bool,
-    awaited: HashSet<Pid>,
+    awaited: SortedSet<Pid>,
 }
 
 /// The table of living leaders and who wants to hear of them.
 #[derive(Default)]
 pub struct Reaper {
-    watches: Mutex<HashMap<Pid, Watch>>,
+    watches: Mutex<Sorted<Pid, Watch>>,
 }
 
 impl Reaper {
@@ -67,7 +67,7 @@ impl Reaper {
         let mut table = self.table();
         // Looked at under the lock: either the sweep sees the entry, or this sees the death.
         let told = has_exited(pid);
-        table.insert(pid, Watch { notify: Arc::clone(&notify), told, awaited: HashSet::new() });
+        table.insert(pid, Watch { notify: Arc::clone(&notify), told, awaited: SortedSet::default() });
         drop(table);
         if told {
             notify(Notice::LeaderExited(Orphans::Perhaps));
@@ -76,7 +76,7 @@ impl Reaper {
     }
 
     /// Asks for [`Notice::OrphansGone`] when none of `pids` exists any more; or says that it is so already.
-    pub fn await_orphans(&self, leader: Pid, pids: HashSet<Pid>) -> Awaited {
+    pub fn await_orphans(&self, leader: Pid, pids: SortedSet<Pid>) -> Awaited {
         let mut table = self.table();
         let Some(watch) = table.get_mut(&leader) else { return Awaited::GoneAlready };
         watch.awaited = pids;
@@ -124,7 +124,7 @@ impl Reaper {
         self.table().contains_key(&pid)
     }
 
-    fn table(&self) -> MutexGuard<'_, HashMap<Pid, Watch>> {
+    fn table(&self) -> MutexGuard<'_, Sorted<Pid, Watch>> {
         self.watches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

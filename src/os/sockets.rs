@@ -5,7 +5,6 @@
 //! `NETLINK_SOCK_DIAG` tells of listeners alone, so that it costs the same however many connections there are. Where
 //! it is refused (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
 
-use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -15,6 +14,7 @@ use std::path::Path;
 use super::Pid;
 use crate::log;
 use crate::model::spec::Port;
+use crate::sorted::SortedSet;
 
 mod netlink;
 #[cfg(test)]
@@ -26,7 +26,7 @@ use netlink::Netlink;
 const LISTEN: u8 = 10;
 
 /// A socket that listens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Listener {
     /// The number by which its owners know it.
     pub inode: u64,
@@ -39,7 +39,7 @@ pub struct Listener {
 }
 
 /// Which clients a listener takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// Those of its address's own family.
     Own,
@@ -118,7 +118,7 @@ pub fn inodes_match(listeners: &mut Listeners) -> io::Result<bool> {
 ///
 /// # Errors
 /// The system does not tell.
-pub fn own(listeners: &mut Listeners) -> io::Result<HashSet<u64>> {
+pub fn own(listeners: &mut Listeners) -> io::Result<SortedSet<u64>> {
     let mut all = Vec::new();
     listeners.read(&mut all)?;
     let inodes = all.iter().map(|listener| listener.inode).collect();
@@ -129,7 +129,7 @@ pub fn own(listeners: &mut Listeners) -> io::Result<HashSet<u64>> {
 ///
 /// # Errors
 /// It may not be looked into. A process that has ended has none open, which is no error.
-pub fn open_sockets(pid: Pid, wanted: &HashSet<u64>) -> io::Result<Vec<u64>> {
+pub fn open_sockets(pid: Pid, wanted: &SortedSet<u64>) -> io::Result<Vec<u64>> {
     let gone = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
     let open = match fs::read_dir(format!("/proc/{pid}/fd")) {
         Ok(open) => open,
@@ -193,7 +193,7 @@ fn parse_ip(hex: &str) -> Option<IpAddr> {
 /// `/proc` does not say which clients an IPv6 wildcard takes. The kernel lets no other socket listen for IPv4 on the
 /// port of one that takes them; where none does, what programs do by default is assumed.
 fn assume_families(found: &mut [Listener]) {
-    let taken: HashSet<Port> = found.iter().filter(|other| other.ip.is_ipv4()).map(|other| other.port).collect();
+    let taken: SortedSet<Port> = found.iter().filter(|other| other.ip.is_ipv4()).map(|other| other.port).collect();
     for listener in found.iter_mut().filter(|listener| listener.ip == Ipv6Addr::UNSPECIFIED) {
         listener.family = if taken.contains(&listener.port) { Family::Own } else { Family::Both };
     }

@@ -7,7 +7,6 @@
 //! at once before someone has looked: a leader's living descendants are found by descent, and an orphan comes to the
 //! daemon, the subreaper, with its environment and its open pipes.
 
-use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
@@ -20,6 +19,7 @@ use super::inherit::Strangers;
 use super::proc::{self, Process, Snapshot};
 use super::{Pid, check};
 use crate::log;
+use crate::sorted::{Sorted, SortedSet};
 
 #[cfg(test)]
 mod tests;
@@ -63,7 +63,7 @@ pub struct Tree {
 /// All runs that may have living processes, and a look at the processes that those who ask at the same time share.
 pub struct Forest {
     strangers: Strangers,
-    trees: Mutex<HashMap<Pid, Arc<Tree>>>,
+    trees: Mutex<Sorted<Pid, Arc<Tree>>>,
     looks: Mutex<Option<Look>>,
     sowing: Sowing,
 }
@@ -160,7 +160,7 @@ impl Forest {
         let look = self.look(since)?;
         let processes = &look.snapshot;
         let trees: Vec<Arc<Tree>> = self.trees().values().cloned().collect();
-        let mut members = HashSet::new();
+        let mut members = SortedSet::default();
         let mut roots = vec![tree.leader];
         roots.extend(processes.all().filter(|process| process.group == tree.leader.raw()).map(|process| process.pid));
         let mut clarity = Clarity::Clear;
@@ -187,12 +187,12 @@ impl Forest {
     ///
     /// # Errors
     /// `/proc` can't be read.
-    pub fn census(&self, since: Instant) -> io::Result<HashMap<Pid, Vec<Pid>>> {
+    pub fn census(&self, since: Instant) -> io::Result<Sorted<Pid, Vec<Pid>>> {
         let look = self.look(since)?;
         let processes = &look.snapshot;
         let trees = self.trees().clone();
         let leader_of_group = |process: &Process| Pid::new(process.group).filter(|group| trees.contains_key(group));
-        let mut owners: HashMap<Pid, Pid> = processes
+        let mut owners: Sorted<Pid, Pid> = processes
             .all()
             .filter_map(|process| {
                 let leads = trees.contains_key(&process.pid).then_some(process.pid);
@@ -208,16 +208,16 @@ impl Forest {
         let mut roots: Vec<(Pid, Pid)> = owners.iter().map(|(pid, leader)| (*pid, *leader)).collect();
         while let Some((pid, leader)) = roots.pop() {
             for child in processes.children(pid) {
-                owners.entry(child.pid).or_insert_with(|| {
+                if !owners.contains_key(&child.pid) {
+                    owners.insert(child.pid, leader);
                     roots.push((child.pid, leader));
-                    leader
-                });
+                }
             }
         }
-        let mut members: HashMap<Pid, Vec<Pid>> = HashMap::new();
+        let mut members: Sorted<Pid, Vec<Pid>> = Sorted::default();
         for (pid, leader) in owners {
             if processes.find(pid).is_some_and(Process::is_alive) {
-                members.entry(leader).or_default().push(pid);
+                members.entry(leader).push(pid);
             }
         }
         Ok(members)
@@ -295,7 +295,7 @@ impl Forest {
         Ok(look)
     }
 
-    fn trees(&self) -> MutexGuard<'_, HashMap<Pid, Arc<Tree>>> {
+    fn trees(&self) -> MutexGuard<'_, Sorted<Pid, Arc<Tree>>> {
         self.trees.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

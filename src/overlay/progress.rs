@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 /// As many skipped paths are named; the rest is counted.
 const SKIPPED_MAX: usize = 1000;
@@ -15,7 +15,7 @@ const SKIPPED_MAX: usize = 1000;
 const SKIPPED_BYTES: usize = 256 * 1024;
 
 /// What was done, in numbers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Stats {
     /// Files and symlinks that were copied.
     pub copied_files: u64,

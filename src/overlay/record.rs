@@ -3,40 +3,17 @@
 //! Owns: the form of a record, and the seam behind which records are kept. Never: a file.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::progress::Stats;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target, source_path};
 use crate::store::files::{Files, VERSION};
+use crate::store::members::Members;
 
-/// An overlay as it is kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OverlayRecord {
-    /// Its name.
-    pub id: String,
-    /// The template.
-    pub source: PathBuf,
-    /// The target, as it was sent.
-    pub target: String,
-    /// The patterns.
-    pub ignore: Vec<String>,
-    /// The word for the strategy.
-    pub strategy: String,
-    /// Milliseconds since 1970.
-    pub created_at_ms: u64,
-    /// The word for how far it is.
-    pub copy_status: String,
-    /// Why it failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub copy_error: Option<String>,
-    /// What was done. What was skipped is also what tells the overlay's files from those that it found.
-    pub stats: Stats,
-}
-
-/// A record in types that can't be wrong.
+/// What is kept of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its name.
@@ -53,45 +30,72 @@ pub struct Kept {
     pub stats: Stats,
 }
 
-impl OverlayRecord {
-    /// The record of `kept`.
-    pub fn of(kept: &Kept) -> OverlayRecord {
+/// A record as it is written.
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u64,
+    id: &'a str,
+    source: &'a Path,
+    /// As it was sent.
+    target: &'a str,
+    ignore: &'a [String],
+    strategy: &'static str,
+    created_at_ms: u64,
+    copy_status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    copy_error: Option<&'a str>,
+    /// What was skipped is also what tells the overlay's files from those that it found.
+    stats: &'a Stats,
+}
+
+impl<'a> Written<'a> {
+    fn of(kept: &'a Kept) -> Written<'a> {
         let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        OverlayRecord {
-            id: kept.id.to_string(),
-            source: kept.spec.source.clone(),
-            target: kept.spec.target.as_str().to_owned(),
-            ignore: kept.spec.ignore.clone(),
-            strategy: kept.spec.strategy.word().to_owned(),
+        Written {
+            version: VERSION,
+            id: kept.id.as_str(),
+            source: &kept.spec.source,
+            target: kept.spec.target.as_str(),
+            ignore: &kept.spec.ignore,
+            strategy: kept.spec.strategy.word(),
             created_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            copy_status: kept.status.word().to_owned(),
-            copy_error: kept.error.clone(),
-            stats: kept.stats.clone(),
+            copy_status: kept.status.word(),
+            copy_error: kept.error.as_deref(),
+            stats: &kept.stats,
         }
     }
+}
 
-    /// Reads it again.
-    ///
-    /// # Errors
-    /// A phrase: what in it can't be.
-    pub fn parse(&self) -> Result<Kept, String> {
-        let word = |what: &str, word: &str| format!("{what} can't be {word:?}");
-        let id = OverlayId::parse(&self.id).ok_or_else(|| word("id", &self.id))?;
-        let source = source_path(&self.source.to_string_lossy()).map_err(|why| format!("source {why}"))?;
-        let target = Target::parse(&self.target).map_err(|why| format!("target {why}"))?;
-        let strategy = Strategy::ALL.into_iter().find(|(known, _)| *known == self.strategy);
-        let (_, strategy) = strategy.ok_or_else(|| word("strategy", &self.strategy))?;
-        let status = CopyStatus::ALL.into_iter().find(|(known, _)| *known == self.copy_status);
-        let (_, status) = status.ok_or_else(|| word("copy_status", &self.copy_status))?;
-        Ok(Kept {
-            id,
-            spec: OverlaySpec { source, target, ignore: self.ignore.clone(), strategy },
-            created_at: UNIX_EPOCH + Duration::from_millis(self.created_at_ms.min(i64::MAX.unsigned_abs() / 1000)),
-            status,
-            error: self.copy_error.clone(),
-            stats: self.stats.clone(),
-        })
-    }
+/// Reads a record again; the error is a phrase: what in it can't be.
+fn parse(mut members: Members) -> Result<Kept, String> {
+    let wrong = |what: &str, word: &str| format!("{what} can't be {word:?}");
+    let stats = members.take_object("stats")?;
+    let (id, strategy, status) = (members.text("id")?, members.text("strategy")?, members.text("copy_status")?);
+    let known_strategy = Strategy::ALL.into_iter().find(|(known, _)| *known == strategy);
+    let known_status = CopyStatus::ALL.into_iter().find(|(known, _)| *known == status);
+    Ok(Kept {
+        id: OverlayId::parse(id).ok_or_else(|| wrong("id", id))?,
+        spec: OverlaySpec {
+            source: source_path(members.text("source")?).map_err(|why| format!("source {why}"))?,
+            target: Target::parse(members.text("target")?).map_err(|why| format!("target {why}"))?,
+            ignore: owned(members.texts("ignore")?),
+            strategy: known_strategy.ok_or_else(|| wrong("strategy", strategy))?.1,
+        },
+        created_at: UNIX_EPOCH
+            + Duration::from_millis(members.number("created_at_ms")?.min(i64::MAX.unsigned_abs() / 1000)),
+        status: known_status.ok_or_else(|| wrong("copy_status", status))?.1,
+        error: members.text("copy_error").ok().map(str::to_owned),
+        stats: Stats {
+            copied_files: stats.number("copied_files")?,
+            copied_dirs: stats.number("copied_dirs")?,
+            skipped: owned(stats.texts("skipped")?),
+            skipped_count: stats.number("skipped_count")?,
+        },
+    })
+}
+
+fn owned(texts: Vec<&str>) -> Vec<String> {
+    texts.into_iter().map(str::to_owned).collect()
 }
 
 /// Where records are kept.
@@ -100,7 +104,7 @@ pub trait Records: Send + Sync {
     ///
     /// # Errors
     /// It can't be stored; what was kept before still is.
-    fn save(&self, record: &OverlayRecord) -> io::Result<()>;
+    fn save(&self, record: &Kept) -> io::Result<()>;
 
     /// Forgets the record `id`, if there is one.
     ///
@@ -110,14 +114,8 @@ pub trait Records: Send + Sync {
 }
 
 impl Records for Files {
-    fn save(&self, record: &OverlayRecord) -> io::Result<()> {
-        #[derive(Serialize)]
-        struct Written<'a> {
-            version: u64,
-            #[serde(flatten)]
-            record: &'a OverlayRecord,
-        }
-        self.put(&record.id, &Written { version: VERSION, record })
+    fn save(&self, record: &Kept) -> io::Result<()> {
+        self.put(record.id.as_str(), &Written::of(record))
     }
 
     fn remove(&self, id: &OverlayId) -> io::Result<()> {
@@ -130,9 +128,8 @@ impl Records for Files {
 /// # Errors
 /// The directory can't be read.
 pub fn stored(files: &Files) -> io::Result<Vec<Kept>> {
-    files.load(|name, text| {
-        let record: OverlayRecord = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-        let kept = record.parse()?;
+    files.load(|name, members| {
+        let kept = parse(members)?;
         if kept.id.as_str() != name {
             return Err(format!("it is the record of another overlay, {}", kept.id));
         }
@@ -147,7 +144,7 @@ pub struct Forgetful;
 
 #[cfg(test)]
 impl Records for Forgetful {
-    fn save(&self, _: &OverlayRecord) -> io::Result<()> {
+    fn save(&self, _: &Kept) -> io::Result<()> {
         Ok(())
     }
 
@@ -158,6 +155,8 @@ impl Records for Forgetful {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     fn kept() -> Kept {
@@ -176,25 +175,41 @@ mod tests {
         }
     }
 
+    fn text(of: &Kept) -> Value {
+        serde_json::to_value(Written::of(of)).unwrap()
+    }
+
+    fn read(text: &Value) -> Result<Kept, String> {
+        parse(Members::read(text.to_string().as_bytes()).unwrap())
+    }
+
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        let text = serde_json::to_string(&OverlayRecord::of(&kept())).unwrap();
-        let record: OverlayRecord = serde_json::from_str(&text).unwrap();
-        assert_eq!(record.parse(), Ok(kept()));
+        assert_eq!(read(&text(&kept())), Ok(kept()));
+        let whole = Kept { error: None, status: CopyStatus::Complete, ..kept() };
+        assert_eq!(text(&whole).get("copy_error"), None);
+        assert_eq!(read(&text(&whole)), Ok(whole));
     }
 
     #[test]
     fn what_can_not_be_is_refused() {
-        let good = OverlayRecord::of(&kept());
-        for bad in [
-            OverlayRecord { id: "../x".into(), ..good.clone() },
-            OverlayRecord { source: "x".into(), ..good.clone() },
-            OverlayRecord { target: "../x".into(), ..good.clone() },
-            OverlayRecord { strategy: "fast".into(), ..good.clone() },
-            OverlayRecord { copy_status: "done".into(), ..good.clone() },
+        let with = |name: &str, value: Value| {
+            let mut record = text(&kept());
+            record[name] = value;
+            read(&record)
+        };
+        for (name, bad) in [
+            ("id", json!("../x")),
+            ("source", json!("x")),
+            ("target", json!("../x")),
+            ("strategy", json!("fast")),
+            ("copy_status", json!("done")),
+            ("ignore", json!([1])),
+            ("created_at_ms", json!("now")),
+            ("stats", json!({})),
         ] {
-            assert!(bad.parse().is_err(), "{bad:?}");
+            assert!(with(name, bad.clone()).is_err(), "{name} {bad}");
         }
-        assert!(OverlayRecord { created_at_ms: u64::MAX, ..good }.parse().is_ok());
+        assert!(with("created_at_ms", json!(u64::MAX)).is_ok());
     }
 }

@@ -8,7 +8,6 @@
 //! symlink: with the same text), if it came into being after the overlay, and if it is not among what the overlay found there.
 //! So what a user has changed or added stays, and so does everything if the template is gone.
 
-use std::collections::HashSet;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -17,6 +16,7 @@ use std::path::{Path, PathBuf};
 use super::plan::{self, Plan, Verdict};
 use super::progress::Stats;
 use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
+use crate::sorted::SortedSet;
 
 /// Removes `name` and all that is in it.
 ///
@@ -75,7 +75,7 @@ pub struct Eraser<'a> {
     /// When the overlay came into being.
     pub since: Moment,
     /// What it found in the target, relative to it.
-    pub found: HashSet<&'a OsStr>,
+    pub found: SortedSet<&'a OsStr>,
     /// Whether that is all it found.
     pub knows_all_found: bool,
 }
@@ -91,7 +91,7 @@ struct Level {
 impl<'a> Eraser<'a> {
     /// For the overlay that has done `stats`.
     pub fn new(plan: &'a Plan, since: Moment, stats: &'a Stats) -> Eraser<'a> {
-        let found: HashSet<&OsStr> = stats.skipped.iter().map(OsStr::new).collect();
+        let found: SortedSet<&OsStr> = stats.skipped.iter().map(OsStr::new).collect();
         let knows_all_found = stats.skipped_count == found.len() as u64;
         Eraser { plan, since, found, knows_all_found }
     }

@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 
 use super::pair::lock;
 use super::progress::{Progress, Stats};
-use super::record::{Kept, OverlayRecord, Records};
+use super::record::{Kept, Records};
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy};
 use crate::os::thread::Thread;
@@ -252,7 +252,7 @@ impl Overlay {
         };
         let keeping = lock(&self.keeping);
         match *keeping {
-            Keeping::Yes => self.records.save(&OverlayRecord::of(&kept)),
+            Keeping::Yes => self.records.save(&kept),
             Keeping::Forgotten => Ok(()),
         }
     }

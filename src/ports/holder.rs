@@ -2,13 +2,13 @@
 //!
 //! Owns: the search through the processes, and how the one found is named. Never: what follows from it.
 
-use std::collections::HashSet;
 use std::fmt;
 
 use crate::model::marker;
 use crate::model::spec::{Port, Slug};
 use crate::os::proc::Snapshot;
 use crate::os::sockets::{self, Listeners};
+use crate::sorted::SortedSet;
 
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Holder {
     pub fn find(port: Port, daemon: &str) -> Option<Holder> {
         let mut all = Vec::new();
         Listeners::open().and_then(|mut listeners| listeners.read(&mut all)).ok()?;
-        let wanted: HashSet<u64> =
+        let wanted: SortedSet<u64> =
             all.iter().filter(|listener| listener.port == port).map(|listener| listener.inode).collect();
         if wanted.is_empty() {
             return None;

@@ -5,7 +5,6 @@
 //! A port is free when nothing listens on it and no other server holds it. A server holds its port from its start
 //! until it rests: the port of a stopped server can be given to another one.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +13,12 @@ use crate::model::spec::{Port, Slug};
 use crate::os::port::{Availability, availability};
 
 use super::Holder;
+use crate::sorted::Sorted;
 
 /// The table of held ports.
 #[derive(Debug)]
 pub struct Ports {
-    held: Mutex<HashMap<Port, Hold>>,
+    held: Mutex<Sorted<Port, Hold>>,
     daemon: String,
 }
 
@@ -134,11 +134,11 @@ impl Ports {
         // Held first and tried after: two servers can't both find it free.
         {
             let mut held = self.held();
-            let holder = held.entry(port).or_insert_with(|| Hold { slug: slug.clone(), times: 0 });
-            if holder.slug != *slug {
-                return Err(Unavailable::Held(port, holder.slug.clone()));
+            match held.get_mut(&port) {
+                Some(holder) if holder.slug != *slug => return Err(Unavailable::Held(port, holder.slug.clone())),
+                Some(holder) => holder.times += 1,
+                None => drop(held.insert(port, Hold { slug: slug.clone(), times: 1 })),
             }
-            holder.times += 1;
         }
         let reservation = Reservation { port, ports: Arc::clone(self) };
         match availability(port.get()) {
@@ -149,7 +149,7 @@ impl Ports {
         }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Port, Hold>> {
+    fn held(&self) -> MutexGuard<'_, Sorted<Port, Hold>> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -5,7 +5,6 @@
 //! No connection ever blocks the thread: a server that accepts and never answers costs a descriptor and delays nobody.
 //! With no server to watch the thread waits without a timer.
 
-use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -19,6 +18,7 @@ use crate::model::spec::HealthCheck;
 use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
 use crate::os::poll::{Bell, Interest, Poll};
 use crate::os::thread::{self, Joined, Thread, panic_text};
+use crate::sorted::Sorted;
 
 pub(crate) mod head;
 mod probe;
@@ -31,7 +31,7 @@ use watched::Watched;
 /// When the system refuses the wait itself, the next attempt follows after this.
 const POLL_RETRY: Duration = Duration::from_millis(100);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct WatchId(u64);
 
 /// What the thread is told.
@@ -120,7 +120,7 @@ impl Drop for Probing {
 
 /// The whole life of the thread.
 fn work(orders: &Inbox<Order>, bell: &Bell) {
-    let mut all: HashMap<WatchId, Box<Watched>> = HashMap::new();
+    let mut all: Sorted<WatchId, Box<Watched>> = Sorted::default();
     let mut poll = Poll::default();
     loop {
         loop {
@@ -154,7 +154,7 @@ fn work(orders: &Inbox<Order>, bell: &Bell) {
 }
 
 /// A panic costs the checks of the server that it hit, and nobody else's.
-fn for_each(all: &mut HashMap<WatchId, Box<Watched>>, mut turn: impl FnMut(&mut Watched)) {
+fn for_each(all: &mut Sorted<WatchId, Box<Watched>>, mut turn: impl FnMut(&mut Watched)) {
     all.retain(|_, watched| match catch_unwind(AssertUnwindSafe(|| turn(watched))) {
         Ok(()) => true,
         Err(panic) => {

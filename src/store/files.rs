@@ -6,13 +6,15 @@
 //! looks finds the old one or the new one, at any moment and after any crash. Two writers of one name must not meet: a
 //! server's file is written by its supervisor only.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
+use super::members::Members;
 use crate::log;
 
 #[cfg(test)]
@@ -126,33 +128,18 @@ impl Files {
     ///
     /// # Errors
     /// The directory can't be read.
-    pub fn load<T>(&self, parse: impl Fn(&str, &[u8]) -> Result<T, String>) -> io::Result<Vec<T>> {
-        let mut paths: Vec<PathBuf> =
-            fs::read_dir(&self.directory)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>()?;
-        paths.sort();
-        Ok(paths.iter().filter_map(|path| self.load_path(path, &parse)).collect())
-    }
-
-    /// What `parse` makes of the one file `name`; `None` when there is none, or it had to be set aside.
-    pub fn load_one<T>(&self, name: &str, parse: impl Fn(&[u8]) -> Result<T, String>) -> Option<T> {
-        let (path, _) = self.paths(name);
-        fs::symlink_metadata(&path).ok()?;
-        self.load_path(&path, &|_, text| parse(text))
-    }
-
-    fn load_path<T>(&self, path: &Path, parse: &impl Fn(&str, &[u8]) -> Result<T, String>) -> Option<T> {
-        // A name that is no text is none of ours.
-        let name = path.file_name()?.to_str()?.strip_suffix(FINISHED)?;
-        let unfit = match read(path).and_then(|text| parse(name, &text).map_err(Unfit::Corrupt)) {
-            Ok(parsed) => return Some(parsed),
-            Err(unfit) => unfit,
-        };
-        let (shown, reason) = (path.display(), unfit.reason());
-        match set_aside(path, unfit.word()) {
-            Ok(aside) => log::error(format_args!("{shown} is not used: {reason}; it is kept as {}", aside.display())),
-            Err(error) => log::error(format_args!("{shown} is not used: {reason}; it can't be set aside: {error}")),
+    pub fn load<T>(&self, parse: impl Fn(&str, Members) -> Result<T, String>) -> io::Result<Vec<T>> {
+        let mut all = Vec::new();
+        let paths: io::Result<Vec<PathBuf>> = fs::read_dir(&self.directory)?.map(|entry| Ok(entry?.path())).collect();
+        let mut paths = paths?;
+        paths.sort_unstable();
+        for path in paths {
+            load_path(&path, &mut |name, members| {
+                all.push(parse(name, members)?);
+                Ok(())
+            });
         }
-        None
+        Ok(all)
     }
 
     fn paths(&self, name: &str) -> (PathBuf, PathBuf) {
@@ -161,6 +148,22 @@ impl Files {
 
     fn sync(&self) -> io::Result<()> {
         sync(&self.directory)
+    }
+}
+
+/// Gives `parse` what is in the file at `path`, and sets it aside if it can't be used.
+fn load_path(path: &Path, parse: &mut dyn FnMut(&str, Members) -> Result<(), String>) {
+    // A name that is no text is none of ours.
+    let name = path.file_name().and_then(OsStr::to_str).and_then(|name| name.strip_suffix(FINISHED));
+    let Some(name) = name else { return };
+    let unfit = match read(path).and_then(|members| parse(name, members).map_err(Unfit::Corrupt)) {
+        Ok(()) => return,
+        Err(unfit) => unfit,
+    };
+    let (shown, reason) = (path.display(), unfit.reason());
+    match set_aside(path, unfit.word()) {
+        Ok(aside) => log::error(format_args!("{shown} is not used: {reason}; it is kept as {}", aside.display())),
+        Err(error) => log::error(format_args!("{shown} is not used: {reason}; it can't be set aside: {error}")),
     }
 }
 
@@ -178,17 +181,13 @@ fn write(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The text of a file of a version that is known.
-fn read(path: &Path) -> Result<Vec<u8>, Unfit> {
-    #[derive(Deserialize)]
-    struct Version {
-        version: u64,
-    }
+/// What is in a file of a version that is known.
+fn read(path: &Path) -> Result<Members, Unfit> {
     let text = read_bounded(path).map_err(|error| Unfit::Corrupt(format!("it can't be read: {error}")))?;
-    let Version { version } = serde_json::from_slice(&text)
-        .map_err(|error| Unfit::Corrupt(format!("it is torn or was not written by servisor: {error}")))?;
-    match version {
-        1..=VERSION => Ok(text),
+    let corrupt = |why| Unfit::Corrupt(format!("it is torn or was not written by servisor: {why}"));
+    let members = Members::read(&text).map_err(corrupt)?;
+    match members.number("version").map_err(corrupt)? {
+        1..=VERSION => Ok(members),
         0 => Err(Unfit::Corrupt("there is no version 0".into())),
         newer => Err(Unfit::Newer(newer)),
     }

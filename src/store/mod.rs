@@ -14,6 +14,7 @@ use crate::os::proc::Process;
 use crate::os::{Pid, random};
 
 pub mod files;
+pub mod members;
 pub mod server;
 
 use files::Files;

@@ -7,10 +7,10 @@ use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::Serialize;
 
 use super::files::{Files, VERSION};
+use super::members::Members;
 use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::{HealthCheck, ServerSpec};
 use crate::sorted::Sorted;
@@ -63,18 +63,21 @@ pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
     files.put(spec.slug.as_str(), &contents)
 }
 
-/// Takes the text of a file apart: the configuration is JSON as a client would send it.
+/// Takes what is in a file apart: the configuration is JSON as a client would send it.
 ///
 /// # Errors
 /// What is wrong with it, in words that fit after the file's name and a colon.
-pub fn parse(text: &[u8]) -> Result<(Vec<u8>, Kept), String> {
-    let read: Read = serde_json::from_slice(text).map_err(|error| error.to_string())?;
-    let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(read.created_at_ms)).ok_or("its time is none")?;
-    let overlays = read.overlays.iter().map(|id| OverlayId::parse(id).ok_or("an id of an overlay is none"));
+pub fn parse(mut members: Members) -> Result<(Vec<u8>, Kept), String> {
+    let created_at_ms = members.number("created_at_ms")?;
+    let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(created_at_ms)).ok_or("its time is none")?;
+    // The first ones that were written had none of these two.
+    let overlays = if members.has("overlays") { members.texts("overlays")? } else { Vec::new() };
+    let is_prepared = members.has("prepared") && members.flag("prepared")?;
+    let overlays = overlays.into_iter().map(|id| OverlayId::parse(id).ok_or("an id of an overlay is none"));
     let overlays = overlays.collect::<Result<_, _>>()?;
-    let preparation = if read.prepared { Preparation::Done } else { Preparation::Due };
-    let install = if read.installed { Install::Succeeded } else { Install::Due };
-    let configuration = serde_json::to_vec(&read.configuration).map_err(|error| error.to_string())?;
+    let preparation = if is_prepared { Preparation::Done } else { Preparation::Due };
+    let install = if members.flag("installed")? { Install::Succeeded } else { Install::Due };
+    let configuration = members.take_object("configuration")?.into_text();
     Ok((configuration, Kept { created_at, overlays, preparation, install }))
 }
 
@@ -87,17 +90,6 @@ struct Written<'a> {
     prepared: bool,
     installed: bool,
     configuration: Configuration<'a>,
-}
-
-#[derive(Deserialize)]
-struct Read {
-    created_at_ms: u64,
-    #[serde(default)]
-    overlays: Vec<String>,
-    #[serde(default)]
-    prepared: bool,
-    installed: bool,
-    configuration: Value,
 }
 
 /// The fields of `POST /servers`.

@@ -7,7 +7,6 @@
 //! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
 //! covers what it can't see (an orphan's child that its own parent has reaped).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +23,7 @@ use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
 use crate::os::thread::Joined;
 use crate::os::tree::{self, Signal, Tree};
 use crate::os::{self, Pid, child::Spawned};
+use crate::sorted::SortedSet;
 
 /// A group that ends at once on SIGTERM needs no look at the processes; after this, who is not in it is looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
@@ -206,7 +206,7 @@ impl Run {
                 LeaderIs::Exited if left.is_empty() => return Progress::Gone,
                 LeaderIs::Exited => {}
             }
-            let pids: HashSet<Pid> = left.iter().map(|process| process.pid).collect();
+            let pids: SortedSet<Pid> = left.iter().map(|process| process.pid).collect();
             if self.context.reaper.await_orphans(self.tree.leader, pids) == Awaited::WillBeTold {
                 break;
             }

@@ -103,6 +103,6 @@ fn awaited_processes_that_are_gone_are_not_waited_for() {
         other.reap().unwrap();
         pid
     };
-    assert_eq!(reaper.await_orphans(leader.pid(), HashSet::from([gone])), Awaited::GoneAlready);
-    assert_eq!(reaper.await_orphans(leader.pid(), HashSet::from([Pid::own()])), Awaited::WillBeTold);
+    assert_eq!(reaper.await_orphans(leader.pid(), SortedSet::from([gone])), Awaited::GoneAlready);
+    assert_eq!(reaper.await_orphans(leader.pid(), SortedSet::from([Pid::own()])), Awaited::WillBeTold);
 }

@@ -53,7 +53,7 @@ fn both_ways_tell_of_each_listener_and_of_nothing_else() {
             listeners.read(&mut all).unwrap();
             let found = find(&all, shown).unwrap_or_else(|| panic!("{spelled} is not in {all:?}"));
             assert_eq!(found.family, family, "{spelled}");
-            assert_eq!(open_sockets(Pid::own(), &HashSet::from([found.inode])).unwrap(), [found.inode]);
+            assert_eq!(open_sockets(Pid::own(), &SortedSet::from([found.inode])).unwrap(), [found.inode]);
             assert!(find(&all, client.local_addr().unwrap()).is_none());
             drop(listener);
             listeners.read(&mut all).unwrap();
@@ -115,5 +115,5 @@ fn a_process_that_is_gone_has_nothing_open() {
     let mut child = std::process::Command::new("true").spawn().unwrap();
     let pid = Pid::new(child.id().cast_signed()).unwrap();
     child.wait().unwrap();
-    assert!(open_sockets(pid, &HashSet::from([1])).unwrap().is_empty());
+    assert!(open_sockets(pid, &SortedSet::from([1])).unwrap().is_empty());
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::overlay::record::OverlayRecord;
 
 fn names(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();
@@ -130,22 +129,22 @@ fn what_a_user_puts_in_a_placeholders_place_stays() {
 
 /// Keeps records, as a store would.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<String, OverlayRecord>>);
+struct Kept(Mutex<BTreeMap<OverlayId, record::Kept>>);
 
 impl Records for Kept {
-    fn save(&self, record: &OverlayRecord) -> io::Result<()> {
+    fn save(&self, record: &record::Kept) -> io::Result<()> {
         lock(&self.0).insert(record.id.clone(), record.clone());
         Ok(())
     }
 
     fn remove(&self, id: &OverlayId) -> io::Result<()> {
-        lock(&self.0).remove(id.as_str());
+        lock(&self.0).remove(id);
         Ok(())
     }
 }
 
 fn parsed(records: &Kept) -> Vec<record::Kept> {
-    lock(&records.0).values().map(|record| record.parse().unwrap()).collect()
+    lock(&records.0).values().cloned().collect()
 }
 
 #[test]
@@ -197,7 +196,7 @@ fn the_next_daemon_goes_on() {
 fn a_store_that_fails_lets_nothing_begin() {
     struct Full;
     impl Records for Full {
-        fn save(&self, _: &OverlayRecord) -> io::Result<()> {
+        fn save(&self, _: &record::Kept) -> io::Result<()> {
             Err(io::Error::from_raw_os_error(28))
         }
         fn remove(&self, _: &OverlayId) -> io::Result<()> {

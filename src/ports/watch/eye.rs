@@ -2,7 +2,6 @@
 //!
 //! Owns: reading both, and when it is worth while to look for an owner. Never: what is made of it (see `table`).
 
-use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,6 +12,7 @@ use crate::os::is_shortage;
 use crate::os::proc::Process;
 use crate::os::sockets::{Listener, Listeners, open_sockets};
 use crate::os::tree::Forest;
+use crate::sorted::SortedSet;
 
 /// A listener whose owner was not found is looked for again after this time, and each time after four times as long: its
 /// process may have been forked while the processes were looked at.
@@ -47,7 +47,7 @@ pub struct Eye {
     inodes_match: bool,
     /// The daemon's own. A process that was spawned just now has them open for a moment too: the kernel lets its parent
     /// go on before it closes them.
-    ours: HashSet<u64>,
+    ours: SortedSet<u64>,
     /// As they were read last, in the kernel's order, and room for the next time.
     seen: Vec<Listener>,
     now: Vec<Listener>,
@@ -69,7 +69,7 @@ struct Search {
 
 impl Eye {
     /// One that has seen nothing yet.
-    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool, ours: HashSet<u64>) -> Eye {
+    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool, ours: SortedSet<u64>) -> Eye {
         Eye {
             listeners,
             forest,
@@ -122,7 +122,9 @@ impl Eye {
         if self.now == self.seen {
             return Ok(());
         }
-        let mut all: HashSet<Listener> = self.now.iter().copied().collect();
+        let mut sorted = self.now.clone();
+        sorted.sort_unstable();
+        let mut all: SortedSet<Listener> = sorted.into_iter().collect();
         if table.misses_some_of(&all) {
             // A list that the kernel gives in pieces can lack what was there all the time; no such thing happens twice.
             let mut again = Vec::new();
@@ -172,7 +174,7 @@ impl Eye {
         &self,
         table: &Table,
         scope: Scope,
-        sought: &mut HashSet<u64>,
+        sought: &mut SortedSet<u64>,
         now: Instant,
     ) -> io::Result<Searched> {
         let places = table.places();

@@ -3,7 +3,6 @@
 //! Owns: the servers that are watched, the listeners there are, and what was told. Never: a look at the system; time
 //! and facts come in.
 
-use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crate::model::spec::Port;
 use crate::os::Pid;
 use crate::os::sockets::Listener;
 use crate::ports::choose::{Alone, Listening};
+use crate::sorted::{Sorted, SortedSet};
 
 #[cfg(test)]
 mod tests;
@@ -83,20 +83,20 @@ struct Known {
 #[derive(Debug, Default)]
 pub struct Searched {
     /// Whose the sockets with these inodes are.
-    pub found: HashMap<u64, Id>,
+    pub found: Sorted<u64, Id>,
     /// Servers with a process that can't be looked into.
-    pub hidden: HashSet<Id>,
+    pub hidden: SortedSet<Id>,
 }
 
 /// Servers and listeners.
 pub struct Table {
     ephemeral: RangeInclusive<u16>,
-    watched: HashMap<Id, Watched>,
-    known: HashMap<Listener, Known>,
+    watched: Sorted<Id, Watched>,
+    known: Sorted<Listener, Known>,
     /// Whose listeners have changed since they were told.
-    changed: HashSet<Id>,
+    changed: SortedSet<Id>,
     /// Whose choice will be another one by the passing of time.
-    undecided: HashSet<Id>,
+    undecided: SortedSet<Id>,
     unsearched: bool,
     looks: u64,
 }
@@ -106,10 +106,10 @@ impl Table {
     pub fn new(ephemeral: RangeInclusive<u16>) -> Table {
         Table {
             ephemeral,
-            watched: HashMap::new(),
-            known: HashMap::new(),
-            changed: HashSet::new(),
-            undecided: HashSet::new(),
+            watched: Sorted::default(),
+            known: Sorted::default(),
+            changed: SortedSet::default(),
+            undecided: SortedSet::default(),
             unsearched: false,
             looks: 0,
         }
@@ -147,16 +147,16 @@ impl Table {
     /// Counts a look.
     pub fn begin_look(&mut self) {
         self.looks += 1;
-        self.changed.extend(self.undecided.drain());
+        self.changed.extend(std::mem::take(&mut self.undecided));
     }
 
     /// Whether something that was there is not in `all`.
-    pub fn misses_some_of(&self, all: &HashSet<Listener>) -> bool {
+    pub fn misses_some_of(&self, all: &SortedSet<Listener>) -> bool {
         self.known.keys().any(|listener| !all.contains(listener))
     }
 
     /// These are there now, and no others.
-    pub fn update(&mut self, all: &HashSet<Listener>) {
+    pub fn update(&mut self, all: &SortedSet<Listener>) {
         let changed = &mut self.changed;
         self.known.retain(|listener, known| {
             let is_there = all.contains(listener);
@@ -165,11 +165,11 @@ impl Table {
             }
             is_there
         });
-        for listener in all {
-            self.known.entry(*listener).or_insert_with(|| {
+        for listener in all.iter() {
+            if !self.known.contains_key(listener) {
+                self.known.insert(*listener, Known { owner: Owner::Sought, first_look: self.looks });
                 self.unsearched = true;
-                Known { owner: Owner::Sought, first_look: self.looks }
-            });
+            }
         }
     }
 
@@ -179,23 +179,23 @@ impl Table {
     }
 
     /// The inodes of the listeners whose owners are not known yet.
-    pub fn sought(&self) -> HashSet<u64> {
+    pub fn sought(&self) -> SortedSet<u64> {
         self.inodes(|owner| owner == Owner::Sought)
     }
 
     /// The same, with those of strangers.
-    pub fn unowned(&self) -> HashSet<u64> {
+    pub fn unowned(&self) -> SortedSet<u64> {
         self.inodes(|owner| matches!(owner, Owner::Sought | Owner::Stranger))
     }
 
-    fn inodes(&self, wanted: impl Fn(Owner) -> bool) -> HashSet<u64> {
+    fn inodes(&self, wanted: impl Fn(Owner) -> bool) -> SortedSet<u64> {
         self.known.iter().filter(|(_, known)| wanted(known.owner)).map(|(listener, _)| listener.inode).collect()
     }
 
     /// Where to search: at the urgent ones first, and of these at the youngest.
     pub fn places(&self) -> Vec<Place> {
         let mut all: Vec<_> = self.watched.iter().collect();
-        all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(**id)));
+        all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(*id)));
         all.into_iter()
             .map(|(id, watched)| Place {
                 id: *id,
@@ -211,7 +211,7 @@ impl Table {
     /// the search is over, and only if there is no second one that waits for a listener.
     pub fn take(&mut self, searched: &Searched, is_last: bool) {
         self.watched.values_mut().for_each(|watched| watched.searched = true);
-        for (listener, known) in &mut self.known {
+        for (listener, known) in self.known.iter_mut() {
             if let Some(id) = searched.found.get(&listener.inode) {
                 known.owner = Owner::Server(*id);
                 self.changed.insert(*id);
@@ -225,8 +225,8 @@ impl Table {
                 only(hidden.iter().filter(|(_, watched)| watched.pace == Pace::Fast && is_new(watched)))
             };
             if let Some((id, _)) = asked_for_it.or_else(|| is_last.then(waits_for_one).flatten()) {
-                known.owner = Owner::Server(**id);
-                self.changed.insert(**id);
+                known.owner = Owner::Server(*id);
+                self.changed.insert(*id);
             } else if is_last {
                 known.owner = Owner::Stranger;
             }
@@ -238,7 +238,8 @@ impl Table {
         if self.changed.is_empty() {
             return;
         }
-        let mut owned: HashMap<Id, Vec<Listener>> = self.changed.drain().map(|id| (id, Vec::new())).collect();
+        let mut owned: Sorted<Id, Vec<Listener>> =
+            std::mem::take(&mut self.changed).into_iter().map(|id| (id, Vec::new())).collect();
         for (listener, known) in &self.known {
             if let Owner::Server(id) = known.owner
                 && let Some(listeners) = owned.get_mut(&id)

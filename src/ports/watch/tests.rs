@@ -1,7 +1,7 @@
 use super::*;
 use crate::os::inherit::Strangers;
 use crate::ports::Chosen;
-use std::collections::HashSet;
+use crate::sorted::SortedSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 
@@ -185,7 +185,7 @@ fn with_nothing_urgent_it_sleeps_and_who_asks_is_told_first() {
 fn where_nobody_can_be_looked_into_the_requested_port_is_believed() {
     let forest = Arc::new(Forest::new(Strangers::Possible));
     let watcher =
-        Watcher::with(Eye::new(Listeners::open().unwrap(), Arc::clone(&forest), false, HashSet::new())).unwrap();
+        Watcher::with(Eye::new(Listeners::open().unwrap(), Arc::clone(&forest), false, SortedSet::default())).unwrap();
     let mut server = Server::start(&forest);
     let number = server.listen("127.0.0.1:0");
     let (_watch, told) = watch(&watcher, &server, Some(port(number)));

@@ -13,12 +13,12 @@ fn listener(inode: u64, number: u16) -> Listener {
 
 struct Scene {
     table: Table,
-    told: HashMap<Id, Receiver<Listening>>,
+    told: Sorted<Id, Receiver<Listening>>,
 }
 
 impl Scene {
     fn new(watched: &[(Id, Option<u16>)]) -> Scene {
-        let mut scene = Scene { table: Table::new(32768..=60999), told: HashMap::new() };
+        let mut scene = Scene { table: Table::new(32768..=60999), told: Sorted::default() };
         watched.iter().for_each(|(id, requested)| scene.add(*id, *requested));
         scene
     }
@@ -43,7 +43,7 @@ impl Scene {
     /// The ports of the only news for `id`, `None` if there are none.
     fn news(&mut self, id: Id) -> Option<Vec<u16>> {
         self.table.tell(Instant::now());
-        let news: Vec<_> = self.told[&id].try_iter().collect();
+        let news: Vec<_> = self.told.get(&id).unwrap().try_iter().collect();
         assert!(news.len() <= 1, "{news:?}");
         news.first().map(|listening| listening.ports.iter().map(|port| port.get()).collect())
     }
@@ -57,12 +57,12 @@ fn a_change_is_told_once_and_to_whom_it_concerns() {
     let mut scene = Scene::new(&[(A, None), (B, None)]);
     scene.look(&[(1, 80), (2, 81)]);
     assert!(scene.table.take_unsearched() && !scene.table.take_unsearched());
-    assert_eq!(scene.table.sought(), HashSet::from([1, 2]));
+    assert_eq!(scene.table.sought(), SortedSet::from([1, 2]));
     assert_eq!((scene.news(A), scene.news(B)), (None, None), "nobody knows whose they are");
     scene.find(&[(1, A)], &[], true);
     assert_eq!((scene.news(A), scene.news(B)), (Some(vec![80]), None));
-    assert_eq!(scene.table.sought(), HashSet::new(), "the other is a stranger's");
-    assert_eq!(scene.table.unowned(), HashSet::from([2]));
+    assert_eq!(scene.table.sought(), SortedSet::default(), "the other is a stranger's");
+    assert_eq!(scene.table.unowned(), SortedSet::from([2]));
     scene.look(&[(1, 80), (2, 81)]);
     assert!(!scene.table.take_unsearched());
     assert_eq!((scene.news(A), scene.news(B)), (None, None));
@@ -83,7 +83,7 @@ fn what_an_unwatched_one_had_is_looked_for_again() {
     scene.add(B, None);
     scene.table.remove(A);
     assert!(scene.table.take_unsearched());
-    assert_eq!(scene.table.sought(), HashSet::from([1]));
+    assert_eq!(scene.table.sought(), SortedSet::from([1]));
     scene.find(&[(1, B)], &[], true);
     assert_eq!(scene.news(B), Some(vec![80]));
 }

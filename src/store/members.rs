@@ -1,0 +1,114 @@
+//! What is in a stored file: the members of a JSON object.
+//!
+//! Owns: how members are read, and the sentence about one that can't be. Never: which members there have to be.
+
+use serde_json::{Map, Value};
+
+/// The members of an object that servisor has written.
+#[derive(Debug, Default)]
+pub struct Members(Map<String, Value>);
+
+impl Members {
+    /// Reads the object that is all of `text`.
+    ///
+    /// # Errors
+    /// It is none; a phrase for a person.
+    pub fn read(text: &[u8]) -> Result<Members, String> {
+        match serde_json::from_slice(text) {
+            Ok(Value::Object(members)) => Ok(Members(members)),
+            Ok(_) => Err("it is no JSON object".into()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// A whole number.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn number(&self, name: &str) -> Result<u64, String> {
+        self.member(name, "whole number", Value::as_u64)
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn text(&self, name: &str) -> Result<&str, String> {
+        self.member(name, "text", Value::as_str)
+    }
+
+    /// Yes or no.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn flag(&self, name: &str) -> Result<bool, String> {
+        self.member(name, "true or false", Value::as_bool)
+    }
+
+    /// A list of texts.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn texts(&self, name: &str) -> Result<Vec<&str>, String> {
+        self.member(name, "list of texts", |value| value.as_array()?.iter().map(Value::as_str).collect())
+    }
+
+    /// Takes an object out.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn take_object(&mut self, name: &str) -> Result<Members, String> {
+        match self.0.remove(name) {
+            Some(Value::Object(members)) => Ok(Members(members)),
+            None | Some(_) => Err(missing(name, "object")),
+        }
+    }
+
+    /// Whether there is a member of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The text of the object, as a client would send it.
+    pub fn into_text(self) -> Vec<u8> {
+        Value::Object(self.0).to_string().into_bytes()
+    }
+
+    fn member<'a, T>(&'a self, name: &str, kind: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T, String> {
+        self.0.get(name).and_then(read).ok_or_else(|| missing(name, kind))
+    }
+}
+
+fn missing(name: &str, kind: &str) -> String {
+    format!("it has no {name} that is a {kind}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn members_are_what_they_have_to_be_or_are_told_of() {
+        let text = br#"{"n": 7, "t": "x", "f": true, "l": ["a", "b"], "o": {"n": 8}, "mixed": ["a", 1], "minus": -1}"#;
+        let mut members = Members::read(text).unwrap();
+        assert_eq!(members.number("n"), Ok(7));
+        assert_eq!(members.text("t"), Ok("x"));
+        assert_eq!(members.flag("f"), Ok(true));
+        assert_eq!(members.texts("l"), Ok(vec!["a", "b"]));
+        assert!(members.has("minus") && !members.has("absent"));
+        assert!(members.number("minus").is_err() && members.number("absent").is_err() && members.number("t").is_err());
+        assert!(members.texts("mixed").is_err() && members.flag("n").is_err());
+        assert_eq!(members.text("n"), Err("it has no n that is a text".into()));
+        let inner = members.take_object("o").unwrap();
+        assert_eq!(inner.number("n"), Ok(8));
+        assert_eq!(inner.into_text(), br#"{"n":8}"#);
+        assert!(members.take_object("o").is_err());
+    }
+
+    #[test]
+    fn nothing_but_a_whole_object_is_read() {
+        for bad in ["", "{", "[]", "7", "{\"a\": 1} x"] {
+            assert!(Members::read(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+}
