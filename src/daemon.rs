@@ -41,7 +41,7 @@ use crate::prober::Prober;
 use crate::registry::Registry;
 use crate::setup::{self, Payload};
 use crate::store::files::Files;
-use crate::store::{self, Store};
+use crate::store::{self, Lives, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
 /// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
@@ -123,7 +123,10 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     // No one is answered and no port is looked at before what an earlier life has left is gone.
-    boot::sweep(store.instance(), &life);
+    match store.lives() {
+        Lives::First => {}
+        Lives::Later => boot::sweep(store.instance(), &life),
+    }
     overlays.resume();
     let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
     let restored = registry.restore(boot::servers(stored, servers));

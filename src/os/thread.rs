@@ -7,7 +7,9 @@
 
 use std::any::Any;
 use std::io;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::thread::Builder;
 use std::time::Instant;
 
@@ -71,6 +73,40 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
     Ok(Thread { ended })
 }
 
+/// What is still used of the stack below the caller's frame: the frames of the calls here, and more.
+const IN_USE: usize = 1024;
+
+/// Gives what was once used of the calling thread's stack, and is not now, back to the system. Only for threads that
+/// are made here: it costs a call of the system, and a fault for each page that is used again.
+pub fn give_back_stack() {
+    let mark = 0_u8;
+    let here = (&raw const mark).addr();
+    // SAFETY: a plain number.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(usize::MAX);
+    let Some(lowest) = lowest() else { return };
+    let (from, to) = (lowest.next_multiple_of(page), here.saturating_sub(IN_USE) / page * page);
+    if from < to {
+        // SAFETY: the range lies in this thread's own stack and ends below all frames, those of this call included:
+        // nothing in it is anyone's value, and what is pushed there later is written before it is read.
+        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The lowest address of the calling thread's stack.
+fn lowest() -> Option<usize> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut address, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the first call fills the attributes when it gives 0, and only then they are read, and destroyed.
+    unsafe {
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let told = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut size);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        (told == 0).then(|| address.addr())
+    }
+}
+
 /// The message of a caught panic.
 pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
     if let Some(text) = panic.downcast_ref::<&str>() {
@@ -95,6 +131,37 @@ mod tests {
     fn a_join_tells_how_the_thread_ended() {
         assert_eq!(spawn("fine", SMALL_STACK, || {}).unwrap().join_by(soon()), Joined::Ended);
         assert_eq!(spawn("bad", SMALL_STACK, || panic!("on purpose")).unwrap().join_by(soon()), Joined::Panicked);
+    }
+
+    #[test]
+    fn a_stack_that_was_given_back_can_be_used_again() {
+        fn deep(levels: u64) -> u64 {
+            let frame = [levels; 64];
+            if levels == 0 { 0 } else { deep(levels - 1) + std::hint::black_box(&frame)[63] }
+        }
+        /// Of the mapping that this thread's stack is in, in KiB.
+        fn resident() -> u64 {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let lowest = lowest().unwrap();
+            let mut lines = maps.lines().skip_while(|line| {
+                let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+                let range = range.map(|(from, to)| [from, to].map(|text| usize::from_str_radix(text, 16)));
+                !matches!(range, Some([Ok(from), Ok(to)]) if (from..to).contains(&lowest))
+            });
+            let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        }
+        let thread = spawn("deep", 16 * 1024 * 1024, move || {
+            for _ in 0..3 {
+                let before = resident();
+                assert_eq!(deep(4000), 4000 * 4001 / 2);
+                let between = resident();
+                give_back_stack();
+                let after = resident();
+                assert!(between > before + 1500 && after + 1500 < between, "{before} {between} {after}");
+            }
+        });
+        assert_eq!(thread.unwrap().join_by(soon()), Joined::Ended);
     }
 
     #[test]

@@ -37,11 +37,21 @@ const INSTANCE_BYTES: usize = 8;
 /// A file of ours with a single word in it is never longer.
 const WORD_MAX: u64 = 4096;
 
+/// Whether a daemon has lived in a state directory before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lives {
+    /// None has: nothing can be left of it.
+    First,
+    /// One has.
+    Later,
+}
+
 /// The locked state directory.
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
     instance: String,
+    lives: Lives,
     servers: Arc<Files>,
     overlays: Arc<Files>,
     /// The lock is held as long as this is open.
@@ -74,11 +84,11 @@ impl Store {
         })?;
         fs::set_permissions(directory, Permissions::from_mode(0o700))
             .map_err(|error| cant("can't be closed to other users", &error))?;
-        let instance = instance(&directory.join(INSTANCE)).map_err(|error| cant(INSTANCE, &error))?;
+        let (instance, lives) = instance(&directory.join(INSTANCE)).map_err(|error| cant(INSTANCE, &error))?;
         let servers = Files::open(directory.join(SERVERS)).map_err(|error| cant(SERVERS, &error))?;
         let overlays = Files::open(directory.join(OVERLAYS)).map_err(|error| cant(OVERLAYS, &error))?;
         let (servers, overlays) = (Arc::new(servers), Arc::new(overlays));
-        Ok(Store { directory: directory.to_owned(), instance, servers, overlays, _lock: lock })
+        Ok(Store { directory: directory.to_owned(), instance, lives, servers, overlays, _lock: lock })
     }
 
     /// Where it is.
@@ -89,6 +99,11 @@ impl Store {
     /// The name of this instance, the same at every start.
     pub fn instance(&self) -> &str {
         &self.instance
+    }
+
+    /// Whether a daemon has lived here before.
+    pub fn lives(&self) -> Lives {
+        self.lives
     }
 
     /// What is kept of the servers, by slug.
@@ -107,7 +122,8 @@ impl Store {
     /// It can't be read or written.
     pub fn token(&self) -> Result<String, String> {
         let path = self.token_path();
-        kept_word(&path, TOKEN_BYTES).map_err(|error| format!("access token {}: {error}", path.display()))
+        let token = kept_word(&path, TOKEN_BYTES, Outlives::System);
+        token.map(|(word, _)| word).map_err(|error| format!("access token {}: {error}", path.display()))
     }
 
     /// Where the kept access token is.
@@ -160,16 +176,25 @@ fn holder(file: &mut File) -> Option<Pid> {
 }
 
 /// The kept word, and which file it is in: a copy of a state directory must not take the processes of the first one for
-/// its own.
-fn instance(path: &Path) -> io::Result<String> {
-    let word = kept_word(path, INSTANCE_BYTES)?;
-    Ok(format!("{word}-{:x}", fs::metadata(path)?.ino()))
+/// its own. No process outlives the system, so the word need not either.
+fn instance(path: &Path) -> io::Result<(String, Lives)> {
+    let (word, lives) = kept_word(path, INSTANCE_BYTES, Outlives::Daemon)?;
+    Ok((format!("{word}-{:x}", fs::metadata(path)?.ino()), lives))
+}
+
+/// What a word has to be found after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outlives {
+    /// The end of the daemon, however it comes.
+    Daemon,
+    /// A loss of power too.
+    System,
 }
 
 /// The word in the file at `path`; if there is none, a new random one is put there, whole or not at all.
-fn kept_word(path: &Path, bytes: usize) -> io::Result<String> {
+fn kept_word(path: &Path, bytes: usize, outlives: Outlives) -> io::Result<(String, Lives)> {
     match read_word(path) {
-        Ok(word) if !word.is_empty() => return Ok(word),
+        Ok(word) if !word.is_empty() => return Ok((word, Lives::Later)),
         // An empty file is what is left when the system went down in the middle of the first start.
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -179,9 +204,12 @@ fn kept_word(path: &Path, bytes: usize) -> io::Result<String> {
     let unfinished = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{word}")?;
-    file.sync_all()?;
+    match outlives {
+        Outlives::Daemon => {}
+        Outlives::System => file.sync_all()?,
+    }
     fs::rename(&unfinished, path)?;
-    Ok(word)
+    Ok((word, Lives::First))
 }
 
 /// Reads a file that has one word in it.
@@ -223,6 +251,7 @@ mod tests {
         let scratch = Scratch::new("kept");
         let deep = scratch.0.join("a/b");
         let first = Store::open(&deep).unwrap();
+        assert_eq!(first.lives(), Lives::First);
         let (instance, token) = (first.instance().to_owned(), first.token().unwrap());
         assert_eq!((instance.split('-').next().map(str::len), token.len()), (Some(16), 64));
         assert_eq!(mode(&deep), 0o700);
@@ -230,6 +259,7 @@ mod tests {
         drop(first);
         let second = Store::open(&deep).unwrap();
         assert_eq!((second.instance(), second.token().unwrap()), (instance.as_str(), token));
+        assert_eq!(second.lives(), Lives::Later);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::log::{self, Level};
 use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::reaper::Notice;
+use crate::os::thread;
 use crate::ports::Reservation;
 use crate::store::server::{Install, Preparation};
 
@@ -91,7 +92,7 @@ impl Actor {
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let (news_tx, news) = unbounded();
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
-        let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
+        let record = Record::of(parts.origin, &parts.context.files);
         let mut machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
         match record.preparation() {
             Preparation::Due => {}
@@ -129,6 +130,7 @@ impl Actor {
         if let Some(command) = self.first.take() {
             self.obey(command);
         }
+        self.record.keep_given(&self.spec);
         loop {
             self.publish();
             self.answer_waiters();
@@ -147,6 +149,8 @@ impl Actor {
                 self.senses.as_ref().and_then(|senses| senses.deadline(now)),
             ];
             let alarm = deadlines.into_iter().flatten().min().map_or_else(never, at);
+            // A spawn goes deep, and a server is at rest for most of its life.
+            thread::give_back_stack();
             select! {
                 recv(self.news) -> news => if let Ok((run, news)) = news { self.take_news(run, news) },
                 recv(self.requests) -> request => match request {

@@ -16,7 +16,7 @@ use crate::logs::{SharedLog, StreamId};
 use crate::os::pipe::{self, Stop, Woken};
 use crate::os::thread::{self, Joined, Thread};
 
-/// Enough for what people write; each idle server has two of these.
+/// Enough for what people write; each server that has written has two of these.
 const SMALL_BUFFER: usize = 4 * 1024;
 /// For a server that writes without pause.
 const LARGE_BUFFER: usize = 128 * 1024;
@@ -61,6 +61,8 @@ impl Reader {
 }
 
 fn take(mut pipe: File, stream: StreamId, log: &SharedLog, stop: &Stop) -> io::Result<()> {
+    // A server that never writes never needs a buffer.
+    pipe::wait(&pipe, stop, None)?;
     let mut buffer = vec![0; SMALL_BUFFER];
     let mut left = LAST_BYTES;
     loop {
