@@ -10,10 +10,9 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Instant;
-
-use crossbeam_channel::{Receiver, bounded};
 
 use crate::log;
 
@@ -37,17 +36,37 @@ pub enum Joined {
 /// The owner's side of a thread. Dropping it leaves the thread to itself.
 #[derive(Debug)]
 pub struct Thread {
-    ended: Receiver<Joined>,
+    end: Arc<End>,
+}
+
+/// Whether a thread has ended. There are three threads a server, and a channel would take ten times the memory.
+#[derive(Debug, Default)]
+struct End {
+    joined: Mutex<Option<Joined>>,
+    told: Condvar,
+}
+
+impl End {
+    fn tell(&self, joined: Joined) {
+        *self.joined.lock().unwrap_or_else(PoisonError::into_inner) = Some(joined);
+        self.told.notify_all();
+    }
 }
 
 impl Thread {
     /// Waits until the thread has ended, but not past `deadline`.
     pub fn join_by(&self, deadline: Instant) -> Joined {
-        // A sender that is gone without a word can't happen short of a panic while reporting one.
-        match self.ended.recv_deadline(deadline) {
-            Ok(joined) => joined,
-            Err(crossbeam_channel::RecvTimeoutError::Timeout) => Joined::Late,
-            Err(crossbeam_channel::RecvTimeoutError::Disconnected) => Joined::Panicked,
+        let mut joined = self.end.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            match *joined {
+                Some(joined) => return joined,
+                None if patience.is_zero() => return Joined::Late,
+                None => {
+                    let waited = self.end.told.wait_timeout(joined, patience);
+                    joined = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
         }
     }
 }
@@ -57,7 +76,8 @@ impl Thread {
 /// # Errors
 /// The system has no memory or no thread to give (`EAGAIN` at a limit on processes).
 pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> io::Result<Thread> {
-    let (ended_tx, ended) = bounded(1);
+    let end = Arc::new(End::default());
+    let told = Arc::clone(&end);
     let thread_name = name.to_owned();
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || {
         let joined = match catch_unwind(AssertUnwindSafe(body)) {
@@ -67,10 +87,9 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
                 Joined::Panicked
             }
         };
-        // Nobody has to be listening: the owner may have let go.
-        let _ = ended_tx.send(joined);
+        told.tell(joined);
     })?;
-    Ok(Thread { ended })
+    Ok(Thread { end })
 }
 
 /// What is still used of the stack below the caller's frame: the frames of the calls here, and more.
