@@ -14,7 +14,7 @@ BINARY = target/$(TARGET)/release/servisor
 SECONDS ?= 60
 TRIALS ?= 200
 
-.PHONY: help run test test-rust image test-sdk test-slow idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image test-sdk test-slow test-aarch64 idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -104,6 +104,10 @@ bench-smoke: bench-probe
 
 release-all: ## The static binaries for x86_64 and aarch64
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
+
+test-aarch64: ## The aarch64 binary, emulated, through a basic life-cycle
+	$(MAKE) --no-print-directory release TARGET=aarch64-unknown-linux-musl
+	python3 tests/aarch64/lifecycle.py target/aarch64-unknown-linux-musl/release/servisor target/qemu
 
 size: release ## The static binary's size; fails over the budget
 	@bytes=$$(wc -c < $(BINARY)); kib=$$(( (bytes + 1023) / 1024 )); \

@@ -58,20 +58,23 @@ pub enum Woken {
     Idle,
 }
 
-/// Waits until `pipe` can be read, `stop` is raised, or `limit` is over; without a limit an idle writer costs nothing.
+/// Waits until one of `pipes` can be read, `stop` is raised, or `limit` is over; without a limit idle writers cost nothing.
+/// A pipe that is `None` is not waited for.
 ///
 /// # Errors
 /// The system has no memory for the wait.
-pub fn wait(pipe: &File, stop: &Stop, limit: Option<Duration>) -> io::Result<Woken> {
+pub fn wait(pipes: [Option<&File>; 2], stop: &Stop, limit: Option<Duration>) -> io::Result<Woken> {
     let entry = |fd: libc::c_int| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    let mut entries = [entry(stop.event.as_raw_fd()), entry(pipe.as_fd().as_raw_fd())];
+    // The kernel passes over a negative number.
+    let [first, second] = pipes.map(|pipe| entry(pipe.map_or(-1, |pipe| pipe.as_fd().as_raw_fd())));
+    let mut entries = [entry(stop.event.as_raw_fd()), first, second];
     let limit = limit.map_or(-1, |limit| libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX));
-    // SAFETY: `entries` is two valid pollfds and the count says two.
-    retry(|| check(unsafe { libc::poll(entries.as_mut_ptr(), 2, limit) }))?;
+    // SAFETY: `entries` is three valid pollfds and the count says three.
+    retry(|| check(unsafe { libc::poll(entries.as_mut_ptr(), 3, limit) }))?;
     Ok(match entries.map(|entry| entry.revents != 0) {
-        [true, _] => Woken::Stopped,
-        [false, true] => Woken::Readable,
-        [false, false] => Woken::Idle,
+        [true, _, _] => Woken::Stopped,
+        [false, false, false] => Woken::Idle,
+        [false, _, _] => Woken::Readable,
     })
 }
 

@@ -7,7 +7,9 @@
 
 use std::any::Any;
 use std::io;
+use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
 use std::thread::Builder;
 use std::time::Instant;
 
@@ -19,11 +21,6 @@ use crate::log;
 pub const SMALL_STACK: usize = 64 * 1024;
 /// The stack of a thread that parses or formats JSON, copies files or spawns processes.
 pub const STACK: usize = 256 * 1024;
-
-/// So much below the present frame is left alone: the calls that give the rest back need it themselves.
-const STACK_MARGIN: usize = 4 * 1024;
-/// The smallest page of all the systems that this runs on; with a larger one nothing is given back.
-const PAGE: usize = 4 * 1024;
 
 /// How a thread ended, as far as its owner waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,27 +76,37 @@ fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result
     Ok(Thread { ended })
 }
 
-/// Gives back the pages of the calling thread's stack that were used once and are not in use now: a thread that waits
-/// for long after a deep call would keep them. One system call; a failure costs memory only.
+/// What is still used of the stack below the caller's frame: the frames of the calls here, and more.
+const IN_USE: usize = 1024;
+
+/// Gives what was once used of the calling thread's stack, and is not now, back to the system. Only for threads that
+/// are made here: it costs a call of the system, and a fault for each page that is used again.
 pub fn give_back_stack() {
-    let here = 0_u8;
-    let used_from = (&raw const here).addr().saturating_sub(STACK_MARGIN) & !(PAGE - 1);
-    // SAFETY: an all-zero attribute is valid memory for the call, which fills it; the other calls only read and release
-    // what it has filled. What lies below the margin under the present frame is no object's any more, and no one else
-    // uses this stack; the next deeper call finds zeros there, as at the thread's beginning.
+    let mark = 0_u8;
+    let here = (&raw const mark).addr();
+    // SAFETY: a plain number.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(usize::MAX);
+    let Some(lowest) = lowest() else { return };
+    let (from, to) = (lowest.next_multiple_of(page), here.saturating_sub(IN_USE) / page * page);
+    if from < to {
+        // SAFETY: the range lies in this thread's own stack and ends below all frames, those of this call included:
+        // nothing in it is anyone's value, and what is pushed there later is written before it is read.
+        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
+    }
+}
+
+/// The lowest address of the calling thread's stack.
+fn lowest() -> Option<usize> {
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    let (mut address, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the first call fills the attributes when it gives 0, and only then they are read, and destroyed.
     unsafe {
-        let mut attributes: libc::pthread_attr_t = std::mem::zeroed();
-        if libc::pthread_getattr_np(libc::pthread_self(), &mut attributes) != 0 {
-            return;
+        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
+            return None;
         }
-        let (mut lowest, mut size) = (std::ptr::null_mut(), 0);
-        if libc::pthread_attr_getstack(&attributes, &mut lowest, &mut size) == 0 {
-            let from = lowest.addr().next_multiple_of(PAGE);
-            if from < used_from && used_from - from < size {
-                libc::madvise(lowest.with_addr(from), used_from - from, libc::MADV_DONTNEED);
-            }
-        }
-        libc::pthread_attr_destroy(&mut attributes);
+        let told = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut size);
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        (told == 0).then(|| address.addr())
     }
 }
 
@@ -129,22 +136,32 @@ mod tests {
         assert_eq!(spawn("bad", SMALL_STACK, || panic!("on purpose")).unwrap().join_by(soon()), Joined::Panicked);
     }
 
-    /// Touches 100 KiB of stack and gives some sum of it.
-    #[inline(never)]
-    fn deep() -> u64 {
-        let wide = std::hint::black_box([7_u8; 100 * 1024]);
-        wide.iter().map(|&byte| u64::from(byte)).sum()
-    }
-
     #[test]
-    fn a_stack_is_given_back_and_can_be_used_again() {
-        let sum = 7 * 100 * 1024;
-        let thread = spawn("deep", STACK, move || {
-            for _ in 0..10 {
-                assert_eq!(deep(), sum);
-                let kept = std::hint::black_box([1_u8, 2, 3]);
+    fn a_stack_that_was_given_back_can_be_used_again() {
+        fn deep(levels: u64) -> u64 {
+            let frame = [levels; 64];
+            if levels == 0 { 0 } else { deep(levels - 1) + std::hint::black_box(&frame)[63] }
+        }
+        /// Of the mapping that this thread's stack is in, in KiB.
+        fn resident() -> u64 {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let lowest = lowest().unwrap();
+            let mut lines = maps.lines().skip_while(|line| {
+                let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+                let range = range.map(|(from, to)| [from, to].map(|text| usize::from_str_radix(text, 16)));
+                !matches!(range, Some([Ok(from), Ok(to)]) if (from..to).contains(&lowest))
+            });
+            let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        }
+        let thread = spawn("deep", 16 * 1024 * 1024, move || {
+            for _ in 0..3 {
+                let before = resident();
+                assert_eq!(deep(4000), 4000 * 4001 / 2);
+                let between = resident();
                 give_back_stack();
-                assert_eq!(kept, [1, 2, 3]);
+                let after = resident();
+                assert!(between > before + 1500 && after + 1500 < between, "{before} {between} {after}");
             }
         });
         assert_eq!(thread.unwrap().join_by(soon()), Joined::Ended);

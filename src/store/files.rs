@@ -11,6 +11,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
@@ -33,6 +34,8 @@ const UNFINISHED: &str = ".json.tmp";
 #[derive(Debug)]
 pub struct Files {
     directory: PathBuf,
+    /// It was made just now, and a loss of power may still take it back.
+    is_new: AtomicBool,
 }
 
 /// Why a file is not used, and the word that its new name gets.
@@ -64,12 +67,11 @@ impl Files {
     /// # Errors
     /// It can't be made or read.
     pub fn open(directory: PathBuf) -> io::Result<Files> {
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            // A directory that a crash takes back would take its files along.
-            Ok(()) => sync(directory.parent().unwrap_or(Path::new("/")))?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        let is_new = match DirBuilder::new().mode(0o700).create(&directory) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
-        }
+        };
         for entry in fs::read_dir(&directory)? {
             let path = entry?.path();
             if path.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(UNFINISHED.as_bytes())) {
@@ -77,7 +79,7 @@ impl Files {
                 let _ = fs::remove_file(path);
             }
         }
-        Ok(Files { directory })
+        Ok(Files { directory, is_new: AtomicBool::new(is_new) })
     }
 
     /// Puts `contents`, whose first member is its `version`, in the place of what `name` had before.
@@ -147,6 +149,11 @@ impl Files {
     }
 
     fn sync(&self) -> io::Result<()> {
+        // A directory that a crash takes back would take its files along.
+        if self.is_new.load(Ordering::Acquire) {
+            sync(self.directory.parent().unwrap_or(Path::new("/")))?;
+            self.is_new.store(false, Ordering::Release);
+        }
         sync(&self.directory)
     }
 }

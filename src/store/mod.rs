@@ -129,7 +129,8 @@ impl Store {
     /// It can't be read or written.
     pub fn token(&self) -> Result<String, String> {
         let path = self.token_path();
-        kept_word(&path, TOKEN_BYTES).map_err(|error| format!("access token {}: {error}", path.display()))
+        let token = kept_word(&path, TOKEN_BYTES, Outlives::System);
+        token.map_err(|error| format!("access token {}: {error}", path.display()))
     }
 
     /// Where the kept access token is.
@@ -190,14 +191,23 @@ fn holder(file: &mut File) -> Option<Pid> {
 }
 
 /// The kept word, and which file it is in: a copy of a state directory must not take the processes of the first one for
-/// its own.
+/// its own. No process outlives the system, so the word need not either.
 fn instance(path: &Path) -> io::Result<String> {
-    let word = kept_word(path, INSTANCE_BYTES)?;
+    let word = kept_word(path, INSTANCE_BYTES, Outlives::Daemon)?;
     Ok(format!("{word}-{:x}", fs::metadata(path)?.ino()))
 }
 
+/// What a word has to be found after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outlives {
+    /// The end of the daemon, however it comes.
+    Daemon,
+    /// A loss of power too.
+    System,
+}
+
 /// The word in the file at `path`; if there is none, a new random one is put there, whole or not at all.
-fn kept_word(path: &Path, bytes: usize) -> io::Result<String> {
+fn kept_word(path: &Path, bytes: usize, outlives: Outlives) -> io::Result<String> {
     match read_word(path) {
         Ok(word) if !word.is_empty() => return Ok(word),
         // An empty file is what is left when the system went down in the middle of the first start.
@@ -209,7 +219,10 @@ fn kept_word(path: &Path, bytes: usize) -> io::Result<String> {
     let unfinished = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
     writeln!(file, "{word}")?;
-    file.sync_all()?;
+    match outlives {
+        Outlives::Daemon => {}
+        Outlives::System => file.sync_all()?,
+    }
     fs::rename(&unfinished, path)?;
     Ok(word)
 }

@@ -91,7 +91,7 @@ impl Actor {
     /// A server that rests and waits for its first command.
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
-        let record = Record::of(parts.origin, &parts.spec, &parts.context.files);
+        let record = Record::of(parts.origin, &parts.context.files);
         let mut machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
         match record.preparation() {
             Preparation::Due => {}
@@ -128,6 +128,7 @@ impl Actor {
         if let Some(command) = self.first.take() {
             self.obey(command);
         }
+        self.record.keep_given(&self.spec);
         loop {
             self.publish();
             self.answer_waiters();

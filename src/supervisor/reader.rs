@@ -1,9 +1,9 @@
-//! The thread that takes one stream of a server's output.
+//! The thread that takes a server's output.
 //!
-//! Owns: the read end of the pipe. Never: a look at what is written, a wait for anyone who reads the log.
+//! Owns: the read ends of the pipes. Never: a look at what is written, a wait for anyone who reads the log.
 //!
 //! It reads as fast as the server writes, so that a server never waits for its log. A silent server costs no wake-up. A
-//! process that has left the tree can keep the pipe open for ever; so there is a second way out, the word to stop.
+//! process that has left the tree can keep a pipe open for ever; so there is a second way out, the word to stop.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -16,8 +16,8 @@ use crate::logs::{SharedLog, StreamId};
 use crate::os::pipe::{self, Stop, Woken};
 use crate::os::thread::{self, Joined, Thread};
 
-/// Enough for a few lines. It is on the thread's stack, in the page that every thread has anyway.
-const SMALL_BUFFER: usize = 1024;
+/// Enough for what people write; each server that has written has one of these.
+const SMALL_BUFFER: usize = 4 * 1024;
 /// For a server that writes without pause.
 const LARGE_BUFFER: usize = 128 * 1024;
 /// After this much silence the large buffer is given back.
@@ -31,24 +31,26 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts to take what comes from `pipe` as `stream` into `log`, until its end or the word to stop.
+    /// Starts to take what comes from both pipes into `log`, until their ends or the word to stop.
     ///
     /// # Errors
     /// The system has no thread to give.
     pub fn start(
         name: &str,
-        stream: StreamId,
-        pipe: OwnedFd,
+        stdout: OwnedFd,
+        stderr: OwnedFd,
         log: Arc<SharedLog>,
         stop: Arc<Stop>,
     ) -> io::Result<Reader> {
-        pipe::set_nonblocking(&pipe)?;
-        let file = File::from(pipe);
+        let mut sources = [Source::new(StreamId::Stdout, stdout)?, Source::new(StreamId::Stderr, stderr)?];
         let thread_name = name.to_owned();
         let thread = thread::spawn(name, thread::SMALL_STACK, move || {
-            if let Err(error) = take(file, stream, &log, &stop) {
+            if let Err(error) = take(&mut sources, &log, &stop) {
                 log::error(format_args!("{thread_name}: the server's output can't be read any more: {error}"));
-                log.append(stream, format!("servisor: this output can't be read any more: {error}\n").as_bytes());
+                for source in sources.iter().filter(|source| source.pipe.is_some()) {
+                    let text = format!("servisor: this output can't be read any more: {error}\n");
+                    log.append(source.stream, text.as_bytes());
+                }
             }
         })?;
         Ok(Reader { thread })
@@ -60,43 +62,95 @@ impl Reader {
     }
 }
 
-fn take(mut pipe: File, stream: StreamId, log: &SharedLog, stop: &Stop) -> io::Result<()> {
-    let mut small = [0; SMALL_BUFFER];
-    // Empty while the small one will do.
-    let mut large = Vec::new();
-    let mut left = LAST_BYTES;
-    loop {
-        let buffer = if large.is_empty() { &mut small[..] } else { &mut large[..] };
+/// One of the two streams.
+struct Source {
+    stream: StreamId,
+    /// Until its end.
+    pipe: Option<File>,
+    /// So much is still taken after the word to stop.
+    left: usize,
+}
+
+/// What a look into a pipe has found.
+enum Taken {
+    Nothing,
+    /// Something, or the end.
+    Some,
+    /// More than a small buffer holds.
+    Much,
+}
+
+impl Source {
+    fn new(stream: StreamId, pipe: OwnedFd) -> io::Result<Source> {
+        pipe::set_nonblocking(&pipe)?;
+        Ok(Source { stream, pipe: Some(File::from(pipe)), left: LAST_BYTES })
+    }
+
+    /// Takes as much as is there and fits into `buffer`, or the end.
+    fn take(&mut self, buffer: &mut [u8], log: &SharedLog, stop: &Stop) -> io::Result<Taken> {
+        let Some(pipe) = &mut self.pipe else { return Ok(Taken::Nothing) };
         match pipe.read(buffer) {
-            Ok(0) => return Ok(()),
+            Ok(0) => {
+                self.pipe = None;
+                Ok(Taken::Some)
+            }
             Ok(count) => {
-                log.append(stream, &buffer[..count]);
-                if count == SMALL_BUFFER && large.is_empty() {
-                    large = vec![0; LARGE_BUFFER];
-                    pipe::grow(&pipe);
+                log.append(self.stream, &buffer[..count]);
+                let is_much = count == SMALL_BUFFER && buffer.len() == SMALL_BUFFER;
+                if is_much {
+                    pipe::grow(pipe);
                 }
                 if stop.is_raised() {
-                    left = left.saturating_sub(count);
-                    if left == 0 {
-                        return Ok(());
+                    self.left = self.left.saturating_sub(count);
+                    if self.left == 0 {
+                        self.pipe = None;
                     }
                 }
+                Ok(if is_much { Taken::Much } else { Taken::Some })
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                if stop.is_raised() {
-                    return Ok(());
-                }
-                let limit = (!large.is_empty()).then_some(SHRINK_AFTER);
-                match pipe::wait(&pipe, stop, limit)? {
-                    // Stopped: what is there already is still taken.
-                    Woken::Readable | Woken::Stopped => {}
-                    Woken::Idle => large = Vec::new(),
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => Ok(Taken::Some),
+                io::ErrorKind::WouldBlock => Ok(Taken::Nothing),
+                _ => Err(error),
+            },
         }
     }
+}
+
+fn take(sources: &mut [Source; 2], log: &SharedLog, stop: &Stop) -> io::Result<()> {
+    // A server that never writes never needs a buffer.
+    wait(sources, stop, None)?;
+    let mut buffer = vec![0; SMALL_BUFFER];
+    while sources.iter().any(|source| source.pipe.is_some()) {
+        let mut is_silent = true;
+        for source in &mut *sources {
+            match source.take(&mut buffer, log, stop)? {
+                Taken::Nothing => {}
+                Taken::Some => is_silent = false,
+                Taken::Much => {
+                    is_silent = false;
+                    buffer = vec![0; LARGE_BUFFER];
+                }
+            }
+        }
+        if is_silent {
+            if stop.is_raised() {
+                return Ok(());
+            }
+            let limit = (buffer.len() > SMALL_BUFFER).then_some(SHRINK_AFTER);
+            match wait(sources, stop, limit)? {
+                // Stopped: what is there already is still taken.
+                Woken::Readable | Woken::Stopped => {}
+                Woken::Idle => buffer = vec![0; SMALL_BUFFER],
+            }
+        }
+    }
+    Ok(())
+}
+
+fn wait(sources: &[Source; 2], stop: &Stop, limit: Option<Duration>) -> io::Result<Woken> {
+    let [stdout, stderr] = sources;
+    pipe::wait([stdout.pipe.as_ref(), stderr.pipe.as_ref()], stop, limit)
 }
 
 #[cfg(test)]
@@ -116,9 +170,10 @@ mod tests {
 
     fn piped(capacity: usize) -> Piped {
         let (read_end, writer) = std::io::pipe().unwrap();
+        let (other, _) = std::io::pipe().unwrap();
         let (log, stop) = (Arc::new(SharedLog::new(capacity)), Arc::new(Stop::new().unwrap()));
-        let reader =
-            Reader::start("out:test", StreamId::Stdout, read_end.into(), Arc::clone(&log), Arc::clone(&stop)).unwrap();
+        let (log_copy, stop_copy) = (Arc::clone(&log), Arc::clone(&stop));
+        let reader = Reader::start("log:test", read_end.into(), other.into(), log_copy, stop_copy).unwrap();
         Piped { reader, writer, log, stop }
     }
 
@@ -134,6 +189,25 @@ mod tests {
         drop(writer);
         assert_eq!(joined(&reader), Joined::Ended);
         assert_eq!(log.render(Selection::Stdout, None).bytes, lines.as_bytes());
+    }
+
+    #[test]
+    fn one_stream_goes_on_after_the_end_of_the_other() {
+        let ((out, mut stdout), (err, mut stderr)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
+        let (log, stop) = (Arc::new(SharedLog::new(1 << 20)), Arc::new(Stop::new().unwrap()));
+        let reader = Reader::start("log:test", out.into(), err.into(), Arc::clone(&log), stop).unwrap();
+        stdout.write_all(b"out\n").unwrap();
+        drop(stdout);
+        let begun = Instant::now();
+        while log.render(Selection::Stdout, None).bytes != b"out\n" {
+            assert!(begun.elapsed() < LIMIT);
+            std::thread::yield_now();
+        }
+        let large = vec![b'e'; 3 * LARGE_BUFFER];
+        stderr.write_all(&large).unwrap();
+        drop(stderr);
+        assert_eq!(joined(&reader), Joined::Ended);
+        assert_eq!(log.render(Selection::Stderr, None).bytes, large);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! server waits for the disk, and no lock is needed.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -40,24 +41,31 @@ impl Origin {
 pub struct Record {
     files: Arc<Files>,
     kept: Kept,
+    /// It came with the daemon's start and was not stored yet.
+    is_due: bool,
 }
 
 impl Record {
-    /// Takes up what is stored, and stores what came with the daemon's start.
-    pub fn of(origin: Origin, spec: &ServerSpec, files: &Arc<Files>) -> Record {
-        let mut record = Record { files: Arc::clone(files), kept: new(SystemTime::now()) };
-        match origin {
-            Origin::Client => {}
-            Origin::Stored(kept) => record.kept = kept,
-            Origin::Payload => {
-                if let Err(error) = record.keep(spec) {
-                    // There is no one to refuse it to. It comes again with the next start.
-                    let text = format_args!("its configuration can't be stored: {error}; it is started all the same");
-                    log::server(Level::Error, &spec.slug, text);
-                }
-            }
+    /// Takes up what is stored.
+    pub fn of(origin: Origin, files: &Arc<Files>) -> Record {
+        let (kept, is_due) = match origin {
+            Origin::Client => (new(SystemTime::now()), false),
+            Origin::Stored(kept) => (kept, false),
+            Origin::Payload => (new(SystemTime::now()), true),
+        };
+        Record { files: Arc::clone(files), kept, is_due }
+    }
+
+    /// Stores what came with the daemon's start. Nobody has been promised anything, and it comes again with the next
+    /// start; so the server does not wait for the disk, and is started before.
+    pub fn keep_given(&mut self, spec: &ServerSpec) {
+        if !mem::take(&mut self.is_due) {
+            return;
         }
-        record
+        if let Err(error) = server::write(&self.files, spec, &self.kept) {
+            let text = format_args!("its configuration can't be stored: {error}; it is started all the same");
+            log::server(Level::Error, &spec.slug, text);
+        }
     }
 
     /// When the configuration came.

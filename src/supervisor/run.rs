@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use super::Context;
 use super::reader::Reader;
 use crate::log::{self, Level};
-use crate::logs::{SharedLog, StreamId};
+use crate::logs::SharedLog;
 use crate::model::machine::{Exit, RunId};
 use crate::model::spec::Slug;
 use crate::os::child::{self, Plan};
@@ -77,7 +77,7 @@ pub struct Run {
     context: Arc<Context>,
     leader: Option<Leader>,
     tree: Arc<Tree>,
-    readers: Vec<Reader>,
+    reader: Option<Reader>,
     stop: Arc<Stop>,
     asked: Asked,
     leader_is: LeaderIs,
@@ -87,7 +87,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Spawns the process and the readers of its output. `notify` hears what the reaper has to tell.
+    /// Spawns the process and the reader of its output. `notify` hears what the reaper has to tell.
     ///
     /// # Errors
     /// A sentence for a person. Nothing is left then.
@@ -100,7 +100,7 @@ impl Run {
         log: &Arc<SharedLog>,
         notify: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Run, String> {
-        let stop = Arc::new(Stop::new().map_err(|error| format!("no descriptor for its log readers: {error}"))?);
+        let stop = Arc::new(Stop::new().map_err(|error| format!("no descriptor for its log reader: {error}"))?);
         let seed = context.forest.sow();
         let Spawned { pid, stdout, stderr } = child::spawn(plan)?;
         let leader = context.reaper.adopt(pid, notify);
@@ -114,7 +114,7 @@ impl Run {
             context: Arc::clone(context),
             leader: Some(leader),
             tree,
-            readers: Vec::with_capacity(2),
+            reader: None,
             stop: Arc::clone(&stop),
             asked: Asked::Nothing,
             leader_is: LeaderIs::Alive,
@@ -122,11 +122,9 @@ impl Run {
             look_every: LOOK_FIRST,
             told_unseen: false,
         };
-        for (role, stream, fd) in [("out", StreamId::Stdout, stdout), ("err", StreamId::Stderr, stderr)] {
-            let reader = Reader::start(&format!("{role}:{slug}"), stream, fd, Arc::clone(log), Arc::clone(&stop))
-                .map_err(|error| format!("no thread for its log readers: {error}"))?;
-            run.readers.push(reader);
-        }
+        let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
+            .map_err(|error| format!("no thread for its log reader: {error}"))?;
+        run.reader = Some(reader);
         Ok(run)
     }
 
@@ -227,7 +225,7 @@ impl Run {
             // The leader is taken here only, and this takes the run.
             None => Exit::Signal(Signal::Kill.number()),
         };
-        self.close_readers();
+        self.close_reader();
         exit
     }
 
@@ -264,17 +262,14 @@ impl Run {
         }
     }
 
-    fn close_readers(&mut self) {
-        let drained = Instant::now() + DRAIN_LIMIT;
-        let late = self.readers.iter().filter(|reader| reader.join_by(drained) == Joined::Late).count();
-        if late > 0 {
+    fn close_reader(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        if reader.join_by(Instant::now() + DRAIN_LIMIT) == Joined::Late {
             self.stop.raise();
-            let limit = Instant::now() + STOP_LIMIT;
-            if self.readers.iter().any(|reader| reader.join_by(limit) == Joined::Late) {
-                self.warn(format_args!("a log reader does not end; it is left behind"));
+            if reader.join_by(Instant::now() + STOP_LIMIT) == Joined::Late {
+                self.warn(format_args!("its log reader does not end; it is left behind"));
             }
         }
-        self.readers.clear();
     }
 
     fn warn(&self, text: std::fmt::Arguments<'_>) {
@@ -292,7 +287,7 @@ impl Drop for Run {
                 left.iter().for_each(|process| tree::signal(process, Signal::Kill));
             }
             drop(leader);
-            self.close_readers();
+            self.close_reader();
         }
         self.context.forest.fell(self.tree.leader);
     }
