@@ -94,6 +94,17 @@ struct Look {
     clarity: Clarity,
 }
 
+impl Look {
+    /// Whether `orphan` has ended while the processes were looked at, or since. It can't show any more whose it was, and
+    /// those that it has left may stand under it in the look, or not at all.
+    fn is_torn_at(&self, orphan: &Process) -> io::Result<bool> {
+        if orphan.is_alive() {
+            return Ok(!orphan.lives_on()?);
+        }
+        Ok(self.snapshot.children(orphan.pid).next().is_some())
+    }
+}
+
 /// Whether a child that nobody knows can be one that was just being spawned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Clarity {
@@ -163,7 +174,7 @@ impl Forest {
         let mut members = HashSet::new();
         let mut roots = vec![tree.leader];
         roots.extend(processes.all().filter(|process| process.group == tree.leader.raw()).map(|process| process.pid));
-        let mut clarity = Clarity::Clear;
+        let mut clarity = if processes.is_torn() { Clarity::Blurred } else { Clarity::Clear };
         for orphan in processes.children(Pid::own()).filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
         {
             match self.owner(orphan, &look, &trees)? {
@@ -261,6 +272,9 @@ impl Forest {
         let pipes = proc::pipes(orphan.pid)?;
         if let Some(tree) = trees.iter().find(|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
             return Ok(Owner::Run(tree.leader));
+        }
+        if look.is_torn_at(orphan)? {
+            return Ok(Owner::Unclear);
         }
         Ok(match self.strangers {
             Strangers::Possible => Owner::Nobody,
