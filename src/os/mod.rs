@@ -10,6 +10,7 @@ pub mod child;
 pub mod connect;
 pub mod fs;
 pub mod inherit;
+pub mod motion;
 pub mod peer;
 pub mod pipe;
 pub mod poll;

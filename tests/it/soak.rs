@@ -19,8 +19,14 @@ use noise::Noise;
 
 /// Servers at the same time, at most.
 const SLUGS: u64 = 6;
-/// What the allocator may hold back, and the parts of the daemon's memory that were never touched before.
+/// What the allocator may hold back, and the parts of the daemon's memory that were never touched before: with glibc's, in a
+/// run of seconds, more than the daemon has itself. `make soak` looks at the static binary, for long.
 const NOISE_KIB: u64 = 256;
+const NOISE_OF_A_SHORT_RUN_KIB: u64 = 4 * 1024;
+const SHORT_RUN: u64 = 300;
+
+/// With an arena for every other thread, glibc's allocator holds back a multiple.
+const ONE_ARENA: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
 
 /// A run of the soak.
 struct Soak {
@@ -41,7 +47,7 @@ struct Size {
 
 impl Soak {
     fn new(seed: u64) -> Soak {
-        let (daemon, random) = (Daemon::start(), Random::new(seed));
+        let (daemon, random) = (Daemon::with(&[], &ONE_ARENA), Random::new(seed));
         Soak { daemon, random, model: Model::default(), faults: Faults::default(), operations: 0 }
     }
 
@@ -90,9 +96,14 @@ fn whatever_happens_it_is_as_the_model_says() {
     soak.run(begun + Duration::from_secs(seconds) * 4 / 10, true);
     // Everything that is made once is made by now.
     soak.run(begun + Duration::from_secs(seconds) * 5 / 10, false);
-    let before = soak.size();
-    soak.run(begun + Duration::from_secs(seconds), false);
-    let after = soak.size();
+    let mut sizes = vec![soak.size()];
+    for tenth in 6..=10 {
+        soak.run(begun + Duration::from_secs(seconds) * tenth / 10, false);
+        sizes.push(soak.size());
+    }
+    let (before, after) = (sizes[0], sizes[sizes.len() - 1]);
+    let memory: Vec<u64> = sizes.iter().map(|size| size.memory).collect();
+    println!("KiB of its own without servers, a tenth of the time apart: {memory:?}");
     println!(
         "soak of {:?}, seed {seed}: {} operations, {} faults ({}), 0 deviations; before {before:?}, after {after:?}",
         begun.elapsed(),
@@ -101,5 +112,8 @@ fn whatever_happens_it_is_as_the_model_says() {
         soak.faults,
     );
     assert_eq!((after.descriptors, after.threads), (before.descriptors, before.threads));
-    assert!(after.memory <= before.memory + before.memory / 20 + NOISE_KIB, "{before:?} has become {after:?}");
+    let noise = if seconds < SHORT_RUN { NOISE_OF_A_SHORT_RUN_KIB } else { NOISE_KIB };
+    // The peak of a moment stays with an allocator; what grows on and on does not stop at the largest of the first ones.
+    let first = memory[..3].iter().max().unwrap();
+    assert!(after.memory <= first + first / 20 + noise, "it grows: {memory:?}");
 }

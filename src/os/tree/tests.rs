@@ -31,13 +31,13 @@ impl Planted {
     }
 
     fn pids(&self) -> Vec<Pid> {
-        self.forest.members(&self.tree, Instant::now()).unwrap().into_iter().map(|process| process.pid).collect()
+        self.forest.members(&self.tree, Instant::now()).unwrap().0.into_iter().map(|process| process.pid).collect()
     }
 }
 
 impl Drop for Planted {
     fn drop(&mut self) {
-        if let Ok(members) = self.forest.members(&self.tree, Instant::now()) {
+        if let Ok((members, _)) = self.forest.members(&self.tree, Instant::now()) {
             members.iter().for_each(|process| signal(process, Signal::Kill));
         }
         // SAFETY: plain numbers and no status asked for; the leader is a child of this process.

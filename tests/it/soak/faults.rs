@@ -133,7 +133,7 @@ impl Soak {
     pub(super) fn kill_daemon(&mut self) {
         self.faults.add("deaths of the daemon");
         self.daemon.kill();
-        self.daemon.begin_anew(&[], &[]);
+        self.daemon.begin_anew(&[], &super::ONE_ARENA);
         self.model.values_mut().for_each(|server| server.boot());
         self.compare();
         let marks = super::steps::processes(&self.daemon);

@@ -1,6 +1,6 @@
 //! What clients ask for, and the comparison.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde_json::Value;
@@ -16,6 +16,8 @@ pub struct Process {
     pub life: String,
     pub slug: String,
     pub run: String,
+    /// What the kernel says of it.
+    pub stat: String,
 }
 
 pub fn processes(daemon: &Daemon) -> Vec<Process> {
@@ -24,7 +26,8 @@ pub fn processes(daemon: &Daemon) -> Vec<Process> {
         let text = String::from_utf8_lossy(&environment).into_owned();
         let marker = text.split('\0').find_map(|variable| variable.strip_prefix("SERVISOR_RUN="))?.to_owned();
         let mut parts = marker.split('.').skip(1).map(str::to_owned);
-        Some(Process { pid: pid.into(), life: parts.next()?, slug: parts.next()?, run: parts.next()? })
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(Process { pid: pid.into(), life: parts.next()?, slug: parts.next()?, run: parts.next()?, stat })
     };
     daemon.descendants().into_iter().filter_map(|(pid, _)| marked(pid)).collect()
 }
@@ -153,16 +156,15 @@ impl Soak {
     /// Each server that runs has one run, each that doesn't has no process, and nothing is left to be reaped.
     pub(super) fn look_at_processes(&self) {
         wait_until("no process is left to be reaped", || (self.daemon.zombies() == 0).then_some(()));
-        let mut runs: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for process in processes(&self.daemon) {
-            let of_slug = runs.entry(process.slug).or_default();
-            if !of_slug.contains(&process.run) {
-                of_slug.push(process.run);
-            }
+        let all = processes(&self.daemon);
+        let mut runs: BTreeMap<&str, BTreeSet<(&str, &str)>> = BTreeMap::new();
+        for process in &all {
+            runs.entry(&process.slug).or_default().insert((&process.life, &process.run));
         }
         for (slug, server) in &self.model {
-            let runs = runs.remove(slug).unwrap_or_default();
-            assert_eq!(runs.len(), usize::from(server.state == State::Up), "{slug} has the runs {runs:?}: {server:?}");
+            let runs = runs.remove(slug.as_str()).unwrap_or_default();
+            let expected = usize::from(server.state == State::Up);
+            assert_eq!(runs.len(), expected, "{slug} has the runs {runs:?}: {server:?}; all processes: {all:#?}");
         }
         assert!(runs.is_empty(), "processes of servers that are no more: {runs:?}");
     }
