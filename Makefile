@@ -14,7 +14,7 @@ BINARY = target/$(TARGET)/release/servisor
 SECONDS ?= 60
 TRIALS ?= 200
 
-.PHONY: help run test test-rust image test-sdk test-slow test-aarch64 idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -64,6 +64,11 @@ idle: ## What 100 ready servers cost in SECONDS: nothing
 	cargo build --locked --release
 	cargo build --locked --examples
 	IDLE_SECONDS=$(SECONDS) $(MEASURE) a_hundred_ready_servers_cost_nothing -- --nocapture
+
+soak: release ## Random operations and faults against a model for SECONDS (an hour), on the static binary
+	cargo build --locked --examples
+	SOAK_SECONDS=$(if $(filter file,$(origin SECONDS)),3600,$(SECONDS)) SERVISOR_BIN=$(CURDIR)/$(BINARY) \
+		cargo test --locked --test it whatever_happens -- --nocapture
 
 bench-ready: ## From listen() to ready, TRIALS times
 	cargo build --locked --release

@@ -185,9 +185,10 @@ fn context(
     control: Sender<Control>,
 ) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
-    let forest = Arc::new(Forest::new(inherited.strangers));
+    let reaper = Arc::new(Reaper::default());
+    let forest = Arc::new(Forest::new(inherited.strangers).reaped_in(reaper.reaping()));
     Ok(Arc::new(Context {
-        reaper: Arc::new(Reaper::default()),
+        reaper,
         watcher: Watcher::start(Arc::clone(&forest))?,
         prober: Prober::start()?,
         public_url: config.public_url.clone(),

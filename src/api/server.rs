@@ -28,6 +28,7 @@ use crate::door;
 use crate::error::Error;
 use crate::handoff::{Later, Reply, TICKET_HEADER, Tickets};
 use crate::log;
+use crate::os::retry;
 use crate::os::thread::{self, panic_text};
 
 /// As many workers, and as many connections to them. None of them ever waits for a client or a server, so that two
@@ -143,7 +144,7 @@ fn open_proven(path: &Path) -> io::Result<UnixStream> {
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
     while !is_whole(&answer) {
-        match stream.read(&mut buffer)? {
+        match retry(|| stream.read(&mut buffer))? {
             0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the HTTP server closed a new connection")),
             count => answer.extend_from_slice(&buffer[..count]),
         }

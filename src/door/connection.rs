@@ -16,8 +16,8 @@ use super::pool::{Answer, Pool};
 use super::table::{Activity, Seat, Standing, Table};
 use crate::handoff::{Client, Later, Reply, Rest, StreamBody};
 use crate::log;
-use crate::os::peer;
 use crate::os::thread::panic_text;
+use crate::os::{peer, retry};
 
 /// After a refusal the client may still be sending; so much and so long is read and thrown away, so that it gets to
 /// see the refusal and not a reset.
@@ -248,7 +248,7 @@ impl Connection<'_> {
             if patience.is_zero() || socket.set_read_timeout(Some(patience)).is_err() {
                 return;
             }
-            match socket.read(&mut buffer) {
+            match retry(|| socket.read(&mut buffer)) {
                 Ok(0) | Err(_) => return,
                 Ok(count) => left = left.saturating_sub(count),
             }

@@ -12,6 +12,7 @@ use super::Backend;
 use super::answer::Refusal;
 use crate::handoff::{Later, Reply, TICKET_HEADER};
 use crate::log;
+use crate::os::retry;
 
 /// A worker answers within microseconds; a backend that takes this long is stuck.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(30);
@@ -213,7 +214,7 @@ fn exchange(connection: &mut UnixStream, request: &[u8]) -> io::Result<(Reply, O
     let mut bytes = Vec::with_capacity(4 * 1024);
     let mut buffer = [0; 8 * 1024];
     let mut parsed = loop {
-        match connection.read(&mut buffer)? {
+        match retry(|| connection.read(&mut buffer))? {
             0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed a connection")),
             count => bytes.extend_from_slice(&buffer[..count]),
         }

@@ -11,6 +11,7 @@ pub mod connect;
 pub mod fs;
 pub mod inbox;
 pub mod inherit;
+pub mod motion;
 pub mod oneshot;
 pub mod peer;
 pub mod pipe;
@@ -67,8 +68,12 @@ pub fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN))
 }
 
-/// Does a system call again as long as a signal has interrupted it.
-fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+/// Does a system call again as long as a signal has interrupted it. SIGCONT alone does that to a read or write of a socket
+/// that has a limit of time.
+///
+/// # Errors
+/// Any other one that it has.
+pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -57,6 +57,14 @@ impl Process {
         Process::read(self.pid).is_some_and(|now| now.started == self.started)
     }
 
+    /// Whether it is alive now.
+    ///
+    /// # Errors
+    /// The system has nothing left to look with.
+    pub fn lives_on(&self) -> io::Result<bool> {
+        Ok(Process::look(self.pid)?.is_some_and(|now| now.started == self.started && now.is_alive()))
+    }
+
     /// The run's marker in its environment, read when first asked for; `None` if it has none or may not be looked into.
     ///
     /// # Errors
@@ -142,6 +150,12 @@ impl Snapshot {
     /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
+    }
+
+    /// Whether some process stands under a parent that had ended before it could be read itself: then it is another's child
+    /// by now. Numbers are read upwards, so that this only happens after they have begun anew.
+    pub fn is_torn(&self) -> bool {
+        self.children.keys().any(|&parent| Pid::new(parent).is_some_and(|parent| self.find(parent).is_none()))
     }
 
     /// One of them.

@@ -10,12 +10,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::inherit::Strangers;
+use super::motion::{Motion, Moving};
 use super::proc::{self, Process, Snapshot};
 use super::{Pid, check};
 use crate::log;
@@ -65,25 +65,13 @@ pub struct Forest {
     strangers: Strangers,
     trees: Mutex<Sorted<Pid, Arc<Tree>>>,
     looks: Mutex<Option<Look>>,
-    sowing: Sowing,
-}
-
-/// How many spawns have begun, and how many of them are over. Until it is another program, a child has all that the
-/// daemon has, the pipes of every run among it, and until it is planted it is nobody's: as long as some spawn goes on,
-/// only its marker or its group says whose an unknown child of the daemon is.
-#[derive(Debug, Default)]
-struct Sowing {
-    begun: AtomicU64,
-    over: AtomicU64,
-}
-
-/// A spawn that goes on.
-pub struct Seed<'a>(&'a Sowing);
-
-impl Drop for Seed<'_> {
-    fn drop(&mut self) {
-        self.0.over.fetch_add(1, Ordering::SeqCst);
-    }
+    /// Spawns. Until it is another program, a child has all that the daemon has, the pipes of every run among it, and until
+    /// it is planted it is nobody's: as long as some spawn goes on, only its marker or its group says whose an unknown child
+    /// of the daemon is.
+    sowing: Motion,
+    /// The reaping of orphans. One that was listed and is gone before it is read can have left a child that came after the
+    /// listing.
+    reaping: Arc<Motion>,
 }
 
 /// A look at the processes.
@@ -91,14 +79,25 @@ impl Drop for Seed<'_> {
 struct Look {
     begun: Instant,
     snapshot: Arc<Snapshot>,
+    /// Of unknown children.
     clarity: Clarity,
+    /// Of what has ended meanwhile, and what that has left.
+    wholeness: Clarity,
 }
 
-/// Whether a child that nobody knows can be one that was just being spawned.
+/// Whether a look can be trusted to have seen everyone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Clarity {
+pub enum Clarity {
+    /// It can.
     Clear,
+    /// Something went on meanwhile; another look may be better.
     Blurred,
+}
+
+impl Clarity {
+    fn of(is_clear: bool) -> Clarity {
+        if is_clear { Clarity::Clear } else { Clarity::Blurred }
+    }
 }
 
 /// Whose an orphan is.
@@ -117,13 +116,23 @@ const LOOK_PAUSE: Duration = Duration::from_millis(1);
 impl Forest {
     /// No run yet.
     pub fn new(strangers: Strangers) -> Forest {
-        Forest { strangers, trees: Mutex::default(), looks: Mutex::default(), sowing: Sowing::default() }
+        Forest {
+            strangers,
+            trees: Mutex::default(),
+            looks: Mutex::default(),
+            sowing: Motion::default(),
+            reaping: Arc::default(),
+        }
+    }
+
+    /// The same, where orphans are taken away in such turns.
+    pub fn reaped_in(self, reaping: Arc<Motion>) -> Forest {
+        Forest { reaping, ..self }
     }
 
     /// Says that a process is about to be spawned. To be kept until it is planted.
-    pub fn sow(&self) -> Seed<'_> {
-        self.sowing.begun.fetch_add(1, Ordering::SeqCst);
-        Seed(&self.sowing)
+    pub fn sow(&self) -> Moving<'_> {
+        self.sowing.begin()
     }
 
     /// From now on, orphans are held against this run too.
@@ -138,21 +147,21 @@ impl Forest {
         self.trees().remove(&leader);
     }
 
-    /// The living processes of `tree`, as they were at some moment after `since`, the leader among them.
+    /// The living processes of `tree`, as they were at some moment after `since`, the leader among them; and whether these
+    /// are all.
     ///
     /// # Errors
     /// `/proc` can't be read: nothing but the process group is known then. If that is for want of descriptors or memory
     /// (`is_shortage`), another look may succeed.
-    pub fn members(&self, tree: &Tree, mut since: Instant) -> io::Result<Vec<Process>> {
+    pub fn members(&self, tree: &Tree, mut since: Instant) -> io::Result<(Vec<Process>, Clarity)> {
         for _ in 1..LOOKS_MAX {
-            let (members, clarity) = self.try_members(tree, since)?;
-            match clarity {
-                Clarity::Clear => return Ok(members),
-                Clarity::Blurred => thread::sleep(LOOK_PAUSE),
+            match self.try_members(tree, since)? {
+                (members, Clarity::Clear) => return Ok((members, Clarity::Clear)),
+                (_, Clarity::Blurred) => thread::sleep(LOOK_PAUSE),
             }
             since = Instant::now();
         }
-        self.try_members(tree, since).map(|(members, _)| members)
+        self.try_members(tree, since)
     }
 
     /// The members, and whether there may be more of them.
@@ -163,7 +172,7 @@ impl Forest {
         let mut members = SortedSet::default();
         let mut roots = vec![tree.leader];
         roots.extend(processes.all().filter(|process| process.group == tree.leader.raw()).map(|process| process.pid));
-        let mut clarity = Clarity::Clear;
+        let mut clarity = look.wholeness;
         for orphan in processes.children(Pid::own()).filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
         {
             match self.owner(orphan, &look, &trees)? {
@@ -262,6 +271,10 @@ impl Forest {
         if let Some(tree) = trees.iter().find(|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
             return Ok(Owner::Run(tree.leader));
         }
+        // It can't show any more whose it was, and what it has left may not be in the look.
+        if !orphan.lives_on()? {
+            return Ok(Owner::Unclear);
+        }
         Ok(match self.strangers {
             Strangers::Possible => Owner::Nobody,
             // It comes from one of the runs that were there when it was born; when that is only one, it is known.
@@ -285,12 +298,11 @@ impl Forest {
             return Ok(look.clone());
         }
         let begun = Instant::now();
-        let over = self.sowing.over.load(Ordering::SeqCst);
+        let (sowing, reaping) = (self.sowing.before(), self.reaping.before());
         let snapshot = Arc::new(Snapshot::take()?);
-        // All that had begun by the end was over at the beginning.
-        let is_clear = self.sowing.begun.load(Ordering::SeqCst) == over;
-        let clarity = if is_clear { Clarity::Clear } else { Clarity::Blurred };
-        let look = Look { begun, snapshot, clarity };
+        let clarity = Clarity::of(self.sowing.was_at_rest_since(sowing));
+        let is_whole = self.reaping.was_at_rest_since(reaping) && !snapshot.is_torn();
+        let look = Look { begun, snapshot, clarity, wholeness: Clarity::of(is_whole) };
         *last = Some(look.clone());
         Ok(look)
     }

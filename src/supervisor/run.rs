@@ -21,7 +21,7 @@ use crate::os::pipe::Stop;
 use crate::os::proc::{self, Process};
 use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
 use crate::os::thread::Joined;
-use crate::os::tree::{self, Signal, Tree};
+use crate::os::tree::{self, Clarity, Signal, Tree};
 use crate::os::{self, Pid, child::Spawned};
 use crate::sorted::SortedSet;
 
@@ -30,6 +30,9 @@ const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(1);
+/// So often nobody is believed to be left only after another look: as the first process of a container the daemon may have
+/// orphans to reap all the time, whose coming and going blurs each look.
+const BLURRED_MAX: u32 = 3;
 /// When the tree is gone its pipes are at their end, unless a stranger was given one.
 const DRAIN_LIMIT: Duration = Duration::from_millis(200);
 /// A stopped reader only has to finish one read and one append.
@@ -66,7 +69,7 @@ enum LeaderIs {
 enum Others {
     /// These of the tree live, besides the leader.
     Seen(Vec<Process>),
-    /// There was nothing to look with; it has to be done again.
+    /// Nothing is known: there was nothing to look with, or too much went on. It has to be done again.
     Unseen,
 }
 
@@ -84,6 +87,8 @@ pub struct Run {
     look_at: Option<Instant>,
     look_every: Duration,
     told_unseen: bool,
+    /// How often nobody was seen, and not clearly.
+    blurred: u32,
 }
 
 impl Run {
@@ -121,6 +126,7 @@ impl Run {
             look_at: None,
             look_every: LOOK_FIRST,
             told_unseen: false,
+            blurred: 0,
         };
         let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
             .map_err(|error| format!("no thread for its log reader: {error}"))?;
@@ -231,8 +237,12 @@ impl Run {
 
     fn others(&mut self) -> Others {
         match self.context.forest.members(&self.tree, Instant::now()) {
-            Ok(mut members) => {
+            Ok((mut members, clarity)) => {
                 members.retain(|process| process.pid != self.tree.leader);
+                if members.is_empty() && clarity == Clarity::Blurred && self.blurred < BLURRED_MAX {
+                    self.blurred += 1;
+                    return Others::Unseen;
+                }
                 Others::Seen(members)
             }
             Err(error) => {

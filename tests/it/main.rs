@@ -11,6 +11,7 @@
 //! - `starve` what it does without descriptors, threads, disk, time or a reader of its log
 //! - `pid1` the first process of a container
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
+//! - `soak` all at once and at random, against a model
 //! - `tidy` the rules of the house
 //!
 //! Every test has a daemon of its own. No sleep decides: facts are waited for, with a limit that only a failing test
@@ -40,6 +41,7 @@ mod ready;
 mod restart;
 mod scale;
 mod shutdown;
+mod soak;
 mod starve;
 mod state;
 mod stop;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Control, Daemon, free_port, median_and_max, testchild};
+use crate::support::{Control, Daemon, Random, free_port, median_and_max, testchild};
 
 fn spec(slug: &str, control: &Control, start: &str) -> Value {
     json!({"slug": slug, "start": start, "environment": {"CTL": control.address.to_string()}})
@@ -182,5 +182,39 @@ fn orphans_are_reaped_while_servers_run() {
         let of_leader = |command: &str| command.contains("for i in 1");
         let busy = daemon.descendants().iter().any(|(_, command)| command.contains("sleep") && !of_leader(command));
         (!busy && daemon.zombies() == 0).then_some(())
+    });
+}
+
+#[test]
+fn whoever_forks_away_just_when_the_leader_dies_is_found() {
+    const ROUNDS: u64 = 150;
+    let daemon = Daemon::start();
+    std::thread::scope(|scope| {
+        for number in 0..2 {
+            let (daemon, mut random) = (&daemon, Random::new(number));
+            scope.spawn(move || {
+                let slug = format!("app{number}");
+                let start = format!("{} daemonize stay", testchild());
+                for round in 0..ROUNDS {
+                    let spec = json!({"slug": slug, "start": start, "environment": {"ROUND": round.to_string()}});
+                    let pid = daemon.client.create(&spec).server(201)["pid"].as_i64().unwrap();
+                    std::thread::sleep(Duration::from_micros(random.below(6_000)));
+                    // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
+                    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+                    daemon.client.wait_for_status(&slug, "failed");
+                    let mark = format!("ROUND={round}\0");
+                    let left: Vec<_> = daemon
+                        .descendants()
+                        .into_iter()
+                        .filter(|(pid, _)| {
+                            let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+                            let text = String::from_utf8_lossy(&environment).into_owned();
+                            text.contains(&mark) && text.contains(&format!(".{slug}."))
+                        })
+                        .collect();
+                    assert!(left.is_empty(), "round {round} of {slug} is over, and there are {left:?}");
+                }
+            });
+        }
     });
 }

@@ -31,13 +31,13 @@ impl Planted {
     }
 
     fn pids(&self) -> Vec<Pid> {
-        self.forest.members(&self.tree, Instant::now()).unwrap().into_iter().map(|process| process.pid).collect()
+        self.forest.members(&self.tree, Instant::now()).unwrap().0.into_iter().map(|process| process.pid).collect()
     }
 }
 
 impl Drop for Planted {
     fn drop(&mut self) {
-        if let Ok(members) = self.forest.members(&self.tree, Instant::now()) {
+        if let Ok((members, _)) = self.forest.members(&self.tree, Instant::now()) {
             members.iter().for_each(|process| signal(process, Signal::Kill));
         }
         // SAFETY: plain numbers and no status asked for; the leader is a child of this process.
@@ -129,4 +129,23 @@ fn as_long_as_a_process_is_being_spawned_no_unknown_child_is_held_against_a_run(
     assert!(!planted.pids().contains(&nascent.pid()));
     drop(seed);
     assert!(planted.pids().contains(&nascent.pid()), "by now it could have been planted");
+}
+
+#[test]
+fn whose_an_orphan_was_that_has_just_ended_is_not_said_to_be_nobodys() {
+    // A child of this process that it knows nothing of is what an orphan is to the daemon.
+    let mut orphan = std::process::Command::new("sleep").arg("600").env_clear().spawn().unwrap();
+    let pid = Pid::new(orphan.id().cast_signed()).unwrap();
+    let forest = Forest::new(Strangers::Possible);
+    let look = forest.look(Instant::now()).unwrap();
+    let seen = look.snapshot.find(pid).unwrap();
+    assert_eq!(forest.owner(seen, &look, &[]).unwrap(), Owner::Nobody);
+    orphan.kill().unwrap();
+    while seen.lives_on().unwrap() {
+        thread::yield_now();
+    }
+    // It can have had a child, which came to us after the look.
+    assert_eq!(forest.owner(seen, &look, &[]).unwrap(), Owner::Unclear);
+    orphan.wait().unwrap();
+    assert_eq!(forest.owner(seen, &look, &[]).unwrap(), Owner::Unclear);
 }

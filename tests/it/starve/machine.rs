@@ -163,6 +163,25 @@ fn a_daemon_that_was_paused_takes_up_everything_that_has_happened() {
     assert_eq!(daemon.zombies(), 0);
 }
 
+/// A read that has a limit of time is interrupted by SIGCONT, whatever else the kernel restarts.
+#[test]
+fn a_pause_in_the_middle_of_a_request_loses_nothing() {
+    const REQUESTS: usize = 2_000;
+    let daemon = Daemon::start();
+    daemon.client.create(&json!({"slug": "app", "start": "exec sleep 600"})).server(201);
+    let client = daemon.client.clone();
+    let asking = std::thread::spawn(move || (0..REQUESTS).for_each(|_| drop(client.show("app"))));
+    let mut pauses = 0;
+    while !asking.is_finished() {
+        daemon.signal(libc::SIGSTOP);
+        daemon.signal(libc::SIGCONT);
+        pauses += 1;
+        std::thread::sleep(Duration::from_micros(700));
+    }
+    asking.join().unwrap();
+    println!("{REQUESTS} requests and {pauses} pauses");
+}
+
 #[test]
 fn a_paused_server_is_seen_to_hang_and_is_started_anew() {
     let daemon = Daemon::start();
