@@ -17,6 +17,8 @@ pub mod overlays;
 pub mod reply;
 pub mod route;
 pub mod server;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 /// What every request is answered from.

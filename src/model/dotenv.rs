@@ -19,7 +19,8 @@ pub fn parse(file: &[u8]) -> Vec<(String, String)> {
                 variables.push((name.to_owned(), clean(value)));
                 from = next_line(&text, end);
             }
-            None => from = next_line(&text, from),
+            // What begins with a blank line begins with the line behind it too: each run of those is looked at once.
+            None => from = next_line(&text, skip_space(&text, from)),
         }
     }
     variables
@@ -176,6 +177,15 @@ mod tests {
             let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
             assert_eq!(found, expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn no_file_takes_long() {
+        let started = std::time::Instant::now();
+        for line in ["\n", " \n", "A\n", "A\n\n", "A='\n", "A=\"\\\"\n", "export \n", "A=\n\n", "A=`\\``x\n"] {
+            parse(line.repeat(1_000_000 / line.len()).as_bytes());
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(20));
     }
 
     #[test]

@@ -30,6 +30,8 @@ mod latency;
 mod lifecycle;
 mod logs;
 mod matrix;
+mod mixed;
+mod openapi;
 mod overlays;
 mod ports;
 mod ready;

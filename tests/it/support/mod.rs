@@ -3,11 +3,13 @@
 mod client;
 mod control;
 mod daemon;
+mod schema;
 mod stream;
 
 pub use client::{Answer, Client, exchange};
 pub use control::{Child, Control};
 pub use daemon::{Daemon, Scratch, testchild};
+pub use schema::Document;
 pub use stream::Stream;
 
 use std::sync::atomic::{AtomicU16, Ordering};
