@@ -32,7 +32,7 @@ fn connect(address: SocketAddr, bytes: &[u8]) -> Option<TcpStream> {
 
 /// Requests that come a byte at a time, and never to their end.
 fn slow(address: SocketAddr) {
-    let begun = [&b""[..], b"GET /servers/web HT", REQUEST[..40].as_bytes(), POST.as_bytes()];
+    let begun = [&b""[..], b"GET /servers/web HT", &REQUEST.as_bytes()[..40], POST.as_bytes()];
     let mut streams: Vec<TcpStream> = (0..60).filter_map(|number| connect(address, begun[number % 4])).collect();
     for _ in 0..20 {
         streams.retain_mut(|stream| stream.write_all(b"x").is_ok());

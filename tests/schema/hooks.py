@@ -80,7 +80,7 @@ def small(schema):
         return [small(of) for of in schema]
     if not isinstance(schema, dict):
         return schema
-    limits = {"maxLength": 40, "maxItems": 2}
+    limits = {"maxLength": len(ROOT) + 20, "maxItems": 2}
     return {name: min(of, limits[name]) if name in limits and isinstance(of, int) else
             of.replace("{0,2047}", "{0,20}") if name == "pattern" and isinstance(of, str) else small(of)
             for name, of in schema.items()}
@@ -103,7 +103,7 @@ def before_call(ctx, case, kwargs):
         case.path_parameters["id"] = pick(overlays[-8:], known)
     # Nobody waits for an hour here, and a log that is followed has no end.
     limit = str(case.query.get("timeout_ms", ""))
-    if limit.isdigit() and int(limit) <= 3600000:
+    if limit.isascii() and limit.isdigit() and int(limit) <= 3600000:
         case.query["timeout_ms"] = str(min(int(limit), 20))
     elif case.query.get("wait") or case.query.get("wait_for"):
         case.query.setdefault("timeout_ms", "20")
@@ -120,6 +120,9 @@ def after_call(ctx, case, response):
 @schemathesis.check
 def status_is_told_of(ctx, response, case):
     """Schemathesis takes any status where there is a `default`; the document names those that it stands for."""
+    if response.request.method == "OPTIONS":
+        assert response.status_code in (204, 400, 401, 403, 404), f"{response.status_code} to OPTIONS"
+        return
     told = set(case.operation.definition.raw["responses"])
     told |= set(re.findall(r"\b[45]\d\d\b", case.operation.schema.raw_schema["info"]["description"]))
     assert str(response.status_code) in told, f"{response.status_code} is not told of"

@@ -390,6 +390,6 @@ pub(crate) fn full_answers() -> FullAnswers {
         error: Some("a: no".into()),
     };
     let readiness = Readiness { ready: true, healthy: false, look_again: None };
-    let ready = body(ready(readiness, &[Arc::new(view.clone())], &[made.clone()]));
+    let ready = body(ready(readiness, &[Arc::new(view.clone())], std::slice::from_ref(&made)));
     FullAnswers { server: info_of(&view), overlay: body(overlay(&made, &[])), ready }
 }
