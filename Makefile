@@ -10,11 +10,11 @@ SIZE_LIMIT_KIB := 1100
 
 BINARY = target/$(TARGET)/release/servisor
 
-# For how long `make idle` looks, and how often `make bench-ready` tries.
+# For how long `make idle` looks, `make fuzz` (each target) and `make test-schema` try, and how often `make bench-ready` does.
 SECONDS ?= 60
 TRIALS ?= 200
 
-.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 test-schema fuzz idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -56,6 +56,29 @@ test-sdk: tests/sdk/node_modules ## The real client against the daemon
 test-slow: tests/sdk/node_modules ## Real apps from npm and PyPI: Vite, Next.js, Express, Flask
 	cargo build --locked
 	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/slow/*.test.mjs
+
+target/schema/bin/schemathesis:
+	python3 -m venv target/schema
+	target/schema/bin/pip install --quiet schemathesis==4.32.5
+
+test-schema: target/schema/bin/schemathesis ## The API attacked by schemathesis (from PyPI), led by its own document, for SECONDS
+	cargo build --locked
+	target/schema/bin/python tests/schema/run.py target/debug/servisor $(SECONDS)
+
+FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
+
+target/tools/bin/cargo-fuzz:
+	cargo install --locked --root target/tools --version 0.13.2 cargo-fuzz
+
+# The stable compiler will do: without a sanitizer no flag of the nightly one is needed. What was found is kept in
+# target/fuzz, as the corpus is; an input that fails is in target/fuzz/findings.
+fuzz: target/tools/bin/cargo-fuzz ## Each target of tests/fuzz, or TARGET=one, for SECONDS
+	@targets='$(if $(filter command line,$(origin TARGET)),$(TARGET),$(FUZZ_TARGETS))'; for target in $$targets; do \
+		mkdir -p target/fuzz/corpus/$$target target/fuzz/findings/$$target; \
+		PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo fuzz run --fuzz-dir tests/fuzz --target-dir target/fuzz -s none $$target \
+			target/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=4096 \
+			-artifact_prefix=target/fuzz/findings/$$target/ -print_final_stats=1 || exit 1; \
+	done
 
 # Both measure the release build, with the tests as they are.
 MEASURE = SERVISOR_BIN=$(CURDIR)/target/release/servisor cargo test --locked --test it
@@ -121,4 +144,4 @@ size: release ## The static binary's size; fails over the budget
 
 clean: ## Remove what was built
 	cargo clean
-	rm -rf tests/sdk/node_modules
+	rm -rf tests/sdk/node_modules tests/fuzz/target

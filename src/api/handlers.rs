@@ -27,6 +27,9 @@ mod look;
 /// No other command keeps a client longer than this, for the same reason.
 const COMMAND_LIMIT: Duration = Duration::from_secs(25);
 
+/// The description of the whole API, whose truth is tested in `api::tests`. It tells nothing of this daemon.
+pub const OPENAPI: &[u8] = include_bytes!("openapi.json");
+
 /// A request as the door has vetted it.
 pub struct Call<'a> {
     /// The method.
@@ -84,6 +87,7 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
     let Route { action, warnings } = routed?;
     match action {
         Action::Health => now(reply::json(200, &wire::health(SystemTime::now()))),
+        Action::OpenApi => now(reply::document(OPENAPI)),
         Action::Info => now(info(api)),
         Action::AuthStatus => now(auth_status(caller)),
         Action::Options { allow } => now(reply::options(allow)),

@@ -24,7 +24,7 @@ use crate::model::status::Status;
 mod fields;
 mod overlay;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use overlay::{overlay, overlay_spec, overlays};
 
@@ -48,6 +48,17 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 /// 400 when the body is no JSON; 422 when it is no configuration, with every field that is wrong.
 pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
     let mut fields = Fields::read(body)?;
+    let spec = server(&mut fields, root);
+    let (wrong, warnings) = fields.finish("field");
+    match spec {
+        Some(spec) if wrong.is_empty() => Ok((spec, warnings)),
+        Some(_) | None => Err(Error::invalid(wrong)),
+    }
+}
+
+/// Takes the configuration of a server from the members of an object. `None` says that something was wrong, which
+/// `fields` knows.
+fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     let slug = fields.required_text("slug", Slug::parse);
     let start = fields.required_text("start", CommandLine::parse);
     let install = fields.text("install", CommandLine::parse);
@@ -56,35 +67,28 @@ pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>)
     let strict_port = fields.flag("strict_port").unwrap_or(false);
     let environment = fields.object("environment", |inner| inner.rest(variable)).unwrap_or_default();
     let env_file = fields.text("env_file", path_text);
-    let restart = restart_rules(&mut fields);
+    let restart = restart_rules(fields);
     let stop_timeout = fields.millis("stop_timeout_ms", 0).unwrap_or(STOP_TIMEOUT);
     let autostart = fields.flag("autostart").unwrap_or(true);
     let health_check = fields.object("health_check", health_check);
-    let overlays = overlay::overlays(&mut fields);
+    let overlays = overlay::overlays(fields);
     let depends_on = fields.texts("depends_on", DEPENDENCIES_MAX, overlay_id).unwrap_or_default();
-    let (wrong, warnings) = fields.finish("field");
-    match (slug, start) {
-        (Some(slug), Some(start)) if wrong.is_empty() => {
-            let spec = ServerSpec {
-                slug,
-                start,
-                install,
-                path,
-                port,
-                strict_port,
-                environment,
-                env_file,
-                restart,
-                stop_timeout,
-                autostart,
-                health_check,
-                overlays,
-                depends_on,
-            };
-            Ok((spec, warnings))
-        }
-        (_, _) => Err(Error::invalid(wrong)),
-    }
+    Some(ServerSpec {
+        slug: slug?,
+        start: start?,
+        install,
+        path,
+        port,
+        strict_port,
+        environment,
+        env_file,
+        restart,
+        stop_timeout,
+        autostart,
+        health_check,
+        overlays,
+        depends_on,
+    })
 }
 
 /// What a body of `PATCH …/status` says of a server, and what is odd about it.
@@ -93,10 +97,7 @@ pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>)
 /// As [`server_spec`]; 409 for a status that exists and can't be given by hand.
 pub fn status_mark(body: &[u8]) -> Result<(Mark, Vec<String>), Error> {
     let mut fields = Fields::read(body)?;
-    let status = fields.required_text("status", |text| {
-        let known = Status::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, status)| status).ok_or_else(|| not_one_of(text, &Status::ALL.map(|(word, _)| word)))
-    });
+    let status = mark(&mut fields);
     let (wrong, warnings) = fields.finish("field");
     match status {
         Some(Status::Ready) => Ok((Mark::Ready, warnings)),
@@ -106,6 +107,13 @@ pub fn status_mark(body: &[u8]) -> Result<(Mark, Vec<String>), Error> {
         ) => Err(Error::not_by_hand(status)),
         None => Err(Error::invalid(wrong)),
     }
+}
+
+fn mark(fields: &mut Fields) -> Option<Status> {
+    fields.required_text("status", |text| {
+        let known = Status::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, status)| status).ok_or_else(|| not_one_of(text, &Status::ALL.map(|(word, _)| word)))
+    })
 }
 
 /// Checks that a body says of itself that it is JSON. Without this any web page could send one unasked: a form needs

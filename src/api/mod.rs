@@ -18,6 +18,8 @@ pub mod places;
 pub mod reply;
 pub mod route;
 pub mod server;
+#[cfg(test)]
+mod tests;
 pub mod wire;
 
 /// What every request is answered from.

@@ -25,6 +25,11 @@ pub fn json(status: u16, body: &impl Serialize) -> Reply {
     }
 }
 
+/// JSON that is written already.
+pub fn document(text: &[u8]) -> Reply {
+    Reply { status: 200, headers: Vec::new(), content_type: Some(JSON), body: text.to_owned() }
+}
+
 /// Bytes as they are.
 pub fn plain(body: Vec<u8>) -> Reply {
     Reply { status: 200, headers: Vec::new(), content_type: Some(PLAIN), body }

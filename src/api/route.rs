@@ -18,7 +18,7 @@ use crate::overlay::Files;
 
 mod query;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use query::{Query, segments};
 
@@ -27,6 +27,8 @@ use query::{Query, segments};
 pub enum Action {
     /// Is the daemon alive?
     Health,
+    /// What can be asked for?
+    OpenApi,
     /// What is this daemon?
     Info,
     /// Is my token good?
@@ -89,7 +91,9 @@ impl Action {
     pub fn gate(&self) -> Gate {
         match self {
             // A browser sends no token with a preflight.
-            Action::Health | Action::Ready(_) | Action::AuthStatus | Action::Options { .. } => Gate::Open,
+            Action::Health | Action::OpenApi | Action::Ready(_) | Action::AuthStatus | Action::Options { .. } => {
+                Gate::Open
+            }
             Action::Info
             | Action::ServerList
             | Action::ServerCreate
@@ -182,6 +186,7 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
     let action = match (resource, Method::of(method)) {
         (_, Method::Options) => Action::Options { allow },
         (Resource::Health, Method::Get) => Action::Health,
+        (Resource::OpenApi, Method::Get) => Action::OpenApi,
         (Resource::Info, Method::Get) => Action::Info,
         (Resource::AuthStatus, Method::Get) => Action::AuthStatus,
         (Resource::Servers, Method::Get) => Action::ServerList,
@@ -220,6 +225,7 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
 /// What a path stands for.
 enum Resource {
     Health,
+    OpenApi,
     Ready,
     Info,
     AuthStatus,
@@ -236,7 +242,8 @@ enum Resource {
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    const PLAIN: [&str; 6] = ["/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays"];
+    const PLAIN: [&str; 7] =
+        ["/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays", "/openapi.json"];
 
     fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
@@ -244,6 +251,7 @@ impl Resource {
         let slug = |text: &str| Slug::parse(text).map_err(|_| Error::server_not_found(text));
         Ok(Some(match segments.as_slice() {
             ["health"] => Resource::Health,
+            ["openapi.json"] => Resource::OpenApi,
             ["ready"] => Resource::Ready,
             ["info"] => Resource::Info,
             ["auth", "status"] => Resource::AuthStatus,
@@ -266,9 +274,12 @@ impl Resource {
 
     fn allow(&self) -> &'static str {
         match self {
-            Resource::Health | Resource::Ready | Resource::Info | Resource::AuthStatus | Resource::Logs(_) => {
-                "GET, HEAD, OPTIONS"
-            }
+            Resource::Health
+            | Resource::OpenApi
+            | Resource::Ready
+            | Resource::Info
+            | Resource::AuthStatus
+            | Resource::Logs(_) => "GET, HEAD, OPTIONS",
             Resource::Status(_) => "PATCH, OPTIONS",
             Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
             Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",

@@ -19,7 +19,7 @@ use crate::overlay::OverlayView;
 mod overlay;
 mod server;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 pub use overlay::{overlay, overlay_list};
 

@@ -91,12 +91,14 @@ impl Head {
 /// It is too long, or has a line that does not end in CRLF.
 pub fn end(bytes: &[u8], searched: usize, limits: &Limits) -> Result<Option<usize>, Refusal> {
     let from = searched.saturating_sub(3);
+    // What lies behind the limit is not looked at: else a refusal would depend on how much has come at once.
+    let bytes = &bytes[..bytes.len().min(limits.head)];
     for (at, _) in bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n') {
         if at == 0 || bytes[at - 1] != b'\r' {
             return Err(Refusal::BadRequest("a line of the head does not end in CRLF"));
         }
         if at >= 3 && bytes[at - 3..at] == *b"\r\n\r" {
-            return if at < limits.head { Ok(Some(at + 1)) } else { Err(Refusal::HeadTooLarge) };
+            return Ok(Some(at + 1));
         }
     }
     if bytes.len() < limits.head { Ok(None) } else { Err(too_long(bytes, limits)) }
@@ -243,6 +245,39 @@ impl<'a> Fields<'a> {
                 "Transfer-Encoding" => "the Transfer-Encoding header is given more than once",
                 _ => "a header is given more than once",
             })),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What fuzzing found: whether the end of an overlong head, or what is wrong behind its limit, was seen depended on how
+    /// much of it had come at once.
+    #[test]
+    fn an_overlong_head_is_refused_alike_in_whatever_pieces_it_comes() {
+        let limits = Limits { head: 64, target: 32, ..Limits::default() };
+        let long = "a".repeat(80);
+        for (head, refusal) in [
+            (format!("GET / HTTP/1.1\r\nHost: {long}\r\n\r\n"), Refusal::HeadTooLarge),
+            (format!("GET / HTTP/1.1\r\nHost: {long}\n"), Refusal::HeadTooLarge),
+            (format!("GET /{long} HTTP/1.1\r\n\r\n"), Refusal::TargetTooLong),
+            (format!("GET /{long} HTTP/1.1\n"), Refusal::TargetTooLong),
+        ] {
+            for step in [1, 7, head.len()] {
+                let mut searched = 0;
+                let mut ends = head.as_bytes().chunks(step).scan(0, |come, piece| {
+                    *come += piece.len();
+                    Some(*come)
+                });
+                let found = ends.find_map(|come| {
+                    let found = end(&head.as_bytes()[..come], searched, &limits);
+                    searched = come;
+                    (found != Ok(None)).then_some(found)
+                });
+                assert_eq!(found, Some(Err(refusal)), "{head:?} in pieces of {step}");
+            }
         }
     }
 }

@@ -19,15 +19,21 @@ pub fn parse(file: &[u8]) -> Vec<(String, String)> {
                 variables.push((name.to_owned(), clean(value)));
                 from = next_line(&text, end);
             }
-            None => from = next_line(&text, from),
+            // What begins with a blank line begins with the line behind it too: each run of those is looked at once.
+            None => from = next_line(&text, skip_space(&text, from)),
         }
     }
     variables
 }
 
-/// The next beginning of a line at or after `at`, which may be `at` itself.
+/// Where `^` and `$` of the expression match, and where `.` stops: JavaScript knows two more line ends. All of them are
+/// white space, and only the first one ends a value.
+const LINE_ENDS: [char; 3] = ['\n', '\u{2028}', '\u{2029}'];
+
+/// The first beginning of a line behind `at`.
 fn next_line(text: &str, at: usize) -> usize {
-    text[at..].find('\n').map_or(text.len(), |length| at + length + 1)
+    let mut rest = text[at..].char_indices();
+    rest.find(|(_, character)| LINE_ENDS.contains(character)).map_or(text.len(), |_| at + rest.offset())
 }
 
 /// White space as JavaScript's `\s` and `trim` have it: a byte order mark counts.
@@ -40,7 +46,7 @@ fn skip_space(text: &str, at: usize) -> usize {
 }
 
 fn is_line_end(text: &str, at: usize) -> bool {
-    text[at..].is_empty() || text[at..].starts_with('\n')
+    text[at..].is_empty() || text[at..].starts_with(LINE_ENDS)
 }
 
 /// Name, raw value and end of an assignment that begins with the line at `at`.
@@ -118,13 +124,13 @@ fn closing_quotes(text: &str, from: usize, quote: char) -> Vec<usize> {
 fn line_rest(text: &str, at: usize) -> Option<usize> {
     let after = skip_space(text, at);
     if text[after..].starts_with('#') {
-        return Some(after + text[after..].find('\n').unwrap_or(text.len() - after));
+        return Some(after + text[after..].find(LINE_ENDS).unwrap_or(text.len() - after));
     }
     if is_line_end(text, after) {
         return Some(after);
     }
     // The last line end in the white space.
-    text[at..after].rfind('\n').map(|length| at + length)
+    text[at..after].rfind(LINE_ENDS).map(|length| at + length)
 }
 
 /// Takes off white space and quotes; only in double quotes `\n` and `\r` are line ends.
@@ -140,7 +146,7 @@ mod tests {
     use super::*;
 
     /// Made with npm's dotenv 17.
-    const TABLE: [(&str, &[(&str, &str)]); 26] = [
+    const TABLE: [(&str, &[(&str, &str)]); 29] = [
         ("A=1", &[("A", "1")]),
         ("A = 1 ", &[("A", "1")]),
         ("A: 1", &[("A", "1")]),
@@ -167,6 +173,10 @@ mod tests {
         ("\u{feff}A=1\r\nB=2\rC=3", &[("A", "1"), ("B", "2"), ("C", "3")]),
         ("A.b-c=1\nä=2\n=3\nD", &[("A.b-c", "1")]),
         ("A=$B\nA=${C}", &[("A", "$B"), ("A", "${C}")]),
+        // Found by a comparison of random files.
+        ("x y\u{2028}A=1", &[("A", "1")]),
+        ("A=1\u{2028}B=2", &[("A", "1\u{2028}B=2")]),
+        ("A='x'\u{2029}B=2 # c\u{2028}C=3", &[("A", "x"), ("B", "2"), ("C", "3")]),
     ];
 
     #[test]
@@ -176,6 +186,15 @@ mod tests {
             let found: Vec<(&str, &str)> = found.iter().map(|(name, value)| (&**name, &**value)).collect();
             assert_eq!(found, expected, "{text:?}");
         }
+    }
+
+    #[test]
+    fn no_file_takes_long() {
+        let started = std::time::Instant::now();
+        for line in ["\n", " \n", "A\n", "A\n\n", "A='\n", "A=\"\\\"\n", "export \n", "A=\n\n", "A=`\\``x\n"] {
+            parse(line.repeat(1_000_000 / line.len()).as_bytes());
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(20));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::iter::once;
 #[cfg(test)]
 mod tests;
 
+/// The longest class, in characters. The search for the end of each one goes no further, however many begin.
+const CLASS_MAX: usize = 256;
+
 /// Patterns, in order: the last one that matches decides.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Ignore(Vec<Pattern>);
@@ -123,9 +126,9 @@ fn tokens(part: &str) -> Vec<Token> {
             '*' => Token::Star,
             '?' => Token::Any,
             '\\' => Token::One(rest.next().unwrap_or('\\')),
-            '[' => match class(rest.as_str()) {
-                Some((token, after)) => {
-                    rest = after.chars();
+            '[' => match class(first_characters(rest.as_str(), CLASS_MAX)) {
+                Some((token, length)) => {
+                    rest = rest.as_str()[length..].chars();
                     token
                 }
                 // Without its end it is a character like any other.
@@ -138,18 +141,20 @@ fn tokens(part: &str) -> Vec<Token> {
     tokens
 }
 
-/// Reads a class behind its `[`; gives what comes behind its `]`.
-fn class(text: &str) -> Option<(Token, &str)> {
-    let (inside, text) = match text.strip_prefix(['!', '^']) {
+/// Reads a class behind its `[`; gives its length, with its `]`.
+fn class(whole: &str) -> Option<(Token, usize)> {
+    let (inside, text) = match whole.strip_prefix(['!', '^']) {
         Some(rest) => (false, rest),
-        None => (true, text),
+        None => (true, whole),
     };
     let mut ranges = Vec::new();
     let mut rest = text.chars();
     loop {
         let first = match rest.next()? {
             // As the first one it stands for itself.
-            ']' if !ranges.is_empty() => return Some((Token::Class { ranges, inside }, rest.as_str())),
+            ']' if !ranges.is_empty() => {
+                return Some((Token::Class { ranges, inside }, whole.len() - rest.as_str().len()));
+            }
             '[' if rest.as_str().starts_with(':') => {
                 let (word, after) = rest.as_str()[1..].split_once(":]")?;
                 ranges.extend(named_class(word)?);
@@ -169,6 +174,10 @@ fn class(text: &str) -> Option<(Token, &str)> {
         };
         ranges.push((first, last));
     }
+}
+
+fn first_characters(text: &str, count: usize) -> &str {
+    text.char_indices().nth(count).map_or(text, |(end, _)| &text[..end])
 }
 
 fn named_class(word: &str) -> Option<&'static [(char, char)]> {

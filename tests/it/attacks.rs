@@ -56,7 +56,7 @@ impl Target {
 }
 
 /// Sets a socket up to be closed by a reset.
-fn reset(stream: TcpStream) {
+pub fn reset(stream: TcpStream) {
     use std::os::fd::AsRawFd;
     let linger = libc::linger { l_onoff: 1, l_linger: 0 };
     let length = size_of::<libc::linger>() as libc::socklen_t;

@@ -33,6 +33,8 @@ mod latency;
 mod lifecycle;
 mod logs;
 mod matrix;
+mod mixed;
+mod openapi;
 mod overlays;
 mod pid1;
 mod ports;

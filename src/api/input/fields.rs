@@ -235,6 +235,12 @@ impl Fields {
         (self.wrong, warnings)
     }
 
+    /// The names that were asked for so far.
+    #[cfg(test)]
+    pub fn known(&self) -> &[&'static str] {
+        &self.known
+    }
+
     fn of(members: Map<String, Value>) -> Fields {
         Fields { members, known: Vec::new(), wrong: Vec::new(), warnings: Vec::new() }
     }

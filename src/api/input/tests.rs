@@ -374,3 +374,18 @@ fn no_bytes_make_it_panic() {
         }
     }
 }
+
+/// The names that each object of a request may have.
+pub(crate) fn known() -> [(&'static str, Vec<&'static str>); 4] {
+    let names = |read: &dyn Fn(&mut Fields)| {
+        let mut fields = Fields::read(b"{}").unwrap();
+        read(&mut fields);
+        fields.known().to_vec()
+    };
+    [
+        ("ServerConfig", names(&|fields| drop(server(fields, Path::new("/"))))),
+        ("HealthCheck", names(&|fields| drop(health_check(fields)))),
+        ("OverlayConfig", names(&|fields| drop(overlay(fields)))),
+        ("Mark", names(&|fields| assert_eq!(mark(fields), None))),
+    ]
+}

@@ -1,5 +1,7 @@
 //! Every path with every method, and what can be wrong with a target.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::error::WARNINGS_MAX;
 
@@ -31,6 +33,7 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
     let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
     vec![
         ("/health", [Some(Action::Health), None, None, None]),
+        ("/openapi.json", [Some(Action::OpenApi), None, None, None]),
         ("/ready", [Some(Action::Ready(None)), None, None, None]),
         ("/info", [Some(Action::Info), None, None, None]),
         ("/auth/status", [Some(Action::AuthStatus), None, None, None]),
@@ -85,7 +88,7 @@ fn a_few_calls_need_no_token() {
     let open = |method: &str, path: &str| Gate::of(&route(method, path)) == Gate::Open;
     for (path, actions) in table() {
         for (method, known) in ["GET", "POST", "DELETE", "PATCH"].into_iter().zip(actions) {
-            let expected = known.is_some() && matches!(path, "/health" | "/ready" | "/auth/status");
+            let expected = known.is_some() && matches!(path, "/health" | "/openapi.json" | "/ready" | "/auth/status");
             assert_eq!(open(method, path), expected, "{method} {path}");
         }
         assert!(open("OPTIONS", path));
@@ -308,4 +311,28 @@ fn no_target_makes_it_panic() {
             assert!(!error.sentence().bytes().any(|byte| byte.is_ascii_control()), "{error:?}");
         }
     }
+}
+
+/// Every path as a document writes it. A new resource does not compile before it stands here.
+pub(crate) fn templates() -> BTreeSet<&'static str> {
+    let paths = table().into_iter().map(|(path, _)| path);
+    let resource = |path| Resource::find(&segments(path).unwrap()).unwrap().unwrap();
+    paths
+        .map(|path| match resource(path) {
+            Resource::Health
+            | Resource::OpenApi
+            | Resource::Ready
+            | Resource::Info
+            | Resource::AuthStatus
+            | Resource::Servers
+            | Resource::Overlays => path,
+            Resource::Server(_) => "/servers/{slug}",
+            Resource::Status(_) => "/servers/{slug}/status",
+            Resource::Start(_) => "/servers/{slug}/start",
+            Resource::Stop(_) => "/servers/{slug}/stop",
+            Resource::Restart(_) => "/servers/{slug}/restart",
+            Resource::Logs(_) => "/servers/{slug}/logs",
+            Resource::Overlay(_) => "/filesystem/overlays/{id}",
+        })
+        .collect()
 }

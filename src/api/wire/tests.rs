@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 use super::*;
 use crate::model::health::{Failure, Health, HealthStatus};
 use crate::model::machine::Exit;
+use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target};
 use crate::model::spec::{
     CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, WorkDir,
 };
 use crate::model::status::Status;
 use crate::model::view::Rests;
+use crate::overlay::progress::Stats;
 use crate::sorted::Sorted;
 
 /// 2026-11-24T10:09:13Z, and so many milliseconds more.
@@ -360,4 +362,34 @@ fn a_marked_server_is_told_by_its_status() {
     let view = ServerView { status: Status::Ready, ..minimal() };
     let expected = json!({"status": "success", "message": "m", "data": {"slug": "web", "status": "ready"}});
     assert_eq!(body(marked("m", &view, &[])), expected);
+}
+
+/// Answers with everything in them that can be there.
+pub(crate) struct FullAnswers {
+    pub server: Value,
+    pub overlay: Value,
+    pub ready: Value,
+}
+
+pub(crate) fn full_answers() -> FullAnswers {
+    let mut view = full();
+    let (source, target) = (PathBuf::from("/templates/web"), Target::parse("app").unwrap());
+    let spec = Arc::make_mut(&mut view.spec);
+    spec.overlays.push(OverlaySpec { source: source.clone(), target, ignore: Vec::new(), strategy: Strategy::Smart });
+    spec.depends_on.push(OverlayId::of_number(1));
+    let made = OverlayView {
+        id: OverlayId::of_number(1),
+        source,
+        target: "app".into(),
+        resolved_target: "/sandbox/app".into(),
+        strategy: Strategy::Smart,
+        ignore: Vec::new(),
+        created_at: at(0),
+        stats: Stats::default(),
+        status: CopyStatus::Failed,
+        error: Some("a: no".into()),
+    };
+    let readiness = Readiness { ready: true, healthy: false, look_again: None };
+    let ready = body(ready(readiness, &[Arc::new(view.clone())], std::slice::from_ref(&made)));
+    FullAnswers { server: info_of(&view), overlay: body(overlay(&made, &[])), ready }
 }

@@ -107,7 +107,18 @@ fn no_pattern_takes_long() {
     assert!(!left_out(&[&pattern], &"a".repeat(199)));
     let deep = vec!["**/a"; 100].join("/");
     assert!(!left_out(&[&deep], &vec!["a"; 99].join("/")));
+    // Classes without an end, each of which looks like another one's beginning.
+    for begun in ["[", "[\\]", "[[:x"] {
+        assert!(!left_out(&[&begun.repeat(100_000)], "a"));
+    }
     assert!(started.elapsed() < std::time::Duration::from_secs(5));
+}
+
+#[test]
+fn a_class_has_its_limit() {
+    let class = |length: usize| format!("[{}]", "a".repeat(length));
+    assert!(left_out(&[&class(CLASS_MAX - 1)], "a"));
+    assert!(!left_out(&[&class(CLASS_MAX)], "a"), "a bracket like any other");
 }
 
 #[test]

@@ -5,12 +5,14 @@ mod control;
 mod daemon;
 pub mod limits;
 mod random;
+mod schema;
 mod stream;
 
 pub use client::{Answer, Client, exchange};
 pub use control::{Child, Control};
 pub use daemon::{Daemon, Scratch, testchild};
 pub use random::{Random, number};
+pub use schema::Document;
 pub use stream::Stream;
 
 use std::sync::atomic::{AtomicU16, Ordering};

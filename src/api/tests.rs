@@ -1,0 +1,160 @@
+//! The document of the API says what the code does: every path and method, every name in a request or an answer.
+//!
+//! That answers have the form that it gives them is tested in `tests/it/openapi.rs`.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::handlers::OPENAPI;
+use super::route::{Action, Gate, route};
+use super::{input, wire};
+
+fn document() -> Value {
+    serde_json::from_slice(OPENAPI).unwrap()
+}
+
+fn names(object: &Value) -> BTreeSet<&str> {
+    object.as_object().unwrap_or_else(|| panic!("{object} is no object")).keys().map(String::as_str).collect()
+}
+
+/// The part of the document that `value` stands for.
+fn resolved<'a>(document: &'a Value, value: &'a Value) -> &'a Value {
+    match value["$ref"].as_str() {
+        Some(place) => document.pointer(&place[1..]).unwrap_or_else(|| panic!("{place} leads nowhere")),
+        None => value,
+    }
+}
+
+fn target(path: &str) -> String {
+    path.replace("{slug}", "web").replace("{id}", "a1")
+}
+
+/// Each path of the document, its methods, and what stands there for each.
+fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+    let mut found = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(method, _)| *method != "parameters") {
+            found.push((path.clone(), method.to_uppercase(), operation));
+        }
+    }
+    found
+}
+
+#[test]
+fn it_has_the_methods_of_each_path() {
+    let document = document();
+    let paths = names(&document["paths"]);
+    assert_eq!(paths, super::route::tests::templates());
+    for path in paths {
+        let Action::Options { allow } = route("OPTIONS", &target(path)).unwrap().action else { panic!("{path}") };
+        let told: BTreeSet<String> = operations(&document)
+            .into_iter()
+            .filter(|(other, ..)| other == path)
+            .flat_map(|(_, method, _)| if method == "GET" { vec![method, "HEAD".into()] } else { vec![method] })
+            .chain(["OPTIONS".into()])
+            .collect();
+        assert_eq!(told, allow.split(", ").map(str::to_owned).collect(), "{path}");
+    }
+}
+
+#[test]
+fn it_says_what_needs_a_token() {
+    assert_eq!(document()["security"], serde_json::json!([{"bearer": []}]));
+    for (path, method, operation) in operations(&document()) {
+        let gate = route(&method, &target(&path)).unwrap().action.gate();
+        assert_eq!(operation["security"].is_array(), gate == Gate::Open, "{method} {path}");
+    }
+}
+
+#[test]
+fn it_has_every_parameter_with_its_values() {
+    let document = document();
+    let mut told = BTreeSet::new();
+    for (path, method, operation) in operations(&document) {
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            let parameter = resolved(&document, parameter);
+            let (name, schema) = (parameter["name"].as_str().unwrap(), resolved(&document, &parameter["schema"]));
+            told.insert(name);
+            let words: Vec<String> = match (schema["type"].as_str(), schema["enum"].as_array()) {
+                (Some("boolean"), _) => vec!["true".into(), "false".into()],
+                (Some("integer"), _) => vec![schema["minimum"].to_string(), schema["maximum"].to_string()],
+                (_, Some(words)) => words.iter().map(|word| word.as_str().unwrap().to_owned()).collect(),
+                other => panic!("{name}: {other:?}"),
+            };
+            for word in &words {
+                let taken = route(&method, &format!("{}?{name}={word}", target(&path))).unwrap();
+                assert_eq!(taken.warnings, Vec::<String>::new(), "{method} {path} {name}={word}");
+            }
+            let mut wrong = vec!["x".to_owned()];
+            wrong.extend(schema["maximum"].as_u64().map(|most| (most + 1).to_string()));
+            for word in wrong {
+                let refused = route(&method, &format!("{}?{name}={word}", target(&path))).unwrap_err();
+                assert_eq!((refused.code().status(), &*refused.wrong()[0].field), (422, name), "{method} {path}");
+            }
+            assert!(operation["responses"]["422"].is_object(), "{method} {path}");
+        }
+    }
+    // Every name that is asked of a query, wherever that is written.
+    let sources = [include_str!("route.rs"), include_str!("route/query.rs")];
+    let asked = ["flag(\"", "word(\"", "number(\""]
+        .iter()
+        .flat_map(|call| sources.iter().flat_map(move |source| source.split(call).skip(1)))
+        .filter_map(|rest| rest.split('"').next());
+    assert_eq!(told, asked.collect());
+}
+
+#[test]
+fn it_has_every_field_of_a_request() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    for (name, known) in input::tests::known() {
+        let schema = match name {
+            "HealthCheck" => &schemas["ServerConfig"]["properties"]["health_check"],
+            name => &schemas[name],
+        };
+        // The client sends its own options along with an overlay.
+        let known: BTreeSet<&str> = known.into_iter().filter(|known| *known != "waitForCompletion").collect();
+        assert_eq!(names(&schema["properties"]), known, "{name}");
+    }
+}
+
+#[test]
+fn it_has_every_field_of_an_answer() {
+    let document = document();
+    let schemas = &document["components"]["schemas"];
+    let answer = wire::tests::full_answers();
+    let with_config = |own: &str, config: &str| {
+        let mut all = names(&schemas[own]["properties"]);
+        all.extend(names(&schemas[config]["properties"]));
+        all
+    };
+    let mut server = with_config("Server", "ServerConfig");
+    // It is among the `overlays` of an answer.
+    server.remove("overlay");
+    assert_eq!(names(&answer.server), server);
+    let mut overlay = with_config("Overlay", "OverlayConfig");
+    overlay.remove("warnings");
+    assert_eq!(names(&answer.overlay), overlay);
+    let brief = |part: &str| names(&schemas["Ready"]["properties"][part]["items"]["properties"]);
+    assert_eq!(names(&answer.ready["servers"][0]), brief("servers"));
+    assert_eq!(names(&answer.ready["overlays"][0]), brief("overlays"));
+    assert_eq!(names(&answer.server["health"]), names(&schemas["Health"]["properties"]));
+    assert_eq!(
+        names(&answer.server["health_check"]),
+        names(&schemas["ServerConfig"]["properties"]["health_check"]["properties"])
+    );
+}
+
+#[test]
+fn each_reference_leads_somewhere() {
+    fn visit(document: &Value, value: &Value) {
+        resolved(document, value);
+        match value {
+            Value::Object(members) => members.values().for_each(|member| visit(document, member)),
+            Value::Array(members) => members.iter().for_each(|member| visit(document, member)),
+            _ => {}
+        }
+    }
+    visit(&document(), &document());
+}
