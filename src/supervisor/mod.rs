@@ -14,13 +14,13 @@ use crate::control::Control;
 use crate::log::{self, Level};
 use crate::logs::{LogFiles, SharedLog};
 use crate::model::health::Health;
-use crate::model::machine::{Command, Refusal, RunId};
+use crate::model::machine::{Command, RunId};
 use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::status::Status;
 use crate::model::view::{Rests, ServerView};
 use crate::os::inbox::{Inbox, Sender, inbox};
-use crate::os::oneshot::{self, Unsaid, oneshot};
+use crate::os::oneshot::{self, oneshot};
 use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::os::tree::Forest;
@@ -30,6 +30,7 @@ use crate::prober::Prober;
 use crate::store::files::Files;
 
 mod actor;
+mod answer;
 mod changes;
 mod command;
 mod preparation;
@@ -41,6 +42,7 @@ mod senses;
 use actor::News;
 use senses::Attention;
 
+pub use answer::{Answer, Creation, Pending, Unsettled, Waited};
 pub use changes::{Changes, Count};
 pub use command::visible as visible_environment;
 pub use record::Origin;
@@ -109,76 +111,6 @@ struct Promise {
 struct Replacement {
     spec: Arc<ServerSpec>,
     reservation: Option<Reservation>,
-}
-
-/// What comes of a request.
-#[derive(Debug, Clone)]
-pub enum Answer {
-    /// What was asked for is so; this is how the server was then.
-    Done(Arc<ServerView>),
-    /// It made no sense, and nothing has changed.
-    Refused(Refusal),
-    /// What has to outlive the daemon can't be stored, and nothing has changed.
-    NotStored(Arc<io::Error>),
-    /// The daemon is ending.
-    ShuttingDown,
-}
-
-/// A configuration that was handed over: it is stored or refused first.
-pub struct Creation {
-    stored: oneshot::Receiver<()>,
-    pending: Pending,
-}
-
-impl Creation {
-    /// Waits until the configuration is stored or refused, but not past `deadline`. What becomes of the server then is
-    /// the answer that is pending.
-    ///
-    /// # Errors
-    /// Neither has happened in time.
-    pub fn settle(self, deadline: Instant) -> Result<Pending, Unsettled> {
-        match self.stored.recv_deadline(deadline) {
-            Ok(()) | Err(Unsaid::Lost) => Ok(self.pending),
-            Err(Unsaid::Late) => Err(Unsettled),
-        }
-    }
-}
-
-/// Whether a configuration is stored is not known yet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unsettled;
-
-/// A request that was sent and not answered yet.
-pub struct Pending {
-    answer: oneshot::Receiver<Answer>,
-    supervisor: Arc<Supervisor>,
-}
-
-/// What waiting for a [`Pending`] came to.
-#[derive(Debug, Clone)]
-pub enum Waited {
-    /// An answer.
-    Answered(Answer),
-    /// None in time. The work goes on; this is how the server is.
-    Late(Arc<ServerView>),
-    /// The supervisor is gone, or lost the request in a fault of its own.
-    Lost,
-}
-
-impl Pending {
-    /// How the server is now, without waiting.
-    pub fn view(&self) -> Arc<ServerView> {
-        self.supervisor.view()
-    }
-
-    /// Waits for the answer, but not past `deadline`.
-    pub fn wait(&self, deadline: Instant) -> Waited {
-        match self.answer.recv_deadline(deadline) {
-            Ok(answer) => Waited::Answered(answer),
-            Err(Unsaid::Late) => Waited::Late(self.supervisor.view()),
-            Err(Unsaid::Lost) => Waited::Lost,
-        }
-    }
 }
 
 /// What the supervisor's thread writes and others read.

@@ -69,7 +69,7 @@ impl Soak {
     /// The old process may be seen for a moment after its death; what is compared comes after it.
     pub(super) fn await_other_than(&self, slug: &str, pid: u64) {
         wait_until(&format!("the death of {pid} of {slug} is seen"), || {
-            (self.daemon.client.show(slug)["pid"] != Value::from(pid)).then_some(())
+            (self.daemon.client.show(slug)["pid"] != pid).then_some(())
         });
     }
 
