@@ -13,8 +13,10 @@ BINARY = target/$(TARGET)/release/servisor
 # For how long `make idle` looks, and how often `make bench-ready` tries.
 SECONDS ?= 60
 TRIALS ?= 200
+# How often `make crash` kills the daemon.
+KILLS ?= 200
 
-.PHONY: help run test test-rust test-sdk test-slow idle bench-ready check release release-all size clean std-source
+.PHONY: help run test test-rust test-sdk test-slow crash idle bench-ready check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -42,9 +44,14 @@ test-sdk: tests/sdk/node_modules ## The real client against the daemon
 	cargo build --locked
 	cd tests/sdk && SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test
 
-test-slow: tests/sdk/node_modules ## Real apps from npm and PyPI: Vite, Next.js, Express, Flask
-	cargo build --locked
-	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/slow/*.test.mjs
+test-slow: tests/sdk/node_modules ## Real apps and templates from npm and PyPI: Vite, Next.js, Express, Flask
+	cargo build --locked --release
+	SERVISOR_BIN=$(CURDIR)/target/release/servisor node --test --test-concurrency=1 tests/slow/*.test.mjs
+
+# Its seed is printed; SEED=n repeats a run.
+crash: ## Kill the daemon at KILLS random moments while clients change what it keeps
+	cargo build --locked --examples
+	IT_KILLS=$(KILLS) $(if $(SEED),IT_SEED=$(SEED)) cargo test --locked --test it nothing_that_was_answered_is_lost -- --nocapture
 
 # Both measure the release build, with the tests as they are.
 MEASURE = SERVISOR_BIN=$(CURDIR)/target/release/servisor cargo test --locked --test it
