@@ -262,7 +262,11 @@ fn check(daemon: &Daemon, known: &mut Known) {
     }
     let expected: BTreeSet<&String> =
         found.iter().filter(|(_, version)| is_autostart(**version)).map(|(slug, _)| slug).collect();
-    let runs = runs(daemon);
+    // A shell that is becoming `sleep` has no environment for a moment.
+    let runs = wait_until("each is seen to run", || {
+        let runs = runs(daemon);
+        expected.iter().all(|slug| runs.iter().any(|(_, running, _)| running == *slug)).then_some(runs)
+    });
     let lives: BTreeSet<_> = runs.iter().map(|(life, ..)| life).collect();
     assert!(lives.len() <= 1, "processes of several lives: {runs:?}");
     // One run each: a slug is twice in the list if it is in two runs.
