@@ -13,8 +13,10 @@ BINARY = target/$(TARGET)/release/servisor
 # For how long `make idle` looks, `make fuzz` (each target) and `make test-schema` try, and how often `make bench-ready` does.
 SECONDS ?= 60
 TRIALS ?= 200
+# How often `make crash` kills the daemon.
+KILLS ?= 200
 
-.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 test-schema fuzz idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -53,9 +55,14 @@ test-sdk: tests/sdk/node_modules ## The real client against the daemon
 	cargo build --locked
 	cd tests/sdk && SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test
 
-test-slow: tests/sdk/node_modules ## Real apps from npm and PyPI: Vite, Next.js, Express, Flask
-	cargo build --locked
-	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/slow/*.test.mjs
+test-slow: tests/sdk/node_modules ## Real apps and templates from npm and PyPI: Vite, Next.js, Express, Flask
+	cargo build --locked --release
+	SERVISOR_BIN=$(CURDIR)/target/release/servisor node --test --test-concurrency=1 tests/slow/*.test.mjs
+
+# Its seed is printed; SEED=n repeats a run.
+crash: ## Kill the daemon at KILLS random moments while clients change what it keeps
+	cargo build --locked --examples
+	IT_KILLS=$(KILLS) $(if $(SEED),IT_SEED=$(SEED)) cargo test --locked --test it nothing_that_was_answered_is_lost -- --nocapture
 
 target/schema/bin/schemathesis:
 	python3 -m venv target/schema

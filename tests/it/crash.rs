@@ -1,16 +1,17 @@
-//! The daemon is killed at random moments while clients change what it has to keep.
+//! The daemon is killed at random moments while clients change what it has to keep: servers and overlays.
 //!
 //! `IT_KILLS` is how often (20), `IT_SEED` repeats a run; the seed of each is printed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Random, number, testchild, wait_until};
+use crate::support::{Client, Daemon, Random, Scratch, number, testchild, wait_until};
 
 /// A configuration, told apart by a number; `None` is no server.
 type Version = Option<u64>;
@@ -34,9 +35,131 @@ fn spec(slug: &str, version: u64) -> Value {
     })
 }
 
-/// Changes servers until the daemon does not answer any more.
-fn disturb(client: &Client, name: &str, random: &mut Random, next: &mut u64, known: &mut Known) {
+/// What may be true of an overlay. Each has a target of its own, by which it is known before its id is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Fate {
+    /// It was answered for, and has this id.
+    There(String),
+    /// A call about it has had no answer.
+    Either,
+    /// Its deletion was answered for.
+    Gone(Leaves),
+}
+
+/// What of a deleted overlay's files was to stay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leaves {
+    Files,
+    Nothing,
+}
+
+type Fates = BTreeMap<String, Fate>;
+
+/// Makes an overlay, or deletes one; `None` if there was no answer.
+fn disturb_overlays(
+    client: &Client,
+    source: &Path,
+    name: &str,
+    random: &mut Random,
+    next: &mut u64,
+    fates: &mut Fates,
+) -> Option<()> {
+    let there = fates.iter().filter_map(|(target, fate)| match fate {
+        Fate::There(id) => Some((target.clone(), id.clone())),
+        Fate::Either | Fate::Gone(_) => None,
+    });
+    let there: Vec<_> = there.collect();
+    if random.below(2) == 0 && !there.is_empty() {
+        let (target, id) = there[random.below(there.len() as u64) as usize].clone();
+        let leaves = [Leaves::Files, Leaves::Nothing][random.below(2) as usize];
+        let query = if leaves == Leaves::Nothing { "?delete_files=true" } else { "" };
+        fates.insert(target.clone(), Fate::Either);
+        let answer = client.try_request("DELETE", &format!("/filesystem/overlays/{id}{query}"), &[], None)?;
+        assert_eq!(answer.status, 204, "{}", answer.text());
+        fates.insert(target, Fate::Gone(leaves));
+    } else {
+        *next += 1;
+        let target = format!("overlays/{name}{next}");
+        let strategy = ["smart", "copy"][random.below(2) as usize];
+        let body = json!({"source": source, "target": target, "strategy": strategy});
+        fates.insert(target.clone(), Fate::Either);
+        let json = [("Content-Type", "application/json")];
+        let body = serde_json::to_vec(&body).unwrap();
+        let answer = client.try_request("POST", "/filesystem/overlays", &json, Some(&body))?;
+        assert_eq!(answer.status, 201, "{}", answer.text());
+        fates.insert(target, Fate::There(answer.json()["id"].as_str().unwrap().to_owned()));
+    }
+    Some(())
+}
+
+/// Every entry below `top`, and what a symlink has in it.
+fn entries(top: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![top.to_owned()];
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap().flatten() {
+            let path = entry.path();
+            let link = fs::read_link(&path).unwrap_or_default();
+            found.insert(format!("{} {}", path.strip_prefix(top).unwrap().display(), link.display()));
+            if entry.file_type().unwrap().is_dir() {
+                open.push(path);
+            }
+        }
+    }
+    found
+}
+
+/// What was answered for is there and becomes complete, what was deleted is not. What is settled is known from now on.
+fn check_overlays(daemon: &Daemon, template: &BTreeSet<String>, source: &Path, fates: &mut Fates) {
+    let list = wait_until("all overlays are over", || {
+        let list = daemon.client.get("/filesystem/overlays").json()["overlays"].as_array().unwrap().clone();
+        list.iter()
+            .all(|overlay| matches!(overlay["copy_status"].as_str(), Some("complete" | "failed")))
+            .then_some(list)
+    });
+    let text = |overlay: &Value, field: &str| overlay[field].as_str().unwrap().to_owned();
+    let found: BTreeMap<_, _> = list.iter().map(|overlay| (text(overlay, "target"), overlay)).collect();
+    assert_eq!(found.len(), list.len(), "one is there twice: {list:?}");
+    for target in found.keys() {
+        assert!(fates.contains_key(target), "{target} is unknown or was deleted");
+    }
+    fates.retain(|target, fate| {
+        let place = daemon.root.join(target);
+        match (found.get(target), &*fate) {
+            (Some(overlay), Fate::There(_) | Fate::Either) => {
+                let id = text(overlay, "id");
+                assert!(*fate == Fate::Either || *fate == Fate::There(id.clone()), "{target}: {fate:?}, {id}");
+                assert_eq!(overlay["copy_status"], "complete", "{overlay}");
+                assert_eq!(&entries(&place), template, "{target}");
+                *fate = Fate::There(id);
+                true
+            }
+            (None, Fate::Either) => false,
+            (None, Fate::Gone(Leaves::Nothing)) => {
+                assert!(!place.exists(), "{target}: {:?}", entries(&place));
+                false
+            }
+            (None, Fate::Gone(Leaves::Files)) => {
+                let left = if place.exists() { entries(&place) } else { BTreeSet::new() };
+                assert!(left.is_subset(template), "{target}: {:?}", left.difference(template));
+                false
+            }
+            (found, fate) => panic!("{target} is {found:?} and should be {fate:?}"),
+        }
+    });
+    assert_eq!(&entries(source), template, "the template");
+}
+
+/// Changes servers and overlays until the daemon does not answer any more.
+fn disturb(client: &Client, source: &Path, state: &mut State) {
+    let State { name, random, next, known, fates } = state;
     loop {
+        if random.below(3) == 0 {
+            match disturb_overlays(client, source, name, random, next, fates) {
+                Some(()) => continue,
+                None => return,
+            }
+        }
         let slug = format!("{name}{}", random.below(6));
         let path = format!("/servers/{slug}");
         let may_be = known.entry(slug.clone()).or_insert_with(|| [None].into());
@@ -87,6 +210,15 @@ fn runs(daemon: &Daemon) -> BTreeSet<(String, String, String)> {
     daemon.descendants().into_iter().filter_map(|(pid, _)| marker(pid)).collect()
 }
 
+/// A client, and what it knows.
+struct State {
+    name: &'static str,
+    random: Random,
+    next: u64,
+    known: Known,
+    fates: Fates,
+}
+
 /// What the daemon has after a start must be what it answered for, and all of it must run, once.
 fn check(daemon: &Daemon, known: &mut Known) {
     let list = daemon.client.get("/servers").json();
@@ -110,11 +242,19 @@ fn check(daemon: &Daemon, known: &mut Known) {
     }
     let expected: BTreeSet<&String> =
         found.iter().filter(|(_, version)| is_autostart(**version)).map(|(slug, _)| slug).collect();
-    let runs = runs(daemon);
+    // A shell that is becoming `sleep` has no environment for a moment.
+    let runs = wait_until("each is seen to run", || {
+        let runs = runs(daemon);
+        expected.iter().all(|slug| runs.iter().any(|(_, running, _)| running == *slug)).then_some(runs)
+    });
     let lives: BTreeSet<_> = runs.iter().map(|(life, ..)| life).collect();
     assert!(lives.len() <= 1, "processes of several lives: {runs:?}");
     // One run each: a slug is twice in the list if it is in two runs.
     assert_eq!(runs.iter().map(|(_, slug, _)| slug).collect::<Vec<_>>(), expected.into_iter().collect::<Vec<_>>());
+}
+
+fn owned<T: Clone>((key, value): (&String, &T)) -> (String, T) {
+    (key.clone(), value.clone())
 }
 
 #[test]
@@ -124,17 +264,23 @@ fn nothing_that_was_answered_is_lost_and_nothing_runs_twice_whenever_it_dies() {
     println!("IT_SEED={seed} IT_KILLS={kills}");
     let mut random = Random::new(seed);
     let mut daemon = Daemon::start();
-    let clients =
-        ["a", "b", "c"].map(|name| Mutex::new((name, Random::new(seed ^ random.below(1 << 30)), 0_u64, Known::new())));
+    let scratch = Scratch::new();
+    let source = scratch.0.join("template");
+    for (directory, files) in [("src", 5), ("node_modules/p", 40)] {
+        fs::create_dir_all(source.join(directory)).unwrap();
+        (0..files).for_each(|file| fs::write(source.join(directory).join(file.to_string()), directory).unwrap());
+    }
+    let template = entries(&source);
+    let clients = ["a", "b", "c"].map(|name| {
+        let random = Random::new(seed ^ random.below(1 << 30));
+        Mutex::new(State { name, random, next: 0, known: Known::new(), fates: Fates::new() })
+    });
     for kill in 0..kills {
         let delay = Duration::from_micros(random.below(80_000));
         std::thread::scope(|scope| {
             for client in &clients {
-                let address = daemon.client.clone();
-                scope.spawn(move || {
-                    let (name, random, next, known) = &mut *client.lock().unwrap();
-                    disturb(&address, name, random, next, known);
-                });
+                let (address, source) = (daemon.client.clone(), &source);
+                scope.spawn(move || disturb(&address, source, &mut client.lock().unwrap()));
             }
             std::thread::sleep(delay);
             daemon.kill();
@@ -149,18 +295,18 @@ fn nothing_that_was_answered_is_lost_and_nothing_runs_twice_whenever_it_dies() {
         }
         daemon.begin_anew(&[], &[]);
         println!("kill {kill} after {delay:?}");
-        let mut all = Known::new();
+        let (mut all, mut fates) = (Known::new(), Fates::new());
         for client in &clients {
-            all.append(&mut client.lock().unwrap().3);
+            all.append(&mut client.lock().unwrap().known);
+            fates.append(&mut client.lock().unwrap().fates);
         }
         check(&daemon, &mut all);
+        check_overlays(&daemon, &template, &source, &mut fates);
         for client in &clients {
-            let (name, _, _, known) = &mut *client.lock().unwrap();
-            *known = all
-                .iter()
-                .filter(|(slug, _)| slug.starts_with(*name))
-                .map(|(slug, set)| (slug.clone(), set.clone()))
-                .collect();
+            let mut client = client.lock().unwrap();
+            let own = format!("overlays/{}", client.name);
+            client.known = all.iter().filter(|(slug, _)| slug.starts_with(client.name)).map(owned).collect();
+            client.fates = fates.iter().filter(|(target, _)| target.starts_with(&own)).map(owned).collect();
         }
     }
 }

@@ -168,6 +168,45 @@ fn a_file_that_is_too_large_for_the_disk_fails_the_overlay_and_not_the_daemon() 
 }
 
 #[test]
+fn a_full_disk_fails_the_overlay_and_harms_nobody() {
+    let scratch = Scratch::new();
+    let root = scratch.0.join("root");
+    fs::create_dir_all(&root).unwrap();
+    let templates = Scratch::new();
+    let source = template(&templates, 5, 5);
+    file(&source.join("node_modules/big/blob"), vec![1; 3 << 20]);
+    let before = list(&source);
+    let mount = format!("mount -t tmpfs -o size=1m none {} && exec \"$@\"", root.display());
+    let allowed = Command::new("unshare").args(["-rm", "sh", "-c", &mount, "sh", "true"]).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        println!("not here: a file system of its own can't be mounted");
+        return;
+    }
+    let daemon = Daemon::wrapped(scratch, &["unshare", "-rm", "sh", "-c", &mount, "sh"]);
+    let client = &daemon.client;
+    client.create(&json!({"slug": "web", "start": "exec sleep 600"})).server(201);
+    let pid = client.wait_for_status("web", "running")["pid"].clone();
+    for strategy in ["smart", "copy"] {
+        let overlay = created(client, &json!({"source": source, "target": strategy, "strategy": strategy}));
+        let done = over(client, &overlay["id"]);
+        assert_eq!(done["copy_status"], "failed");
+        let why = done["copy_error"].as_str().unwrap();
+        assert!(why.contains("node_modules/big/blob") && why.contains("No space left"), "{why}");
+        let spec = json!({"slug": "late", "start": "sleep 600", "depends_on": [overlay["id"]]});
+        client.create(&spec).server(201);
+        let reason = client.wait_for_status("late", "failed")["status_reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("node_modules/big/blob"), "{reason}");
+        // What was half written is gone: there is room again.
+        let spec = json!({"slug": "room", "start": "head -c 600000 /dev/zero > room && rm room"});
+        client.create(&spec).server(201);
+        client.wait_for_status("room", "stopped");
+    }
+    let web = client.show("web");
+    assert_eq!((&web["pid"], &web["status"], &web["restart_count"]), (&pid, &json!("running"), &json!(0)));
+    assert_eq!(list(&source), before);
+}
+
+#[test]
 fn a_file_that_can_not_be_read_is_named() {
     use std::os::unix::process::CommandExt;
     let scratch = Scratch::new();
