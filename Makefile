@@ -14,7 +14,7 @@ BINARY = target/$(TARGET)/release/servisor
 SECONDS ?= 60
 TRIALS ?= 200
 
-.PHONY: help run test test-rust image soak test-sdk test-slow idle bench-ready check release release-all size clean std-source
+.PHONY: help run test test-rust image soak test-browser test-sdk test-slow idle bench-ready check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -56,6 +56,11 @@ test-sdk: tests/sdk/node_modules ## The real client against the daemon
 test-slow: tests/sdk/node_modules ## Real apps from npm and PyPI: Vite, Next.js, Express, Flask
 	cargo build --locked
 	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/slow/*.test.mjs
+
+test-browser: ## Pages in a real browser (Debian's Chromium) against the daemon
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+	cargo build --locked
+	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/browser/*.test.mjs
 
 # Both measure the release build, with the tests as they are.
 MEASURE = SERVISOR_BIN=$(CURDIR)/target/release/servisor cargo test --locked --test it
