@@ -16,7 +16,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -86,6 +86,11 @@ fuzz: target/tools/bin/cargo-fuzz ## Each target of tests/fuzz, or TARGET=one, f
 			target/fuzz/corpus/$$target tests/fuzz/seeds/$$target -- -max_total_time=$(SECONDS) -timeout=10 -max_len=4096 \
 			-artifact_prefix=target/fuzz/findings/$$target/ -print_final_stats=1 || exit 1; \
 	done
+
+test-browser: ## Pages in a real browser (Debian's Chromium) against the daemon
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+	cargo build --locked
+	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/browser/*.test.mjs
 
 # Both measure the release build, with the tests as they are.
 MEASURE = SERVISOR_BIN=$(CURDIR)/target/release/servisor cargo test --locked --test it

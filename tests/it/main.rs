@@ -3,7 +3,7 @@
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
-//! - `api` routes and access; `input` what can't be; `attacks` on the listener
+//! - `api` routes; `access` who gets in and what is kept secret; `input` what can't be; `attacks` on the listener
 //! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `ready` when it is ready;
 //!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
@@ -19,6 +19,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod api;
 mod attacks;
 mod boot;

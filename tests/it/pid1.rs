@@ -229,9 +229,9 @@ fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
     client.create(&spec).server(201);
     let first = client.when_ready("app");
     assert!(client.logs("app", "").contains("installed"));
-    // SAFETY: plain numbers. The number is another one in the namespace, so its parent is asked for.
+    // In the namespace it has another number than here, so it is looked for by its parent.
     let leader = wait_until("the leader is there", || children(init.pid).first().copied());
-    // SAFETY: plain numbers; the process is one that this test has started.
+    // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
     unsafe { libc::kill(leader, libc::SIGKILL) };
     wait_until("another one is ready", || {
         let server = client.show("app");

@@ -135,6 +135,30 @@ fn the_model_has_no_clock_no_thread_and_no_files() {
 }
 
 #[test]
+fn no_interval_and_no_deadline_comes_from_a_clock_that_jumps() {
+    // The time of day may be set forwards or backwards at any moment. Deadlines are of type `Instant`, and nothing but
+    // these makes a duration of a `SystemTime`: for a stamp in a file, or to compare with one of a file.
+    const STAMPS: [&str; 4] =
+        ["src/model/time.rs", "src/store/server.rs", "src/overlay/record.rs", "src/overlay/job.rs"];
+    for path in files("src", "rs").iter().filter(|path| !is_test(path)) {
+        let (text, is_stamp) = (fs::read_to_string(path).unwrap(), STAMPS.contains(&name(path).as_str()));
+        for line in without_tests(&text).lines() {
+            // An `Instant` gives the duration itself; a `SystemTime` a result, since its clock may have been set back.
+            let takes_apart =
+                [".elapsed()?", ".elapsed().unwrap", ".elapsed().ok", ".elapsed().map", ".duration_since("];
+            let is_day = takes_apart.iter().any(|word| line.contains(word)) || line.contains("UNIX_EPOCH");
+            assert!(!is_day || is_stamp, "{} measures with the time of day: {}", name(path), line.trim());
+            let waits = ["recv_deadline", "recv_timeout", "wait_timeout", "set_read_timeout", "thread::sleep"];
+            let is_mixed = line.contains("SystemTime") && waits.iter().any(|word| line.contains(word));
+            assert!(!is_mixed, "{} waits by the time of day: {}", name(path), line.trim());
+        }
+        for word in ["CLOCK_REALTIME", "gettimeofday", "libc::time("] {
+            assert!(!text.contains(word), "{} reads {word}", name(path));
+        }
+    }
+}
+
+#[test]
 fn nothing_names_this_machine_or_a_registry() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = files("src", "rs");

@@ -5,8 +5,6 @@ use std::fmt;
 use std::fs;
 use std::time::Duration;
 
-use serde_json::Value;
-
 use super::Soak;
 use super::model::{Kind, State};
 use crate::support::limits::Starved;
@@ -69,7 +67,7 @@ impl Soak {
     /// The old process may be seen for a moment after its death; what is compared comes after it.
     pub(super) fn await_other_than(&self, slug: &str, pid: u64) {
         wait_until(&format!("the death of {pid} of {slug} is seen"), || {
-            (self.daemon.client.show(slug)["pid"] != pid).then_some(())
+            (self.daemon.client.show(slug)["pid"].as_u64() != Some(pid)).then_some(())
         });
     }
 

@@ -170,7 +170,7 @@ impl Server {
             State::Failed => !is_up && status == "failed",
         };
         let restarts = self.restarts.is_none_or(|count| answer["restart_count"] == count);
-        let version = answer["environment"]["VERSION"] == self.spec.version.to_string();
+        let version = answer["environment"]["VERSION"].as_str() == Some(&self.spec.version.to_string());
         // What has ended tells how, and what runs does not.
         let exit = answer["exit_code"].is_null() || !is_up;
         state && restarts && version && exit

@@ -16,8 +16,6 @@ pub struct Process {
     pub life: String,
     pub slug: String,
     pub run: String,
-    /// What the kernel says of it.
-    pub stat: String,
 }
 
 pub fn processes(daemon: &Daemon) -> Vec<Process> {
@@ -26,8 +24,7 @@ pub fn processes(daemon: &Daemon) -> Vec<Process> {
         let text = String::from_utf8_lossy(&environment).into_owned();
         let marker = text.split('\0').find_map(|variable| variable.strip_prefix("SERVISOR_RUN="))?.to_owned();
         let mut parts = marker.split('.').skip(1).map(str::to_owned);
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        Some(Process { pid: pid.into(), life: parts.next()?, slug: parts.next()?, run: parts.next()?, stat })
+        Some(Process { pid: pid.into(), life: parts.next()?, slug: parts.next()?, run: parts.next()? })
     };
     daemon.descendants().into_iter().filter_map(|(pid, _)| marked(pid)).collect()
 }
