@@ -192,7 +192,7 @@ mod tests {
     fn no_file_takes_long() {
         let started = std::time::Instant::now();
         for line in ["\n", " \n", "A\n", "A\n\n", "A='\n", "A=\"\\\"\n", "export \n", "A=\n\n", "A=`\\``x\n"] {
-            parse(line.repeat(1_000_000 / line.len()).as_bytes());
+            parse(line.repeat(100_000 / line.len()).as_bytes());
         }
         assert!(started.elapsed() < std::time::Duration::from_secs(20));
     }
