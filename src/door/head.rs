@@ -253,7 +253,7 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    /// What fuzzing found: whether the end of an overlong head, or what is wrong behind its limit, was seen depended on how
+    /// What writing its fuzz target found: whether the end of an overlong head, or what is wrong behind its limit, was seen depended on how
     /// much of it had come at once.
     #[test]
     fn an_overlong_head_is_refused_alike_in_whatever_pieces_it_comes() {

@@ -5,7 +5,8 @@
 //! dotenv's grammar is one regular expression, and people's files rely on what it does with odd input. So this is that
 //! expression by hand: a line is `NAME = value` or `NAME: value`, with `export` before it or not; a value is quoted in one
 //! of three ways and may then run over lines, or ends at a `#` or the end of the line. White space before a value may
-//! hold line ends if a quote follows. Where the expression would try again in another way, so does this.
+//! hold line ends if a quote follows. Where the expression would try again in another way, so does this. One difference
+//! is known: in a value without quotes around it that runs over lines, dotenv takes quotes off line by line.
 
 /// The variables in the order of the file; of a name that comes twice the last one counts. Bytes that are no UTF-8 are
 /// replaced, as Node does.
