@@ -253,8 +253,8 @@ impl<'a> Fields<'a> {
 mod tests {
     use super::*;
 
-    /// What writing its fuzz target found: whether the end of an overlong head, or what is wrong behind its limit, was seen depended on how
-    /// much of it had come at once.
+    /// What writing its fuzz target found: whether the end of an overlong head, or what is wrong behind its limit, was
+    /// seen depended on how much of it had come at once.
     #[test]
     fn an_overlong_head_is_refused_alike_in_whatever_pieces_it_comes() {
         let limits = Limits { head: 64, target: 32, ..Limits::default() };
