@@ -35,6 +35,7 @@ test: test-rust test-sdk size ## Everything: unit, integration and SDK tests, si
 test-rust: image
 	cargo build --locked --examples
 	cargo test --locked
+	cargo test --locked --test it with_four_times_the_load -- --ignored --nocapture
 
 # What stands in for a container image in the tests: the static binary, and a static shell.
 BUSYBOX = target/busybox/bin/busybox
