@@ -158,10 +158,8 @@ fn floor_restart(times: u64) {
 
 /// Someone who does nothing but read a pipe of 1 MiB.
 fn floor_pipe(seconds: u64) {
-    let mut child = own(&["flood", "/dev/null", &seconds.to_string(), "1000000000000"])
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        own(&["flood", "/dev/null", &seconds.to_string(), "1000000000000"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut pipe: File = std::os::fd::OwnedFd::from(child.stdout.take().unwrap()).into();
     // SAFETY: plain numbers; the descriptor is open.
     unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETPIPE_SZ, 1024 * 1024) };
