@@ -16,7 +16,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe check release release-all size clean std-source
+.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -30,7 +30,7 @@ run: ## Build and serve on LISTEN (127.0.0.1:18080)
 	@echo
 	@exec target/release/servisor serve --listen $(LISTEN) --root $(ROOT) --state-dir .servisor
 
-test: test-rust test-sdk size ## Everything: unit, integration and SDK tests, size of the static binary
+test: test-rust test-sdk size bench-smoke budgets ## Everything: unit, integration and SDK tests, size of the static binary
 
 test-rust: image
 	cargo build --locked --examples
@@ -133,7 +133,7 @@ release: target-$(TARGET) std-source ## The static binary for TARGET
 	@echo "$(BINARY)"
 
 bench-probe: release
-	RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(BUILD_STD) --example benchprobe
+	RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(BUILD_STD) --example benchprobe --example hotpath
 
 BENCH = python3 tests/bench/bench.py --servisor $(BINARY) --probe target/$(TARGET)/release/examples/benchprobe --into target/bench
 
@@ -142,6 +142,9 @@ bench: bench-probe ## servisor beside its peers: one table; ROWS=memory,stop PEE
 
 bench-smoke: bench-probe
 	$(BENCH) --smoke
+
+budgets: bench-probe ## Memory with 100 servers, instructions of hot paths; fails over the budget
+	python3 tests/bench/budgets.py --servisor $(BINARY) --hotpath target/$(TARGET)/release/examples/hotpath --into target/bench
 
 release-all: ## The static binaries for x86_64 and aarch64
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done

@@ -8,6 +8,7 @@ use std::io;
 use std::ptr;
 
 use super::{Pid, check};
+use crate::log;
 
 /// What the servers have to be given back, and what can be said of the daemon's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +37,23 @@ pub fn put_in_order() -> io::Result<Inherited> {
     reset_signals()?;
     close_on_exec()?;
     let strangers = if Pid::own().raw() == 1 || has_children() { Strangers::Possible } else { Strangers::Impossible };
-    // SAFETY: this option takes plain numbers.
-    check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) })?;
+    become_subreaper()?;
     Ok(Inherited { open_files: raise_open_files(), strangers })
+}
+
+/// Orphans of servers come to us from now on.
+fn become_subreaper() -> io::Result<()> {
+    // SAFETY: this option takes plain numbers.
+    match check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }) {
+        Ok(_) => Ok(()),
+        // Every kernel since 3.4 knows the option; qemu's emulation of one does not. Whoever starts us there may have done
+        // it for us.
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            log::warn(format_args!("this system has no child subreapers: orphans that hide well may be missed"));
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// A parent may have ignored or blocked signals (`nohup`, a careless runtime). Children inherit both, and an

@@ -4,6 +4,7 @@ Owns: the emulator's installation below target/, and what a client does. Never: 
 servers are the machine's own programs; what is emulated is the daemon.
 """
 
+import ctypes
 import http.client
 import json
 import os
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 
+PR_SET_CHILD_SUBREAPER = 36
 TOKEN = "a-token-for-the-test"
 # An emulated daemon is some ten times slower.
 LIMIT_S = 60
@@ -121,7 +123,10 @@ def main():
         one.bind(("127.0.0.1", 0))
         port = one.getsockname()[1]
     argv = [qemu, binary, "serve", "--listen", f"127.0.0.1:{port}", "--root", folder, "--state-dir", f"{folder}/state"]
-    with subprocess.Popen(argv, env={**os.environ, "SERVISOR_ACCESS_TOKEN": TOKEN}, stderr=subprocess.PIPE) as daemon:
+    # The emulator does not know of subreapers, but a process that becomes it stays what it was.
+    subreaper = lambda: ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    with subprocess.Popen(argv, env={**os.environ, "SERVISOR_ACCESS_TOKEN": TOKEN}, stderr=subprocess.PIPE,
+                          preexec_fn=subreaper) as daemon:
         try:
             last = life(Api(port))
             daemon.send_signal(signal.SIGTERM)

@@ -7,10 +7,12 @@ Everything is below one folder, on loopback, bounded in count and time, and ends
 """
 
 import argparse
+import atexit
 import datetime
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 
@@ -20,8 +22,8 @@ import table
 from peers_install import Unavailable, install
 from supervisors import PEERS, Servisor
 
-# Others at work on this machine make times longer; for so long is waited for them to end.
-QUIET_LOAD, PATIENCE_S = 1.5, 60
+# Others at work on this machine make times longer. For so long, in all, is waited for them to end.
+QUIET_LOAD, PATIENCE_S = 1.5, 120
 
 
 def arguments():
@@ -43,11 +45,11 @@ def picked(text, known, what):
     return names or list(known)
 
 
-def quiet():
-    """Waits a while for the machine to be at rest, and says how it is."""
-    limit = time.monotonic() + PATIENCE_S
-    while machine.load_average() > QUIET_LOAD and time.monotonic() < limit:
+def quiet(found):
+    """Waits for the machine to be at rest, as long as there is patience left, and says how it is."""
+    while machine.load_average() > QUIET_LOAD and found["waited_s"] < PATIENCE_S:
         time.sleep(2)
+        found["waited_s"] += 2
     return machine.load_average()
 
 
@@ -71,6 +73,9 @@ def main():
     alone = options.smoke and not options.peers
     wanted_peers = [] if alone else picked(options.peers, [kind.name for kind in PEERS], "peer")
     machine.adopt()
+    # However it ends, nothing that it started is left.
+    atexit.register(machine.end_all)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: ended"))
     homes, kinds = {Servisor.name: os.path.abspath(options.servisor)}, [Servisor]
     for kind in PEERS:
         if kind.name in wanted_peers:
@@ -81,19 +86,17 @@ def main():
                 print(f"bench: {kind.name} is skipped: {why}")
     bench = rows.Bench(into, homes, os.path.abspath(options.probe), options.smoke)
     shutil.rmtree(os.path.join(into, "run"), ignore_errors=True)
-    found = {"date": datetime.date.today().isoformat(), "machine": table.machine_kind(), "loads": {}, "rows": {}}
-    if not options.smoke:
-        found["loads"]["floors"] = quiet()
+    found = {"date": datetime.date.today().isoformat(), "machine": table.machine_kind(), "loads": {}, "rows": {},
+             "waited_s": PATIENCE_S if options.smoke else 0}
+    found["loads"]["floors"] = quiet(found)
     found["floors"] = rows.floors(bench)
+    file = os.path.join(into, "smoke.json" if options.smoke else time.strftime("results-%Y%m%d-%H%M%S.json"))
     for name in wanted_rows:
         # Row by row, so that what is compared is measured close together.
-        if not options.smoke and name not in ("size", "memory"):
-            found["loads"][name] = quiet()
+        found["loads"][name] = quiet(found)
         found["rows"][name] = {kind.name: measured(bench, name, kind) for kind in kinds}
-        found["loads"][f"{name} after"] = machine.load_average()
-    file = os.path.join(into, "smoke.json" if options.smoke else time.strftime("results-%Y%m%d-%H%M%S.json"))
-    with open(file, "w", encoding="utf-8") as out:
-        json.dump(found, out, indent=1)
+        with open(file, "w", encoding="utf-8") as out:
+            json.dump(found, out, indent=1)
     print(table.markdown(found, [kind.name for kind in kinds]))
     print(f"raw results: {os.path.relpath(file)}")
     failed = [f"{name} of {kind}" for name, row in found["rows"].items() for kind, one in row.items()

@@ -58,7 +58,7 @@ class Bench:
         try:
             one.configure(servers)
             one.begun = one.launch()
-            if not machine.wait_for(one.answers):
+            if not machine.wait_for(one.answers, 60):
                 raise RuntimeError(f"{kind.name} does not answer; see {one.path('output')}")
             one.answered = machine.now()
             one.after_launch()
@@ -92,8 +92,8 @@ def memory(bench, kind):
         if kind.name == "horust" and count == 0:
             continue
         with bench.life(kind, count) as life:
-            machine.wait_for(lambda: asleep(life), 60, 0.05)
-            time.sleep(bench.times(3, 1))
+            machine.wait_for(lambda: asleep(life), 120, 0.05)
+            time.sleep(bench.times(4, 1))
             own = life.own()
             found[str(count)] = {**machine.memory(own), "processes": len(own)}
     return found
@@ -101,11 +101,11 @@ def memory(bench, kind):
 
 def idle(bench, kind):
     """Switches and time of all its threads, for a minute or scaled to one."""
-    seconds = bench.times(60 if kind is Servisor else 20, 2)
+    seconds = bench.times(60 if kind is Servisor else 15, 2)
     with bench.life(kind, bench.times(100, 10)) as life:
-        machine.wait_for(lambda: asleep(life), 60, 0.05)
+        machine.wait_for(lambda: asleep(life), 120, 0.05)
         # What has begun comes to its end: a server is a worker after 10 s without a port.
-        time.sleep(bench.times(15, 1))
+        time.sleep(bench.times(15 if kind is Servisor else 5, 1))
         own = life.own()
         cpu, switches = machine.accounts(own)
         time.sleep(seconds)
@@ -219,7 +219,7 @@ def logs(bench, kind):
 def flooded(one, result, seconds):
     one.configure([Server("s0", one.argv_of_server)])
     one.launch()
-    if not machine.wait_for(one.answers):
+    if not machine.wait_for(one.answers, 60):
         raise RuntimeError(f"{one.name} does not answer")
     one.after_launch()
     time.sleep(1)

@@ -1,0 +1,117 @@
+"""What must not grow unseen: `make budgets`. Each budget is about a quarter above what was measured when it was set.
+
+Owns: the budgets, and how each is measured so that a busy machine does not change it. Never: a time.
+"""
+
+import argparse
+import atexit
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import machine
+import wire
+from supervisors import SLEEP, Server, Servisor
+
+# KiB, with 100 idle servers, of the release binary: all of it, and what is not the binary's own pages.
+PSS_KIB, ANONYMOUS_KIB = 4900, 3700
+# Instructions: one more line of 100 bytes into the log of a server; one more GET of a server's status, from the
+# client's bytes to its answer.
+APPEND_INSTRUCTIONS, GET_INSTRUCTIONS = 315, 185_000
+
+
+def daemon(options, name, servers):
+    one = Servisor(os.path.abspath(options.servisor), os.path.join(options.into, name), "")
+    one.configure([Server(f"s{number}", [SLEEP, "100000"]) for number in range(servers)])
+    return one
+
+
+def memory(options):
+    """The least of three looks: a page that was touched on the way comes and goes."""
+    one = daemon(options, "memory", 100)
+    one.launch()
+    pids = machine.wait_for(lambda: [pid for pid in machine.tree(one.root) if machine.program(pid) == SLEEP][99:], 60, 0.1)
+    if not pids:
+        sys.exit("budgets: the 100 servers do not run")
+    looks = []
+    for _ in range(3):
+        time.sleep(1)
+        looks.append(machine.memory([one.root]))
+    machine.end_all()
+    yield "memory with 100 servers, KiB (Pss)", min(look["Pss"] for look in looks), PSS_KIB
+    yield "memory with 100 servers, KiB (Anonymous)", min(look["Anonymous"] for look in looks), ANONYMOUS_KIB
+
+
+def counted(options, argv, environment=None, meanwhile=lambda root: None):
+    """The instructions of a program, from its first to its last."""
+    told = os.path.join(options.into, "callgrind.told")
+    if os.path.exists(told):
+        os.remove(told)
+    _, root = machine.spawn(
+        [shutil.which("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", *argv], environment, told)
+    meanwhile(root)
+    if not machine.wait_for(lambda: "Collected" in machine.read(told), 120, 0.05):
+        sys.exit(f"budgets: callgrind gives no count: {machine.read(told)[-500:]}")
+    machine.end_all()
+    return int(re.findall(r"Collected : (\d+)", machine.read(told))[-1])
+
+
+def append(options):
+    def lines(count):
+        return counted(options, [os.path.abspath(options.hotpath), "append", str(count)])
+    few, many = 20_000, 120_000
+    yield "a log line, instructions", (lines(many) - lines(few)) // (many - few), APPEND_INSTRUCTIONS
+
+
+def get(options):
+    def asked(count):
+        # A server that rests: nobody looks for what it listens on while it is counted.
+        one = daemon(options, f"get-{count}", 1)
+        setup = json.loads(machine.read(one.path("setup.json")))
+        setup["servers"][0]["autostart"] = False
+        one.write("setup.json", json.dumps(setup))
+
+        def ask(root):
+            if not machine.wait_for(one.answers, 60, 0.05):
+                sys.exit("budgets: the daemon does not answer under callgrind")
+            with wire.Connection(one.port) as connection:
+                for _ in range(count):
+                    status, _ = connection.ask(one.status("s0"))
+                    assert status == 200
+            os.kill(root, signal.SIGTERM)
+        return counted(options, one.argv(), one.environment, ask)
+    few, many = 100, 1100
+    yield "a GET, instructions", (asked(many) - asked(few)) // (many - few), GET_INSTRUCTIONS
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("--servisor", "--hotpath", "--into"):
+        parser.add_argument(name, required=True)
+    options = parser.parse_args()
+    options.into = os.path.abspath(os.path.join(options.into, "budgets"))
+    shutil.rmtree(options.into, ignore_errors=True)
+    os.makedirs(options.into)
+    machine.adopt()
+    atexit.register(machine.end_all)
+    measures = [memory]
+    if shutil.which("valgrind"):
+        measures += [append, get]
+    else:
+        print("budgets: instructions are not counted: there is no valgrind here")
+    over = 0
+    for measure in measures:
+        for what, value, budget in measure(options):
+            print(f"{what}: {value:,} of {budget:,}")
+            over += value > budget
+    if over:
+        sys.exit(f"budgets: {over} exceeded; make it smaller, or say in tests/bench/budgets.py why it may be larger")
+
+
+if __name__ == "__main__":
+    main()
