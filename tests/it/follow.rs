@@ -221,13 +221,19 @@ fn a_client_that_leaves_costs_nothing_any_more() {
         (threads_and_descriptors(&daemon) == (threads, descriptors)).then_some((threads, descriptors))
     });
     let streams: Vec<Stream> = (0..10).map(|_| follow(&daemon, "", &[])).collect();
-    assert_eq!(threads_and_descriptors(&daemon), (before.0 + 10, before.1 + 10));
+    let now = threads_and_descriptors(&daemon);
+    // The last client of before may have been on its way out when it was counted.
+    assert!(now.0 + 1 >= before.0 + 10 && now.1 + 1 >= before.1 + 10, "{before:?} {now:?}");
+    let gone = || {
+        let now = threads_and_descriptors(&daemon);
+        (now.0 <= before.0 && now.1 <= before.1).then_some(())
+    };
     drop(streams);
     echo.say("x\n");
-    wait_until("they are gone", || (threads_and_descriptors(&daemon) == before).then_some(()));
+    wait_until("they are gone", gone);
     // On a quiet stream the next sign of life finds out.
     drop([follow(&daemon, "", &[]), follow(&daemon, "", &[EVENTS])]);
-    wait_until("they are gone", || (threads_and_descriptors(&daemon) == before).then_some(()));
+    wait_until("they are gone", gone);
 }
 
 #[test]
