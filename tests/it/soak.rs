@@ -75,7 +75,7 @@ impl Soak {
         self.delete_all();
         let pid = self.daemon.pid();
         crate::support::wait_until("connections and threads of servers are gone", || {
-            let busy = ["conn", "sup:", "out:", "err:"].iter().map(|name| self.daemon.threads(name)).sum::<usize>();
+            let busy = ["conn", "sup:", "log:"].iter().map(|name| self.daemon.threads(name)).sum::<usize>();
             (busy == 0).then_some(())
         });
         Size {
@@ -111,7 +111,9 @@ fn whatever_happens_it_is_as_the_model_says() {
         soak.faults.count(),
         soak.faults,
     );
-    assert_eq!((after.descriptors, after.threads), (before.descriptors, before.threads));
+    // Fewer threads are no leak: tiny_http lets idle ones of its pool go.
+    assert_eq!(after.descriptors, before.descriptors);
+    assert!(after.threads <= before.threads, "{} threads, {} before", after.threads, before.threads);
     let noise = if seconds < SHORT_RUN { NOISE_OF_A_SHORT_RUN_KIB } else { NOISE_KIB };
     // The peak of a moment stays with an allocator; what grows on and on does not stop at the largest of the first ones.
     let first = memory[..3].iter().max().unwrap();
