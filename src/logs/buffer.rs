@@ -127,6 +127,55 @@ impl LogBuffer {
         copy
     }
 
+    /// What of `selection` its last `lines` lines are in, and not much more: the whole ring may be a thousand times as
+    /// much.
+    pub fn copy_tail(&self, selection: Selection, lines: usize) -> Copy {
+        if StreamId::BOTH.iter().any(|&stream| selection.has(stream) && self.past[stream as usize].torn) {
+            // What is left of a torn line is at the other end.
+            return self.copy(selection);
+        }
+        let mut copy = Copy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
+        let from = self.tail_from(selection, lines);
+        let mut at = 0;
+        for piece in &self.pieces {
+            let begin = from[piece.stream as usize].max(at);
+            at += piece.length;
+            if selection.has(piece.stream) && begin < at {
+                self.copy_range(begin, at - begin, &mut copy.bytes);
+                copy.pieces.push(Piece { stream: piece.stream, length: at - begin });
+            }
+        }
+        copy
+    }
+
+    /// For each stream, where the first line begins that ends among the last `lines` of `selection`.
+    fn tail_from(&self, selection: Selection, lines: usize) -> [usize; 2] {
+        let mut from = StreamId::BOTH.map(|stream| if selection.has(stream) { None } else { Some(self.bytes.len()) });
+        let (mut left, mut at) = (lines, self.bytes.len());
+        for piece in self.pieces.iter().rev() {
+            let mut end = at;
+            at -= piece.length;
+            let from = &mut from[piece.stream as usize];
+            while from.is_none() {
+                match self.last_line_end(at, end) {
+                    None => break,
+                    Some(found) if left == 0 => *from = Some(found + 1),
+                    Some(found) => (left, end) = (left - 1, found),
+                }
+            }
+        }
+        from.map(Option::unwrap_or_default)
+    }
+
+    /// Where the last line that ends between `at` and `end` ends.
+    fn last_line_end(&self, at: usize, end: usize) -> Option<usize> {
+        let (front, back) = self.bytes.as_slices();
+        let half = front.len();
+        let find = |part: &[u8], from: usize| part.iter().rposition(|&byte| byte == b'\n').map(|found| from + found);
+        let in_back = || find(&back[at.saturating_sub(half)..end.saturating_sub(half)], at.max(half));
+        in_back().or_else(|| find(&front[at.min(half)..end.min(half)], at.min(half)))
+    }
+
     fn copy_range(&self, at: usize, length: usize, to: &mut Vec<u8>) {
         let (front, back) = self.bytes.as_slices();
         let end = at + length;

@@ -74,7 +74,10 @@ impl SharedLog {
     /// The kept output of `selection`, or only its last `tail` lines.
     pub fn render(&self, selection: Selection, tail: Option<usize>) -> Rendered {
         // A plain copy is made under the lock; what takes longer is done on the copy.
-        let copy = self.state().buffer.copy(selection);
+        let copy = match tail {
+            Some(lines) => self.state().buffer.copy_tail(selection, lines),
+            None => self.state().buffer.copy(selection),
+        };
         copy.render(tail)
     }
 

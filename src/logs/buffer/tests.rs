@@ -61,6 +61,24 @@ fn the_last_lines() {
 }
 
 #[test]
+fn a_copy_of_the_tail_shows_what_a_copy_of_all_shows() {
+    let mut dice = Dice(7);
+    for _ in 0..2000 {
+        let mut buffer = LogBuffer::new(100 + dice.roll(400));
+        for _ in 0..dice.roll(60) {
+            let part: Vec<u8> = (0..dice.roll(30)).map(|_| b"ab\n"[dice.roll(3)]).collect();
+            buffer.push(STREAMS[dice.roll(2)], &part);
+        }
+        for selection in [Selection::Stdout, Selection::Stderr, Selection::Combined] {
+            for lines in [0, 1, 2, 3, 5, 10, 1000] {
+                let all = buffer.copy(selection).render(Some(lines));
+                assert_eq!(buffer.copy_tail(selection, lines).render(Some(lines)), all, "{selection:?} {lines}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_shown_begins_with_a_whole_line_and_adds_up() {
     let mut buffer = LogBuffer::new(4096);
     let mut written = 0;
