@@ -35,9 +35,9 @@ fuzz_target!(|body: &[u8]| {
         install: Install::Succeeded,
     };
     server::write(files(), &spec, &kept).expect("it can't be stored");
-    let stored = files().load_one(spec.slug.as_str(), server::parse);
+    let mut stored = files().load(|_, members| server::parse(members)).expect("the directory can't be read");
     files().remove(spec.slug.as_str()).expect("it can't be removed");
-    let (configuration, found) = stored.expect("it was set aside");
+    let (configuration, found) = stored.pop().expect("it was set aside");
     assert_eq!(found, kept);
     let (again, odd) = server_spec(&configuration, root).expect("what was stored is refused");
     assert_eq!((again, odd), (spec, Vec::new()));
