@@ -105,7 +105,7 @@ impl Run {
         log: &Arc<SharedLog>,
         notify: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Run, String> {
-        let stop = Arc::new(Stop::new().map_err(|error| format!("no descriptor for its log reader: {error}"))?);
+        let stop = Arc::new(Stop::new().map_err(|error| os::unopened("its log reader's event", &error))?);
         let seed = context.forest.sow();
         let Spawned { pid, stdout, stderr } = child::spawn(plan)?;
         let leader = context.reaper.adopt(pid, notify);

@@ -19,7 +19,8 @@ impl Planted {
             ("PATH".into(), std::env::var_os("PATH").unwrap_or_default()),
             (MARKER_VARIABLE.into(), marker.clone().into()),
         ];
-        let plan = Plan { script: script.into(), directory: PathBuf::from("/"), environment, open_files: None };
+        let plan =
+            Plan { script: script.into(), words: None, directory: PathBuf::from("/"), environment, open_files: None };
         let Spawned { pid, stdout, stderr } = child::spawn(&plan).unwrap();
         let pipes = [stdout.as_fd(), stderr.as_fd()].map(|fd| proc::own_pipe(fd).unwrap());
         let forest = Forest::new(Strangers::Possible);

@@ -106,7 +106,7 @@ impl Server {
         environment.push((MARKER_VARIABLE.into(), marker.clone().into()));
         let program = std::env::current_exe().unwrap();
         let script = format!("exec '{}' {}", program.display(), ARGUMENTS.join(" "));
-        let plan = Plan { script, directory: "/".into(), environment, open_files: None };
+        let plan = Plan { script, words: None, directory: "/".into(), environment, open_files: None };
         let output = child::spawn(&plan).unwrap();
         let leader = Arc::new(Reaper::default()).adopt(output.pid, |_| {});
         let pipes = [&output.stdout, &output.stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap());
