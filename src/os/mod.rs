@@ -11,6 +11,7 @@ pub mod connect;
 pub mod fs;
 pub mod inbox;
 pub mod inherit;
+pub mod memory;
 pub mod motion;
 pub mod oneshot;
 pub mod peer;
