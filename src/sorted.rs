@@ -16,6 +16,9 @@ mod set;
 
 pub use set::SortedSet;
 
+/// Room for so many members is never worth giving back.
+const ROOM_KEPT: usize = 16;
+
 /// A map whose members are in the order of their keys.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sorted<K, V>(Vec<(K, V)>);
@@ -59,6 +62,14 @@ impl<K, V> Sorted<K, V> {
     /// Keeps the members that `wanted` says to.
     pub fn retain(&mut self, mut wanted: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| wanted(key, value));
+        self.give_back();
+    }
+
+    /// The room of many members that were there once is not kept for few.
+    fn give_back(&mut self) {
+        if self.0.capacity() > ROOM_KEPT && self.0.len() < self.0.capacity() / 4 {
+            self.0.shrink_to(self.0.len() * 2);
+        }
     }
 }
 
@@ -103,7 +114,9 @@ impl<K: Ord, V> Sorted<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.place(key).ok().map(|place| self.0.remove(place).1)
+        let removed = self.0.remove(self.place(key).ok()?).1;
+        self.give_back();
+        Some(removed)
     }
 
     /// The value of `key`, which is made if there is none.
@@ -209,6 +222,18 @@ mod tests {
         assert!(sorted.values().eq(model.values()));
         assert_eq!((sorted.len(), sorted.is_empty(), sorted.contains_key(&3)), (model.len(), false, true));
         assert!(sorted.into_iter().eq(model));
+    }
+
+    #[test]
+    fn room_for_many_is_given_back_when_few_are_left() {
+        let all = || (0..1000).map(|key| (key, key)).collect::<Sorted<u32, u32>>();
+        let (mut retained, mut removed) = (all(), all());
+        retained.retain(|key, _| *key < 10);
+        (10..1000).rev().for_each(|key| assert_eq!(removed.remove(&key), Some(key)));
+        for sorted in [retained, removed] {
+            assert!(sorted.0.capacity() <= 64, "room for {}", sorted.0.capacity());
+            assert!(sorted.into_iter().eq((0..10).map(|key| (key, key))));
+        }
     }
 
     #[test]

@@ -65,9 +65,9 @@ pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Reply {
         Ok(()) => reply::no_content(),
         Err(Undeleted::Unknown) => reply::error(&Error::overlay_not_found(id.as_str())),
         Err(Undeleted::Storage(error)) => reply::error(&Error::storage("that the overlay is deleted", &error)),
-        Err(Undeleted::Stuck) => {
-            failed(format!("overlay \"{id}\" is forgotten, but its copy hangs in the file system and may still go on"))
-        }
+        Err(Undeleted::Stuck) => failed(format!(
+            "overlay \"{id}\" can't be deleted: its copy hangs in the file system; delete it again later"
+        )),
         Err(Undeleted::Files(path, error)) => failed(format!(
             "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
             path.display()

@@ -325,7 +325,8 @@ impl Machine {
     fn prepared(&mut self) -> Vec<Effect> {
         let Phase::Preparing = self.phase else { return Vec::new() };
         self.prepared = true;
-        self.spawn_next()
+        // The run that it was prepared for.
+        self.spawn()
     }
 
     fn prepare_failed(&mut self, why: String) -> Vec<Effect> {

@@ -12,6 +12,7 @@ pub mod fs;
 pub mod inbox;
 pub mod inherit;
 pub mod launch;
+pub mod memory;
 pub mod motion;
 pub mod oneshot;
 pub mod peer;

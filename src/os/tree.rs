@@ -142,9 +142,16 @@ impl Forest {
         tree
     }
 
-    /// The run is over.
+    /// The run is over. With the last one goes what was seen of the processes of the whole system.
     pub fn fell(&self, leader: Pid) {
-        self.trees().remove(&leader);
+        let is_bare = {
+            let mut trees = self.trees();
+            trees.remove(&leader);
+            trees.is_empty()
+        };
+        if is_bare {
+            *self.last_look() = None;
+        }
     }
 
     /// The living processes of `tree`, as they were at some moment after `since`, the leader among them; and whether these
@@ -291,7 +298,8 @@ impl Forest {
 
     /// A look at the processes that was begun after `since`; one that somebody else began will do.
     fn look(&self, since: Instant) -> io::Result<Look> {
-        let mut last = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_bare = self.trees().is_empty();
+        let mut last = self.last_look();
         if let Some(look) = &*last
             && look.begun >= since
         {
@@ -303,8 +311,12 @@ impl Forest {
         let clarity = Clarity::of(self.sowing.was_at_rest_since(sowing));
         let is_whole = self.reaping.was_at_rest_since(reaping) && !snapshot.is_torn();
         let look = Look { begun, snapshot, clarity, wholeness: Clarity::of(is_whole) };
-        *last = Some(look.clone());
+        *last = (!is_bare).then(|| look.clone());
         Ok(look)
+    }
+
+    fn last_look(&self) -> MutexGuard<'_, Option<Look>> {
+        self.looks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn trees(&self) -> MutexGuard<'_, Sorted<Pid, Arc<Tree>>> {

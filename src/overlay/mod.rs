@@ -99,9 +99,9 @@ impl fmt::Display for Refused {
 pub enum Undeleted {
     /// There is none of that id.
     Unknown,
-    /// It can't be taken out of the store; nothing was changed.
+    /// It can't be taken out of the store; it is there as before, and its copy goes on.
     Storage(io::Error),
-    /// Its copy does not stop; it is forgotten, its files are there.
+    /// Its copy does not stop, though it will if it ever can. The overlay is there, to be deleted once more.
     Stuck,
     /// It is forgotten, and not all of its files could be removed: which one, and why.
     Files(PathBuf, io::Error),
@@ -131,10 +131,7 @@ impl Overlays {
     pub fn resume(&self) {
         let unfinished = self.all().into_iter().filter(|overlay| !overlay.status().is_over());
         for overlay in unfinished {
-            log::info(format_args!("overlay {} is taken up again", overlay.id));
-            if let Err(error) = launch(&overlay, Attempt::Again) {
-                overlay.finish(state::Ended::Failed(format!("the system has no thread for it: {error}")));
-            }
+            take_up_again(&overlay);
         }
     }
 
@@ -243,19 +240,30 @@ impl Overlays {
 
     /// Stops the copy if there is one, and forgets the overlay. Waits for the copy's thread and for the file system.
     ///
+    /// In this order: as long as a placeholder may be there, which leads into the template, the record is there too, by
+    /// which the next daemon finds it, however this one ends.
+    ///
     /// # Errors
     /// See [`Undeleted`].
     pub fn delete(&self, id: &OverlayId, files: Files) -> Result<(), Undeleted> {
         let overlay = self.find(id).ok_or(Undeleted::Unknown)?;
-        overlay.forget().map_err(Undeleted::Storage)?;
         // Only one of two who delete it at once goes on.
-        self.table().overlays.remove(id).ok_or(Undeleted::Unknown)?;
+        let deletion = overlay.begin_deletion().ok_or(Undeleted::Unknown)?;
         overlay.progress.halt(Halt::Stopped(Stop::Delete));
-        overlay.deleted();
-        let thread = lock(&overlay.thread).take();
-        if thread.is_some_and(|thread| thread.join_by(Instant::now() + STOP_LIMIT) == Joined::Late) {
+        if overlay.join_by(Instant::now() + STOP_LIMIT) == Joined::Late {
             return Err(Undeleted::Stuck);
         }
+        if let Err(error) = overlay.forget() {
+            let is_unfinished = !overlay.status().is_over();
+            if is_unfinished && self.table().door == Door::Open {
+                overlay.progress.begin_anew();
+                take_up_again(&overlay);
+            }
+            return Err(Undeleted::Storage(error));
+        }
+        self.table().overlays.remove(id);
+        overlay.deleted();
+        drop(deletion);
         log::info(format_args!("overlay {id} is deleted"));
         match files {
             Files::Keep => Ok(()),
@@ -269,8 +277,7 @@ impl Overlays {
         let all = self.all();
         all.iter().for_each(|overlay| overlay.progress.halt(Halt::Stopped(Stop::ShutDown)));
         for overlay in &all {
-            let thread = lock(&overlay.thread).take();
-            if thread.is_some_and(|thread| thread.join_by(deadline) == Joined::Late) {
+            if overlay.join_by(deadline) == Joined::Late {
                 log::warn(format_args!("overlay {} does not stop copying", overlay.id));
             }
         }
@@ -288,8 +295,16 @@ impl Overlays {
 fn launch(overlay: &Arc<Overlay>, attempt: Attempt) -> io::Result<()> {
     let worker = Arc::clone(overlay);
     let thread = thread::spawn(&format!("ovl:{}", overlay.id), thread::STACK, move || job::run(&worker, attempt))?;
-    *lock(&overlay.thread) = Some(thread);
+    overlay.works_on(thread);
     Ok(())
+}
+
+/// Goes on with a copy that was begun before.
+fn take_up_again(overlay: &Arc<Overlay>) {
+    log::info(format_args!("overlay {} is taken up again", overlay.id));
+    if let Err(error) = launch(overlay, Attempt::Again) {
+        overlay.finish(state::Ended::Failed(format!("the system has no thread for it: {error}")));
+    }
 }
 
 fn erase(overlay: &Overlay) -> Result<(), (PathBuf, io::Error)> {

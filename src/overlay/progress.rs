@@ -117,6 +117,15 @@ impl Progress {
         self.is_halted.store(true, Ordering::SeqCst);
     }
 
+    /// Counts from nothing, with no reason to stop: for the next attempt, when the last one has ended.
+    pub fn begin_anew(&self) {
+        self.files.store(0, Ordering::Relaxed);
+        self.directories.store(0, Ordering::Relaxed);
+        *lock(&self.skipped) = Skipped::default();
+        *lock(&self.halt) = None;
+        self.is_halted.store(false, Ordering::SeqCst);
+    }
+
     /// Ends the copy because `path` could not be copied: `error`.
     pub fn fail(&self, path: &Path, error: &io::Error) {
         self.halt(Halt::Failed(format!("{}: {error}; what was copied before it stays", path.display())));
@@ -153,6 +162,11 @@ mod tests {
         assert!(progress.go_on().is_err());
         let Some(Halt::Failed(why)) = progress.halted() else { panic!("{progress:?}") };
         assert!(why.starts_with("a/b: No space left"), "{why}");
+        progress.file();
+        progress.skip(Path::new("c"));
+        progress.begin_anew();
+        assert!(progress.go_on().is_ok() && progress.halted().is_none());
+        assert_eq!(progress.stats(), Stats::default());
     }
 
     #[test]

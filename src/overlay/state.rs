@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::pair::lock;
@@ -13,7 +13,7 @@ use super::progress::{Progress, Stats};
 use super::record::{Kept, Records};
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy};
-use crate::os::thread::Thread;
+use crate::os::thread::{Joined, Thread};
 
 /// How an overlay is at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub struct Overlay {
     pub root: PathBuf,
     /// How far the copy is.
     pub progress: Arc<Progress>,
-    pub(super) thread: Mutex<Option<Thread>>,
+    thread: Mutex<Option<Arc<Thread>>>,
     records: Arc<dyn Records>,
     /// Whoever writes the record has this, so that none is written after it was removed.
     keeping: Mutex<Keeping>,
@@ -104,9 +104,20 @@ struct State {
     status: CopyStatus,
     error: Option<String>,
     is_usable: bool,
-    is_deleted: bool,
+    presence: Presence,
     watchers: Vec<Watcher>,
 }
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Here,
+    /// Somebody has a [`Deletion`] of it.
+    Leaving,
+    Deleted,
+}
+
+/// The one deletion of an overlay that is under way. Dropping it leaves the overlay as it is, for the next one to try.
+pub(super) struct Deletion<'a>(&'a Overlay);
 
 impl fmt::Debug for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -123,7 +134,7 @@ impl Overlay {
             status: kept.status,
             error: kept.error,
             is_usable: kept.status.is_over(),
-            is_deleted: false,
+            presence: Presence::Here,
             watchers: Vec::new(),
         };
         Overlay {
@@ -174,10 +185,10 @@ impl Overlay {
                 Until::Over => state.status.is_over(),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if is_there || state.is_deleted || left.is_zero() {
+            if is_there || state.presence == Presence::Deleted || left.is_zero() {
                 return;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(std::sync::PoisonError::into_inner).0;
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -229,11 +240,38 @@ impl Overlay {
         watchers.iter().for_each(|watcher| watcher(&self.id, change));
     }
 
+    /// Gives it the thread of its copy.
+    pub(super) fn works_on(&self, thread: Thread) {
+        *lock(&self.thread) = Some(Arc::new(thread));
+    }
+
+    /// Waits until nothing copies for it any more, but not past `deadline`. Any number may wait.
+    pub(super) fn join_by(&self, deadline: Instant) -> Joined {
+        let thread = lock(&self.thread).clone();
+        thread.map_or(Joined::Ended, |thread| thread.join_by(deadline))
+    }
+
+    /// Begins to delete it, once nobody else does; `None` when it has been deleted.
+    pub(super) fn begin_deletion(&self) -> Option<Deletion<'_>> {
+        let mut state = lock(&self.state);
+        // Whoever deletes it waits for nothing without a limit, and has this end in any case.
+        while state.presence == Presence::Leaving {
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        match state.presence {
+            Presence::Deleted => None,
+            Presence::Here | Presence::Leaving => {
+                state.presence = Presence::Leaving;
+                Some(Deletion(self))
+            }
+        }
+    }
+
     /// Tells who waits that there is nothing to wait for any more.
     pub(super) fn deleted(&self) {
         let watchers = {
             let mut state = lock(&self.state);
-            state.is_deleted = true;
+            state.presence = Presence::Deleted;
             std::mem::take(&mut state.watchers)
         };
         self.changed.notify_all();
@@ -263,5 +301,16 @@ impl Overlay {
         self.records.remove(&self.id)?;
         *keeping = Keeping::Forgotten;
         Ok(())
+    }
+}
+
+impl Drop for Deletion<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.0.state);
+        if state.presence == Presence::Leaving {
+            state.presence = Presence::Here;
+        }
+        drop(state);
+        self.0.changed.notify_all();
     }
 }

@@ -58,6 +58,7 @@ fn an_inline_overlay_is_complete_before_install_and_start() {
     assert_eq!(server["overlays"][0]["target"], "app");
     client.wait_for_status("web", "running");
     wait_until("it has written", || client.logs("web", "").contains("from the template").then_some(()));
+    assert!(daemon.log().contains("run 1 of") && !daemon.log().contains("run 3 of"), "one for each command");
     // No link led out of the target when the install command ran, and what that added is not in the template.
     assert_eq!(client.logs("web", ""), "0\nhello\nhello\nfrom the template\n");
     assert!(daemon.root.join("app/node_modules/p0/added").exists() && !source.join("node_modules/p0/added").exists());

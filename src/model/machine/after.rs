@@ -65,6 +65,11 @@ impl Machine {
             self.phase = Phase::Preparing;
             return vec![Effect::Prepare(self.run)];
         }
+        self.spawn()
+    }
+
+    /// What was to be there before is there.
+    pub(super) fn spawn(&mut self) -> Vec<Effect> {
         let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
         self.phase = Phase::Spawning { job };
         vec![Effect::Spawn(self.run, job)]

@@ -28,7 +28,6 @@ const MESSAGE: usize = 72;
 #[derive(Debug)]
 pub struct Netlink {
     socket: OwnedFd,
-    buffer: Vec<u8>,
     sequence: u32,
 }
 
@@ -51,7 +50,7 @@ impl Netlink {
         // SAFETY: plain numbers.
         let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) })?;
         // SAFETY: the call has just made this descriptor, nobody else has it.
-        Ok(Netlink { socket: unsafe { OwnedFd::from_raw_fd(fd) }, buffer: vec![0; BUFFER], sequence: 0 })
+        Ok(Netlink { socket: unsafe { OwnedFd::from_raw_fd(fd) }, sequence: 0 })
     }
 
     /// Adds the listeners of both families to `found`.
@@ -59,12 +58,14 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses, or its answer is cut short.
     pub fn read(&mut self, found: &mut Vec<Listener>) -> io::Result<()> {
+        // Made anew each time: what many listeners once filled of it would stay.
+        let mut buffer = vec![0; BUFFER];
         for family in [libc::AF_INET, libc::AF_INET6] {
             self.sequence = self.sequence.wrapping_add(1);
             self.send(family as u8)?;
             loop {
-                let length = self.receive()?;
-                match parse(&self.buffer[..length], self.sequence, found) {
+                let length = self.receive(&mut buffer)?;
+                match parse(&buffer[..length], self.sequence, found) {
                     Answer::More => {}
                     Answer::Done => break,
                     // A kernel without IPv6.
@@ -83,8 +84,8 @@ impl Netlink {
             .map(drop)
     }
 
-    fn receive(&mut self) -> io::Result<usize> {
-        let (fd, buffer) = (self.socket.as_raw_fd(), &mut self.buffer);
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let fd = self.socket.as_raw_fd();
         // SAFETY: `buffer` is valid for writes of its length.
         retry(|| checked(unsafe { libc::recv(fd, buffer.as_mut_ptr().cast(), buffer.len(), libc::MSG_DONTWAIT) }))
     }
@@ -179,8 +180,9 @@ mod tests {
         let _ours = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         netlink.sequence = 5;
         netlink.send(libc::AF_INET as u8).unwrap();
-        let length = netlink.receive().unwrap();
-        let answer = netlink.buffer[..length].to_vec();
+        let mut answer = vec![0; BUFFER];
+        let length = netlink.receive(&mut answer).unwrap();
+        answer.truncate(length);
         let mut found = Vec::new();
         parse(&answer, 5, &mut found);
         assert!(!found.is_empty());

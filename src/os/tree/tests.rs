@@ -47,6 +47,18 @@ impl Drop for Planted {
 }
 
 #[test]
+fn with_the_last_tree_goes_what_was_seen_of_the_system() {
+    let planted = Planted::new("echo; exec sleep 60");
+    assert!(!planted.pids().is_empty());
+    assert!(planted.forest.last_look().is_some(), "whoever asks at the same time shares it");
+    planted.forest.fell(planted.tree.leader);
+    assert!(planted.forest.last_look().is_none());
+    // Whoever still asks for one gets it.
+    assert!(!planted.pids().is_empty());
+    assert!(planted.forest.last_look().is_none());
+}
+
+#[test]
 fn descendants_belong_to_it_in_whatever_group_or_session() {
     let planted = Planted::new("setsid sleep 60 & child=$!; sleep 60 & echo $child $!; wait");
     let pids = planted.pids();
@@ -66,8 +78,8 @@ fn strangers_do_not_belong_to_it() {
 
 #[test]
 fn those_who_ask_at_the_same_time_share_a_look_and_later_ones_do_not() {
-    let forest = Forest::new(Strangers::Possible);
-    let before = Instant::now();
+    let planted = Planted::new("echo up; exec sleep 60");
+    let (forest, before) = (&planted.forest, Instant::now());
     let first = forest.look(before).unwrap();
     assert!(Arc::ptr_eq(&first.snapshot, &forest.look(before).unwrap().snapshot));
     assert!(!Arc::ptr_eq(&first.snapshot, &forest.look(Instant::now()).unwrap().snapshot));

@@ -211,6 +211,107 @@ fn a_store_that_fails_lets_nothing_begin() {
     assert!(!scratch.root().join("app").exists());
 }
 
+/// A store that looks at a tree whenever it is to forget a record, and is full for as many times.
+struct Watchful {
+    target: PathBuf,
+    refusals: AtomicU32,
+    seen: Mutex<Vec<Vec<String>>>,
+}
+
+impl Watchful {
+    fn new(target: PathBuf, refusals: u32) -> Arc<Watchful> {
+        Arc::new(Watchful { target, refusals: AtomicU32::new(refusals), seen: Mutex::default() })
+    }
+}
+
+impl Records for Watchful {
+    fn save(&self, _: &record::Kept) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn remove(&self, _: &OverlayId) -> io::Result<()> {
+        let ways = portrait(&self.target).into_iter();
+        let ways = ways.filter(|line| line.starts_with("node_modules 120777") || line.contains(".servisor"));
+        lock(&self.seen).push(ways.collect());
+        let full = |left: u32| left.checked_sub(1);
+        match self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, full) {
+            Ok(_) => Err(io::Error::from_raw_os_error(libc::ENOSPC)),
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn when_its_record_is_gone_no_placeholder_is_left() {
+    let scratch = Scratch::new();
+    large(&scratch);
+    // The copy may be faster than this test; then it is tried again.
+    let was_early = (0..50).any(|round| {
+        let target = format!("app{round}");
+        let app = scratch.root().join(&target);
+        let records = Watchful::new(app.clone(), 0);
+        let overlays = Overlays::new(&scratch.root(), records.clone(), Vec::new());
+        let overlay = overlays.create(scratch.spec(&target)).unwrap();
+        overlay.wait(Until::Usable, soon());
+        let was_early = app.join("node_modules").is_symlink();
+        overlays.delete(&overlay.id, Files::Keep).unwrap();
+        assert_eq!(*lock(&records.seen), [Vec::<String>::new()]);
+        was_early
+    });
+    assert!(was_early);
+}
+
+#[test]
+fn an_overlay_that_can_not_be_forgotten_is_copied_on() {
+    let scratch = Scratch::new();
+    large(&scratch);
+    let was_early = (0..50).any(|round| {
+        let target = format!("app{round}");
+        let app = scratch.root().join(&target);
+        let records = Watchful::new(app.clone(), 2);
+        let overlays = Overlays::new(&scratch.root(), records.clone(), Vec::new());
+        let overlay = overlays.create(scratch.spec(&target)).unwrap();
+        overlay.wait(Until::Usable, soon());
+        let refused = overlays.delete(&overlay.id, Files::Keep);
+        assert!(matches!(refused, Err(Undeleted::Storage(_))), "{refused:?}");
+        let was_early = !overlay.status().is_over();
+        let view = overlays.wait(&overlay.id, Until::Over, soon()).unwrap();
+        assert_eq!((view.status, view.error), (CopyStatus::Complete, None));
+        assert_eq!((view.stats.copied_files, view.stats.skipped), (5001, Vec::new()));
+        assert_eq!(names(&app), names(&scratch.template()));
+        // Nothing is copied again of what is complete.
+        fs::remove_file(app.join("light")).unwrap();
+        assert!(matches!(overlays.delete(&overlay.id, Files::Keep), Err(Undeleted::Storage(_))));
+        assert_eq!(overlay.join_by(soon()), Joined::Ended);
+        assert!(!app.join("light").exists());
+        overlays.delete(&overlay.id, Files::Remove).unwrap();
+        assert!(overlays.views().is_empty() && !app.exists());
+        was_early
+    });
+    assert!(was_early);
+}
+
+#[test]
+fn of_several_who_delete_it_at_once_one_does() {
+    let scratch = Scratch::new();
+    scratch.file("x", "x");
+    for round in 0..20 {
+        // The first one can't, and the next one takes its turn.
+        let records = Watchful::new(scratch.root(), round % 2);
+        let overlays = Overlays::new(&scratch.root(), records, Vec::new());
+        let overlay = overlays.create(scratch.spec(&format!("app{round}"))).unwrap();
+        let delete = || {
+            let (overlays, id) = (Arc::clone(&overlays), overlay.id.clone());
+            std::thread::spawn(move || overlays.delete(&id, Files::Keep))
+        };
+        let all: Vec<_> = [delete(), delete(), delete()].into_iter().map(|thread| thread.join().unwrap()).collect();
+        let count = |of: fn(&Result<(), Undeleted>) -> bool| all.iter().filter(|one| of(one)).count();
+        assert_eq!(count(|one| one.is_ok()), 1, "{all:?}");
+        assert_eq!(count(|one| matches!(one, Err(Undeleted::Storage(_)))), (round % 2) as usize, "{all:?}");
+        assert_eq!(count(|one| matches!(one, Err(Undeleted::Unknown))), 2 - (round % 2) as usize, "{all:?}");
+    }
+}
+
 #[test]
 fn watchers_hear_of_everything_once() {
     let scratch = Scratch::new();

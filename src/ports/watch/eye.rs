@@ -48,9 +48,8 @@ pub struct Eye {
     /// The daemon's own. A process that was spawned just now has them open for a moment too: the kernel lets its parent
     /// go on before it closes them.
     ours: SortedSet<u64>,
-    /// As they were read last, in the kernel's order, and room for the next time.
+    /// As they were read last, in the kernel's order.
     seen: Vec<Listener>,
-    now: Vec<Listener>,
     /// What the last look was worth a rest for.
     rest: Duration,
     wide_at: Option<Instant>,
@@ -76,7 +75,6 @@ impl Eye {
             inodes_match,
             ours,
             seen: Vec::new(),
-            now: Vec::new(),
             rest: Duration::ZERO,
             wide_at: None,
             search: None,
@@ -117,12 +115,13 @@ impl Eye {
 
     fn read(&mut self, table: &mut Table) -> io::Result<()> {
         let begun = Instant::now();
-        self.listeners.read(&mut self.now)?;
+        let mut now = Vec::with_capacity(self.seen.len());
+        self.listeners.read(&mut now)?;
         self.rest = (begun.elapsed() * READ_REST).min(READ_REST_MAX);
-        if self.now == self.seen {
+        if now == self.seen {
             return Ok(());
         }
-        let mut sorted = self.now.clone();
+        let mut sorted = now.clone();
         sorted.sort_unstable();
         let mut all: SortedSet<Listener> = sorted.into_iter().collect();
         if table.misses_some_of(&all) {
@@ -133,7 +132,7 @@ impl Eye {
         }
         all.retain(|listener| !self.ours.contains(&listener.inode));
         table.update(&all, Instant::now());
-        std::mem::swap(&mut self.seen, &mut self.now);
+        self.seen = now;
         Ok(())
     }
 

@@ -1,0 +1,166 @@
+//! The allocator of the process: what is large comes from the system and goes back to it.
+//!
+//! Owns: from which size on a block is a mapping of its own. Never: a small block; those are the C library's.
+//!
+//! The allocator of musl lays blocks of one size into groups of up to 128 KiB, uses the places of a group one after the
+//! other before it uses one of them again, and keeps the last group of each size even when it is empty. So every size of
+//! answer or file that ever came along would leave its pages with the daemon, an hour of mixed work some 200 KiB.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::{self, null_mut};
+
+#[global_allocator]
+static BLOCKS: Blocks = Blocks;
+
+/// What is larger is a mapping of its own: a page. The two calls of the system cost less than what fills so much.
+const PAGE: usize = 4096;
+
+struct Blocks;
+
+/// Where a block is. Nothing but its layout decides about that, so that it is found again by its layout.
+enum Place {
+    Group,
+    Mapping,
+}
+
+fn place(size: usize, align: usize) -> Place {
+    if size > PAGE && align <= PAGE { Place::Mapping } else { Place::Group }
+}
+
+fn unless_failed(mapping: *mut libc::c_void) -> *mut u8 {
+    if mapping == libc::MAP_FAILED { null_mut() } else { mapping.cast() }
+}
+
+fn map(size: usize) -> *mut u8 {
+    let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping wherever there is room touches nothing that is there.
+    unless_failed(unsafe { libc::mmap(null_mut(), size, access, kind, -1, 0) })
+}
+
+// SAFETY: a block is either the system allocator's from its first to its last call or a mapping that nobody else has; both
+// are as large as asked for and aligned, a mapping to a page. Null is given when there is no memory. Nothing here panics.
+unsafe impl GlobalAlloc for Blocks {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        match place(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise is handed on.
+            Place::Group => unsafe { System.alloc(layout) },
+            Place::Mapping => map(layout.size()),
+        }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        match place(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise is handed on.
+            Place::Group => unsafe { System.alloc_zeroed(layout) },
+            // The kernel gives no other pages than empty ones.
+            Place::Mapping => map(layout.size()),
+        }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        match place(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise is handed on; by its layout the block is the system allocator's.
+            Place::Group => unsafe { System.dealloc(block, layout) },
+            Place::Mapping => {
+                // SAFETY: by its layout the block is a mapping of this size, and the caller uses it no more.
+                unsafe { libc::munmap(block.cast(), layout.size()) };
+            }
+        }
+    }
+
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        match (place(layout.size(), layout.align()), place(size, layout.align())) {
+            // SAFETY: the caller's promise is handed on; by its layout the block is the system allocator's.
+            (Place::Group, Place::Group) => unsafe { System.realloc(block, layout, size) },
+            (Place::Mapping, Place::Mapping) => {
+                // SAFETY: by its layout the block is a mapping of this size; the caller goes on with what is given back.
+                let moved = unsafe { libc::mremap(block.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) };
+                unless_failed(moved)
+            }
+            (Place::Group, Place::Mapping) | (Place::Mapping, Place::Group) => {
+                // SAFETY: the caller vouches for the size, and `layout` for the alignment.
+                let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
+                // SAFETY: the new block is another one, both have room for what is copied, and the old one is used no more.
+                unsafe {
+                    let copy = self.alloc(new);
+                    if !copy.is_null() {
+                        ptr::copy_nonoverlapping(block, copy, layout.size().min(size));
+                        self.dealloc(block, layout);
+                    }
+                    copy
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_mapped(address: usize) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        maps.lines().any(|line| {
+            let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+            (usize::from_str_radix(from, 16).unwrap()..usize::from_str_radix(to, 16).unwrap()).contains(&address)
+        })
+    }
+
+    #[test]
+    fn a_block_keeps_its_content_from_place_to_place() {
+        let known = |range: std::ops::Range<usize>| range.map(|at| (at % 251) as u8);
+        let mut bytes: Vec<u8> = Vec::new();
+        // Over every border there is, and back.
+        for size in [1, PAGE - 1, PAGE, PAGE + 1, 3 * PAGE, 40 * PAGE, 41 * PAGE + 7, 2 * PAGE, PAGE + 1, PAGE, 100, 1]
+        {
+            bytes.truncate(size);
+            bytes.shrink_to_fit();
+            bytes.reserve_exact(size - bytes.len());
+            assert_eq!(bytes.capacity(), size);
+            assert!(known(0..bytes.len()).eq(bytes.iter().copied()), "{size}");
+            bytes.extend(known(bytes.len()..size));
+        }
+    }
+
+    #[test]
+    fn what_is_zeroed_is_and_what_is_aligned_is() {
+        for size in [PAGE, PAGE + 1, 64 * PAGE] {
+            // Dirt of the same size first.
+            drop(std::hint::black_box(vec![7_u8; size]));
+            assert!(std::hint::black_box(vec![0_u8; size]).iter().all(|byte| *byte == 0));
+        }
+        #[repr(align(16384))]
+        struct Wide([u8; 16384]);
+        let wide = Box::new(Wide([3; 16384]));
+        assert_eq!((&raw const *wide).addr() % 16384, 0);
+        assert!(wide.0.iter().all(|byte| *byte == 3));
+    }
+
+    #[test]
+    fn a_large_block_goes_back_to_the_system_at_once() {
+        // Other tests may be given the same addresses at any moment; one round in which nobody was is enough.
+        let gone = (0..100).any(|_| {
+            let block = std::hint::black_box(vec![1_u8; 64 * PAGE]);
+            let middle = block.as_ptr().addr() + 32 * PAGE;
+            assert!(is_mapped(middle));
+            drop(block);
+            !is_mapped(middle)
+        });
+        assert!(gone);
+    }
+
+    #[test]
+    fn what_there_is_no_room_for_is_refused() {
+        let layout = Layout::from_size_align(isize::MAX as usize - PAGE, 1).unwrap();
+        // SAFETY: neither layout is empty, and the block that there is is used as it was asked for.
+        unsafe {
+            assert!(BLOCKS.alloc(layout).is_null());
+            let small = Layout::from_size_align(2 * PAGE, 1).unwrap();
+            let block = BLOCKS.alloc(small);
+            *block = 5;
+            assert!(BLOCKS.realloc(block, small, layout.size()).is_null());
+            assert_eq!(*block, 5, "what can't grow stays as it is");
+            BLOCKS.dealloc(block, small);
+        }
+    }
+}
