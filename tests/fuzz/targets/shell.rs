@@ -105,7 +105,8 @@ fuzz_target!(|input: &[u8]| {
         None => (String::from_utf8_lossy(input).into_owned(), false),
     };
     let value = |name: &str| (name == "A").then_some("a value").or((name == "B").then_some("plain"));
-    if let Some(words) = words(&command, value).filter(|_| is_harmless) {
+    // A shell adds to the environment and sorts it anew; what shows that is left out.
+    if let Some(words) = words(&command, value).filter(|_| is_harmless && !command.contains("env")) {
         if let Some(told) = run_words(&words) {
             assert_eq!(told, run(&command), "{command:?} is not {words:?}");
         }
