@@ -13,7 +13,7 @@
 //! - [`overlay`]: copies of templates, in place before a server needs them.
 //! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
 //!   [`prober`]: whether servers answer.
-//! - [`os`]: processes, signals, descriptors. All `unsafe` is there.
+//! - [`os`]: processes, signals, descriptors, memory. All `unsafe` is there.
 //! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].
 //!
 //! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`].

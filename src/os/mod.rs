@@ -1,4 +1,4 @@
-//! The operating system, made safe: processes, signals, descriptors, sockets, threads.
+//! The operating system, made safe: processes, signals, descriptors, sockets, threads, memory.
 //!
 //! Owns: all `unsafe` of this crate, each block with its reason, and the words of the kernel as types. Never: a
 //! server, a policy, HTTP.
