@@ -213,8 +213,11 @@ fn everything_ends_with_it() {
 
 #[test]
 fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
-    let binary =
-        made("image", "SERVISOR_STATIC", &format!("target/{}-unknown-linux-musl/release/servisor", std::env::consts::ARCH));
+    let binary = made(
+        "image",
+        "SERVISOR_STATIC",
+        &format!("target/{}-unknown-linux-musl/release/servisor", std::env::consts::ARCH),
+    );
     let busybox = made("image", "BUSYBOX", "target/busybox/bin/busybox");
     let scratch = Scratch::new();
     let image = scratch.0.join("image");
