@@ -122,10 +122,11 @@ bench-ready: ## From listen() to ready, TRIALS times
 	cargo build --locked --examples
 	TRIALS=$(TRIALS) $(MEASURE) from_listen_to_the_answer -- --nocapture
 
-check: ## Format, lints as errors, documentation
+check: ## Format, lints as errors, documentation, and that the fuzz targets still fit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	RUSTFLAGS='--cfg fuzzing' cargo check --locked --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
 
 target-%:
 	@rustup target list --installed | grep -qx '$*' || rustup target add '$*'

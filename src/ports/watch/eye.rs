@@ -132,7 +132,7 @@ impl Eye {
             all.extend(again);
         }
         all.retain(|listener| !self.ours.contains(&listener.inode));
-        table.update(&all);
+        table.update(&all, Instant::now());
         std::mem::swap(&mut self.seen, &mut self.now);
         Ok(())
     }
