@@ -16,7 +16,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust image clock soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
+.PHONY: help run test test-rust image clock soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -116,6 +116,9 @@ soak: release ## Random operations and faults against a model for SECONDS (an ho
 	cargo build --locked --examples
 	SOAK_SECONDS=$(if $(filter file,$(origin SECONDS)),3600,$(SECONDS)) SERVISOR_BIN=$(CURDIR)/$(BINARY) \
 		cargo test --locked --test it whatever_happens -- --nocapture
+
+test-threads: std-source ## Races in the daemon and its unit tests, by ThreadSanitizer; the soak for SECONDS
+	tests/threads/run.sh $(SECONDS)
 
 bench-ready: ## From listen() to ready, TRIALS times
 	cargo build --locked --release

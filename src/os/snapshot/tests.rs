@@ -1,10 +1,13 @@
 use super::*;
 
-/// Processes that change while they are looked at: a table of (number, parent, state), and what happens at each call.
+/// Number, parent, state.
+type Line = (i32, i32, char);
+
+/// Processes that change while they are looked at, and what happens at each call.
 struct World {
-    living: Vec<(i32, i32, char)>,
+    living: Vec<Line>,
     /// Before the listing or reading of that number, these take the place of all others. Listings are -1, -2 and so on.
-    changes: Vec<(i32, Vec<(i32, i32, char)>)>,
+    changes: Vec<(i32, Vec<Line>)>,
     listings: i32,
     asked: Vec<i32>,
 }
@@ -12,11 +15,11 @@ struct World {
 const OWN: i32 = 10;
 
 impl World {
-    fn new(living: &[(i32, i32, char)]) -> World {
+    fn new(living: &[Line]) -> World {
         World { living: living.to_vec(), changes: Vec::new(), listings: 0, asked: Vec::new() }
     }
 
-    fn then(mut self, at: i32, living: &[(i32, i32, char)]) -> World {
+    fn then(mut self, at: i32, living: &[Line]) -> World {
         self.changes.push((at, living.to_vec()));
         self
     }

@@ -144,8 +144,10 @@ fn when_the_time_of_day_jumps_nothing_happens_early_or_late() {
         let took = [again.at, stop.join().unwrap().1, in_vain.join().unwrap().1].map(|at| since(begun, at));
         println!("to {day:?}: a restart, a stop and a wait of {EACH:?} took {took:?}");
         assert!(took.iter().all(|&took| took >= EACH) && deaf_child.is_dead());
-        let anew = client.show("again");
-        assert!(day.has(&anew["started_at"]) && anew["restart_count"] == round + 1, "{anew:#}");
+        wait_until("the restart is told, with its time", || {
+            let anew = client.show("again");
+            (day.has(&anew["started_at"]) && anew["restart_count"] == round + 1).then_some(())
+        });
         wait_until("checks go on", || {
             let last = client.show("web")["health"]["last_check"].clone();
             (last != checked && day.has(&last)).then_some(())
