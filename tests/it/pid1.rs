@@ -6,11 +6,12 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::limits::is_root;
-use crate::support::{Child, Control, Daemon, Scratch, made, testchild, wait_until};
+use crate::support::{Child, Control, Daemon, Scratch, made, median_and_max, testchild, wait_until};
 
 /// The daemon, and its number as the test sees it.
 struct Init {
@@ -138,6 +139,35 @@ fn orphans_would_stay_if_they_were_not_reaped() {
     assert_eq!(init.daemon.client.wait_for_status("last", "failed")["exit_code"], 7);
     assert!(!init.has_reaped_all_but(1));
     assert_eq!((init.zombies(), children(init.pid).len()), (ORPHANS, ORPHANS + 1));
+    init.end();
+}
+
+#[test]
+fn a_stop_is_over_when_everyone_is_gone_and_not_later_however_many_orphans_come_and_go() {
+    const STOPS: usize = 50;
+    let init = Init::start();
+    let client = &init.daemon.client;
+    let control = Control::new();
+    for number in 0..2 {
+        let start = format!("{} orphans 1000000", testchild());
+        client.create(&json!({"slug": format!("noise{number}"), "start": start})).server(201);
+    }
+    let start = format!("{} daemonize ctl away stay", testchild());
+    let environment = json!({"CTL": control.address.to_string()});
+    client.create(&json!({"slug": "app", "start": start, "environment": environment})).server(201);
+    let mut times = Vec::new();
+    for _ in 0..STOPS {
+        let mut away = control.child();
+        let asked = Instant::now();
+        client.post("/servers/app/stop").server(200);
+        times.push(asked.elapsed());
+        assert!(away.is_dead(), "it has left its group, and lives");
+        client.post("/servers/app/start").server(200);
+    }
+    let _last = control.child();
+    let (median, max) = median_and_max(&mut times);
+    println!("{STOPS} stops among orphans that come and go all the time: median {median:?}, longest {max:?}");
+    assert!(median < Duration::from_millis(500), "a stop waits for nothing but the end of its own");
     init.end();
 }
 
