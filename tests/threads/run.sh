@@ -8,10 +8,11 @@ target=$(uname -m)-unknown-linux-gnu
 reports=$PWD/target/threads/reports
 rm -rf "$reports"
 mkdir -p "$reports"
-export RUSTC_BOOTSTRAP=1 TSAN_OPTIONS="exitcode=66 log_path=$reports/race"
+export TSAN_OPTIONS="exitcode=66 log_path=$reports/race"
 
 # It has to find what is there, or it finds nothing because it does not work.
-rustc --edition 2024 -O -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer -o target/threads/race tests/threads/race.rs
+RUSTC_BOOTSTRAP=1 rustc --edition 2024 -O -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer \
+    -o target/threads/race tests/threads/race.rs
 status=0
 target/threads/race || status=$?
 if [ "$status" != 66 ] || ! grep -q 'data race' "$reports"/race.*; then
@@ -23,7 +24,8 @@ rm "$reports"/race.*
 sanitized() {
     order=$1
     shift
-    RUSTFLAGS=-Zsanitizer=thread nice cargo "$order" --locked --target "$target" --target-dir target/threads -Zbuild-std "$@"
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=thread \
+        cargo "$order" --locked --target "$target" --target-dir target/threads -Zbuild-std "$@"
 }
 cargo build --locked --examples
 sanitized build --bin servisor
