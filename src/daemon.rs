@@ -186,7 +186,7 @@ fn context(
 ) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
     let reaper = Arc::new(Reaper::default());
-    let forest = Arc::new(Forest::new(inherited.strangers).reaped_in(reaper.reaping()));
+    let forest = Arc::new(Forest::new(inherited.strangers));
     Ok(Arc::new(Context {
         reaper,
         watcher: Watcher::start(Arc::clone(&forest))?,

@@ -23,6 +23,7 @@ pub mod proc;
 pub mod random;
 pub mod reaper;
 pub mod signals;
+pub mod snapshot;
 pub mod sockets;
 pub mod stderr;
 pub mod thread;

@@ -286,3 +286,11 @@ pub fn testchild() -> String {
     assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
     path.display().to_string()
 }
+
+/// What `make TARGET` has put there, or who runs the tests somewhere else.
+pub fn made(target: &str, variable: &str, default: &str) -> PathBuf {
+    let path =
+        std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
+    assert!(path.exists(), "{} is missing: `make {target}` makes it (or give {variable})", path.display());
+    path
+}
