@@ -66,6 +66,7 @@ impl<K, V> Sorted<K, V> {
     }
 
     /// The room of many members that were there once is not kept for few.
+    #[inline(never)]
     fn give_back(&mut self) {
         if self.0.capacity() > ROOM_KEPT && self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to(self.0.len() * 2);

@@ -292,5 +292,14 @@ fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
     client.post("/servers/tree/stop").server(200);
     wait_until("only one server is left", || (children(init.pid).len() == 1).then_some(()));
     assert!(image.join("state/servers/app.json").exists());
+    // Plain words need no shell, and whatever else does is told what is missing.
+    fs::remove_file(image.join("bin/sh")).unwrap();
+    let plain =
+        json!({"slug": "plain", "start": "busybox sleep $LONG", "environment": {"PATH": "/bin", "LONG": "600"}});
+    client.create(&plain).server(201);
+    client.wait_for_status("plain", "running");
+    client.create(&json!({"slug": "shell", "start": "sleep 600; true"})).server(201);
+    let failed = client.wait_for_status("shell", "failed");
+    assert!(failed["status_reason"].as_str().unwrap().contains("there is no /bin/sh on this system"), "{failed}");
     init.end();
 }
