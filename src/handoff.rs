@@ -1,9 +1,9 @@
-//! What the API may leave for the door to finish.
+//! What an API worker may leave for the door to finish.
 //!
-//! Who has one of the door's links never waits: there are four of them for the whole daemon. A call that takes its time
+//! A worker of the API never waits: there are two of them for the whole daemon. A call that takes its time
 //! (a stop that waits for a process tree, a log that is followed) is answered at once with a ticket; the rest
 //! of the work is a closure that the door runs on the thread of the client's own connection. So a hundred
-//! slow calls cost a hundred threads that exist anyway, and no link.
+//! slow calls cost a hundred threads that exist anyway, and no worker.
 //!
 //! Owns: the table from ticket to unfinished work. Never: HTTP, servers, threads.
 
@@ -34,12 +34,12 @@ pub trait Client {
     fn is_present(&self) -> bool;
 }
 
-/// What makes the answer of a call whose link was let go of.
+/// What makes the answer of a call that a worker has let go of.
 pub type Rest = Box<dyn FnOnce(&dyn Client) -> Reply + Send>;
 /// What writes a stream piece by piece, until its end or until the client has left (a write error).
 pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
-/// The work that remains after a call has let go of its link.
+/// The work that remains after a worker has let go of a call.
 pub enum Later {
     /// Waits, with a limit of its own, and gives the answer.
     Reply(Rest),

@@ -24,7 +24,7 @@
 //! - A process is signalled only by who can prove that its number is not another's by now ([`os::reaper`], [`os::tree`]).
 //! - A stop is over when no process of the tree is left, and not before.
 //! - No stranger's byte reaches tiny_http or a handler before the door has read and vetted the request to its end.
-//! - Who has a link to the API waits for nobody; what takes time is waited for by the client's own thread ([`handoff`]).
+//! - A worker of the API waits for nobody; what takes time is waited for by the client's own thread ([`handoff`]).
 //! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
 
 pub mod api;

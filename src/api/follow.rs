@@ -1,7 +1,7 @@
 //! A log that is followed: how it looks on the wire, and how many there may be.
 //!
 //! Owns: the two forms of a stream, its signs of life, and the cap on streams. Never: what is read (see `logs`), a wait
-//! on a link: all of it runs on the client's own thread.
+//! on a worker: all of it runs on the client's own thread.
 //!
 //! Plain text has the bytes as the server wrote them, a line when it is whole; one that stays unfinished is shown as far
 //! as it goes after a moment, and goes on later. Events have one line each, named after its stream; one that is

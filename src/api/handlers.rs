@@ -113,7 +113,7 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
         Action::ServerLogs(slug, query) => {
             let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
             let (log, form) = (Arc::clone(supervisor.log()), input::log_form((call.header)("Accept")));
-            // Up to the whole buffer has to be copied and escaped: not while others wait for the link.
+            // Up to the whole buffer has to be copied and escaped: not on a worker's time.
             later(move || logs(&slug, &log, query, form, &warnings))
         }
         Action::ServerFollow(slug, query) => {

@@ -1,6 +1,6 @@
 //! What a request means and how its answer looks.
 //!
-//! Owns: routes, access, JSON on the wire, and the tiny_http that it all goes through. Never: a server's life (see
+//! Owns: routes, access, JSON on the wire, and the tiny_http workers that it all runs on. Never: a server's life (see
 //! `registry`), a stranger's connection (see `door`).
 
 use std::path::PathBuf;

@@ -1,10 +1,7 @@
-//! tiny_http, kept behind the door: the few connections by which requests reach it, and what is done with each.
+//! tiny_http, kept behind the door: the workers, and the few connections by which requests reach them.
 //!
 //! Owns: one generation of the HTTP server at a time, on a socket that nobody but the door can find. Never: what a
 //! request means (see `handlers`), a stranger's byte (the door vets all of them first).
-//!
-//! It has no thread of its own that waits for requests: who has sent one over a link takes one from tiny_http, its own or
-//! that of another who does the same. That is one thread less to wake for each request, of five.
 //!
 //! The socket's name lives only as long as it takes to open the connections. tiny_http's pool loses connections that
 //! come in bursts and its accept loop ends for ever at its first error; so connections are opened one after the
@@ -21,21 +18,23 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tiny_http::{Header, Request, Response, Server, StatusCode};
 
 use super::handlers::{self, Call, Outcome};
 use super::{Api, reply};
-use crate::door::{self, Link, Worker};
+use crate::door;
 use crate::error::Error;
 use crate::handoff::{Later, Reply, TICKET_HEADER, Tickets};
 use crate::log;
 use crate::os::retry;
-use crate::os::thread::panic_text;
+use crate::os::thread::{self, panic_text};
 
-/// As many requests at a time. None of them ever waits for a client or a server; so these keep some cores busy, and
-/// tiny_http has as many threads for connections at least.
+/// None of them ever waits for a client or a server, so that two are enough to keep two cores busy.
+const WORKERS: usize = 2;
+/// Requests that are on their way at a time: those that the workers are at, and the next ones. tiny_http has as many
+/// threads for connections at least.
 const LINKS: usize = 4;
 /// A connection that was just opened answers within microseconds; after this something is wrong with it.
 const PING_LIMIT: Duration = Duration::from_secs(5);
@@ -57,6 +56,7 @@ struct Generation {
 }
 
 struct Live {
+    server: Arc<Server>,
     /// The listening socket once more, to wake the server's accept thread for its end.
     listener: OwnedFd,
 }
@@ -72,7 +72,7 @@ impl Backend {
         }
     }
 
-    fn build(&self, number: u64) -> io::Result<(Live, Vec<Link>)> {
+    fn build(&self, number: u64) -> io::Result<(Live, Vec<UnixStream>)> {
         let name = format!("api-{number}.sock");
         let direct = self.directory.join(&name);
         // A state directory with a long name is reached by its descriptor.
@@ -89,25 +89,25 @@ impl Backend {
         fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let live_listener = OwnedFd::from(listener.try_clone()?);
         let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
-        let live = Live { listener: live_listener };
-        let hands = Arc::new(Hands { server, api: Arc::clone(&self.api), tickets: Arc::clone(&self.tickets) });
-        let links = (0..LINKS).map(|_| {
-            let stream = open_proven(&path, &hands)?;
-            Ok(Link { stream, worker: Arc::<Hands>::clone(&hands) })
-        });
-        let links = links.collect::<io::Result<_>>()?;
-        Ok((live, links))
+        let live = Live { server: Arc::new(server), listener: live_listener };
+        for worker in 0..WORKERS {
+            let server = Arc::clone(&live.server);
+            let (api, tickets) = (Arc::clone(&self.api), Arc::clone(&self.tickets));
+            thread::spawn(&format!("api-{worker}"), thread::STACK, move || work(&server, &api, &tickets))?;
+        }
+        let streams = (0..LINKS).map(|_| open_proven(&path)).collect::<io::Result<_>>()?;
+        Ok((live, streams))
     }
 }
 
 impl door::Backend for Backend {
-    fn open(&self) -> io::Result<Vec<Link>> {
+    fn open(&self) -> io::Result<Vec<UnixStream>> {
         let mut generation = self.generation.lock().unwrap_or_else(PoisonError::into_inner);
         generation.live = None;
         generation.number += 1;
-        let (live, links) = self.build(generation.number)?;
+        let (live, streams) = self.build(generation.number)?;
         generation.live = Some(live);
-        Ok(links)
+        Ok(streams)
     }
 
     fn claim(&self, ticket: u64) -> Option<Later> {
@@ -116,8 +116,12 @@ impl door::Backend for Backend {
 }
 
 impl Drop for Live {
-    /// The accept thread ends, which tiny_http could not wake: it would try by the socket's name.
+    /// Its workers end, each at its own word, and the accept thread, which tiny_http could not wake: it would try by
+    /// the socket's name.
     fn drop(&mut self) {
+        for _ in 0..WORKERS {
+            self.server.unblock();
+        }
         if let Ok(listener) = self.listener.try_clone() {
             // The standard library shuts down streams only; to the kernel a socket is a socket.
             let _ = UnixStream::from(listener).shutdown(Shutdown::Both);
@@ -135,11 +139,10 @@ impl Drop for Unlink {
 }
 
 /// Connects, and believes in the connection when a request has been answered on it.
-fn open_proven(path: &Path, hands: &Hands) -> io::Result<UnixStream> {
+fn open_proven(path: &Path) -> io::Result<UnixStream> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PING_LIMIT))?;
     stream.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
-    hands.work(PING_LIMIT)?;
     let mut answer = Vec::new();
     let mut buffer = [0; 1024];
     while !is_whole(&answer) {
@@ -148,6 +151,7 @@ fn open_proven(path: &Path, hands: &Hands) -> io::Result<UnixStream> {
             count => answer.extend_from_slice(&buffer[..count]),
         }
     }
+    stream.set_read_timeout(None)?;
     Ok(stream)
 }
 
@@ -166,28 +170,20 @@ fn is_whole(answer: &[u8]) -> bool {
     }
 }
 
-/// What a request is carried out with.
-struct Hands {
-    server: Server,
-    api: Arc<Api>,
-    tickets: Arc<Tickets>,
-}
-
-impl Worker for Hands {
-    fn work(&self, limit: Duration) -> io::Result<()> {
-        let deadline = Instant::now() + limit;
-        loop {
-            match self.server.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(Some(request)) => {
-                    answer(request, &self.api, &self.tickets);
-                    return Ok(());
-                }
-                Ok(None) if Instant::now() < deadline => {}
-                Ok(None) => return Err(io::Error::new(io::ErrorKind::TimedOut, "no request has come through it")),
-                // The end of its accept thread. The connections that are open go on after it.
-                Err(error) => log::debug(format_args!("the internal HTTP server takes no more connections: {error}")),
+/// The life of a worker: one request after the other, whatever becomes of each.
+fn work(server: &Server, api: &Api, tickets: &Tickets) {
+    loop {
+        let request = match server.recv() {
+            Ok(request) => request,
+            // Both the word to end and the end of the accept thread come as an error, of which only the latter has
+            // an error number. The connections that are open go on after it.
+            Err(error) if error.raw_os_error().is_some() => {
+                log::debug(format_args!("the internal HTTP server takes no more connections: {error}"));
+                continue;
             }
-        }
+            Err(_) => return,
+        };
+        answer(request, api, tickets);
     }
 }
 

@@ -1,15 +1,15 @@
-//! What goes over an internal link: a request, and its answer.
+//! What goes over an internal connection: a request, and its answer.
 //!
-//! Owns: the reading of an answer to its end, and what of it a client gets to see. Never: which link it goes over.
+//! Owns: the reading of an answer to its end, and what of it a client gets to see. Never: which connection it goes over.
 
 use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::Link;
 use crate::handoff::{Reply, TICKET_HEADER};
 use crate::os::retry;
 
-/// An answer takes microseconds; a backend that takes this long is stuck.
+/// A worker answers within microseconds; a backend that takes this long is stuck.
 const EXCHANGE_LIMIT: Duration = Duration::from_secs(30);
 /// What is read at once. The head of an answer, which is the API's and tiny_http's own, has room in it.
 const BUFFER: usize = 2 * 1024;
@@ -31,9 +31,9 @@ const PASSED_ON: [&str; 11] = [
     "Cache-Control",
 ];
 
-/// A link, and room for what comes over it.
+/// A connection, and room for what comes over it.
 pub struct Wire {
-    link: Link,
+    stream: UnixStream,
     /// Of an answer, up to the end of its head and whatever has come with it.
     buffer: Vec<u8>,
 }
@@ -43,10 +43,10 @@ impl Wire {
     ///
     /// # Errors
     /// It can't be limited in time.
-    pub fn new(link: Link) -> io::Result<Wire> {
-        link.stream.set_write_timeout(Some(EXCHANGE_LIMIT))?;
-        link.stream.set_read_timeout(Some(EXCHANGE_LIMIT))?;
-        Ok(Wire { link, buffer: vec![0; BUFFER] })
+    pub fn new(stream: UnixStream) -> io::Result<Wire> {
+        stream.set_write_timeout(Some(EXCHANGE_LIMIT))?;
+        stream.set_read_timeout(Some(EXCHANGE_LIMIT))?;
+        Ok(Wire { stream, buffer: vec![0; BUFFER] })
     }
 
     /// Sends a request and takes the whole answer, and the number of a ticket if it has one.
@@ -54,9 +54,8 @@ impl Wire {
     /// # Errors
     /// No answer has come, or none that can be read. Nothing more must be sent after that.
     pub fn exchange(&mut self, request: &[u8]) -> io::Result<(Reply, Option<u64>)> {
-        let (mut stream, buffer) = (&self.link.stream, &mut self.buffer);
+        let (mut stream, buffer) = (&self.stream, &mut self.buffer);
         stream.write_all(request)?;
-        self.link.worker.work(EXCHANGE_LIMIT)?;
         let mut filled = 0;
         let mut parsed = loop {
             match retry(|| stream.read(&mut buffer[filled..]))? {

@@ -5,9 +5,10 @@
 //!
 //! tiny_http must not meet a stranger: one odd `Content-Length` ends the process, and it has no time limits. So each
 //! client's connection has a thread here that reads a request whole, vets it, and passes it on in canonical form over
-//! one of a few internal links, one request at a time; the answer is read whole before the client gets the first byte, so
-//! that a slow client holds nobody up. Who has passed a request on carries one out too, so that nobody else has to be
-//! woken for it; and slow work that the API left behind ([`crate::handoff`]) runs on the client's thread as well.
+//! one of a few internal connections, one request at a time; the answer is read whole before the client gets the first
+//! byte, so that a slow client holds nobody up. Slow work that the API left behind ([`crate::handoff`]) runs on the
+//! client's thread too. (That thread can't do the whole work: whoever writes a large request or answer has to rely on
+//! another one that reads it.)
 //!
 //! Which backend a request is for is decided in one place: `connection::serve`.
 
@@ -52,32 +53,14 @@ impl AsFd for Listener {
 
 /// What is behind the door.
 pub trait Backend: Send + Sync {
-    /// Begins anew, and gives the links that requests go over. Whatever links there were are lost.
+    /// Begins anew, and gives the connections that requests go over. Whatever connections there were are lost.
     ///
     /// # Errors
     /// The system has no descriptor, thread or memory for it.
-    fn open(&self) -> io::Result<Vec<Link>>;
+    fn open(&self) -> io::Result<Vec<UnixStream>>;
 
     /// The work that an answer's ticket stands for.
     fn claim(&self, ticket: u64) -> Option<Later>;
-}
-
-/// A way to what is behind the door, for one request at a time.
-pub struct Link {
-    /// Takes requests and gives their answers, as HTTP.
-    pub stream: UnixStream,
-    /// To be called once for each request that was sent.
-    pub worker: Arc<dyn Worker>,
-}
-
-/// Who carries requests out.
-pub trait Worker: Send + Sync {
-    /// Carries out one that was sent over some link of the same generation, and returns when it is answered: as many calls
-    /// as requests, and each of them gets its answer.
-    ///
-    /// # Errors
-    /// None has come within `limit`.
-    fn work(&self, limit: Duration) -> io::Result<()>;
 }
 
 /// What is allowed.

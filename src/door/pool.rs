@@ -1,20 +1,21 @@
-//! The internal links, and who gets one when.
+//! The internal connections, and who gets one when.
 //!
-//! Owns: one generation of links to the backend, the queue for them, and their replacement when anything is odd. Never: a
-//! client's connection; a request twice: one that was lost may have been carried out.
+//! Owns: one generation of connections to the backend, the queue for them, and their replacement when anything is odd with
+//! one. Never: a client's connection; a request twice: one that was lost may have been carried out.
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::Backend;
 use super::answer::Refusal;
 use super::exchange::Wire;
-use super::{Backend, Link};
 use crate::handoff::{Later, Reply};
 use crate::log;
 
-/// As long as this a request waits for a link of its own.
+/// As long as this a request waits for a connection of its own.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 /// Generations follow each other at least at this distance: the threads of a dead one take their seconds to end, and
 /// must not pile up, whatever it is that kills one after the other.
@@ -27,7 +28,7 @@ pub enum Answer {
     Unfinished(Later),
 }
 
-/// The links of the present generation.
+/// The connections of the present generation.
 pub struct Pool {
     backend: Arc<dyn Backend>,
     state: Mutex<State>,
@@ -37,13 +38,13 @@ struct State {
     generation: u64,
     health: Health,
     idle: Vec<Wire>,
-    /// Who waits for a link, the first one first: nobody gets one before someone who has waited longer.
+    /// Who waits for a connection, the first one first: nobody gets one before someone who has waited longer.
     queue: VecDeque<Arc<Condvar>>,
     /// Not before this may a new generation begin.
     rebuild_at: Instant,
 }
 
-/// A link that is in use. Unless it is given back it takes its generation with it, so that a panic can't make the
+/// A connection that is in use. Unless it is given back it takes its generation with it, so that a panic can't make the
 /// pool smaller one by one.
 struct Lease<'a> {
     pool: &'a Pool,
@@ -161,12 +162,12 @@ impl Pool {
     }
 }
 
-fn wires(links: Vec<Link>) -> io::Result<Vec<Wire>> {
-    links.into_iter().map(Wire::new).collect()
+fn wires(connections: Vec<UnixStream>) -> io::Result<Vec<Wire>> {
+    connections.into_iter().map(Wire::new).collect()
 }
 
 impl State {
-    /// A link, if there is one for who has this `place`, or none yet.
+    /// A connection, if there is one for who has this `place`, or none yet.
     fn next_for(&mut self, place: Option<&Place<'_>>) -> Option<Wire> {
         let is_next = match (self.queue.front(), place) {
             (None, _) => true,
@@ -193,7 +194,7 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.queue.retain(|turn| !Arc::ptr_eq(turn, &self.turn));
-        // There may be more than one link, or someone has to begin a new generation.
+        // There may be more than one connection, or someone has to begin a new generation.
         if state.health != Health::Good || !state.idle.is_empty() {
             state.call_first();
         }
@@ -204,7 +205,7 @@ impl Lease<'_> {
     fn exchange(&mut self, request: &[u8]) -> io::Result<(Reply, Option<u64>)> {
         match &mut self.wire {
             Some(wire) => wire.exchange(request),
-            None => Err(io::Error::other("its link was given back already")),
+            None => Err(io::Error::other("its connection was given back already")),
         }
     }
 

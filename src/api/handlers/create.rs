@@ -1,7 +1,7 @@
 //! New servers.
 //!
 //! Owns: what is found out before a configuration is taken, and how long a client waits for its first process. Never: a
-//! link's time: the file system and the spawn are waited for on the client's own thread.
+//! worker's time: the file system and the spawn are waited for on the client's own thread.
 
 use std::fs;
 use std::io;

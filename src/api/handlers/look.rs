@@ -1,6 +1,6 @@
 //! Looks at servers: now, as soon as it is known well enough, or when they have come so far.
 //!
-//! Owns: how fresh an answer has to be, and the waiting for a state. Never: a link's time: whoever waits does so on the
+//! Owns: how fresh an answer has to be, and the waiting for a state. Never: a worker's time: whoever waits does so on the
 //! client's own thread. Every wait has an end, and ends early when the client has left or the daemon is ending.
 
 use std::sync::Arc;

@@ -27,7 +27,7 @@ impl Drop for Real {
 }
 
 impl Backend for Real {
-    fn open(&self) -> io::Result<Vec<Link>> {
+    fn open(&self) -> io::Result<Vec<UnixStream>> {
         let path = self.directory.join(format!("{}.sock", self.opened.fetch_add(1, Ordering::SeqCst)));
         let listener = UnixListener::bind(&path)?;
         let server = Arc::new(tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?);
@@ -52,7 +52,7 @@ impl Backend for Real {
                     assert_ne!(count, 0);
                     answer.extend_from_slice(&buffer[..count]);
                 }
-                Ok(Link { stream, worker: Arc::new(Elsewhere) })
+                Ok(stream)
             })
             .collect()
     }
