@@ -271,7 +271,7 @@ impl Forest {
 
     /// A look at the processes that was begun after `since`; one that somebody else began will do.
     fn look(&self, since: Instant) -> io::Result<Look> {
-        let is_bare = self.trees().is_empty();
+        let leaders = self.trees().clone();
         let mut last = self.last_look();
         if let Some(look) = &*last
             && look.begun >= since
@@ -279,7 +279,7 @@ impl Forest {
             return Ok(look.clone());
         }
         let begun = Instant::now();
-        let (own, leaders) = (Pid::own(), self.trees().clone());
+        let own = Pid::own();
         let mut evidence: Sorted<Pid, Evidence> = Sorted::default();
         let (snapshot, clarity) = Snapshot::take_whole(|process| {
             if process.parent != own.raw() || leaders.contains_key(&process.pid) {
@@ -294,7 +294,7 @@ impl Forest {
             Ok(Asked::Shown)
         })?;
         let look = Look { begun, snapshot: Arc::new(snapshot), evidence: Arc::new(evidence), clarity };
-        *last = (!is_bare).then(|| look.clone());
+        *last = (!leaders.is_empty()).then(|| look.clone());
         Ok(look)
     }
 
