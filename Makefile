@@ -16,7 +16,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust image soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
+.PHONY: help run test test-rust image clock soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -32,7 +32,7 @@ run: ## Build and serve on LISTEN (127.0.0.1:18080)
 
 test: test-rust test-sdk size bench-smoke budgets ## Everything: unit, integration and SDK tests, size of the static binary
 
-test-rust: image
+test-rust: image clock
 	cargo build --locked --examples
 	cargo test --locked
 	cargo test --locked --test it with_four_times_the_load -- --ignored --nocapture
@@ -47,6 +47,17 @@ $(BUSYBOX):
 	cd target/busybox && { apt-get download -q busybox-static || { apt-get update -q && apt-get download -q busybox-static; }; }
 	dpkg -x target/busybox/busybox-static_*.deb target/busybox
 	@test -x $@
+
+# A time of day that a test can set, for the daemon and its servers alone. Where the package has it depends on the machine.
+FAKETIME = target/faketime/libfaketime.so
+
+clock: $(FAKETIME)
+
+$(FAKETIME):
+	@rm -rf target/faketime && mkdir -p target/faketime
+	cd target/faketime && { apt-get download -q libfaketime || { apt-get update -q && apt-get download -q libfaketime; }; }
+	dpkg -x target/faketime/libfaketime_*.deb target/faketime
+	cp target/faketime/usr/lib/*/faketime/libfaketimeMT.so.1 $@
 
 tests/sdk/node_modules: tests/sdk/package-lock.json
 	cd tests/sdk && npm ci --no-audit --no-fund --loglevel=error
@@ -106,15 +117,19 @@ soak: release ## Random operations and faults against a model for SECONDS (an ho
 	SOAK_SECONDS=$(if $(filter file,$(origin SECONDS)),3600,$(SECONDS)) SERVISOR_BIN=$(CURDIR)/$(BINARY) \
 		cargo test --locked --test it whatever_happens -- --nocapture
 
+test-threads: std-source ## Races in the daemon and its unit tests, by ThreadSanitizer; the soak for SECONDS
+	tests/threads/run.sh $(SECONDS)
+
 bench-ready: ## From listen() to ready, TRIALS times
 	cargo build --locked --release
 	cargo build --locked --examples
 	TRIALS=$(TRIALS) $(MEASURE) from_listen_to_the_answer -- --nocapture
 
-check: ## Format, lints as errors, documentation
+check: ## Format, lints as errors, documentation, and that the fuzz targets still fit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
+	RUSTFLAGS='--cfg fuzzing' cargo check --locked --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
 
 target-%:
 	@rustup target list --installed | grep -qx '$*' || rustup target add '$*'

@@ -28,6 +28,7 @@ use crate::log;
 use crate::logs::LogFiles;
 use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit::{self, Inherited};
+use crate::os::memory;
 use crate::os::random;
 use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
@@ -157,6 +158,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         closer: inbox.closer(),
         result: Arc::new(AtomicU8::new(Ended::LeftBehind as u8)),
     };
+    memory::let_go_of_code();
     let result = Arc::clone(&ending.result);
     let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
         .map_err(start_error("can't make a thread"))?;
@@ -186,7 +188,7 @@ fn context(
 ) -> io::Result<Arc<Context>> {
     let marker = format!("{}.{life}", store.instance());
     let reaper = Arc::new(Reaper::default());
-    let forest = Arc::new(Forest::new(inherited.strangers).reaped_in(reaper.reaping()));
+    let forest = Arc::new(Forest::new(inherited.strangers));
     Ok(Arc::new(Context {
         reaper,
         watcher: Watcher::start(Arc::clone(&forest))?,

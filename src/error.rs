@@ -280,7 +280,8 @@ pub fn hint(word: &str, known: &[&str]) -> String {
         return String::new();
     }
     match nearest(&snake_case(word), known) {
-        Some(near) => format!("; did you mean \"{near}\"?"),
+        // A client's text too, where a name that is missing is looked for among those that were sent.
+        Some(near) => format!("; did you mean {}?", quoted(near)),
         None => String::new(),
     }
 }

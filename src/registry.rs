@@ -43,8 +43,10 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Starts those that are to be started with the daemon, all at the same time.
+    /// Starts those that are to be started with the daemon, all at the same time. None of them waits for a disk that writes
+    /// down another.
     pub fn start(self) {
+        let all: Vec<_> = self.servers.iter().map(|(supervisor, _)| Arc::clone(supervisor)).collect();
         for (supervisor, unlaunched) in self.servers {
             if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
                 let text =
@@ -52,6 +54,7 @@ impl Restored {
                 log::server(Level::Error, supervisor.slug(), text);
             }
         }
+        all.iter().for_each(|supervisor| supervisor.keep_given());
     }
 }
 

@@ -66,6 +66,8 @@ impl<K, V> Sorted<K, V> {
     }
 
     /// The room of many members that were there once is not kept for few.
+    // Code for each kind of map, but not for each way to remove something from it.
+    #[inline(never)]
     fn give_back(&mut self) {
         if self.0.capacity() > ROOM_KEPT && self.0.len() < self.0.capacity() / 4 {
             self.0.shrink_to(self.0.len() * 2);

@@ -31,9 +31,11 @@ use crate::log;
 use crate::os::retry;
 use crate::os::thread::{self, panic_text};
 
-/// As many workers, and as many connections to them. None of them ever waits for a client or a server, so that two
-/// are enough to keep two cores busy.
+/// None of them ever waits for a client or a server, so that two are enough to keep two cores busy.
 const WORKERS: usize = 2;
+/// Requests that are on their way at a time: those that the workers are at, and the next ones. tiny_http has as many
+/// threads for connections at least.
+const LINKS: usize = 4;
 /// A connection that was just opened answers within microseconds; after this something is wrong with it.
 const PING_LIMIT: Duration = Duration::from_secs(5);
 /// The longest path that fits into a unix socket address, its end included, is 108 bytes.
@@ -93,7 +95,7 @@ impl Backend {
             let (api, tickets) = (Arc::clone(&self.api), Arc::clone(&self.tickets));
             thread::spawn(&format!("api-{worker}"), thread::STACK, move || work(&server, &api, &tickets))?;
         }
-        let streams = (0..WORKERS).map(|_| open_proven(&path)).collect::<io::Result<_>>()?;
+        let streams = (0..LINKS).map(|_| open_proven(&path)).collect::<io::Result<_>>()?;
         Ok((live, streams))
     }
 }

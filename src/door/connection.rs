@@ -24,6 +24,9 @@ use crate::os::{peer, retry};
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const READ_BUFFER: usize = 8 * 1024;
+/// A read may wait longer than it should by this part of its time; to tell the system a new limit for each one would cost
+/// more than the rest of it.
+const LATENESS_PART: u32 = 16;
 
 /// What all connections share.
 pub struct Shared {
@@ -57,7 +60,7 @@ impl From<Refusal> for End {
 
 /// Serves a client until it leaves or has to.
 pub fn serve(shared: &Shared, seat: &Seat) {
-    let mut connection = Connection { shared, seat, input: Vec::new() };
+    let mut connection = Connection { shared, seat, input: Vec::new(), read_limit: Duration::MAX };
     match connection.serve() {
         Ok(()) | Err(End::Quiet) => {}
         Err(End::Refused(refusal)) => {
@@ -73,6 +76,8 @@ struct Connection<'a> {
     seat: &'a Seat,
     /// What was read and not used yet.
     input: Vec<u8>,
+    /// What the system was told to let a read wait for.
+    read_limit: Duration,
 }
 
 impl Connection<'_> {
@@ -162,7 +167,10 @@ impl Connection<'_> {
             if patience.is_zero() {
                 return Err(Refusal::Timeout.into());
             }
-            socket.set_read_timeout(Some(patience))?;
+            if self.read_limit.abs_diff(patience) > patience / LATENESS_PART {
+                socket.set_read_timeout(Some(patience))?;
+                self.read_limit = patience;
+            }
             match socket.read(&mut buffer) {
                 Ok(0) => return Err(End::Quiet),
                 Ok(count) => {

@@ -7,7 +7,8 @@
 //! client's connection has a thread here that reads a request whole, vets it, and passes it on in canonical form over
 //! one of a few internal connections, one request at a time; the answer is read whole before the client gets the first
 //! byte, so that a slow client holds nobody up. Slow work that the API left behind ([`crate::handoff`]) runs on the
-//! client's thread too.
+//! client's thread too. (That thread can't do the whole work: whoever writes a large request or answer has to rely on
+//! another one that reads it.)
 //!
 //! Which backend a request is for is decided in one place: `connection::serve`.
 
@@ -25,6 +26,7 @@ mod accept;
 pub(crate) mod answer;
 pub(crate) mod body;
 mod connection;
+mod exchange;
 pub(crate) mod head;
 mod pool;
 mod table;

@@ -1,45 +1,25 @@
-//! The internal connections, and what goes over them.
+//! The internal connections, and who gets one when.
 //!
-//! Owns: one generation of connections to the backend, and its replacement when anything is odd with it. Never: a
-//! client's connection; a request twice: one that was lost may have been carried out.
+//! Owns: one generation of connections to the backend, the queue for them, and their replacement when anything is odd with
+//! one. Never: a client's connection; a request twice: one that was lost may have been carried out.
 
-use std::io::{self, Read, Write};
+use std::collections::VecDeque;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Backend;
 use super::answer::Refusal;
-use crate::handoff::{Later, Reply, TICKET_HEADER};
+use super::exchange::Wire;
+use crate::handoff::{Later, Reply};
 use crate::log;
-use crate::os::retry;
 
-/// A worker answers within microseconds; a backend that takes this long is stuck.
-const EXCHANGE_LIMIT: Duration = Duration::from_secs(30);
 /// As long as this a request waits for a connection of its own.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 /// Generations follow each other at least at this distance: the threads of a dead one take their seconds to end, and
 /// must not pile up, whatever it is that kills one after the other.
 const REBUILD_PAUSE: Duration = Duration::from_millis(100);
-/// The longest head of an answer, and the longest body: a list of very many servers.
-const ANSWER_HEAD_MAX: usize = 16 * 1024;
-const ANSWER_BODY_MAX: usize = 1024 * 1024 * 1024;
-const HEADERS_MAX: usize = 32;
-/// The headers of the API that a client gets to see; the rest is tiny_http's affair.
-const PASSED_ON: [&str; 11] = [
-    "Content-Type",
-    "Date",
-    "Allow",
-    "WWW-Authenticate",
-    "Retry-After",
-    "Vary",
-    "Access-Control-Allow-Origin",
-    "Access-Control-Allow-Methods",
-    "Access-Control-Allow-Headers",
-    "Access-Control-Max-Age",
-    "Cache-Control",
-];
-
 /// What the API has to say.
 pub enum Answer {
     /// This.
@@ -52,13 +32,14 @@ pub enum Answer {
 pub struct Pool {
     backend: Arc<dyn Backend>,
     state: Mutex<State>,
-    changed: Condvar,
 }
 
 struct State {
     generation: u64,
     health: Health,
-    idle: Vec<UnixStream>,
+    idle: Vec<Wire>,
+    /// Who waits for a connection, the first one first: nobody gets one before someone who has waited longer.
+    queue: VecDeque<Arc<Condvar>>,
     /// Not before this may a new generation begin.
     rebuild_at: Instant,
 }
@@ -68,7 +49,13 @@ struct State {
 struct Lease<'a> {
     pool: &'a Pool,
     generation: u64,
-    connection: Option<UnixStream>,
+    wire: Option<Wire>,
+}
+
+/// A place in the queue. However it is left, the next one has a look.
+struct Place<'a> {
+    pool: &'a Pool,
+    turn: Arc<Condvar>,
 }
 
 /// Somebody is building a new generation. Unless it is said to be good the next one may try, after a panic too.
@@ -89,9 +76,14 @@ impl Pool {
     /// # Errors
     /// The backend can't be opened.
     pub fn new(backend: Arc<dyn Backend>) -> io::Result<Pool> {
-        let idle = backend.open()?;
-        let state = Mutex::new(State { generation: 0, health: Health::Good, idle, rebuild_at: Instant::now() });
-        Ok(Pool { backend, state, changed: Condvar::new() })
+        let state = State {
+            generation: 0,
+            health: Health::Good,
+            idle: wires(backend.open()?)?,
+            queue: VecDeque::new(),
+            rebuild_at: Instant::now(),
+        };
+        Ok(Pool { backend, state: Mutex::new(state) })
     }
 
     /// Passes on a request in canonical form and takes the whole answer.
@@ -114,6 +106,7 @@ impl Pool {
     fn check_out(&self) -> Result<Lease<'_>, Refusal> {
         let limit = Instant::now() + QUEUE_LIMIT;
         let mut state = self.state();
+        let mut place = None;
         loop {
             let now = Instant::now();
             let mut wake_at = limit;
@@ -126,25 +119,32 @@ impl Pool {
                 }
                 Health::Broken => wake_at = limit.min(state.rebuild_at),
                 Health::Good => {
-                    if let Some(connection) = state.idle.pop() {
-                        return Ok(Lease { pool: self, generation: state.generation, connection: Some(connection) });
+                    if let Some(wire) = state.next_for(place.as_ref()) {
+                        let generation = state.generation;
+                        drop(state);
+                        return Ok(Lease { pool: self, generation, wire: Some(wire) });
                     }
                 }
                 Health::Rebuilding => {}
             }
-            // Never zero while `wake_at` is the moment to rebuild: that has just been found to lie ahead.
             let patience = wake_at.saturating_duration_since(now);
             if patience.is_zero() {
+                drop(state);
                 return Err(Refusal::Unavailable);
             }
-            state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            let place = place.get_or_insert_with(|| {
+                let turn = Arc::new(Condvar::new());
+                state.queue.push_back(Arc::clone(&turn));
+                Place { pool: self, turn }
+            });
+            state = place.turn.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// Without the lock: it takes as long as it takes, and others shall be able to give up waiting.
     fn rebuild(&self) -> Result<MutexGuard<'_, State>, Refusal> {
         let attempt = Rebuild(self);
-        let idle = self.backend.open().map_err(|error| {
+        let idle = self.backend.open().and_then(wires).map_err(|error| {
             log::error(format_args!("the internal HTTP server can't be started: {error}"));
             Refusal::Unavailable
         })?;
@@ -162,21 +162,60 @@ impl Pool {
     }
 }
 
+fn wires(connections: Vec<UnixStream>) -> io::Result<Vec<Wire>> {
+    connections.into_iter().map(Wire::new).collect()
+}
+
+impl State {
+    /// A connection, if there is one for who has this `place`, or none yet.
+    fn next_for(&mut self, place: Option<&Place<'_>>) -> Option<Wire> {
+        let is_next = match (self.queue.front(), place) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(first), Some(place)) => Arc::ptr_eq(first, &place.turn),
+        };
+        if is_next { self.idle.pop() } else { None }
+    }
+
+    /// Whoever is first may go on now.
+    fn call_first(&self) {
+        if let Some(first) = self.queue.front() {
+            first.notify_one();
+        }
+    }
+
+    /// Things are otherwise than all who wait have thought.
+    fn call_all(&self) {
+        self.queue.iter().for_each(|turn| turn.notify_one());
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.queue.retain(|turn| !Arc::ptr_eq(turn, &self.turn));
+        // There may be more than one connection, or someone has to begin a new generation.
+        if state.health != Health::Good || !state.idle.is_empty() {
+            state.call_first();
+        }
+    }
+}
+
 impl Lease<'_> {
     fn exchange(&mut self, request: &[u8]) -> io::Result<(Reply, Option<u64>)> {
-        match &mut self.connection {
-            Some(connection) => exchange(connection, request),
-            None => Err(odd("its connection was given back already")),
+        match &mut self.wire {
+            Some(wire) => wire.exchange(request),
+            None => Err(io::Error::other("its connection was given back already")),
         }
     }
 
     /// The answer was read to its end: the next request may follow.
     fn give_back(mut self) {
-        if let Some(connection) = self.connection.take() {
+        if let Some(wire) = self.wire.take() {
             let mut state = self.pool.state();
             if state.generation == self.generation && state.health == Health::Good {
-                state.idle.push(connection);
-                self.pool.changed.notify_one();
+                state.idle.push(wire);
+                state.call_first();
             }
         }
     }
@@ -184,14 +223,14 @@ impl Lease<'_> {
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if self.connection.is_none() {
+        if self.wire.is_none() {
             return;
         }
         let mut state = self.pool.state();
         if state.generation == self.generation && state.health == Health::Good {
             state.health = Health::Broken;
             state.idle.clear();
-            self.pool.changed.notify_all();
+            state.call_all();
         }
     }
 }
@@ -203,85 +242,6 @@ impl Drop for Rebuild<'_> {
         if state.health == Health::Rebuilding {
             state.health = Health::Broken;
         }
-        self.0.changed.notify_all();
+        state.call_all();
     }
-}
-
-fn exchange(connection: &mut UnixStream, request: &[u8]) -> io::Result<(Reply, Option<u64>)> {
-    connection.set_write_timeout(Some(EXCHANGE_LIMIT))?;
-    connection.set_read_timeout(Some(EXCHANGE_LIMIT))?;
-    connection.write_all(request)?;
-    let mut bytes = Vec::with_capacity(4 * 1024);
-    let mut buffer = [0; 8 * 1024];
-    let mut parsed = loop {
-        match retry(|| connection.read(&mut buffer))? {
-            0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it closed a connection")),
-            count => bytes.extend_from_slice(&buffer[..count]),
-        }
-        if let Some(parsed) = parse(&bytes)? {
-            break parsed;
-        }
-        if bytes.len() > ANSWER_HEAD_MAX {
-            return Err(odd("the head of its answer has no end"));
-        }
-    };
-    let mut body = bytes.split_off(parsed.head);
-    if body.len() > parsed.length {
-        return Err(odd("its answer is longer than it says"));
-    }
-    let begun = body.len();
-    body.resize(parsed.length, 0);
-    connection.read_exact(&mut body[begun..])?;
-    parsed.reply.body = body;
-    Ok((parsed.reply, parsed.ticket))
-}
-
-fn odd(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, what)
-}
-
-/// The head of an answer, with what it says of the rest.
-struct Parsed {
-    /// Without the body.
-    reply: Reply,
-    ticket: Option<u64>,
-    /// Bytes of the head.
-    head: usize,
-    /// Bytes of the body.
-    length: usize,
-}
-
-/// `None` while the head is not complete.
-fn parse(bytes: &[u8]) -> io::Result<Option<Parsed>> {
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Response::new(&mut headers);
-    let head = match parsed.parse(bytes) {
-        Ok(httparse::Status::Partial) => return Ok(None),
-        Ok(httparse::Status::Complete(head)) => head,
-        Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
-    };
-    let status = parsed.code.ok_or_else(|| odd("its answer has no status"))?;
-    let mut reply = Reply { status, headers: Vec::new(), content_type: None, body: Vec::new() };
-    let (mut ticket, mut length) = (None, None);
-    for header in parsed.headers.iter() {
-        let value = str::from_utf8(header.value).map_err(|_| odd("its answer has a header that is no text"))?;
-        if header.name.eq_ignore_ascii_case("Content-Length") {
-            length = Some(value.parse().map_err(|_| odd("its answer has an odd length"))?);
-        } else if header.name.eq_ignore_ascii_case(TICKET_HEADER) {
-            ticket = Some(value.parse().map_err(|_| odd("its answer has an odd ticket"))?);
-        } else if header.name.eq_ignore_ascii_case("Transfer-Encoding") {
-            return Err(odd("its answer comes in chunks"));
-        } else if let Some(name) = PASSED_ON.iter().find(|name| header.name.eq_ignore_ascii_case(name)) {
-            reply.headers.push((name, value.to_owned()));
-        }
-    }
-    let length = match (length, status) {
-        (Some(length), _) => length,
-        (None, 204 | 304) => 0,
-        (None, _) => return Err(odd("its answer has no length")),
-    };
-    if length > ANSWER_BODY_MAX {
-        return Err(odd("its answer is too long"));
-    }
-    Ok(Some(Parsed { reply, ticket, head, length }))
 }

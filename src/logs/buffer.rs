@@ -10,6 +10,8 @@
 use std::collections::VecDeque;
 use std::mem;
 
+use super::newline;
+
 mod cursor;
 #[cfg(test)]
 pub mod tests;
@@ -171,7 +173,7 @@ impl LogBuffer {
     fn last_line_end(&self, at: usize, end: usize) -> Option<usize> {
         let (front, back) = self.bytes.as_slices();
         let half = front.len();
-        let find = |part: &[u8], from: usize| part.iter().rposition(|&byte| byte == b'\n').map(|found| from + found);
+        let find = |part: &[u8], from: usize| newline::last(part).map(|found| from + found);
         let in_back = || find(&back[at.saturating_sub(half)..end.saturating_sub(half)], at.max(half));
         in_back().or_else(|| find(&front[at.min(half)..end.min(half)], at.min(half)))
     }
@@ -268,7 +270,7 @@ impl Copy {
             dropped_bytes += lost as u64;
             part = &part[lost..];
             let begun = &mut begun[piece.stream as usize];
-            let ended = part.iter().rposition(|&byte| byte == b'\n').map_or(0, |last| last + 1);
+            let ended = newline::last(part).map_or(0, |last| last + 1);
             if ended > 0 {
                 bytes.append(begun);
                 bytes.extend_from_slice(&part[..ended]);
@@ -318,6 +320,12 @@ fn tail_start(bytes: &[u8], lines: usize) -> usize {
     if lines == 0 {
         return bytes.len();
     }
-    let unfinished = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    unfinished.iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n').nth(lines - 1).map_or(0, |(at, _)| at + 1)
+    let mut before = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+    for _ in 0..lines {
+        match newline::last(before) {
+            Some(end) => before = &before[..end],
+            None => return 0,
+        }
+    }
+    before.len() + 1
 }

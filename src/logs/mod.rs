@@ -9,6 +9,7 @@ pub(crate) mod buffer;
 mod files;
 mod follow;
 mod lines;
+mod newline;
 
 pub use buffer::{Batch, Rendered, Selection, StreamId};
 pub use files::LogFiles;

@@ -2,15 +2,15 @@
 //!
 //! Owns: the nearest of some known words to a mistaken one. Never: the sentence around it.
 
-/// The candidate that `word` was most likely meant to be, if any is near enough: a third of its letters may be wrong, a
-/// swapped pair counting once. Case and the difference between `_` and `-` don't count.
+/// The candidate that `word` was most likely meant to be, if any is near enough: a third of the letters of the shorter
+/// one may be wrong, a swapped pair counting once. Case and the difference between `_` and `-` don't count.
 pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let word = plain(word);
     candidates
         .iter()
         .map(|candidate| (distance(&word, &plain(candidate)), *candidate))
         .filter(|(distance, candidate)| {
-            let length = candidate.chars().count();
+            let length = candidate.chars().count().min(word.len());
             *distance < length && *distance <= length.max(3) / 3
         })
         .min_by_key(|(distance, _)| *distance)

@@ -1,4 +1,5 @@
-//! Making a simple command become the process that `/bin/sh -c` was started as.
+//! What a command is, without a shell: how to make a simple one become the process that `/bin/sh -c` was started as, and
+//! which words the simplest ones consist of.
 //!
 //! Owns: the decision whether a command is certainly a simple one. Never: its execution; another change to it.
 //!
@@ -8,6 +9,10 @@
 //! in doubt, and leaves everything else alone.
 
 use std::borrow::Cow;
+use std::iter;
+
+#[cfg(test)]
+mod tests;
 
 /// Words that are no program when they come first: reserved words and built-in commands of dash, bash and busybox.
 const NO_PROGRAMS: [&str; 84] = [
@@ -105,6 +110,43 @@ pub fn exec_form(command: &str) -> Cow<'_, str> {
     }
 }
 
+/// The words of `command`, the program's name first, if it certainly has no more to it than these: nothing that is quoted,
+/// redirected or set. `value` knows the variables; one is put in its place when there is nothing in its value that a shell
+/// would look at again.
+pub fn words<'a>(command: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<Vec<String>> {
+    let blanks = [' ', '\t'];
+    let mut rest = command.trim_end_matches([' ', '\t', '\n']).trim_start_matches(blanks);
+    let mut words = Vec::new();
+    while !rest.is_empty() {
+        let (word, after) = rest.split_once(blanks).unwrap_or((rest, ""));
+        if words.is_empty() && !is_program(word) {
+            return None;
+        }
+        words.push(expanded(word, &value)?);
+        rest = after.trim_start_matches(blanks);
+    }
+    (!words.is_empty()).then_some(words)
+}
+
+/// `word` with the values of its variables, if it and they are plain.
+fn expanded<'a>(word: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<String> {
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-@:,=%".contains(&byte));
+    let mut parts = word.split('$');
+    let mut whole = parts.next().filter(|text| is_plain(text))?.to_owned();
+    for part in parts {
+        let (name, after) = match part.strip_prefix('{') {
+            Some(inner) => inner.split_once('}')?,
+            None => part.split_at(part.bytes().take_while(|&byte| is_of_name(byte)).count()),
+        };
+        if !is_name(name) || !is_plain(after) {
+            return None;
+        }
+        let value = value(name).filter(|value| !value.is_empty() && is_plain(value))?;
+        whole.extend(iter::once(value).chain([after]));
+    }
+    Some(whole)
+}
+
 /// Where the program's name begins, if the whole of `command` is certainly one simple command of a program.
 fn program_at(command: &str) -> Option<usize> {
     let text = command.trim_end_matches([' ', '\t', '\n']);
@@ -136,10 +178,16 @@ fn is_program(word: &str) -> bool {
 }
 
 fn is_assignment(word: &str) -> bool {
-    word.split_once('=').is_some_and(|(name, _)| {
-        name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-    })
+    word.split_once('=').is_some_and(|(name, _)| is_name(name))
+}
+
+/// Whether it can be a variable's.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.bytes().all(is_of_name)
+}
+
+fn is_of_name(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_'
 }
 
 #[derive(PartialEq, Eq)]
@@ -240,84 +288,5 @@ impl<'a> Scanner<'a> {
             - after.trim_start_matches(|letter: char| letter.is_ascii_alphanumeric() || letter == '_').len();
         self.rest = &after[length..];
         (length > 0).then_some(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn simple_commands_become_the_process() {
-        for (command, form) in [
-            ("node server.js", "exec node server.js"),
-            ("  ./run --port $PORT\n", "  exec ./run --port $PORT\n"),
-            ("python3 -m http.server \"$PORT\" 2>&1", "exec python3 -m http.server \"$PORT\" 2>&1"),
-            ("NODE_ENV=production A='b c' node x", "NODE_ENV=production A='b c' exec node x"),
-            ("npm run dev -- --host=${HOST:-0.0.0.0} >> log", "exec npm run dev -- --host=${HOST:-0.0.0.0} >> log"),
-            ("a 'it''s' \\; \"x;y|z\" http://h/#a?b=c*", "exec a 'it''s' \\; \"x;y|z\" http://h/#a?b=c*"),
-        ] {
-            assert_eq!(exec_form(command), form);
-        }
-    }
-
-    #[test]
-    fn everything_else_is_left_alone() {
-        for command in [
-            "",
-            " ",
-            "cd app && node x",
-            "node x; true",
-            "node x &",
-            "a | b",
-            "a || b",
-            "(a)",
-            "{ a; }",
-            "! a",
-            "if a; then b; fi",
-            "exec node x",
-            "echo hi",
-            "test -f x",
-            "[ -f x ]",
-            "cd app",
-            ". ./env",
-            "A=1",
-            "A=1 B=2",
-            "$CMD x",
-            "\"a b\" c",
-            "'a'",
-            "a $(b)",
-            "a `b`",
-            "a $((1+2))",
-            "a \"$(b)\"",
-            "a \"`b`\"",
-            "a <<EOF\nx\nEOF",
-            "a\nb",
-            "a # comment",
-            "# a",
-            "a 'open",
-            "a \"open",
-            "a \\",
-            "a \\\nb",
-            "a ${b",
-            "a ${b:-\"c\"}",
-            "a ${}",
-            "a $",
-            "a $'x'",
-            "a >",
-            "a > ",
-            "a 2>&",
-            "a >&x",
-            "a &> x",
-            "> x a",
-            "f() { a; }",
-            "while a; do b; done",
-            "time a",
-            "-a b",
-            "a\0b",
-            "a $!",
-        ] {
-            assert_eq!(exec_form(command), command);
-        }
     }
 }

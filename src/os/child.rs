@@ -1,32 +1,37 @@
 //! Starting a process.
 //!
-//! Owns: the spawn and what the shell does before the command. Never: a look at how it ends (see
-//! `reaper`), what it is for.
+//! Owns: what a new process is given (its program, environment, streams), and why it could not be had. Never: the clone
+//! itself (see `launch`), a look at how it ends (see `reaper`), what it is for.
 //!
-//! `std::process::Command` takes the `vfork` path as long as no code has to run in the child: 50 to 100 µs whatever
-//! the daemon's size. So nothing here is a `pre_exec`: the shell that every command goes through sets its own limit and
-//! out-of-memory score first. From outside they could be set too late, for a child that has forked by then.
+//! A command goes through `/bin/sh -c`, but for one that is certainly nothing but a program and its arguments: that one is
+//! run as it is, a millisecond sooner, and also where there is no shell. Whatever is in the way of it, the shell is asked
+//! then, so that nothing is refused, and nothing is said, in another way than a shell does.
 
-use std::ffi::OsString;
-use std::fs;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
-use super::Pid;
+use super::launch::{Failure, Launch};
+use super::{Pid, unopened};
 
 /// Added to the daemon's own score, so that the kernel, out of memory, takes a server before the daemon.
 const OOM_SCORE_RAISE: i32 = 300;
 /// The highest score there is.
 const OOM_SCORE_MAX: i32 = 1000;
 
+const SHELL: &CStr = c"/bin/sh";
+
 /// What is to be spawned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The argument of `/bin/sh -c`.
     pub script: String,
+    /// A program and its arguments that are the same as `script`, if that is certain.
+    pub words: Option<Vec<String>>,
     /// The working directory.
     pub directory: PathBuf,
     /// The whole environment.
@@ -46,69 +51,91 @@ pub struct Spawned {
     pub stderr: OwnedFd,
 }
 
-/// Spawns `/bin/sh -c` with stdin from `/dev/null`.
+/// Spawns the process, with stdin from `/dev/null`.
 ///
 /// # Errors
 /// A sentence for a person: what is missing or was refused.
 pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
-    check_directory(&plan.directory)?;
-    let mut child = Command::new("/bin/sh")
-        .arg("-c")
-        .arg(prefixed(plan))
-        .current_dir(&plan.directory)
-        .env_clear()
-        .envs(plan.environment.iter().map(|(name, value)| (name, value)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(|error| explain(&error))?;
-    let pid = Pid::new(child.id().cast_signed()).ok_or("the system gave it no process number")?;
-    // Both are there: they were asked for above. Dropping the `Child` neither ends nor reaps the process.
-    let stdout = child.stdout.take().ok_or("the system gave it no standard output")?;
-    let stderr = child.stderr.take().ok_or("the system gave it no standard error")?;
+    let nothing = File::open("/dev/null").map_err(|error| unopened("/dev/null", &error))?;
+    let (stdout, child_stdout) = io::pipe().map_err(|error| unopened("a pipe for its output", &error))?;
+    let (stderr, child_stderr) = io::pipe().map_err(|error| unopened("a pipe for its output", &error))?;
+    let environment: Vec<CString> = plan.environment.iter().map(variable).collect::<Result<_, _>>()?;
+    let directory = text(plan.directory.as_os_str())?;
+    let oom_score = raised_oom_score();
+    let launch = |program: &CStr, arguments: &[CString]| {
+        let streams = [nothing.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()];
+        let (environment, directory, oom_score) = (&*environment, &*directory, oom_score.as_deref());
+        let open_files = plan.open_files;
+        Launch { program, arguments, environment, directory, streams, open_files, oom_score }.start()
+    };
+    let pid = match by_itself(plan)? {
+        Some((program, arguments)) => launch(&program, &arguments).ok(),
+        None => None,
+    };
+    let pid = match pid {
+        Some(pid) => pid,
+        None => {
+            let arguments = [c"sh".into(), c"-c".into(), text(OsStr::new(&plan.script))?];
+            launch(SHELL, &arguments).map_err(|failure| explain(failure, &plan.directory))?
+        }
+    };
     Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into() })
 }
 
-/// A missing directory and a missing shell give the same error at the spawn; so the directory is looked at before.
-fn check_directory(directory: &Path) -> Result<(), String> {
+/// The program that is run without a shell, and its arguments; `None` if there is none, or none to be found.
+fn by_itself(plan: &Plan) -> Result<Option<(CString, Vec<CString>)>, String> {
+    let Some(words) = &plan.words else { return Ok(None) };
+    let Some(program) = words.first().and_then(|name| find(name, plan)) else { return Ok(None) };
+    let arguments = words.iter().map(|word| text(OsStr::new(word))).collect::<Result<_, _>>()?;
+    Ok(Some((text(program.as_os_str())?, arguments)))
+}
+
+/// The file that a shell would run for `name`: a path as it is, anything else from `PATH`.
+fn find(name: &str, plan: &Plan) -> Option<PathBuf> {
+    if name.contains('/') {
+        return Some(name.into());
+    }
+    let (_, path) = plan.environment.iter().find(|(name, _)| name == "PATH")?;
+    let folders = path.as_bytes().split(|&byte| byte == b':').map(|folder| Path::new(OsStr::from_bytes(folder)));
+    // An empty one, or a relative one, is in the working directory.
+    let mut files = folders.map(|folder| plan.directory.join(folder).join(name));
+    files.find(|file| fs::metadata(file).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0))
+}
+
+fn variable((name, value): &(OsString, OsString)) -> Result<CString, String> {
+    let mut both = name.as_bytes().to_vec();
+    both.push(b'=');
+    both.extend_from_slice(value.as_bytes());
+    text(&OsString::from_vec(both))
+}
+
+fn text(text: &OsStr) -> Result<CString, String> {
+    CString::new(text.as_bytes()).map_err(|_| format!("{} has a NUL byte in it", text.display()))
+}
+
+fn explain(failure: Failure, directory: &Path) -> String {
     let shown = directory.display();
-    match fs::metadata(directory) {
-        Ok(metadata) if metadata.is_dir() => Ok(()),
-        Ok(_) => Err(format!("the working directory {shown} is not a directory")),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(format!("the working directory {shown} does not exist"))
+    match failure {
+        Failure::Directory(libc::ENOENT) => format!("the working directory {shown} does not exist"),
+        Failure::Directory(libc::ENOTDIR) => format!("the working directory {shown} is not a directory"),
+        Failure::Directory(errno) => {
+            format!("the working directory {shown} can't be used: {}", io::Error::from_raw_os_error(errno))
         }
-        Err(error) => Err(format!("the working directory {shown} can't be used: {error}")),
+        Failure::Program(libc::ENOENT) => "there is no /bin/sh on this system".into(),
+        Failure::Program(libc::E2BIG) => "its command and environment are larger than the system takes".into(),
+        Failure::Process(libc::EAGAIN) => "the limit on processes is reached".into(),
+        Failure::Process(libc::ENOMEM) | Failure::Program(libc::ENOMEM) => {
+            "there is not enough memory for another process".into()
+        }
+        Failure::Process(errno) => format!("no process can be made: {}", io::Error::from_raw_os_error(errno)),
+        Failure::Program(errno) => format!("/bin/sh could not be run: {}", io::Error::from_raw_os_error(errno)),
     }
 }
 
-fn explain(error: &io::Error) -> String {
-    match error.raw_os_error() {
-        Some(libc::ENOENT) => "there is no /bin/sh on this system".into(),
-        Some(libc::EAGAIN) => "the limit on processes is reached".into(),
-        Some(libc::EMFILE | libc::ENFILE) => "the limit on open files is reached".into(),
-        Some(libc::ENOMEM) => "there is not enough memory for another process".into(),
-        Some(libc::E2BIG) => "its command and environment are larger than the system takes".into(),
-        _ => format!("/bin/sh could not be run: {error}"),
-    }
-}
-
-/// The script with what has to be done before it. Failures don't matter: the system may keep no scores, or not let them
-/// be changed.
-fn prefixed(plan: &Plan) -> String {
-    let mut script = String::new();
-    if let Some(score) = raised_oom_score() {
-        script.push_str(&format!("echo {score} 2>/dev/null >/proc/self/oom_score_adj; "));
-    }
-    if let Some(soft) = plan.open_files {
-        script.push_str(&format!("ulimit -S -n {soft} 2>/dev/null; "));
-    }
-    script + &plan.script
-}
-
-fn raised_oom_score() -> Option<i32> {
+fn raised_oom_score() -> Option<CString> {
     let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").ok()?.trim().parse().ok()?;
-    Some(own.saturating_add(OOM_SCORE_RAISE).min(OOM_SCORE_MAX))
+    CString::new(own.saturating_add(OOM_SCORE_RAISE).min(OOM_SCORE_MAX).to_string()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,4 +1,5 @@
-//! The allocator of the process: what is large comes from the system and goes back to it.
+//! What the process keeps of the system's memory: the allocator, where what is large comes from the system and goes back
+//! to it, and the code that has done its work.
 //!
 //! Owns: from which size on a block is a mapping of its own. Never: a small block; those are the C library's.
 //!
@@ -94,9 +95,51 @@ unsafe impl GlobalAlloc for Blocks {
     }
 }
 
+// Made by the linker: the first byte of the program in memory, and the end of its code.
+unsafe extern "C" {
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+/// Lets go of the code and the constants that the process has used so far. The kernel maps many pages around each one that
+/// is used, and of the start nothing is needed any more. They are the file's, as before: what is used again is mapped again,
+/// from the file cache, and what is not can be taken back by the system without asking.
+pub fn let_go_of_code() {
+    let (start, end) = ((&raw const __executable_start).addr(), (&raw const etext).addr());
+    let (start, end) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
+    if start < end {
+        // SAFETY: the range is this program's own image up to the end of its code. It is mapped from the file, and no page of
+        // it was ever written to, so that each has the same contents when it is mapped again.
+        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn code_that_was_let_go_of_is_there_when_it_is_needed() {
+        /// KiB of the mapping that this function is in.
+        fn resident() -> u64 {
+            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+            let here = resident as fn() -> u64 as usize;
+            let mut lines = maps.lines().skip_while(|line| {
+                let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+                let range = range.map(|(from, to)| [from, to].map(|text| usize::from_str_radix(text, 16)));
+                !matches!(range, Some([Ok(from), Ok(to)]) if (from..to).contains(&here))
+            });
+            let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        }
+        // Other tests use more of it meanwhile.
+        let is_less = (0..20).any(|_| {
+            let before = resident();
+            let_go_of_code();
+            resident() < before
+        });
+        assert!(is_less);
+    }
 
     fn is_mapped(address: usize) -> bool {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();

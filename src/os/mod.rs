@@ -11,6 +11,7 @@ pub mod connect;
 pub mod fs;
 pub mod inbox;
 pub mod inherit;
+pub mod launch;
 pub mod memory;
 pub mod motion;
 pub mod oneshot;
@@ -22,6 +23,7 @@ pub mod proc;
 pub mod random;
 pub mod reaper;
 pub mod signals;
+pub mod snapshot;
 pub mod sockets;
 pub mod stderr;
 pub mod thread;
@@ -67,6 +69,14 @@ fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
 /// Whether it failed for want of something that others may give back: the same may be possible a moment later.
 pub fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN))
+}
+
+/// A sentence about what can't be opened.
+pub fn unopened(what: &str, error: &io::Error) -> String {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE) => "the limit on open files is reached".into(),
+        _ => format!("{what} can't be opened: {error}"),
+    }
 }
 
 /// Does a system call again as long as a signal has interrupted it. SIGCONT alone does that to a read or write of a socket

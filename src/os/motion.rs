@@ -1,44 +1,32 @@
-//! Whether something went on while one was looking.
+//! Whether something is going on.
 //!
-//! Owns: the count of what has begun and what is over. Never: what it is.
+//! Owns: the count of what has begun and is not over. Never: what it is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Something that is done again and again by some threads, and may blur what others see meanwhile.
 #[derive(Debug, Default)]
-pub struct Motion {
-    begun: AtomicU64,
-    over: AtomicU64,
-}
+pub struct Motion(AtomicUsize);
 
 /// It goes on as long as this lives.
 pub struct Moving<'a>(&'a Motion);
 
-/// How often it was over at some moment.
-#[derive(Debug, Clone, Copy)]
-pub struct Before(u64);
-
 impl Motion {
     /// It begins.
     pub fn begin(&self) -> Moving<'_> {
-        self.begun.fetch_add(1, Ordering::SeqCst);
+        self.0.fetch_add(1, Ordering::SeqCst);
         Moving(self)
     }
 
-    /// To be asked before a look, and given back after it.
-    pub fn before(&self) -> Before {
-        Before(self.over.load(Ordering::SeqCst))
-    }
-
-    /// Whether all that has begun by now was over then.
-    pub fn was_at_rest_since(&self, before: Before) -> bool {
-        self.begun.load(Ordering::SeqCst) == before.0
+    /// Whether all that has begun is over.
+    pub fn is_at_rest(&self) -> bool {
+        self.0.load(Ordering::SeqCst) == 0
     }
 }
 
 impl Drop for Moving<'_> {
     fn drop(&mut self) {
-        self.0.over.fetch_add(1, Ordering::SeqCst);
+        self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -47,13 +35,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rest_is_when_nothing_has_begun_and_nothing_goes_on() {
+    fn rest_is_when_nothing_goes_on() {
         let motion = Motion::default();
-        let before = motion.before();
-        assert!(motion.was_at_rest_since(before));
+        assert!(motion.is_at_rest());
         let moving = motion.begin();
-        assert!(!motion.was_at_rest_since(before) && !motion.was_at_rest_since(motion.before()));
+        let another = motion.begin();
         drop(moving);
-        assert!(!motion.was_at_rest_since(before) && motion.was_at_rest_since(motion.before()));
+        assert!(!motion.is_at_rest());
+        drop(another);
+        assert!(motion.is_at_rest());
     }
 }

@@ -9,7 +9,6 @@ use std::sync::OnceLock;
 
 use super::tree::MARKER_VARIABLE;
 use super::{Pid, is_shortage};
-use crate::sorted::Sorted;
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -41,7 +40,7 @@ impl Process {
     ///
     /// # Errors
     /// The system has nothing left to look with, so that nothing is known.
-    fn look(pid: Pid) -> io::Result<Option<Process>> {
+    pub fn look(pid: Pid) -> io::Result<Option<Process>> {
         let mut buffer = [0; 1024];
         let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer));
         Ok(known(length)?.and_then(|length| Process::parse(pid, &buffer[..length])))
@@ -88,7 +87,7 @@ impl Process {
     }
 
     /// `stat` is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
-    fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
+    pub(super) fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
         let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
         let rest = str::from_utf8(&stat[after_name..]).ok()?;
         let mut fields = rest.split_ascii_whitespace();
@@ -119,55 +118,6 @@ fn marker_in(environment: &[u8]) -> Option<&str> {
         let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
         str::from_utf8(value).ok()
     })
-}
-
-/// All processes at one moment, as far as a walk through a directory is one.
-#[derive(Debug)]
-pub struct Snapshot {
-    processes: Sorted<Pid, Process>,
-    children: Sorted<i32, Vec<Pid>>,
-}
-
-impl Snapshot {
-    /// Looks at all of them.
-    ///
-    /// # Errors
-    /// `/proc` can't be read, or not to its end: a part of the processes is no answer.
-    pub fn take() -> io::Result<Snapshot> {
-        let mut processes = Sorted::default();
-        let mut children: Sorted<i32, Vec<Pid>> = Sorted::default();
-        for entry in fs::read_dir("/proc")? {
-            let name = entry?.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
-            // One that is not there any more has ended since the listing.
-            let Some(process) = Process::look(pid)? else { continue };
-            children.entry(process.parent).push(pid);
-            processes.insert(pid, process);
-        }
-        Ok(Snapshot { processes, children })
-    }
-
-    /// All of them.
-    pub fn all(&self) -> impl Iterator<Item = &Process> {
-        self.processes.values()
-    }
-
-    /// Whether some process stands under a parent that had ended before it could be read itself: then it is another's child
-    /// by now. Numbers are read upwards, so that this only happens after they have begun anew.
-    pub fn is_torn(&self) -> bool {
-        self.children.keys().any(|&parent| Pid::new(parent).is_some_and(|parent| self.find(parent).is_none()))
-    }
-
-    /// One of them.
-    pub fn find(&self, pid: Pid) -> Option<&Process> {
-        self.processes.get(&pid)
-    }
-
-    /// The children of `parent`.
-    pub fn children(&self, parent: Pid) -> impl Iterator<Item = &Process> {
-        let pids = self.children.get(&parent.raw()).map(Vec::as_slice).unwrap_or_default();
-        pids.iter().filter_map(|&pid| self.find(pid))
-    }
 }
 
 /// What a look for markers has found.
@@ -292,16 +242,6 @@ mod tests {
         children.iter_mut().for_each(|child| child.kill().unwrap());
         assert!(children.iter_mut().all(|child| !child.wait().unwrap().success()));
         assert!(!is_between_programs(Pid::own()));
-    }
-
-    #[test]
-    fn a_snapshot_has_us_and_our_parent() {
-        let snapshot = Snapshot::take().unwrap();
-        let me = snapshot.find(Pid::own()).unwrap();
-        assert!(me.is_alive() && me.is_still_there());
-        if let Some(parent) = Pid::new(me.parent) {
-            assert!(snapshot.children(parent).any(|child| child.pid == Pid::own()));
-        }
     }
 
     #[test]

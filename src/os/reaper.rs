@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::motion::Motion;
 use super::tree::Signal;
 use super::{Pid, check, retry};
 use crate::log;
@@ -58,7 +57,6 @@ struct Watch {
 #[derive(Default)]
 pub struct Reaper {
     watches: Mutex<Sorted<Pid, Watch>>,
-    reaping: Arc<Motion>,
 }
 
 impl Reaper {
@@ -90,7 +88,7 @@ impl Reaper {
     /// Reaps every orphan that has ended and tells of every leader that has. To be called on the main thread, for
     /// each SIGCHLD.
     pub fn sweep(&self) {
-        let reaped = self.reap_orphans();
+        let reaped = reap_orphans();
         let mut ended_leaders = Vec::new();
         let mut rid_of_orphans = Vec::new();
         let mut table = self.table();
@@ -119,24 +117,6 @@ impl Reaper {
             ended_leaders.iter().for_each(|notify| notify(Notice::LeaderExited(orphans)));
         }
         rid_of_orphans.iter().for_each(|notify| notify(Notice::OrphansGone));
-    }
-
-    /// The turns in which orphans are taken away.
-    pub fn reaping(&self) -> Arc<Motion> {
-        Arc::clone(&self.reaping)
-    }
-
-    fn reap_orphans(&self) -> Vec<Pid> {
-        const ENDED: libc::c_int = libc::WEXITED | libc::WNOHANG;
-        let mut reaped = Vec::new();
-        // Most ends are those of leaders, and nobody has to look again for them.
-        if let Ok(Some(_)) = wait(Wanted::OwnThreads, ENDED | libc::WNOWAIT) {
-            let _moving = self.reaping.begin();
-            while let Ok(Some((pid, _))) = wait(Wanted::OwnThreads, ENDED) {
-                reaped.push(pid);
-            }
-        }
-        reaped
     }
 
     /// Whether `pid` leads a run.
@@ -245,6 +225,14 @@ fn wait(wanted: Wanted, options: libc::c_int) -> io::Result<Option<(Pid, Exit)>>
 
 fn exit_of(code: libc::c_int, status: libc::c_int) -> Exit {
     if code == libc::CLD_EXITED { Exit::Code((status & 0xff) as u8) } else { Exit::Signal(status) }
+}
+
+fn reap_orphans() -> Vec<Pid> {
+    let mut reaped = Vec::new();
+    while let Ok(Some((pid, _))) = wait(Wanted::OwnThreads, libc::WEXITED | libc::WNOHANG) {
+        reaped.push(pid);
+    }
+    reaped
 }
 
 fn has_exited(pid: Pid) -> bool {

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::inherit::Strangers;
 use super::motion::{Motion, Moving};
-use super::proc::{self, Process, Snapshot};
+use super::proc::{self, Process};
+use super::snapshot::{Asked, Clarity, Snapshot};
 use super::{Pid, check};
 use crate::log;
 use crate::sorted::{Sorted, SortedSet};
@@ -69,9 +70,6 @@ pub struct Forest {
     /// it is planted it is nobody's: as long as some spawn goes on, only its marker or its group says whose an unknown child
     /// of the daemon is.
     sowing: Motion,
-    /// The reaping of orphans. One that was listed and is gone before it is read can have left a child that came after the
-    /// listing.
-    reaping: Arc<Motion>,
 }
 
 /// A look at the processes.
@@ -79,25 +77,17 @@ pub struct Forest {
 struct Look {
     begun: Instant,
     snapshot: Arc<Snapshot>,
-    /// Of unknown children.
+    /// Of the children of the daemon that lead no run.
+    evidence: Arc<Sorted<Pid, Evidence>>,
     clarity: Clarity,
-    /// Of what has ended meanwhile, and what that has left.
-    wholeness: Clarity,
 }
 
-/// Whether a look can be trusted to have seen everyone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clarity {
-    /// It can.
-    Clear,
-    /// Something went on meanwhile; another look may be better.
-    Blurred,
-}
-
-impl Clarity {
-    fn of(is_clear: bool) -> Clarity {
-        if is_clear { Clarity::Clear } else { Clarity::Blurred }
-    }
+/// What an unknown child of the daemon has shown while it lived.
+#[derive(Debug, Default)]
+struct Evidence {
+    marker: Option<String>,
+    /// `None` as long as it may be somebody who is just being spawned.
+    pipes: Option<Vec<u64>>,
 }
 
 /// Whose an orphan is.
@@ -116,18 +106,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(1);
 impl Forest {
     /// No run yet.
     pub fn new(strangers: Strangers) -> Forest {
-        Forest {
-            strangers,
-            trees: Mutex::default(),
-            looks: Mutex::default(),
-            sowing: Motion::default(),
-            reaping: Arc::default(),
-        }
-    }
-
-    /// The same, where orphans are taken away in such turns.
-    pub fn reaped_in(self, reaping: Arc<Motion>) -> Forest {
-        Forest { reaping, ..self }
+        Forest { strangers, trees: Mutex::default(), looks: Mutex::default(), sowing: Motion::default() }
     }
 
     /// Says that a process is about to be spawned. To be kept until it is planted.
@@ -179,10 +158,10 @@ impl Forest {
         let mut members = SortedSet::default();
         let mut roots = vec![tree.leader];
         roots.extend(processes.all().filter(|process| process.group == tree.leader.raw()).map(|process| process.pid));
-        let mut clarity = look.wholeness;
+        let mut clarity = look.clarity;
         for orphan in processes.children(Pid::own()).filter(|orphan| trees.iter().all(|tree| tree.leader != orphan.pid))
         {
-            match self.owner(orphan, &look, &trees)? {
+            match self.owner(orphan, &look, &trees) {
                 Owner::Run(leader) if leader == tree.leader => roots.push(orphan.pid),
                 Owner::Run(_) | Owner::Nobody => {}
                 Owner::Unclear => clarity = Clarity::Blurred,
@@ -217,7 +196,7 @@ impl Forest {
             .collect();
         let all: Vec<Arc<Tree>> = trees.values().cloned().collect();
         for orphan in processes.children(Pid::own()).filter(|orphan| !trees.contains_key(&orphan.pid)) {
-            if let Owner::Run(leader) = self.owner(orphan, &look, &all)? {
+            if let Owner::Run(leader) = self.owner(orphan, &look, &all) {
                 owners.insert(orphan.pid, leader);
             }
         }
@@ -262,27 +241,21 @@ impl Forest {
     }
 
     /// The run that an orphan comes from, if that can be proven.
-    fn owner(&self, orphan: &Process, look: &Look, trees: &[Arc<Tree>]) -> io::Result<Owner> {
+    fn owner(&self, orphan: &Process, look: &Look, trees: &[Arc<Tree>]) -> Owner {
+        // It had ended before it could show anything. Its children are in the look as what they have become: orphans.
+        let Some(evidence) = look.evidence.get(&orphan.pid) else { return Owner::Nobody };
         // Another marker proves nothing: a supervisor inside of a server sets its own.
-        let marker = orphan.marker()?;
-        if let Some(tree) = trees.iter().find(|tree| marker == Some(&tree.marker)) {
-            return Ok(Owner::Run(tree.leader));
+        if let Some(tree) = trees.iter().find(|tree| evidence.marker.as_ref() == Some(&tree.marker)) {
+            return Owner::Run(tree.leader);
         }
         if let Some(tree) = trees.iter().find(|tree| tree.leader.raw() == orphan.group) {
-            return Ok(Owner::Run(tree.leader));
+            return Owner::Run(tree.leader);
         }
-        if look.clarity == Clarity::Blurred {
-            return Ok(Owner::Unclear);
-        }
-        let pipes = proc::pipes(orphan.pid)?;
+        let Some(pipes) = &evidence.pipes else { return Owner::Unclear };
         if let Some(tree) = trees.iter().find(|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
-            return Ok(Owner::Run(tree.leader));
+            return Owner::Run(tree.leader);
         }
-        // It can't show any more whose it was, and what it has left may not be in the look.
-        if !orphan.lives_on()? {
-            return Ok(Owner::Unclear);
-        }
-        Ok(match self.strangers {
+        match self.strangers {
             Strangers::Possible => Owner::Nobody,
             // It comes from one of the runs that were there when it was born; when that is only one, it is known.
             Strangers::Impossible => {
@@ -293,12 +266,12 @@ impl Forest {
                     (None | Some(_), _) => Owner::Nobody,
                 }
             }
-        })
+        }
     }
 
     /// A look at the processes that was begun after `since`; one that somebody else began will do.
     fn look(&self, since: Instant) -> io::Result<Look> {
-        let is_bare = self.trees().is_empty();
+        let leaders = self.trees().clone();
         let mut last = self.last_look();
         if let Some(look) = &*last
             && look.begun >= since
@@ -306,13 +279,31 @@ impl Forest {
             return Ok(look.clone());
         }
         let begun = Instant::now();
-        let (sowing, reaping) = (self.sowing.before(), self.reaping.before());
-        let snapshot = Arc::new(Snapshot::take()?);
-        let clarity = Clarity::of(self.sowing.was_at_rest_since(sowing));
-        let is_whole = self.reaping.was_at_rest_since(reaping) && !snapshot.is_torn();
-        let look = Look { begun, snapshot, clarity, wholeness: Clarity::of(is_whole) };
-        *last = (!is_bare).then(|| look.clone());
+        let own = Pid::own();
+        let mut evidence: Sorted<Pid, Evidence> = Sorted::default();
+        let (snapshot, clarity) = Snapshot::take_whole(|process| {
+            if process.parent != own.raw() || leaders.contains_key(&process.pid) {
+                return Ok(Asked::Shown);
+            }
+            let shown = self.evidence(process)?;
+            // Who ended meanwhile may have had more than it has shown.
+            if !process.lives_on()? {
+                return Ok(Asked::Ended);
+            }
+            evidence.insert(process.pid, shown);
+            Ok(Asked::Shown)
+        })?;
+        let look = Look { begun, snapshot: Arc::new(snapshot), evidence: Arc::new(evidence), clarity };
+        *last = (!leaders.is_empty()).then(|| look.clone());
         Ok(look)
+    }
+
+    fn evidence(&self, child: &Process) -> io::Result<Evidence> {
+        // It was there before this moment: when nobody is being spawned now, it has been planted or is an orphan.
+        let may_be_a_seed = !self.sowing.is_at_rest();
+        let marker = child.marker()?.map(str::to_owned);
+        let pipes = if may_be_a_seed { None } else { Some(proc::pipes(child.pid)?) };
+        Ok(Evidence { marker, pipes })
     }
 
     fn last_look(&self) -> MutexGuard<'_, Option<Look>> {

@@ -66,8 +66,11 @@ impl<'a> Written<'a> {
     }
 }
 
-/// Reads a record again; the error is a phrase: what in it can't be.
-fn parse(mut members: Members) -> Result<Kept, String> {
+/// Reads a record again.
+///
+/// # Errors
+/// A phrase: what in it can't be.
+pub fn parse(mut members: Members) -> Result<Kept, String> {
     let wrong = |what: &str, word: &str| format!("{what} can't be {word:?}");
     let stats = members.take_object("stats")?;
     let (id, strategy, status) = (members.text("id")?, members.text("strategy")?, members.text("copy_status")?);

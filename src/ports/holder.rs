@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::model::marker;
 use crate::model::spec::{Port, Slug};
-use crate::os::proc::Snapshot;
+use crate::os::snapshot::Snapshot;
 use crate::os::sockets::{self, Listeners};
 use crate::sorted::SortedSet;
 

@@ -29,7 +29,7 @@ mod table;
 mod tests;
 
 use eye::{Eye, Scope};
-use table::{Table, Watched};
+use table::{Heirs, Table, Watched};
 
 /// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
 /// owner of a new one some milliseconds, so that it is seen within 25 ms.
@@ -129,11 +129,18 @@ impl Watcher {
         Ok(Arc::new(Watcher { requests, next: AtomicU64::new(0), shared, thread }))
     }
 
-    /// Watches the processes of `tree`, at first at [`Pace::Fast`]. `requested` is the port that the server was given;
-    /// `notify` hears of each change, the first one being that it listens at all.
-    pub fn watch(&self, tree: &Tree, requested: Option<Port>, notify: impl Fn(Listening) + Send + 'static) -> Watch {
+    /// Watches the processes of `tree`, at first at [`Pace::Fast`]. `requested` is the port that the server was given,
+    /// `born` a moment before its first process was; `notify` hears of each change, the first one being that it listens
+    /// at all.
+    pub fn watch(
+        &self,
+        tree: &Tree,
+        requested: Option<Port>,
+        born: Instant,
+        notify: impl Fn(Listening) + Send + 'static,
+    ) -> Watch {
         let id = Id(self.next.fetch_add(1, Ordering::Relaxed));
-        let watched = Watched::new(tree.leader, requested, Box::new(notify), Instant::now());
+        let watched = Watched::new(tree.leader, requested, Box::new(notify), born);
         // A watcher that is closed tells nobody anything any more, here and below.
         let _ = self.requests.send(Request::Watch(id, watched));
         Watch { id, pace: Pace::Fast, requests: self.requests.clone() }
@@ -214,11 +221,10 @@ impl Looker {
             // All that are there before the look, so that they share it.
             loop {
                 match request {
-                    Ok(Request::Watch(id, watched)) => {
-                        self.table.add(id, watched);
-                        self.eye.look_again(Instant::now());
-                        self.last = None;
-                    }
+                    Ok(Request::Watch(id, watched)) => match self.table.add(id, watched) {
+                        Heirs::Possible => self.eye.look_again(Instant::now()),
+                        Heirs::None => {}
+                    },
                     Ok(Request::Unwatch(id)) => self.table.remove(id),
                     Ok(Request::Pace(id, pace)) => self.table.set_pace(id, pace, Instant::now()),
                     Ok(Request::Look(newer_than, done)) => waiting.push((newer_than, done)),

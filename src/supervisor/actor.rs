@@ -128,7 +128,6 @@ impl Actor {
         if let Some(command) = self.first.take() {
             self.obey(command);
         }
-        self.record.keep_given(&self.spec);
         loop {
             self.publish();
             self.answer_waiters();
@@ -186,6 +185,7 @@ impl Actor {
             // The loop looks at it.
             Request::Attention => {}
             Request::Settle(settled) => settled.send(()),
+            Request::KeepGiven => self.record.keep_given(&self.spec),
         }
     }
 

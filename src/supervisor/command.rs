@@ -5,7 +5,7 @@
 //! The environment is built from scratch at every start: the daemon's own (without its secrets), the defaults, the
 //! `env_file` as it is now, the spec's variables, and the run's marker on top, which nobody can override.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
@@ -20,6 +20,8 @@ use crate::sorted::Sorted;
 
 /// The largest `env_file`. More than this the system would not take as an environment anyway.
 const ENV_FILE_MAX: u64 = 1024 * 1024;
+/// Where the command is run, for those who don't ask the system; shells set it too.
+const DIRECTORY_VARIABLE: &str = "PWD";
 /// The beginnings of names that are the daemon's own business: its token is among them.
 const OWN_PREFIXES: [&str; 2] = ["SERVISOR_", "COMPUTESDK_"];
 
@@ -42,6 +44,7 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, marker: &str) -> Result<Plan, String> {
     let mut environment: Sorted<OsString, OsString> = context.environment.iter().cloned().collect();
     environment.insert("PYTHONUNBUFFERED".into(), "1".into());
+    environment.insert(DIRECTORY_VARIABLE.into(), spec.path.resolved.clone().into());
     if let Some(port) = port {
         environment.insert("PORT".into(), port.to_string().into());
     }
@@ -58,7 +61,9 @@ pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, 
         (Job::Install, Some(install)) => install,
         (Job::Install, None) | (Job::Start, _) => &spec.start,
     };
+    let value = |name: &str| environment.get(OsStr::new(name)).and_then(|value| value.to_str());
     Ok(Plan {
+        words: shell::words(command.as_str(), value),
         script: shell::exec_form(command.as_str()).into(),
         directory: spec.path.resolved.clone(),
         environment: environment.into_iter().collect(),

@@ -100,6 +100,8 @@ enum Request {
     Attention,
     /// Say when everything that was told before this is visible.
     Settle(oneshot::Sender<()>),
+    /// The disk is free: store what came with the daemon's start.
+    KeepGiven,
 }
 
 /// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
@@ -242,6 +244,11 @@ impl Supervisor {
         let (settled_tx, settled) = oneshot();
         self.send(Request::Settle(settled_tx));
         settled
+    }
+
+    /// Tells it to store what came with the daemon's start and is not stored yet.
+    pub fn keep_given(&self) {
+        self.send(Request::KeepGiven);
     }
 
     /// Gives a command.

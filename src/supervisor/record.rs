@@ -57,7 +57,7 @@ impl Record {
     }
 
     /// Stores what came with the daemon's start. Nobody has been promised anything, and it comes again with the next
-    /// start; so the server does not wait for the disk, and is started before.
+    /// start; so no server waits for the disk, and all are started before.
     pub fn keep_given(&mut self, spec: &ServerSpec) {
         if !mem::take(&mut self.is_due) {
             return;
@@ -121,6 +121,7 @@ impl Record {
         let kept = new(SystemTime::now());
         server::write(&self.files, spec, &kept)?;
         self.kept = kept;
+        self.is_due = false;
         Ok(())
     }
 
@@ -138,8 +139,10 @@ impl Record {
     ///
     /// # Errors
     /// It can't be removed, and still is stored.
-    pub fn remove(&self, slug: &Slug) -> io::Result<()> {
-        self.files.remove(slug.as_str())
+    pub fn remove(&mut self, slug: &Slug) -> io::Result<()> {
+        self.files.remove(slug.as_str())?;
+        self.is_due = false;
+        Ok(())
     }
 }
 

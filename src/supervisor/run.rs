@@ -20,8 +20,9 @@ use crate::os::child::{self, Plan};
 use crate::os::pipe::Stop;
 use crate::os::proc::{self, Process};
 use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
+use crate::os::snapshot::Clarity;
 use crate::os::thread::Joined;
-use crate::os::tree::{self, Clarity, Signal, Tree};
+use crate::os::tree::{self, Signal, Tree};
 use crate::os::{self, Pid, child::Spawned};
 use crate::sorted::SortedSet;
 
@@ -30,9 +31,9 @@ const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(1);
-/// So often nobody is believed to be left only after another look: as the first process of a container the daemon may have
-/// orphans to reap all the time, whose coming and going blurs each look.
-const BLURRED_MAX: u32 = 3;
+/// For so long only a clear look is believed that nobody is left. What blurs it is a spawn of another run just when an orphan
+/// without a name is looked at, or a storm of births; a look in between is clear.
+const BLURRED_FOR: Duration = Duration::from_secs(10);
 /// When the tree is gone its pipes are at their end, unless a stranger was given one.
 const DRAIN_LIMIT: Duration = Duration::from_millis(200);
 /// A stopped reader only has to finish one read and one append.
@@ -87,8 +88,8 @@ pub struct Run {
     look_at: Option<Instant>,
     look_every: Duration,
     told_unseen: bool,
-    /// How often nobody was seen, and not clearly.
-    blurred: u32,
+    /// When nobody was seen for the first time, and not clearly.
+    blurred_at: Option<Instant>,
 }
 
 impl Run {
@@ -105,7 +106,7 @@ impl Run {
         log: &Arc<SharedLog>,
         notify: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Run, String> {
-        let stop = Arc::new(Stop::new().map_err(|error| format!("no descriptor for its log reader: {error}"))?);
+        let stop = Arc::new(Stop::new().map_err(|error| os::unopened("its log reader's event", &error))?);
         let seed = context.forest.sow();
         let Spawned { pid, stdout, stderr } = child::spawn(plan)?;
         let leader = context.reaper.adopt(pid, notify);
@@ -126,7 +127,7 @@ impl Run {
             look_at: None,
             look_every: LOOK_FIRST,
             told_unseen: false,
-            blurred: 0,
+            blurred_at: None,
         };
         let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
             .map_err(|error| format!("no thread for its log reader: {error}"))?;
@@ -191,7 +192,7 @@ impl Run {
     pub fn look(&mut self, now: Instant) -> Progress {
         // Twice at most: a process that ended between the look and the request to be told is no reason to wait.
         for _ in 0..2 {
-            let left = match self.others() {
+            let left = match self.others(now) {
                 Others::Seen(left) => left,
                 // Nothing is known, so nothing is over.
                 Others::Unseen => break,
@@ -235,13 +236,15 @@ impl Run {
         exit
     }
 
-    fn others(&mut self) -> Others {
+    fn others(&mut self, now: Instant) -> Others {
         match self.context.forest.members(&self.tree, Instant::now()) {
             Ok((mut members, clarity)) => {
                 members.retain(|process| process.pid != self.tree.leader);
-                if members.is_empty() && clarity == Clarity::Blurred && self.blurred < BLURRED_MAX {
-                    self.blurred += 1;
-                    return Others::Unseen;
+                if members.is_empty() && clarity == Clarity::Blurred {
+                    let begun = *self.blurred_at.get_or_insert(now);
+                    if now < begun + BLURRED_FOR {
+                        return Others::Unseen;
+                    }
                 }
                 Others::Seen(members)
             }
@@ -293,7 +296,7 @@ impl Drop for Run {
     fn drop(&mut self) {
         if let Some(leader) = self.leader.take() {
             leader.signal_group(Signal::Kill);
-            if let Others::Seen(left) = self.others() {
+            if let Others::Seen(left) = self.others(Instant::now()) {
                 left.iter().for_each(|process| tree::signal(process, Signal::Kill));
             }
             drop(leader);

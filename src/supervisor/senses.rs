@@ -58,17 +58,18 @@ pub struct Senses {
 }
 
 impl Senses {
-    /// Begins to look at `tree`, whose run was spawned just now.
+    /// Begins to look at `tree`, whose run was spawned just now, after `born`.
     pub fn open(
         context: &Arc<Context>,
         spec: &Arc<ServerSpec>,
         run: RunId,
         tree: &Tree,
         tell: Tell,
-        now: Instant,
+        born: Instant,
     ) -> Senses {
         let watcher_tell = Arc::clone(&tell);
-        let watch = context.watcher.watch(tree, spec.port, move |listening| watcher_tell(Sight::Listening(listening)));
+        let hears = move |listening| watcher_tell(Sight::Listening(listening));
+        let watch = context.watcher.watch(tree, spec.port, born, hears);
         Senses {
             context: Arc::clone(context),
             run,
@@ -78,7 +79,7 @@ impl Senses {
             probing: None,
             listening: Listening::default(),
             health: spec.health_check.as_ref().map(|_| Health::default()),
-            close_until: now + patience(spec),
+            close_until: born + patience(spec),
             spec: Arc::clone(spec),
         }
     }

@@ -2,8 +2,8 @@
 //!
 //! `stamp FILE` writes its pid and the monotonic time to the file as its first act and stays; `stubborn` is the same and
 //! ignores SIGTERM and SIGINT; `listen FILE` listens on `$PORT` after a while; `flood FILE SECONDS BYTES` writes lines as
-//! fast as they are taken, and to the file how many and how long. The `floor-…` print one JSON object each, as `load`
-//! does (see `load.rs`).
+//! fast as they are taken, and to the file how many and how long; `spin SECONDS` keeps a processor busy. The `floor-…`
+//! print one JSON object each, as `load` does (see `load.rs`).
 
 #![allow(clippy::unwrap_used)]
 
@@ -37,6 +37,7 @@ fn main() {
         }
         "listen" => listen(word(1)),
         "flood" => flood(word(1), number(2), number(3)),
+        "spin" => spin(number(1)),
         "nothing" => {}
         "floor-spawn" => floor_spawn(number(1)),
         "floor-many" => floor_many(number(1), word(2)),
@@ -95,6 +96,13 @@ fn flood(file: &str, seconds: u64, limit: u64) -> ! {
     }
     append(file, &format!("{written} {}\n", nanos() - begun));
     pause()
+}
+
+fn spin(seconds: u64) {
+    let begun = nanos();
+    while nanos() - begun < seconds * 1_000_000_000 {
+        std::hint::spin_loop();
+    }
 }
 
 fn own(orders: &[&str]) -> Command {

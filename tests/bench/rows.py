@@ -52,7 +52,8 @@ class Bench:
         one = kind(self.homes[kind.name], self.folder(), self.probe)
         one.stamps = one.path("stamps")
         if order:
-            servers = [Server(f"s{number}", [self.probe, *order, one.stamps]) for number in range(servers)]
+            argv = [self.probe, order[0], one.stamps, *order[1:]]
+            servers = [Server(f"s{number}", argv) for number in range(servers)]
         else:
             servers = [Server(f"s{number}", [SLEEP, "100000"]) for number in range(servers)]
         try:
@@ -281,6 +282,25 @@ def load(bench, life, clients, seconds):
     return json.loads(told.stdout)
 
 
+def starved(bench, kind):
+    """The status of a server by one client, among ten that flood their logs and four busy processes a processor."""
+    if kind.name not in ("servisor", "supervisord"):
+        return None
+    floods, limit, seconds, runs = 10, 4 * GIB, bench.times(4, 1), []
+    patience = str(10 * seconds)
+    with bench.life(kind, floods, ["flood", patience, str(limit)]) as life:
+        machine.wait_for(lambda: sum(machine.program(pid) == bench.probe for pid in machine.tree(life.root)) >= floods)
+        for _ in range(4 * os.cpu_count()):
+            machine.spawn([bench.probe, "spin", patience])
+        for _ in range(bench.times(3, 1)):
+            runs.append(load(bench, life, 1, seconds))
+        if bench.stamps(life.stamps):
+            raise RuntimeError("a flood was over before the last answer")
+    found = {f"{key}_ms": summary([run[f"{key}_us"] / 1000 for run in runs]) for key in ("p50", "p99")}
+    return {**found, "max_ms": max(run["max_us"] for run in runs) / 1000,
+            "answers": sum(run["answers"] for run in runs), "lost": sum(run["lost"] for run in runs)}
+
+
 def growth(bench, kind):
     """What 1, 10, 100 and 1,000 servers take; only servisor, for it is the shape of the curve that matters."""
     if kind is not Servisor:
@@ -324,4 +344,4 @@ def floors(bench):
     return {**found, "many_ms": summary(lasts)}
 
 
-ROWS = {row.__name__: row for row in (size, memory, cold, many, crash, stop, ready, logs, api, idle, growth)}
+ROWS = {row.__name__: row for row in (size, memory, cold, many, crash, stop, ready, logs, api, starved, idle, growth)}

@@ -53,6 +53,10 @@ def lines():
     for clients in ("1", "8", "64"):
         yield ("api", f"API, {clients} client{'s' if clients != '1' else ''}: requests/s; p99 ms; lost",
                lambda one, clients=clients: request_rate(one[clients]) if clients in one else NOTHING)
+    yield "starved", "status with 4 busy processes a processor, 10 floods: median ms", lambda one: spread(one["p50_ms"])
+    yield "starved", "… p99 ms", lambda one: spread(one["p99_ms"])
+    yield ("starved", "… longest ms; answers; lost",
+           lambda one: f"{digits(one['max_ms'])}; {one['answers']:,}; {one['lost']}")
     yield "idle", "idle, 100 servers: switches/min; CPU ms/min", lambda one: f"{one['switches']:.0f}; {one['cpu_ms']:.1f}"
     for key, label in (("pss_kib", "memory, MiB"), ("start_ms", "start, ms"), ("list_ms", "list, ms"),
                        ("stop_ms", "stop, ms")):

@@ -30,6 +30,7 @@ mod follow;
 mod health;
 mod idle;
 mod input;
+mod large;
 mod latency;
 mod lifecycle;
 mod logs;

@@ -5,13 +5,13 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::limits::is_root;
-use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
+use crate::support::{Child, Control, Daemon, Scratch, made, median_and_max, testchild, wait_until};
 
 /// The daemon, and its number as the test sees it.
 struct Init {
@@ -37,9 +37,14 @@ fn namespaces() -> Vec<&'static str> {
 
 impl Init {
     fn start() -> Init {
+        Init::wrapped(&[])
+    }
+
+    /// Begun, in the namespace, by another program that runs its arguments in its place.
+    fn wrapped(wrapper: &[&str]) -> Init {
         let scratch = Scratch::new();
         fs::create_dir_all(scratch.0.join("root")).unwrap();
-        Init::of(Daemon::wrapped(scratch, &namespaces()))
+        Init::of(Daemon::wrapped(scratch, &[&namespaces()[..], wrapper].concat()))
     }
 
     /// `daemon` is `unshare` to the test, and servisor its child.
@@ -86,32 +91,83 @@ fn children(parent: i32) -> Vec<i32> {
     pids.filter(|&pid| stat(pid).is_some_and(|(_, of)| of == parent)).collect()
 }
 
+const ORPHANS: usize = 3000;
+
+impl Init {
+    /// Creates a server that makes orphans, and waits until it begins.
+    fn make_orphans(&self, control: &Control, slug: &str) -> Child {
+        let start = format!("{} ctl begun orphans {ORPHANS} ctl done stay", testchild());
+        let environment = json!({"CTL": control.address.to_string()});
+        self.daemon.client.create(&json!({"slug": slug, "start": start, "environment": environment})).server(201);
+        control.child()
+    }
+
+    /// What is looked for: no zombie, and no child but so many servers.
+    fn has_reaped_all_but(&self, servers: usize) -> bool {
+        self.zombies() == 0 && children(self.pid).len() == servers
+    }
+}
+
 #[test]
-fn thousands_of_orphans_are_reaped_and_would_stay_without_that() {
-    const ORPHANS: usize = 3000;
+fn thousands_of_orphans_are_reaped() {
     let init = Init::start();
     let control = Control::new();
-    let spec = |slug: &str| {
-        json!({
-            "slug": slug, "start": format!("{} ctl begun orphans {ORPHANS} ctl done stay", testchild()),
-            "environment": {"CTL": control.address.to_string()},
-        })
-    };
-    init.daemon.client.create(&spec("first")).server(201);
-    let _first = [control.child(), control.child()];
-    wait_until("all orphans are reaped", || (init.zombies() == 0 && children(init.pid).len() == 1).then_some(()));
-    // The control: with nobody to reap them, the same orphans stay. A daemon that is stopped does not reap.
-    init.daemon.client.create(&spec("second")).server(201);
-    let begun = control.child();
+    let _first = [init.make_orphans(&control, "first"), control.child()];
+    wait_until("all orphans are reaped", || init.has_reaped_all_but(1).then_some(()));
+    // So are those that pile up while the daemon is stopped.
+    let begun = init.make_orphans(&control, "second");
     init.signal(libc::SIGSTOP);
     let _second = [begun, control.child()];
-    let unreaped = wait_until("they pile up", || {
-        let zombies = init.zombies();
-        (zombies > ORPHANS / 2).then_some(zombies)
-    });
+    let unreaped = wait_until("they pile up", || Some(init.zombies()).filter(|&zombies| zombies > ORPHANS / 2));
     init.signal(libc::SIGCONT);
-    wait_until("they are reaped too", || (init.zombies() == 0 && children(init.pid).len() == 2).then_some(()));
+    wait_until("they are reaped too", || init.has_reaped_all_but(2).then_some(()));
     println!("{} orphans reaped, {unreaped} of them after they had waited for it", 2 * ORPHANS);
+    init.end();
+}
+
+/// The control: the same look at the same daemon that is denied the system call with which it reaps orphans, and nothing
+/// else.
+#[test]
+fn orphans_would_stay_if_they_were_not_reaped() {
+    let child = testchild();
+    let init = Init::wrapped(&[&child, "without-reaping"]);
+    let control = Control::new();
+    let _server = [init.make_orphans(&control, "first"), control.child()];
+    wait_until("all orphans have ended and are there", || (init.zombies() == ORPHANS).then_some(()));
+    // The end of a server is seen, and reaped, in a turn that tries to reap orphans first.
+    init.daemon.client.create(&json!({"slug": "last", "start": "exit 7"})).server(201);
+    assert_eq!(init.daemon.client.wait_for_status("last", "failed")["exit_code"], 7);
+    assert!(!init.has_reaped_all_but(1));
+    assert_eq!((init.zombies(), children(init.pid).len()), (ORPHANS, ORPHANS + 1));
+    init.end();
+}
+
+#[test]
+fn a_stop_is_over_when_everyone_is_gone_and_not_later_however_many_orphans_come_and_go() {
+    const STOPS: usize = 50;
+    let init = Init::start();
+    let client = &init.daemon.client;
+    let control = Control::new();
+    for number in 0..2 {
+        let start = format!("{} orphans 1000000", testchild());
+        client.create(&json!({"slug": format!("noise{number}"), "start": start})).server(201);
+    }
+    let start = format!("{} daemonize ctl away stay", testchild());
+    let environment = json!({"CTL": control.address.to_string()});
+    client.create(&json!({"slug": "app", "start": start, "environment": environment})).server(201);
+    let mut times = Vec::new();
+    for _ in 0..STOPS {
+        let mut away = control.child();
+        let asked = Instant::now();
+        client.post("/servers/app/stop").server(200);
+        times.push(asked.elapsed());
+        assert!(away.is_dead(), "it has left its group, and lives");
+        client.post("/servers/app/start").server(200);
+    }
+    let _last = control.child();
+    let (median, max) = median_and_max(&mut times);
+    println!("{STOPS} stops among orphans that come and go all the time: median {median:?}, longest {max:?}");
+    assert!(median < Duration::from_millis(500), "a stop waits for nothing but the end of its own");
     init.end();
 }
 
@@ -156,11 +212,8 @@ fn every_exit_code_and_every_signal_is_passed_through() {
 
 #[test]
 fn who_has_started_it_with_children_ignored_loses_no_exit_code() {
-    let scratch = Scratch::new();
-    fs::create_dir_all(scratch.0.join("root")).unwrap();
     // The kernel itself would reap them, and nobody would know how they ended.
-    let ignoring = ["sh", "-c", "trap '' CHLD TERM INT HUP; exec \"$@\"", "sh"];
-    let init = Init::of(Daemon::wrapped(scratch, &[&namespaces()[..], &ignoring].concat()));
+    let init = Init::wrapped(&["sh", "-c", "trap '' CHLD TERM INT HUP; exec \"$@\"", "sh"]);
     init.daemon.client.create(&json!({"slug": "app", "start": "exit 77"})).server(201);
     assert_eq!(init.daemon.client.wait_for_status("app", "failed")["exit_code"], 77);
     init.end();
@@ -188,19 +241,14 @@ fn everything_ends_with_it() {
     children.iter_mut().for_each(|child| child.wait_dead());
 }
 
-/// What `make test` has put there.
-fn made(variable: &str, default: &str) -> PathBuf {
-    let path =
-        std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
-    assert!(path.exists(), "{} is missing: `make image` makes it (or give {variable})", path.display());
-    path
-}
-
 #[test]
 fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
-    let binary =
-        made("SERVISOR_STATIC", &format!("target/{}-unknown-linux-musl/release/servisor", std::env::consts::ARCH));
-    let busybox = made("BUSYBOX", "target/busybox/bin/busybox");
+    let binary = made(
+        "image",
+        "SERVISOR_STATIC",
+        &format!("target/{}-unknown-linux-musl/release/servisor", std::env::consts::ARCH),
+    );
+    let busybox = made("image", "BUSYBOX", "target/busybox/bin/busybox");
     let scratch = Scratch::new();
     let image = scratch.0.join("image");
     for name in ["bin", "proc", "dev", "srv"] {
@@ -244,5 +292,14 @@ fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
     client.post("/servers/tree/stop").server(200);
     wait_until("only one server is left", || (children(init.pid).len() == 1).then_some(()));
     assert!(image.join("state/servers/app.json").exists());
+    // Plain words need no shell, and whatever else does is told what is missing.
+    fs::remove_file(image.join("bin/sh")).unwrap();
+    let plain =
+        json!({"slug": "plain", "start": "busybox sleep $LONG", "environment": {"PATH": "/bin", "LONG": "600"}});
+    client.create(&plain).server(201);
+    client.wait_for_status("plain", "running");
+    client.create(&json!({"slug": "shell", "start": "sleep 600; true"})).server(201);
+    let failed = client.wait_for_status("shell", "failed");
+    assert!(failed["status_reason"].as_str().unwrap().contains("there is no /bin/sh on this system"), "{failed}");
     init.end();
 }

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::limits::open_descriptors;
-use crate::support::{Daemon, LIMIT, Random, number, wait_until};
+use crate::support::{Daemon, LIMIT, Random, number};
 
 mod faults;
 mod model;
@@ -80,10 +80,15 @@ impl Soak {
     /// The daemon without servers, when it has come to rest: it has what it had `before`, or what it has stays the same.
     fn size(&mut self, before: Option<&Size>) -> Size {
         self.delete_all();
-        wait_until("connections and threads of servers are gone", || {
-            let busy = ["conn", "sup:", "log:"].iter().map(|name| self.daemon.threads(name)).sum::<usize>();
-            (busy == 0).then_some(())
-        });
+        let limit = Instant::now() + LIMIT;
+        loop {
+            let busy: Vec<_> = ["conn", "sup:", "log:"].iter().flat_map(|name| self.daemon.calls(name)).collect();
+            if busy.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < limit, "threads of connections or servers are still there: {busy:?}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
         let limit = Instant::now() + LIMIT;
         let (mut last, pause) = match before {
             Some(before) => ((before.descriptors, before.threads), Duration::from_millis(2)),

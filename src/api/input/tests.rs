@@ -191,6 +191,15 @@ fn what_is_missing_is_named_with_what_may_have_been_meant() {
     assert_eq!(error.wrong()[1].why, "is required; did you mean it by \"strat\"?");
 }
 
+/// Found by the fuzzer: a name with a line end, as long as one likes, was repeated as it was.
+#[test]
+fn a_name_that_was_sent_is_shown_short_and_in_one_line() {
+    let error = read(b"{\"slug\": \"a\", \"star\\n\": \"x\"}").unwrap_err();
+    assert_eq!(error.sentence(), r#"start is required; did you mean it by "star\n"?"#);
+    let long = format!("{{\"slug\": \"a\", \"start{}\": \"x\"}}", "[".repeat(500));
+    assert_eq!(read(long.as_bytes()).unwrap_err().sentence(), "start is required");
+}
+
 #[test]
 fn null_and_empty_lists_are_not_given() {
     let nothing = json!({

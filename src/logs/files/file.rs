@@ -12,6 +12,7 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::super::buffer::StreamId;
+use super::super::newline;
 use crate::model::spec::Slug;
 
 /// An open log file.
@@ -128,7 +129,7 @@ fn fitting(bytes: &[u8], length: u64, limit: u64) -> usize {
     if bytes.len() <= room {
         return bytes.len();
     }
-    match bytes[..room].iter().rposition(|&byte| byte == b'\n') {
+    match newline::last(&bytes[..room]) {
         Some(end) => end + 1,
         None if length == 0 => room,
         None => 0,

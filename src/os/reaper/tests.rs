@@ -7,7 +7,14 @@ const LIMIT: Duration = Duration::from_secs(20);
 
 fn spawn(script: &str) -> Spawned {
     let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
-    child::spawn(&Plan { script: script.into(), directory: PathBuf::from("/"), environment, open_files: None }).unwrap()
+    child::spawn(&Plan {
+        script: script.into(),
+        words: None,
+        directory: PathBuf::from("/"),
+        environment,
+        open_files: None,
+    })
+    .unwrap()
 }
 
 /// Spawns as a supervisor does, on a thread other than the one that sweeps, and gives the leader back to it: the

@@ -131,7 +131,7 @@ impl Eye {
             all.extend(again);
         }
         all.retain(|listener| !self.ours.contains(&listener.inode));
-        table.update(&all);
+        table.update(&all, Instant::now());
         self.seen = now;
         Ok(())
     }

@@ -34,6 +34,15 @@ pub struct Watched {
     told: Listening,
 }
 
+/// Whether something that was seen already can belong to a server that is new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heirs {
+    /// It may have been opened since that server's first process was born, and nobody's so far.
+    Possible,
+    /// All of it is older, or has an owner.
+    None,
+}
+
 /// Where to search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Place {
@@ -48,16 +57,16 @@ pub struct Place {
 }
 
 impl Watched {
-    /// One that listens on nothing yet.
-    pub fn new(leader: Pid, requested: Option<Port>, notify: Notify, now: Instant) -> Watched {
+    /// One that listens on nothing yet and has its processes since `born`, or a little later.
+    pub fn new(leader: Pid, requested: Option<Port>, notify: Notify, born: Instant) -> Watched {
         let told = Listening::default();
         Watched {
             leader,
             requested,
             notify,
             pace: Pace::Fast,
-            pace_since: now,
-            since: now,
+            pace_since: born,
+            since: born,
             first_look: 0,
             searched: false,
             told,
@@ -77,6 +86,8 @@ enum Owner {
 struct Known {
     owner: Owner,
     first_look: u64,
+    /// When it was there for certain: the listing that has it was over by then.
+    seen_by: Instant,
 }
 
 /// What a search for owners has come to.
@@ -116,8 +127,11 @@ impl Table {
     }
 
     /// One more is watched.
-    pub fn add(&mut self, id: Id, watched: Watched) {
+    pub fn add(&mut self, id: Id, watched: Watched) -> Heirs {
+        let is_young = |known: &Known| !matches!(known.owner, Owner::Server(_)) && known.seen_by >= watched.since;
+        let heirs = if self.known.values().any(is_young) { Heirs::Possible } else { Heirs::None };
         self.watched.insert(id, Watched { first_look: self.looks + 1, ..watched });
+        heirs
     }
 
     /// One less; what it listens on may belong to another that watches the same processes.
@@ -155,8 +169,8 @@ impl Table {
         self.known.keys().any(|listener| !all.contains(listener))
     }
 
-    /// These are there now, and no others.
-    pub fn update(&mut self, all: &SortedSet<Listener>) {
+    /// These are there `now`, and no others.
+    pub fn update(&mut self, all: &SortedSet<Listener>, now: Instant) {
         let changed = &mut self.changed;
         self.known.retain(|listener, known| {
             let is_there = all.contains(listener);
@@ -167,7 +181,7 @@ impl Table {
         });
         for listener in all.iter() {
             if !self.known.contains_key(listener) {
-                self.known.insert(*listener, Known { owner: Owner::Sought, first_look: self.looks });
+                self.known.insert(*listener, Known { owner: Owner::Sought, first_look: self.looks, seen_by: now });
                 self.unsearched = true;
             }
         }

@@ -40,7 +40,7 @@ impl Scene {
 
 fn watch(watcher: &Watcher, server: &Server, requested: Option<Port>) -> (Watch, mpsc::Receiver<Listening>) {
     let (tx, told) = mpsc::channel();
-    (watcher.watch(&server.tree, requested, move |listening| drop(tx.send(listening))), told)
+    (watcher.watch(&server.tree, requested, server.born, move |listening| drop(tx.send(listening))), told)
 }
 
 fn next(told: &mpsc::Receiver<Listening>) -> Listening {

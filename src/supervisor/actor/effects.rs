@@ -124,13 +124,14 @@ impl Actor {
         // The receiver is gone only when the actor is, here and below.
         let inbox = self.own_inbox.clone();
         let ends = move |notice| drop(inbox.send(Message::Heard(id, News::Ends(notice))));
+        let born = Instant::now();
         let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
-            let (inbox, now) = (self.own_inbox.clone(), Instant::now());
+            let inbox = self.own_inbox.clone();
             let tell = Arc::new(move |sight| drop(inbox.send(Message::Heard(id, News::Seen(sight)))));
-            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, now));
+            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, born));
             self.started_at = Some(SystemTime::now());
-            self.alive_since = Some(now);
+            self.alive_since = Some(Instant::now());
             self.ready_at = None;
         }
         Ok(run)

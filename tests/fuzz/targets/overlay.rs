@@ -8,7 +8,12 @@ use libfuzzer_sys::fuzz_target;
 use servisor::api::input::overlay_spec;
 use servisor::model::overlay::{CopyStatus, OverlayId};
 use servisor::overlay::progress::Stats;
-use servisor::overlay::record::{Kept, OverlayRecord};
+use servisor::overlay::record::{self, Kept, Records};
+
+#[path = "../files.rs"]
+mod files;
+
+use files::files;
 
 fuzz_target!(|body: &[u8]| {
     let spec = match overlay_spec(body) {
@@ -29,7 +34,8 @@ fuzz_target!(|body: &[u8]| {
         error: None,
         stats: Stats::default(),
     };
-    let text = serde_json::to_vec(&OverlayRecord::of(&kept)).expect("it can't be written");
-    let record: OverlayRecord = serde_json::from_slice(&text).expect("it can't be read");
-    assert_eq!(record.parse(), Ok(kept));
+    files().save(&kept).expect("it can't be stored");
+    let stored = record::stored(files());
+    Records::remove(files(), &kept.id).expect("it can't be removed");
+    assert_eq!(stored.expect("the directory can't be read"), [kept]);
 });

@@ -1,4 +1,5 @@
-//! `exec` before a command: it is put in one place or in none, and a shell that is given both does the same.
+//! `exec` before a command: it is put in one place or in none, and a shell that is given both does the same. And a command
+//! that is its words: run without a shell it does the same too.
 #![no_main]
 
 use std::path::PathBuf;
@@ -6,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use servisor::model::shell::exec_form;
+use servisor::model::shell::{exec_form, words};
 
 /// Whatever is put together from these can do no harm: nothing is written to but what stands here, and a `*` finds
 /// nothing.
-const WORDS: [&str; 48] = [
+const WORDS: [&str; 51] = [
     " ",
     " ",
     " ",
@@ -40,6 +41,9 @@ const WORDS: [&str; 48] = [
     "$A",
     "${A}",
     "${A:-d}",
+    "$B",
+    "${B}",
+    "-x=/y:z,%s@+",
     "${B:-d}",
     "$",
     "$$-",
@@ -72,17 +76,23 @@ fn nowhere() -> &'static PathBuf {
 }
 
 fn run(script: &str) -> (Option<i32>, Vec<u8>) {
-    let output = Command::new("/bin/sh")
-        .args(["-c", script])
+    run_words(&["/bin/sh", "-c", script].map(str::to_owned)).expect("there is no shell")
+}
+
+/// `None` if there is no such program.
+fn run_words(words: &[String]) -> Option<(Option<i32>, Vec<u8>)> {
+    let output = Command::new(&words[0])
+        .args(&words[1..])
         .current_dir(nowhere())
         .env_clear()
         .env("A", "a value")
+        .env("B", "plain")
         .env("PATH", "/usr/bin:/bin")
         .stdin(Stdio::null())
         .stderr(Stdio::null())
         .output()
-        .expect("there is no shell");
-    (output.status.code(), output.stdout)
+        .ok()?;
+    Some((output.status.code(), output.stdout))
 }
 
 fuzz_target!(|input: &[u8]| {
@@ -94,6 +104,13 @@ fuzz_target!(|input: &[u8]| {
         }
         None => (String::from_utf8_lossy(input).into_owned(), false),
     };
+    let value = |name: &str| (name == "A").then_some("a value").or((name == "B").then_some("plain"));
+    // A shell adds to the environment and sorts it anew; what shows that is left out.
+    if let Some(words) = words(&command, value).filter(|_| is_harmless && !command.contains("env")) {
+        if let Some(told) = run_words(&words) {
+            assert_eq!(told, run(&command), "{command:?} is not {words:?}");
+        }
+    }
     let form = exec_form(&command);
     if form == command {
         return;

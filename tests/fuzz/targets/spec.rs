@@ -2,13 +2,16 @@
 #![no_main]
 
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
 use servisor::api::input::{log_form, require_json, server_spec, status_mark, stream_form};
-use servisor::store::files::Files;
 use servisor::store::server::{self, Install, Kept, Preparation};
+
+#[path = "../files.rs"]
+mod files;
+
+use files::files;
 
 fuzz_target!(|body: &[u8]| {
     let root = Path::new("/root");
@@ -35,19 +38,10 @@ fuzz_target!(|body: &[u8]| {
         install: Install::Succeeded,
     };
     server::write(files(), &spec, &kept).expect("it can't be stored");
-    let stored = files().load_one(spec.slug.as_str(), server::parse);
+    let mut stored = files().load(|_, members| server::parse(members)).expect("the directory can't be read");
     files().remove(spec.slug.as_str()).expect("it can't be removed");
-    let (configuration, found) = stored.expect("it was set aside");
+    let (configuration, found) = stored.pop().expect("it was set aside");
     assert_eq!(found, kept);
     let (again, odd) = server_spec(&configuration, root).expect("what was stored is refused");
     assert_eq!((again, odd), (spec, Vec::new()));
 });
-
-fn files() -> &'static Files {
-    static FILES: OnceLock<Files> = OnceLock::new();
-    FILES.get_or_init(|| {
-        let memory = Path::new("/dev/shm");
-        let directory = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
-        Files::open(directory.join(format!("servisor-fuzz-{}", std::process::id()))).expect("no place for files")
-    })
-}

@@ -177,9 +177,18 @@ impl Daemon {
 
     /// Its threads whose names begin like this.
     pub fn threads(&self, name: &str) -> usize {
+        self.calls(name).len()
+    }
+
+    /// Their names, and in which call of the system each of them is.
+    pub fn calls(&self, name: &str) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
-        let names = tasks.filter_map(|task| fs::read_to_string(task.path().join("comm")).ok());
-        names.filter(|found| found.starts_with(name)).count()
+        let told = tasks.filter_map(|task| {
+            let read = |file| fs::read_to_string(task.path().join(file));
+            let found = read("comm").ok().filter(|found| found.starts_with(name))?;
+            Some(found + &read("syscall").unwrap_or_default())
+        });
+        told.collect()
     }
 
     /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of the
@@ -285,4 +294,12 @@ pub fn testchild() -> String {
     let path = binary.parent().unwrap().join("examples/testchild");
     assert!(path.exists(), "{} is missing: cargo build --examples", path.display());
     path.display().to_string()
+}
+
+/// What `make TARGET` has put there, or who runs the tests somewhere else.
+pub fn made(target: &str, variable: &str, default: &str) -> PathBuf {
+    let path =
+        std::env::var_os(variable).map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join(default), PathBuf::from);
+    assert!(path.exists(), "{} is missing: `make {target}` makes it (or give {variable})", path.display());
+    path
 }

@@ -26,13 +26,13 @@ impl Scene {
     fn add(&mut self, id: Id, requested: Option<u16>) {
         let (tx, rx) = channel();
         let notify: Notify = Box::new(move |listening| drop(tx.send(listening)));
-        self.table.add(id, Watched::new(Pid::own(), requested.map(port), notify, Instant::now()));
+        let _ = self.table.add(id, Watched::new(Pid::own(), requested.map(port), notify, Instant::now()));
         self.told.insert(id, rx);
     }
 
     fn look(&mut self, all: &[(u64, u16)]) {
         self.table.begin_look();
-        self.table.update(&all.iter().map(|(inode, number)| listener(*inode, *number)).collect());
+        self.table.update(&all.iter().map(|(inode, number)| listener(*inode, *number)).collect(), Instant::now());
     }
 
     fn find(&mut self, found: &[(u64, Id)], hidden: &[Id], is_last: bool) {
@@ -51,6 +51,21 @@ impl Scene {
 
 const A: Id = Id(1);
 const B: Id = Id(2);
+
+#[test]
+fn what_is_older_than_a_server_is_not_looked_for_with_it() {
+    let mut scene = Scene::new(&[(A, None)]);
+    let before = Instant::now();
+    scene.look(&[(1, 80), (2, 81)]);
+    scene.find(&[(1, A)], &[], true);
+    let after = Instant::now();
+    let mut born = |at: Instant| scene.table.add(B, Watched::new(Pid::own(), None, Box::new(|_| {}), at));
+    assert_eq!(born(after), Heirs::None);
+    // Its listener was seen before it was watched itself.
+    assert_eq!(born(before), Heirs::Possible);
+    scene.find(&[(2, B)], &[], true);
+    assert_eq!(scene.table.add(Id(3), Watched::new(Pid::own(), None, Box::new(|_| {}), before)), Heirs::None);
+}
 
 #[test]
 fn a_change_is_told_once_and_to_whom_it_concerns() {

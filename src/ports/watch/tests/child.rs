@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::os::child::{self, Plan, Spawned};
 use crate::os::proc;
@@ -85,6 +86,8 @@ impl Process {
 pub struct Server {
     /// Its run.
     pub tree: Arc<Tree>,
+    /// A moment before it began.
+    pub born: Instant,
     first: Process,
     door: TcpListener,
     _leader: Leader,
@@ -94,6 +97,7 @@ pub struct Server {
 impl Server {
     /// Starts one; returns when it takes orders.
     pub fn start(forest: &Forest) -> Server {
+        let born = Instant::now();
         let door = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: SocketAddr = door.local_addr().unwrap();
         let marker = format!("test.{}.{address}", std::process::id());
@@ -102,13 +106,13 @@ impl Server {
         environment.push((MARKER_VARIABLE.into(), marker.clone().into()));
         let program = std::env::current_exe().unwrap();
         let script = format!("exec '{}' {}", program.display(), ARGUMENTS.join(" "));
-        let plan = Plan { script, directory: "/".into(), environment, open_files: None };
+        let plan = Plan { script, words: None, directory: "/".into(), environment, open_files: None };
         let output = child::spawn(&plan).unwrap();
         let leader = Arc::new(Reaper::default()).adopt(output.pid, |_| {});
         let pipes = [&output.stdout, &output.stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap());
         let tree = forest.plant(Tree { leader: output.pid, marker, pipes });
         let first = accept(&door);
-        Server { tree, first, door, _leader: leader, _output: output }
+        Server { tree, born, first, door, _leader: leader, _output: output }
     }
 
     /// See [`Process::listen`].
