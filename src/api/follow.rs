@@ -1,7 +1,7 @@
 //! A log that is followed: how it looks on the wire, and how many there may be.
 //!
 //! Owns: the two forms of a stream, its signs of life, and the cap on streams. Never: what is read (see `logs`), a wait
-//! on a worker: all of it runs on the client's own thread.
+//! on a worker: all but its first moment runs on the client's own thread.
 //!
 //! Plain text has the bytes as the server wrote them, a line when it is whole; one that stays unfinished is shown as far
 //! as it goes after a moment, and goes on later. Events have one line each, named after its stream; one that is
@@ -44,9 +44,11 @@ pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, fo
         Form::Plain => reply::PLAIN,
         Form::Events => EVENTS,
     };
+    // Before anyone is told that it has begun: what is written after that is new to whoever heard of it.
+    let mut follower = Follower::new(log, selection, tail);
     let body = move |to: &mut dyn Write| {
         let _place = place;
-        follow(&mut Follower::new(log, selection, tail), Sink::new(form, to))
+        follow(&mut follower, Sink::new(form, to))
     };
     // The second is for proxies that would collect a stream before they pass it on.
     let headers = vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())];

@@ -101,6 +101,10 @@ impl Scene<'_> {
 
 #[test]
 fn when_the_time_of_day_jumps_nothing_happens_early_or_late() {
+    if std::env::var_os("SERVISOR_BIN").is_some() {
+        println!("not here: a static binary has its clock from nobody else");
+        return;
+    }
     let (daemon, clock) = start();
     let client = &daemon.client;
     let scene = Scene { client, control: Control::new() };
