@@ -85,7 +85,8 @@ pub fn with_overlays(servers: Vec<ServerSpec>, specs: Vec<OverlaySpec>, overlays
 /// Ends the processes that `instance` has left behind in another life than `life`, with a short grace. To be called
 /// before the first server is started.
 pub fn sweep(instance: &str, life: &str) {
-    let begun = Instant::now();
+    // Each limit counts from what was done, not from the beginning: a machine may stand still for seconds at any point.
+    let (mut unclear_since, mut terminated_at, mut killed_at) = (None, None, None);
     let mut told = SortedSet::default();
     let mut pause = PAUSE;
     loop {
@@ -96,10 +97,11 @@ pub fn sweep(instance: &str, life: &str) {
                 return;
             }
         };
-        let waited = begun.elapsed();
+        let now = Instant::now();
+        let has_passed = |limit: Duration, since: &mut Option<Instant>| now - *since.get_or_insert(now) >= limit;
         if left.is_empty() {
             // What was killed in the middle of a spawn has a child that shows its marker in a moment.
-            if unclear > 0 && waited < UNCLEAR_LIMIT {
+            if unclear > 0 && !has_passed(UNCLEAR_LIMIT, &mut unclear_since) {
                 std::thread::sleep(PAUSE);
                 continue;
             }
@@ -111,12 +113,13 @@ pub fn sweep(instance: &str, life: &str) {
         if told.is_empty() {
             log::warn(format_args!("an earlier servisor has left {} processes behind; they are ended now", left.len()));
         }
-        if waited >= GRACE + KILL_LIMIT {
+        let is_grace_over = has_passed(GRACE, &mut terminated_at);
+        if is_grace_over && has_passed(KILL_LIMIT, &mut killed_at) {
             log::error(format_args!("{} processes of an earlier servisor could not be ended", left.len()));
             return;
         }
         for process in &left {
-            if waited >= GRACE {
+            if is_grace_over {
                 tree::signal(process, Signal::Kill);
             } else if told.insert((process.pid, process.started)) {
                 log::debug(format_args!("process {} of an earlier servisor is ended", process.pid));

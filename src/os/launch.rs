@@ -17,6 +17,9 @@ use super::{Pid, check, retry};
 
 /// What the child's few calls need is a tenth of this; under glibc the loader may have its turn too.
 const STACK: usize = 32 * 1024;
+/// To ThreadSanitizer every clone is a fork; in a daemon that it looks at, the child has memory of its own, and what it
+/// fails at is not known.
+const SHARING: libc::c_int = if cfg!(sanitized) { libc::CLONE_VFORK } else { libc::CLONE_VM | libc::CLONE_VFORK };
 /// What a child that could not become another program exits with, as in a shell. Nobody sees it but the one who made it.
 const LOST: libc::c_int = 127;
 
@@ -111,14 +114,8 @@ impl Shared {
         // SAFETY: `child` has the stack for itself and takes a pointer to this value; both outlive it, since the kernel lets
         // this thread go on only when the child has no more use for this memory (`CLONE_VFORK`). No handler of ours can run
         // in it: all signals are blocked until they have no handlers there. It touches nothing of other threads.
-        let pid = unsafe {
-            libc::clone(
-                child,
-                top.cast(),
-                libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD,
-                ptr::from_ref(self).cast_mut().cast(),
-            )
-        };
+        let pid =
+            unsafe { libc::clone(child, top.cast(), SHARING | libc::SIGCHLD, ptr::from_ref(self).cast_mut().cast()) };
         let pid = check(pid);
         drop(blocked);
         Pid::new(pid?).ok_or_else(|| io::Error::other("the system gave it no process number"))
