@@ -1,6 +1,6 @@
 //! Random operations, crashes and faults against a model of what should be, compared after every step.
 //!
-//! `SOAK_SECONDS` is how long (30; `make soak` takes an hour), `SOAK_SEED` repeats the choices of a run; the seed of each is
+//! `SOAK_SECONDS` is how long (60; `make soak` takes an hour), `SOAK_SEED` repeats the choices of a run; the seed of each is
 //! printed. In the first tenth the daemon itself is killed now and then, in the second one it warms up. From then on it has
 //! to live, is looked at again and again when it is at rest, and must not grow.
 
@@ -119,7 +119,7 @@ fn median(sizes: &[Size]) -> u64 {
 
 #[test]
 fn whatever_happens_it_is_as_the_model_says() {
-    let seconds = number("SOAK_SECONDS").unwrap_or(30);
+    let seconds = number("SOAK_SECONDS").unwrap_or(60);
     let seed = number("SOAK_SEED").unwrap_or_else(|| u64::from(std::process::id()));
     println!("SOAK_SEED={seed} SOAK_SECONDS={seconds}");
     let (begun, whole) = (Instant::now(), Duration::from_secs(seconds));
