@@ -8,7 +8,10 @@
 //! answer or file that ever came along would leave its pages with the daemon, an hour of mixed work some 200 KiB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::ptr::{self, null_mut};
+use std::slice;
 
 // ThreadSanitizer does not know `mremap`: to it, a block that has moved is one that somebody else has written to.
 #[cfg_attr(not(sanitized), global_allocator)]
@@ -96,23 +99,45 @@ unsafe impl GlobalAlloc for Blocks {
     }
 }
 
-// Made by the linker: the first byte of the program in memory, and the end of its code.
-unsafe extern "C" {
-    static __executable_start: u8;
-    static etext: u8;
-}
-
 /// Lets go of the code and the constants that the process has used so far. The kernel maps many pages around each one that
 /// is used, and of the start nothing is needed any more. They are the file's, as before: what is used again is mapped again,
 /// from the file cache, and what is not can be taken back by the system without asking.
 pub fn let_go_of_code() {
-    let (start, end) = ((&raw const __executable_start).addr(), (&raw const etext).addr());
-    let (start, end) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
-    if start < end {
-        // SAFETY: the range is this program's own image up to the end of its code. It is mapped from the file, and no page of
-        // it was ever written to, so that each has the same contents when it is mapped again.
-        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(start), end - start, libc::MADV_DONTNEED) };
+    for pages in unchanging_pages() {
+        // SAFETY: the pages are this program's own image, mapped from its file, and the system allows nobody to write to
+        // them, so that each has the same contents when it is mapped again.
+        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(pages.start), pages.len(), libc::MADV_DONTNEED) };
     }
+}
+
+/// The addresses of whole pages that hold nothing but code and constants of the program. Segment by segment: the linker may
+/// leave room between two of them, and the kernel puts other mappings there, even a thread's memory.
+fn unchanging_pages() -> Vec<Range<usize>> {
+    /// Notes the segments of the first object, which is the program, and asks for no other one.
+    unsafe extern "C" fn note(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
+        // SAFETY: the C library lends a valid object for as long as this call takes, with as many headers as it says.
+        let (base, headers) = unsafe {
+            let object = &*object;
+            (object.dlpi_addr, slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
+        };
+        // SAFETY: it is the vector that is handed on below, and nobody else uses it meanwhile.
+        let found = unsafe { &mut *found.cast::<Vec<Range<usize>>>() };
+        for header in headers {
+            if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
+                let start = (base + header.p_vaddr) as usize;
+                found.push(start..start + header.p_memsz as usize);
+            }
+        }
+        1
+    }
+    // SAFETY: a question that touches nothing.
+    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return Vec::new() };
+    let mut found: Vec<Range<usize>> = Vec::new();
+    // SAFETY: `note` takes the vector for what it is.
+    unsafe { libc::dl_iterate_phdr(Some(note), (&raw mut found).cast()) };
+    // A page at an edge may belong to a neighbour too.
+    let whole = found.into_iter().map(|bytes| bytes.start.next_multiple_of(page)..bytes.end / page * page);
+    whole.filter(|pages| !pages.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -140,6 +165,27 @@ mod tests {
             resident() < before
         });
         assert!(is_less);
+    }
+
+    #[test]
+    fn nothing_but_code_and_constants_is_let_go_of() {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let program = std::env::current_exe().unwrap();
+        // Address ranges that are this program's and that nobody may write to.
+        let unchanging = maps.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let (from, to) = words[0].split_once('-').unwrap();
+            let [from, to] = [from, to].map(|text| usize::from_str_radix(text, 16).unwrap());
+            (words[1].as_bytes()[1] == b'-' && words.get(5) == program.to_str().as_ref()).then_some(from..to)
+        });
+        let mut pages: Vec<usize> = unchanging.flat_map(|range| range.step_by(PAGE)).collect();
+        pages.sort_unstable();
+        let let_go_of: Vec<usize> = unchanging_pages().into_iter().flat_map(|range| range.step_by(PAGE)).collect();
+        let here = unchanging_pages as fn() -> Vec<Range<usize>> as usize / PAGE * PAGE;
+        assert!(let_go_of.contains(&here), "{let_go_of:x?}");
+        for page in let_go_of {
+            assert!(pages.binary_search(&page).is_ok(), "{page:x}\n{maps}");
+        }
     }
 
     fn is_mapped(address: usize) -> bool {
