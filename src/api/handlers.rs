@@ -12,7 +12,7 @@ use super::follow;
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, overlays, reply};
+use super::{Api, overlays, reply, text};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Later, Reply};
 use crate::logs::{Selection, SharedLog};
@@ -280,8 +280,13 @@ fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: 
                 Ok(text) => Cow::Borrowed(text),
                 Err(_) => String::from_utf8_lossy(&rendered.bytes),
             };
-            let text = LogText { text, dropped_bytes: rendered.dropped_bytes };
-            reply::json(200, &wire::logs(slug, query.stream, text, warnings))
+            reply::written(
+                200,
+                text::within(&text, |text| {
+                    let text = LogText { text, dropped_bytes: rendered.dropped_bytes };
+                    wire::logs(slug, query.stream, text, warnings)
+                }),
+            )
         }
     }
 }

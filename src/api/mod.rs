@@ -20,6 +20,7 @@ pub mod route;
 pub mod server;
 #[cfg(test)]
 mod tests;
+mod text;
 pub mod wire;
 
 /// What every request is answered from.

@@ -16,7 +16,12 @@ pub const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// `body` as JSON.
 pub fn json(status: u16, body: &impl Serialize) -> Reply {
-    match serde_json::to_vec(body) {
+    written(status, serde_json::to_vec(body))
+}
+
+/// `body`, if it could be written as JSON.
+pub fn written(status: u16, body: serde_json::Result<Vec<u8>>) -> Reply {
+    match body {
         Ok(body) => Reply { status, headers: Vec::new(), content_type: Some(JSON), body },
         Err(cause) => {
             crate::log::error(format_args!("an answer can't be written as JSON: {cause}"));

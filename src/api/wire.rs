@@ -90,7 +90,7 @@ pub fn server_list<'a>(views: &'a [Arc<ServerView>], warnings: &'a [String]) -> 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogText<'a> {
     /// The output; bytes that are no UTF-8 have been replaced.
-    pub text: Cow<'a, str>,
+    pub text: &'a str,
     /// How many bytes were written before it and are not kept any more.
     pub dropped_bytes: u64,
 }
@@ -101,7 +101,7 @@ pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a 
     struct Data<'a> {
         slug: &'a str,
         stream: &'static str,
-        logs: Cow<'a, str>,
+        logs: &'a str,
         truncated: bool,
         dropped_bytes: u64,
     }

@@ -2,12 +2,13 @@
 //!
 //! Owns: the form of an answer on the wire, and the door's own refusals. Never: a wait without a limit.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use crate::handoff::Reply;
+use crate::os::retry;
 
 /// A client that is refused at the door is not waited for.
 const AT_ONCE: Duration = Duration::from_millis(100);
@@ -110,10 +111,13 @@ pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs) 
         bytes.extend_from_slice(format!("Content-Length: {}\r\n", reply.body.len()).as_bytes());
     }
     bytes.extend_from_slice(b"\r\n");
-    if body == BodyIs::Sent {
-        bytes.extend_from_slice(&reply.body);
-    }
-    socket.write_all(&bytes)
+    let body = match body {
+        BodyIs::Sent => &reply.body[..],
+        BodyIs::LeftOut => &[],
+    };
+    let sent = retry(|| socket.write_vectored(&[IoSlice::new(&bytes), IoSlice::new(body)]))?;
+    socket.write_all(bytes.get(sent..).unwrap_or_default())?;
+    socket.write_all(&body[sent.saturating_sub(bytes.len())..])
 }
 
 /// Says no to someone who has no thread to be served by.

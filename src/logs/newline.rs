@@ -7,24 +7,28 @@
 
 /// What is looked at in one step.
 const STEP: usize = size_of::<u64>();
-const LOWEST: u64 = u64::from_ne_bytes([1; STEP]);
-const HIGHEST: u64 = u64::from_ne_bytes([0x80; STEP]);
+/// The seven lower bits of every byte.
+const LOWER: u64 = u64::from_ne_bytes([0x7f; STEP]);
 
 /// The place of the last line end.
 pub fn last(bytes: &[u8]) -> Option<usize> {
-    let (steps, rest) = bytes.as_chunks::<STEP>();
-    let of_rest = rest.iter().rposition(|&byte| byte == b'\n').map(|place| steps.len() * STEP + place);
-    of_rest.or_else(|| {
-        let (number, step) = steps.iter().enumerate().rev().find(|(_, step)| has_one(**step))?;
-        step.iter().rposition(|&byte| byte == b'\n').map(|place| number * STEP + place)
-    })
+    let (first, steps) = bytes.as_rchunks::<STEP>();
+    for (number, step) in steps.iter().enumerate().rev() {
+        let ends = ends(*step);
+        if ends != 0 {
+            // The last byte of a step is the highest one of the number that it is read as.
+            let place = STEP - 1 - ends.leading_zeros() as usize / 8;
+            return Some(first.len() + number * STEP + place);
+        }
+    }
+    first.iter().rposition(|&byte| byte == b'\n')
 }
 
-/// A byte that is zero is the only one whose highest bit is set by taking one away and was not set before; one above it
-/// may seem to be, when it lends to a zero below.
-fn has_one(step: [u8; STEP]) -> bool {
-    let zero_where_found = u64::from_ne_bytes(step) ^ u64::from_ne_bytes([b'\n'; STEP]);
-    zero_where_found.wrapping_sub(LOWEST) & !zero_where_found & HIGHEST != 0
+/// The highest bit of each byte that is a line end. Only of a byte that is zero neither the highest bit is set nor any lower
+/// one, which adding their greatest value would carry there; nothing is carried into the next byte.
+fn ends(step: [u8; STEP]) -> u64 {
+    let zero_where_found = u64::from_le_bytes(step) ^ u64::from_ne_bytes([b'\n'; STEP]);
+    !(((zero_where_found & LOWER) + LOWER) | zero_where_found | LOWER)
 }
 
 #[cfg(test)]

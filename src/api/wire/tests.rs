@@ -278,7 +278,7 @@ fn logs_tell_their_stream_and_what_is_missing() {
     let text = "\u{1b}[31mred\u{1b}[0m\r\n\0\t\"\\\u{fffd}\u{2028}😀";
     for (stream, word) in [(Stream::Stdout, "stdout"), (Stream::Stderr, "stderr"), (Stream::Combined, "combined")] {
         for (dropped_bytes, truncated) in [(0, false), (1, true), (u64::MAX, true)] {
-            let answer = body(logs(&slug, stream, LogText { text: text.into(), dropped_bytes }, &[]));
+            let answer = body(logs(&slug, stream, LogText { text, dropped_bytes }, &[]));
             let data = json!({
                 "slug": "web", "stream": word, "logs": text, "truncated": truncated, "dropped_bytes": dropped_bytes,
             });
@@ -292,7 +292,7 @@ fn logs_tell_their_stream_and_what_is_missing() {
 fn warnings_are_there_when_there_are_some() {
     let (view, slug) = (minimal(), Slug::parse("web").unwrap());
     let views = [Arc::new(view.clone())];
-    let log = || LogText { text: "x".into(), dropped_bytes: 0 };
+    let log = || LogText { text: "x", dropped_bytes: 0 };
     let answers = |warnings: &[String]| {
         [
             body(server("m", &view, warnings)),
