@@ -282,9 +282,9 @@ fn logs(slug: &Slug, log: &SharedLog, query: LogQuery, form: LogForm, warnings: 
             };
             reply::written(
                 200,
-                text::within(&text, |text| {
-                    let text = LogText { text, dropped_bytes: rendered.dropped_bytes };
-                    wire::logs(slug, query.stream, text, warnings)
+                text::within(&text, |place| {
+                    let log = LogText { text: place, dropped_bytes: rendered.dropped_bytes };
+                    wire::logs(slug, query.stream, log, warnings)
                 }),
             )
         }

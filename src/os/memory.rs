@@ -144,17 +144,20 @@ fn unchanging_pages() -> Vec<Range<usize>> {
 mod tests {
     use super::*;
 
+    /// The addresses of a mapping, by its line in `/proc/self/maps`; nothing for the other lines of `smaps`.
+    fn range(line: &str) -> Option<Range<usize>> {
+        let (from, to) = line.split(' ').next()?.split_once('-')?;
+        let [from, to] = [from, to].map(|text| usize::from_str_radix(text, 16).ok());
+        Some(from?..to?)
+    }
+
     #[test]
     fn code_that_was_let_go_of_is_there_when_it_is_needed() {
         /// KiB of the mapping that this function is in.
         fn resident() -> u64 {
             let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
             let here = resident as fn() -> u64 as usize;
-            let mut lines = maps.lines().skip_while(|line| {
-                let range = line.split(' ').next().and_then(|range| range.split_once('-'));
-                let range = range.map(|(from, to)| [from, to].map(|text| usize::from_str_radix(text, 16)));
-                !matches!(range, Some([Ok(from), Ok(to)]) if (from..to).contains(&here))
-            });
+            let mut lines = maps.lines().skip_while(|line| !range(line).is_some_and(|range| range.contains(&here)));
             let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
             line.split_whitespace().nth(1).unwrap().parse().unwrap()
         }
@@ -174,9 +177,8 @@ mod tests {
         // Address ranges that are this program's and that nobody may write to.
         let unchanging = maps.lines().filter_map(|line| {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let (from, to) = words[0].split_once('-').unwrap();
-            let [from, to] = [from, to].map(|text| usize::from_str_radix(text, 16).unwrap());
-            (words[1].as_bytes()[1] == b'-' && words.get(5) == program.to_str().as_ref()).then_some(from..to)
+            let is_one = words[1].as_bytes()[1] == b'-' && words.get(5) == program.to_str().as_ref();
+            is_one.then(|| range(line).unwrap())
         });
         let mut pages: Vec<usize> = unchanging.flat_map(|range| range.step_by(PAGE)).collect();
         pages.sort_unstable();
@@ -190,10 +192,7 @@ mod tests {
 
     fn is_mapped(address: usize) -> bool {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        maps.lines().any(|line| {
-            let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
-            (usize::from_str_radix(from, 16).unwrap()..usize::from_str_radix(to, 16).unwrap()).contains(&address)
-        })
+        maps.lines().any(|line| range(line).unwrap().contains(&address))
     }
 
     #[test]
