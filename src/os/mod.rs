@@ -6,6 +6,10 @@
 use std::fmt;
 use std::io;
 
+// Linked for its symbols alone: what the standard library calls to unwind (see Cargo.toml).
+#[cfg(target_env = "musl")]
+use unwinding as _;
+
 pub mod child;
 pub mod connect;
 pub mod fs;
