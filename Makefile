@@ -6,7 +6,7 @@ TARGETS := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
 LISTEN ?= 127.0.0.1:18080
 ROOT ?= .
 # The budget for the static binary.
-SIZE_LIMIT_KIB := 1100
+SIZE_LIMIT_KIB := 1000
 
 BINARY = target/$(TARGET)/release/servisor
 
