@@ -140,7 +140,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         waits: Places::for_waits(),
         open_waits: Places::for_open_waits(),
     };
-    let backend = Arc::new(api::server::Backend::new(api, store.directory()));
+    let backend = Arc::new(api::line::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
     if matches!(config.auth, AuthSource::Kept) {

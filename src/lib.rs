@@ -6,8 +6,8 @@
 //!
 //! - [`config`]: options and environment to a `Config`. [`daemon`]: builds everything, listens to signals, ends it.
 //! - [`setup`] and [`boot`]: what it is told to have, and what it finds, when it begins.
-//! - [`door`]: the public listener. It reads and vets each request whole and passes it on in canonical form.
-//! - [`api`]: what a request means and how its answer looks, behind the door, on tiny_http.
+//! - [`door`]: the public listener. It reads and vets each request whole, has it answered, and sends the answer.
+//! - [`api`]: what a request means and how its answer looks, behind the door and a tiny_http that reads what was vetted.
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
 //! - [`overlay`]: copies of templates, in place before a server needs them.
@@ -24,7 +24,7 @@
 //! - A process is signalled only by who can prove that its number is not another's by now ([`os::reaper`], [`os::tree`]).
 //! - A stop is over when no process of the tree is left, and not before.
 //! - No stranger's byte reaches tiny_http or a handler before the door has read and vetted the request to its end.
-//! - A worker of the API waits for nobody; what takes time is waited for by the client's own thread ([`handoff`]).
+//! - A request is read, carried out and answered on its client's own thread: what takes time costs nobody else any.
 //! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
 
 pub mod api;

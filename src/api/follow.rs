@@ -1,7 +1,7 @@
 //! A log that is followed: how it looks on the wire, and how many there may be.
 //!
-//! Owns: the two forms of a stream, its signs of life, and the cap on streams. Never: what is read (see `logs`), a wait
-//! on a worker: all but its first moment runs on the client's own thread.
+//! Owns: the two forms of a stream, its signs of life, and the cap on streams. Never: what is read (see `logs`), how the
+//! client is connected.
 //!
 //! Plain text has the bytes as the server wrote them, a line when it is whole; one that stays unfinished is shown as far
 //! as it goes after a moment, and goes on later. Events have one line each, named after its stream; one that is
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::places::Place;
 use super::reply;
-use crate::handoff::Later;
+use crate::handoff::Outcome;
 use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
 
 #[cfg(test)]
@@ -39,7 +39,7 @@ pub enum Form {
 }
 
 /// The stream of `log`, beginning with its last `tail` lines (all without it), until it ends or the client leaves.
-pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, form: Form, place: Place) -> Later {
+pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, form: Form, place: Place) -> Outcome {
     let content_type = match form {
         Form::Plain => reply::PLAIN,
         Form::Events => EVENTS,
@@ -52,7 +52,7 @@ pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, fo
     };
     // The second is for proxies that would collect a stream before they pass it on.
     let headers = vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())];
-    Later::Stream { content_type, headers, body: Box::new(body) }
+    Outcome::Stream { content_type, headers, body: Box::new(body) }
 }
 
 fn follow(follower: &mut Follower, mut sink: Sink<'_>) -> io::Result<()> {

@@ -1,7 +1,8 @@
 //! From an action to its answer.
 //!
 //! Owns: the order of checks (who asks, what for, is it possible) and what a client is told of an outcome. Never: JSON
-//! (see `input`, `wire`, `reply`), a wait: what takes time is left for the client's own thread.
+//! (see `input`, `wire`, `reply`), a wait without a limit: all of this runs on the client's own thread, which may wait for
+//! what takes time.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
 use super::{Api, overlays, reply, text};
 use crate::error::{Code, Error};
-use crate::handoff::{Client, Later, Reply};
+use crate::handoff::{Client, Outcome, Reply};
 use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, Refusal};
 use crate::model::spec::Slug;
@@ -25,7 +26,7 @@ use crate::supervisor::{Answer, Pending, Waited};
 mod create;
 mod look;
 
-/// No other command keeps a client longer than this, for the same reason.
+/// No command but a creation keeps a client longer than this: it gives up after 30 s.
 const COMMAND_LIMIT: Duration = Duration::from_secs(25);
 
 /// The description of the whole API, whose truth is tested in `api::tests`. It tells nothing of this daemon.
@@ -43,31 +44,20 @@ pub struct Call<'a> {
     pub body: &'a [u8],
 }
 
-/// What becomes of a request.
-pub enum Outcome {
-    /// It is answered.
-    Now(Reply),
-    /// It will be, by whoever takes this up.
-    Later(Later),
-}
-
-/// Carries out a request, or gives the rest of it away.
-pub fn answer(api: &Api, call: &Call<'_>) -> Outcome {
+/// Carries out a request of `client`.
+pub fn answer(api: &Api, call: &Call<'_>, client: &dyn Client) -> Outcome {
     let origin = (call.header)("Origin");
     if let Some(preflight) = api.access.preflight(call.method, origin) {
-        return Outcome::Now(preflight);
+        return Outcome::Whole(preflight);
     }
     let cors = api.access.cors(origin);
-    match decide(api, call) {
-        Ok(Outcome::Now(reply)) => Outcome::Now(with_headers(reply, cors)),
-        Ok(Outcome::Later(Later::Reply(rest))) => {
-            Outcome::Later(Later::Reply(Box::new(move |client| with_headers(rest(client), cors))))
-        }
-        Ok(Outcome::Later(Later::Stream { content_type, mut headers, body })) => {
+    match decide(api, call, client) {
+        Ok(Outcome::Whole(reply)) => Outcome::Whole(with_headers(reply, cors)),
+        Ok(Outcome::Stream { content_type, mut headers, body }) => {
             headers.extend(cors);
-            Outcome::Later(Later::Stream { content_type, headers, body })
+            Outcome::Stream { content_type, headers, body }
         }
-        Err(error) => Outcome::Now(with_headers(reply::error(&error), cors)),
+        Err(error) => Outcome::Whole(with_headers(reply::error(&error), cors)),
     }
 }
 
@@ -76,7 +66,7 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
     reply
 }
 
-fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
+fn decide(api: &Api, call: &Call<'_>, client: &dyn Client) -> Result<Outcome, Error> {
     let routed = route::route(call.method, call.target);
     let credentials = Credentials {
         host: (call.header)("Host"),
@@ -86,72 +76,55 @@ fn decide(api: &Api, call: &Call<'_>) -> Result<Outcome, Error> {
     // Whoever may not ask is not told what there is.
     let caller = api.access.admit(Gate::of(&routed), &credentials)?;
     let Route { action, warnings } = routed?;
-    match action {
-        Action::Health => now(reply::json(200, &wire::health(SystemTime::now()))),
-        Action::OpenApi => now(reply::document(OPENAPI)),
-        Action::Info => now(info(api)),
-        Action::AuthStatus => now(auth_status(caller)),
-        Action::Options { allow } => now(reply::options(allow)),
-        Action::Ready(wait) => look::ready(api, wait),
-        Action::ServerList => look::list(api, warnings),
-        Action::ServerShow(slug, None) => look::show(api, &slug, warnings),
-        Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, warnings),
+    Ok(Outcome::Whole(match action {
+        Action::Health => reply::json(200, &wire::health(SystemTime::now())),
+        Action::OpenApi => reply::document(OPENAPI),
+        Action::Info => info(api),
+        Action::AuthStatus => auth_status(caller),
+        Action::Options { allow } => reply::options(allow),
+        Action::Ready(wait) => look::ready(api, wait, client)?,
+        Action::ServerList => look::list(api, &warnings),
+        Action::ServerShow(slug, None) => look::show(api, &slug, &warnings)?,
+        Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
         Action::ServerMark(slug) => {
             input::require_json((call.header)("Content-Type"))?;
             let (mark, more) = input::status_mark(call.body)?;
-            command(api, slug, Command::Mark(mark), "the server is marked", [warnings, more].concat())
+            command(api, &slug, Command::Mark(mark), "the server is marked", &[warnings, more].concat())?
         }
         Action::ServerCreate => {
             input::require_json((call.header)("Content-Type"))?;
             let (spec, more) = input::server_spec(call.body, &api.root)?;
-            Ok(create::create(api, spec, [warnings, more].concat()))
+            create::create(api, spec, &[warnings, more].concat())?
         }
-        Action::ServerStart(slug) => command(api, slug, Command::Start, "the server was started", warnings),
-        Action::ServerStop(slug) => command(api, slug, Command::Stop, "the server is stopped", warnings),
-        Action::ServerRestart(slug) => command(api, slug, Command::Restart, "the server was restarted", warnings),
-        Action::ServerDelete(slug) => command(api, slug, Command::Delete, "the server is deleted", warnings),
+        Action::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
+        Action::ServerStop(slug) => command(api, &slug, Command::Stop, "the server is stopped", &warnings)?,
+        Action::ServerRestart(slug) => command(api, &slug, Command::Restart, "the server was restarted", &warnings)?,
+        Action::ServerDelete(slug) => command(api, &slug, Command::Delete, "the server is deleted", &warnings)?,
         Action::ServerLogs(slug, query) => {
             let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-            let (log, form) = (Arc::clone(supervisor.log()), input::log_form((call.header)("Accept")));
-            // Up to the whole buffer has to be copied and escaped: not on a worker's time.
-            later(move || logs(&slug, &log, query, form, &warnings))
+            logs(&slug, supervisor.log(), query, input::log_form((call.header)("Accept")), &warnings)
         }
         Action::ServerFollow(slug, query) => {
             let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
             let place = api.streams.take()?;
             let form = input::stream_form((call.header)("Accept"));
             let log = Arc::clone(supervisor.log());
-            Ok(Outcome::Later(follow::stream(log, selection(query), tail(query), form, place)))
+            return Ok(follow::stream(log, selection(query), tail(query), form, place));
         }
-        Action::OverlayList => now(overlays::list(&api.overlays, &warnings)),
-        Action::OverlayShow(id) => now(overlays::show(&api.overlays, &id, &warnings)?),
+        Action::OverlayList => overlays::list(&api.overlays, &warnings),
+        Action::OverlayShow(id) => overlays::show(&api.overlays, &id, &warnings)?,
         Action::OverlayCreate => {
             input::require_json((call.header)("Content-Type"))?;
             let (spec, more) = input::overlay_spec(call.body)?;
-            let (overlays, warnings) = (Arc::clone(&api.overlays), [warnings, more].concat());
-            later(move || overlays::create(&overlays, spec, &warnings))
+            overlays::create(&api.overlays, spec, &[warnings, more].concat())?
         }
         Action::OverlayDelete(id, files) => {
-            let overlays = Arc::clone(&api.overlays);
-            let waiting = api.registry.views().into_iter().find(|view| view.waits_for.contains(&id));
-            match waiting {
-                Some(view) => Err(Error::overlay_awaited(&id, &view.spec.slug)),
-                None => later(move || overlays::delete(&overlays, &id, files)),
+            match api.registry.views().into_iter().find(|view| view.waits_for.contains(&id)) {
+                Some(view) => return Err(Error::overlay_awaited(&id, &view.spec.slug)),
+                None => overlays::delete(&api.overlays, &id, files)?,
             }
         }
-    }
-}
-
-fn now(reply: Reply) -> Result<Outcome, Error> {
-    Ok(Outcome::Now(reply))
-}
-
-fn later(rest: impl FnOnce() -> Reply + Send + 'static) -> Result<Outcome, Error> {
-    later_for(move |_| rest())
-}
-
-fn later_for(rest: impl FnOnce(&dyn Client) -> Reply + Send + 'static) -> Result<Outcome, Error> {
-    Ok(Outcome::Later(Later::Reply(Box::new(rest))))
+    }))
 }
 
 fn info(api: &Api) -> Reply {
@@ -175,29 +148,28 @@ fn auth_status(caller: Caller) -> Reply {
 
 fn command(
     api: &Api,
-    slug: Slug,
+    slug: &Slug,
     command: Command,
     message: &'static str,
-    warnings: Vec<String>,
-) -> Result<Outcome, Error> {
-    let pending = api.registry.command(&slug, command).map_err(|refused| refusal(&slug, refused))?;
-    later(move || match outcome(&pending, &slug, COMMAND_LIMIT, Asked::Command) {
-        Ok((Completed::Yes, view)) => match command {
+    warnings: &[String],
+) -> Result<Reply, Error> {
+    let pending = api.registry.command(slug, command).map_err(|refused| refusal(slug, refused))?;
+    Ok(match outcome(&pending, slug, COMMAND_LIMIT, Asked::Command)? {
+        (Completed::Yes, view) => match command {
             Command::Delete => reply::no_content(),
-            Command::Stop | Command::Kill => reply::json(200, &wire::stopped(message, &view, &warnings)),
-            Command::Start | Command::Restart => reply::json(200, &wire::server(message, &view, &warnings)),
-            Command::Mark(_) => reply::json(200, &wire::marked(message, &view, &warnings)),
+            Command::Stop | Command::Kill => reply::json(200, &wire::stopped(message, &view, warnings)),
+            Command::Start | Command::Restart => reply::json(200, &wire::server(message, &view, warnings)),
+            Command::Mark(_) => reply::json(200, &wire::marked(message, &view, warnings)),
         },
-        Ok((Completed::NotYet, view)) => {
+        (Completed::NotYet, view) => {
             let message = "this takes longer than a client waits; it goes on, ask for the server to see how far it is";
             match command {
-                Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, &warnings)),
+                Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, warnings)),
                 Command::Delete | Command::Start | Command::Restart | Command::Mark(_) => {
-                    reply::json(202, &wire::server(message, &view, &warnings))
+                    reply::json(202, &wire::server(message, &view, warnings))
                 }
             }
         }
-        Err(error) => reply::error(&error),
     })
 }
 

@@ -1,7 +1,7 @@
 //! What a request means and how its answer looks.
 //!
-//! Owns: routes, access, JSON on the wire, and the tiny_http workers that it all runs on. Never: a server's life (see
-//! `registry`), a stranger's connection (see `door`).
+//! Owns: routes, access, JSON on the wire, and tiny_http, which reads the heads of requests. Never: a thread of its own (all
+//! but the reading runs on the client's), a server's life (see `registry`), a stranger's connection (see `door`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,11 +13,11 @@ pub mod access;
 pub mod follow;
 pub mod handlers;
 pub mod input;
+pub mod line;
 pub mod overlays;
 pub mod places;
 pub mod reply;
 pub mod route;
-pub mod server;
 #[cfg(test)]
 mod tests;
 mod text;

@@ -1,7 +1,7 @@
 //! The calls about overlays.
 //!
 //! Owns: how long a client waits for an overlay, and what it is told of each outcome. Never: JSON (see `input`, `wire`), a
-//! copy. What looks at a file system is for the client's own thread.
+//! copy.
 
 use std::time::{Duration, Instant};
 
@@ -29,18 +29,17 @@ pub fn show(overlays: &Overlays, id: &OverlayId, warnings: &[String]) -> Result<
 }
 
 /// Makes an overlay. Takes as long as its light part, within the limit.
-pub fn create(overlays: &Overlays, spec: OverlaySpec, warnings: &[String]) -> Reply {
+///
+/// # Errors
+/// Why it was not.
+pub fn create(overlays: &Overlays, spec: OverlaySpec, warnings: &[String]) -> Result<Reply, Error> {
     let strategy = spec.strategy;
-    match overlays.create(spec) {
-        Ok(overlay) => {
-            match strategy {
-                Strategy::Smart => overlay.wait(Until::Usable, Instant::now() + USABLE_LIMIT),
-                Strategy::Copy => {}
-            }
-            reply::json(201, &wire::overlay(&overlay.view(), warnings))
-        }
-        Err(refused) => reply::error(&refusal(refused)),
+    let overlay = overlays.create(spec).map_err(refusal)?;
+    match strategy {
+        Strategy::Smart => overlay.wait(Until::Usable, Instant::now() + USABLE_LIMIT),
+        Strategy::Copy => {}
     }
+    Ok(reply::json(201, &wire::overlay(&overlay.view(), warnings)))
 }
 
 /// Why an overlay was not created.
@@ -59,18 +58,20 @@ pub fn refusal(refused: Refused) -> Error {
 }
 
 /// Forgets an overlay. Takes as long as its copy takes to stop, and the removal of its files.
-pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Reply {
-    let failed = |what: String| reply::error(&Error::new(Code::Internal, what));
-    match overlays.delete(id, files) {
-        Ok(()) => reply::no_content(),
-        Err(Undeleted::Unknown) => reply::error(&Error::overlay_not_found(id.as_str())),
-        Err(Undeleted::Storage(error)) => reply::error(&Error::storage("that the overlay is deleted", &error)),
-        Err(Undeleted::Stuck) => failed(format!(
+///
+/// # Errors
+/// What is left of it, and why.
+pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Result<Reply, Error> {
+    let failed = |what: String| Error::new(Code::Internal, what);
+    overlays.delete(id, files).map(|()| reply::no_content()).map_err(|undeleted| match undeleted {
+        Undeleted::Unknown => Error::overlay_not_found(id.as_str()),
+        Undeleted::Storage(error) => Error::storage("that the overlay is deleted", &error),
+        Undeleted::Stuck => failed(format!(
             "overlay \"{id}\" can't be deleted: its copy hangs in the file system; delete it again later"
         )),
-        Err(Undeleted::Files(path, error)) => failed(format!(
+        Undeleted::Files(path, error) => failed(format!(
             "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
             path.display()
         )),
-    }
+    })
 }

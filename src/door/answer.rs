@@ -34,11 +34,9 @@ pub enum Refusal {
     UnknownVersion,
     /// Every connection is busy.
     TooManyConnections,
-    /// The API does not answer.
+    /// The API can't be asked. Nothing was done.
     Unavailable,
-    /// The API was lost while it had the request.
-    Lost,
-    /// What the API left to be done panicked.
+    /// The API panicked.
     Panicked,
 }
 
@@ -65,11 +63,6 @@ impl Refusal {
                 (503, "busy", "all connections are busy; close those that are not needed, or try again later")
             }
             Refusal::Unavailable => (503, "busy", "the API does not answer for the moment; try again later"),
-            Refusal::Lost => (
-                500,
-                "internal",
-                "the request was lost on its way and may have been carried out; look before trying again",
-            ),
             Refusal::Panicked => (500, "internal", "servisor failed while handling the request; its log says more"),
         }
     }

@@ -12,9 +12,9 @@ use super::Limits;
 use super::answer::{self, After, BodyIs, Refusal};
 use super::body::{Chunked, Progress};
 use super::head::{self, Expects, Framing, Head, Persistence, Version};
-use super::pool::{Answer, Pool};
+use super::pool::Pool;
 use super::table::{Activity, Seat, Standing, Table};
-use crate::handoff::{Client, Later, Reply, Rest, StreamBody};
+use crate::handoff::{Client, Outcome, StreamBody};
 use crate::log;
 use crate::os::thread::panic_text;
 use crate::os::{peer, retry};
@@ -96,8 +96,9 @@ impl Connection<'_> {
                 return Ok(());
             }
             // The one place where a request could be given to another backend.
-            let answer = self.shared.pool.exchange(&head.with_body(&body))?;
-            drop(body);
+            let request = self.shared.pool.read(&head.canonical)?;
+            let answer = self.contained(|| request.answer(&body, self))?;
+            drop((request, body));
             if self.answer(&head, answer)? == After::Close {
                 // The client has been told; what it still sends is for nobody.
                 let _ = self.seat.socket().shutdown(Shutdown::Write);
@@ -185,16 +186,15 @@ impl Connection<'_> {
         }
     }
 
-    fn answer(&self, head: &Head, answer: Answer) -> Result<After, End> {
+    fn answer(&self, head: &Head, answer: Outcome) -> Result<After, End> {
         let after = match (head.persistence, head.version) {
             (Persistence::Close, _) => After::Close,
             (Persistence::KeepAlive, Version::Http11) => After::KeepAlive,
             (Persistence::KeepAlive, Version::Http10) => After::KeepAliveInWords,
         };
         let reply = match answer {
-            Answer::Whole(reply) => reply,
-            Answer::Unfinished(Later::Reply(rest)) => self.contained(rest)?,
-            Answer::Unfinished(Later::Stream { content_type, headers, body }) => {
+            Outcome::Whole(reply) => reply,
+            Outcome::Stream { content_type, headers, body } => {
                 return self.stream(head, content_type, headers, body);
             }
         };
@@ -234,9 +234,9 @@ impl Connection<'_> {
         Ok(After::Close)
     }
 
-    /// Runs what the API left to be done; its panic is its own.
-    fn contained(&self, rest: Rest) -> Result<Reply, Refusal> {
-        catch_unwind(AssertUnwindSafe(|| rest(self))).map_err(|panic| {
+    /// A panic of the API is its own.
+    fn contained(&self, answer: impl FnOnce() -> Outcome) -> Result<Outcome, Refusal> {
+        catch_unwind(AssertUnwindSafe(answer)).map_err(|panic| {
             log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
             Refusal::Panicked
         })

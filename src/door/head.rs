@@ -70,18 +70,9 @@ pub struct Head {
     pub expects: Expects,
     /// Whether the answer's body is to be left out.
     pub is_head: bool,
-    /// The request line and headers in canonical form, without `Content-Length` and the empty line.
-    canonical: Vec<u8>,
-}
-
-impl Head {
-    /// The whole request in canonical form.
-    pub fn with_body(&self, body: &[u8]) -> Vec<u8> {
-        let mut request = self.canonical.clone();
-        request.extend_from_slice(format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes());
-        request.extend_from_slice(body);
-        request
-    }
+    /// The request line and headers in canonical form, with the empty line. Of a body it says nothing: that is not passed
+    /// on with it.
+    pub canonical: Vec<u8>,
 }
 
 /// Where the head in `bytes` ends, after its empty line; `None` while it does not. `searched` bytes are known to have no
@@ -152,6 +143,7 @@ pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
             canonical.extend_from_slice(b"\r\n");
         }
     }
+    canonical.extend_from_slice(b"\r\n");
     Ok(Head {
         framing: framing(&fields, version, limits)?,
         version,

@@ -4,11 +4,9 @@
 //! JSON other than its own refusals.
 //!
 //! tiny_http must not meet a stranger: one odd `Content-Length` ends the process, and it has no time limits. So each
-//! client's connection has a thread here that reads a request whole, vets it, and passes it on in canonical form over
-//! one of a few internal connections, one request at a time; the answer is read whole before the client gets the first
-//! byte, so that a slow client holds nobody up. Slow work that the API left behind ([`crate::handoff`]) runs on the
-//! client's thread too. (That thread can't do the whole work: whoever writes a large request or answer has to rely on
-//! another one that reads it.)
+//! client's connection has a thread here that reads a request whole and vets it. Its head, in canonical form, goes over
+//! one of a few internal lines to tiny_http and comes back read; the same thread then has the API answer it, for as
+//! long as that takes, and sends the answer. Nobody else waits for it, and a slow client holds nobody up.
 //!
 //! Which backend a request is for is decided in one place: `connection::serve`.
 
@@ -19,14 +17,13 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::handoff::Later;
+use crate::handoff::{Client, Outcome};
 use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
 pub(crate) mod answer;
 pub(crate) mod body;
 mod connection;
-mod exchange;
 pub(crate) mod head;
 mod pool;
 mod table;
@@ -53,14 +50,26 @@ impl AsFd for Listener {
 
 /// What is behind the door.
 pub trait Backend: Send + Sync {
-    /// Begins anew, and gives the connections that requests go over. Whatever connections there were are lost.
+    /// Makes one more line to it.
     ///
     /// # Errors
     /// The system has no descriptor, thread or memory for it.
-    fn open(&self) -> io::Result<Vec<UnixStream>>;
+    fn open(&self) -> io::Result<Box<dyn Line>>;
+}
 
-    /// The work that an answer's ticket stands for.
-    fn claim(&self, ticket: u64) -> Option<Later>;
+/// What reads the heads of requests, one at a time.
+pub trait Line: Send {
+    /// Reads a whole head in canonical form.
+    ///
+    /// # Errors
+    /// It was not read. The line can't be used after that.
+    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>>;
+}
+
+/// A request whose head was read.
+pub trait Request {
+    /// Carries it out. It may wait, but not without a limit or for a client that has left.
+    fn answer(&self, body: &[u8], client: &dyn Client) -> Outcome;
 }
 
 /// What is allowed.

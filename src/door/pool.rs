@@ -1,160 +1,134 @@
-//! The internal connections, and who gets one when.
+//! The lines by which the heads of requests are read, and who gets one when.
 //!
-//! Owns: one generation of connections to the backend, the queue for them, and their replacement when anything is odd with
-//! one. Never: a client's connection; a request twice: one that was lost may have been carried out.
+//! Owns: the lines, the queue for them, and their number: one to begin with, more while requests wait, and another one in
+//! the place of one that is lost. Never: a client's connection; a request that was read: by then its line is free again.
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::Backend;
 use super::answer::Refusal;
-use super::exchange::Wire;
-use crate::handoff::{Later, Reply};
+use super::{Backend, Line, Request};
 use crate::log;
 
-/// As long as this a request waits for a connection of its own.
+/// A head is read within some ten microseconds: so few lines keep two cores busy, and their memory small.
+const LINES_MAX: usize = 4;
+/// After so much waiting the line that there is does not do.
+const PATIENCE: Duration = Duration::from_millis(1);
+/// As long as this a request waits for a line.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
-/// Generations follow each other at least at this distance: the threads of a dead one take their seconds to end, and
-/// must not pile up, whatever it is that kills one after the other.
-const REBUILD_PAUSE: Duration = Duration::from_millis(100);
-/// What the API has to say.
-pub enum Answer {
-    /// This.
-    Whole(Reply),
-    /// It has left work to be done.
-    Unfinished(Later),
-}
+/// After a line was lost, or could not be made, for so long none is made: the threads of a dead one take their seconds to
+/// end and must not pile up, whatever it is that kills one after the other.
+const PAUSE: Duration = Duration::from_millis(100);
 
-/// The connections of the present generation.
+/// The lines that there are.
 pub struct Pool {
     backend: Arc<dyn Backend>,
     state: Mutex<State>,
 }
 
 struct State {
-    generation: u64,
-    health: Health,
-    idle: Vec<Wire>,
-    /// Who waits for a connection, the first one first: nobody gets one before someone who has waited longer.
-    queue: VecDeque<Arc<Condvar>>,
-    /// Not before this may a new generation begin.
-    rebuild_at: Instant,
+    idle: Vec<Box<dyn Line>>,
+    /// The lines that are idle, in use, or being made.
+    lines: usize,
+    /// Who waits for a line, the first one first: nobody gets one before someone who has waited longer.
+    queue: VecDeque<Arc<Waiter>>,
+    /// Before this no line is made.
+    make_at: Instant,
 }
 
-/// A connection that is in use. Unless it is given back it takes its generation with it, so that a panic can't make the
-/// pool smaller one by one.
+struct Waiter {
+    turn: Condvar,
+    since: Instant,
+}
+
+/// A line that is in use, or being made. Unless it is given back it is lost, after a panic too.
 struct Lease<'a> {
     pool: &'a Pool,
-    generation: u64,
-    wire: Option<Wire>,
+    line: Option<Box<dyn Line>>,
 }
 
 /// A place in the queue. However it is left, the next one has a look.
 struct Place<'a> {
     pool: &'a Pool,
-    turn: Arc<Condvar>,
-}
-
-/// Somebody is building a new generation. Unless it is said to be good the next one may try, after a panic too.
-struct Rebuild<'a>(&'a Pool);
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Health {
-    Good,
-    /// Whoever comes first begins a new generation.
-    Broken,
-    /// Somebody is at it.
-    Rebuilding,
+    waiter: Arc<Waiter>,
 }
 
 impl Pool {
-    /// The first generation.
+    /// With one line.
     ///
     /// # Errors
-    /// The backend can't be opened.
+    /// It can't be made.
     pub fn new(backend: Arc<dyn Backend>) -> io::Result<Pool> {
-        let state = State {
-            generation: 0,
-            health: Health::Good,
-            idle: wires(backend.open()?)?,
-            queue: VecDeque::new(),
-            rebuild_at: Instant::now(),
-        };
+        let idle = vec![backend.open()?];
+        let state = State { idle, lines: 1, queue: VecDeque::new(), make_at: Instant::now() };
         Ok(Pool { backend, state: Mutex::new(state) })
     }
 
-    /// Passes on a request in canonical form and takes the whole answer.
+    /// Has the head of a request read.
     ///
     /// # Errors
-    /// It was not passed on (`Unavailable`), or was and the answer did not come (`Lost`).
-    pub fn exchange(&self, request: &[u8]) -> Result<Answer, Refusal> {
+    /// It could not be; nothing of the request has been done then.
+    pub fn read(&self, head: &[u8]) -> Result<Box<dyn Request>, Refusal> {
         let mut lease = self.check_out()?;
-        let (reply, ticket) = lease.exchange(request).map_err(|error| {
-            log::error(format_args!("the internal HTTP server failed, it is started anew: {error}"));
-            Refusal::Lost
+        let read = lease.read(head).map_err(|error| {
+            log::error(format_args!("an internal HTTP server failed, it is started anew: {error}"));
+            Refusal::Unavailable
         })?;
         lease.give_back();
-        match ticket {
-            None => Ok(Answer::Whole(reply)),
-            Some(ticket) => self.backend.claim(ticket).map(Answer::Unfinished).ok_or(Refusal::Lost),
-        }
+        Ok(read)
     }
 
     fn check_out(&self) -> Result<Lease<'_>, Refusal> {
         let limit = Instant::now() + QUEUE_LIMIT;
+        let mut place: Option<Place<'_>> = None;
         let mut state = self.state();
-        let mut place = None;
         loop {
-            let now = Instant::now();
-            let mut wake_at = limit;
-            match state.health {
-                Health::Broken if now >= state.rebuild_at => {
-                    state.health = Health::Rebuilding;
-                    drop(state);
-                    state = self.rebuild()?;
-                    continue;
-                }
-                Health::Broken => wake_at = limit.min(state.rebuild_at),
-                Health::Good => {
-                    if let Some(wire) = state.next_for(place.as_ref()) {
-                        let generation = state.generation;
-                        drop(state);
-                        return Ok(Lease { pool: self, generation, wire: Some(wire) });
-                    }
-                }
-                Health::Rebuilding => {}
+            let is_first = state.is_first(place.as_ref());
+            if let Some(line) = if is_first { state.idle.pop() } else { None } {
+                drop(state);
+                return Ok(Lease { pool: self, line: Some(line) });
             }
+            let now = Instant::now();
+            let make_at = state.make_at(place.as_ref().map_or(now, |place| place.waiter.since));
+            if is_first && make_at.is_some_and(|at| at <= now) {
+                state.lines += 1;
+                drop(state);
+                // Those behind need not wait for it: they get the lines that there are.
+                drop(place.take());
+                match self.make() {
+                    Some(lease) => return Ok(lease),
+                    None if self.state().lines > 0 => {}
+                    None => return Err(Refusal::Unavailable),
+                }
+                state = self.state();
+                continue;
+            }
+            // If it has come to that and others are before this one, they will call it.
+            let wake_at = make_at.filter(|at| *at > now).map_or(limit, |at| at.min(limit));
             let patience = wake_at.saturating_duration_since(now);
             if patience.is_zero() {
                 drop(state);
                 return Err(Refusal::Unavailable);
             }
             let place = place.get_or_insert_with(|| {
-                let turn = Arc::new(Condvar::new());
-                state.queue.push_back(Arc::clone(&turn));
-                Place { pool: self, turn }
+                let waiter = Arc::new(Waiter { turn: Condvar::new(), since: now });
+                state.queue.push_back(Arc::clone(&waiter));
+                Place { pool: self, waiter }
             });
-            state = place.turn.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            state = place.waiter.turn.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
-    /// Without the lock: it takes as long as it takes, and others shall be able to give up waiting.
-    fn rebuild(&self) -> Result<MutexGuard<'_, State>, Refusal> {
-        let attempt = Rebuild(self);
-        let idle = self.backend.open().and_then(wires).map_err(|error| {
-            log::error(format_args!("the internal HTTP server can't be started: {error}"));
-            Refusal::Unavailable
-        })?;
-        let mut state = self.state();
-        state.generation += 1;
-        state.health = Health::Good;
-        state.idle = idle;
-        drop(state);
-        drop(attempt);
-        Ok(self.state())
+    /// Makes a line that is counted already. Without the lock: it takes as long as it takes.
+    fn make(&self) -> Option<Lease<'_>> {
+        let mut lease = Lease { pool: self, line: None };
+        let made = self.backend.open().inspect_err(|error| {
+            log::error(format_args!("an internal HTTP server can't be started: {error}"));
+        });
+        lease.line = made.ok();
+        lease.line.is_some().then_some(lease)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -162,86 +136,72 @@ impl Pool {
     }
 }
 
-fn wires(connections: Vec<UnixStream>) -> io::Result<Vec<Wire>> {
-    connections.into_iter().map(Wire::new).collect()
-}
-
 impl State {
-    /// A connection, if there is one for who has this `place`, or none yet.
-    fn next_for(&mut self, place: Option<&Place<'_>>) -> Option<Wire> {
-        let is_next = match (self.queue.front(), place) {
+    fn is_first(&self, place: Option<&Place<'_>>) -> bool {
+        match (self.queue.front(), place) {
             (None, _) => true,
             (Some(_), None) => false,
-            (Some(first), Some(place)) => Arc::ptr_eq(first, &place.turn),
-        };
-        if is_next { self.idle.pop() } else { None }
+            (Some(first), Some(place)) => Arc::ptr_eq(first, &place.waiter),
+        }
+    }
+
+    /// When someone who has waited since then may make a line; `None` if never, as things are.
+    fn make_at(&self, since: Instant) -> Option<Instant> {
+        match self.lines {
+            // There is nothing to be patient for.
+            0 => Some(self.make_at),
+            1..LINES_MAX => Some(self.make_at.max(since + PATIENCE)),
+            LINES_MAX.. => None,
+        }
     }
 
     /// Whoever is first may go on now.
     fn call_first(&self) {
         if let Some(first) = self.queue.front() {
-            first.notify_one();
+            first.turn.notify_one();
         }
-    }
-
-    /// Things are otherwise than all who wait have thought.
-    fn call_all(&self) {
-        self.queue.iter().for_each(|turn| turn.notify_one());
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.state();
-        state.queue.retain(|turn| !Arc::ptr_eq(turn, &self.turn));
-        // There may be more than one connection, or someone has to begin a new generation.
-        if state.health != Health::Good || !state.idle.is_empty() {
+        state.queue.retain(|waiter| !Arc::ptr_eq(waiter, &self.waiter));
+        // There may be a line for the next one too, or its time to make one has come while it was not the first.
+        let now = Instant::now();
+        let is_overdue = |waiter: &Arc<Waiter>| state.make_at(waiter.since).is_some() && waiter.since + PATIENCE <= now;
+        if !state.idle.is_empty() || state.queue.front().is_some_and(is_overdue) {
             state.call_first();
         }
     }
 }
 
 impl Lease<'_> {
-    fn exchange(&mut self, request: &[u8]) -> io::Result<(Reply, Option<u64>)> {
-        match &mut self.wire {
-            Some(wire) => wire.exchange(request),
-            None => Err(io::Error::other("its connection was given back already")),
+    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>> {
+        match &mut self.line {
+            Some(line) => line.read(head),
+            None => Err(io::Error::other("its line was given back already")),
         }
     }
 
-    /// The answer was read to its end: the next request may follow.
+    /// The next request may follow.
     fn give_back(mut self) {
-        if let Some(wire) = self.wire.take() {
+        if let Some(line) = self.line.take() {
             let mut state = self.pool.state();
-            if state.generation == self.generation && state.health == Health::Good {
-                state.idle.push(wire);
-                state.call_first();
-            }
+            state.idle.push(line);
+            state.call_first();
+            drop(state);
+            std::mem::forget(self);
         }
     }
 }
 
 impl Drop for Lease<'_> {
+    /// It was lost.
     fn drop(&mut self) {
-        if self.wire.is_none() {
-            return;
-        }
         let mut state = self.pool.state();
-        if state.generation == self.generation && state.health == Health::Good {
-            state.health = Health::Broken;
-            state.idle.clear();
-            state.call_all();
-        }
-    }
-}
-
-impl Drop for Rebuild<'_> {
-    fn drop(&mut self) {
-        let mut state = self.0.state();
-        state.rebuild_at = Instant::now() + REBUILD_PAUSE;
-        if state.health == Health::Rebuilding {
-            state.health = Health::Broken;
-        }
-        state.call_all();
+        state.lines -= 1;
+        state.make_at = Instant::now() + PAUSE;
+        state.call_first();
     }
 }

@@ -1,11 +1,10 @@
 //! The door before a backend that is made for these tests; the whole daemon is attacked in `tests/it/attacks.rs`.
 
-use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::*;
 use crate::handoff::Reply;
@@ -22,80 +21,71 @@ struct Fake {
     opened: AtomicU64,
     /// So many further attempts to open it panic.
     open_panics: AtomicU64,
+    /// So many further attempts to open it fail.
+    open_failures: AtomicU64,
     /// Hears how a quiet stream ended.
     stream_ended: Mutex<Option<Sender<io::Result<()>>>>,
-    tickets: Mutex<HashMap<u64, Later>>,
-    next_ticket: AtomicU64,
+    /// Says when a slow line may go on.
+    slow: Mutex<Option<Receiver<()>>>,
+}
+
+struct FakeLine(Arc<Fake>);
+
+struct FakeRequest {
+    fake: Arc<Fake>,
+    head: Vec<u8>,
+    path: String,
+}
+
+/// Whether there was one left to be counted.
+fn one_less(count: &AtomicU64) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl Backend for Arc<Fake> {
-    fn open(&self) -> io::Result<Vec<UnixStream>> {
+    fn open(&self) -> io::Result<Box<dyn Line>> {
         self.opened.fetch_add(1, Ordering::SeqCst);
-        let panics = self.open_panics.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
-        assert!(panics.is_err(), "on purpose");
-        (0..2)
-            .map(|_| {
-                let (ours, theirs) = UnixStream::pair()?;
-                let fake = Arc::clone(self);
-                std::thread::spawn(move || fake.serve(theirs));
-                Ok(ours)
-            })
-            .collect()
-    }
-
-    fn claim(&self, ticket: u64) -> Option<Later> {
-        self.tickets.lock().unwrap().remove(&ticket)
+        assert!(!one_less(&self.open_panics), "on purpose");
+        if one_less(&self.open_failures) {
+            return Err(io::Error::other("on purpose"));
+        }
+        Ok(Box::new(FakeLine(Arc::clone(self))))
     }
 }
 
-impl Fake {
-    fn serve(&self, mut stream: UnixStream) {
-        let mut input = Vec::new();
-        let mut buffer = [0; 4096];
-        loop {
-            let whole = loop {
-                if let Some(length) = whole_request(&input) {
-                    break length;
-                }
-                match stream.read(&mut buffer) {
-                    Ok(0) | Err(_) => return,
-                    Ok(count) => input.extend_from_slice(&buffer[..count]),
-                }
-            };
-            let request: Vec<u8> = input.drain(..whole).collect();
-            let text = String::from_utf8_lossy(&request).into_owned();
-            let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-            let answer = match path.as_str() {
-                "/lose" => return,
-                "/torn" => b"HTTP/1.1 200 OK\r\nContent-Le".to_vec(),
-                "/chunks" => b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
-                "/later" | "/panic" | "/stream" | "/quiet" => self.ticket(&path),
-                _ => whole_answer(&request),
-            };
-            if stream.write_all(&answer).is_err() || path == "/torn" {
-                return;
+impl Line for FakeLine {
+    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>> {
+        let text = String::from_utf8_lossy(head);
+        let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
+        match path.as_str() {
+            "/lose" => return Err(io::Error::other("on purpose")),
+            "/lose-by-panic" => panic!("on purpose"),
+            "/slow" => {
+                let slow = self.0.slow.lock().unwrap().take().unwrap();
+                slow.recv_timeout(LIMIT).unwrap();
             }
+            _ => {}
         }
+        Ok(Box::new(FakeRequest { fake: Arc::clone(&self.0), head: head.to_owned(), path }))
     }
+}
 
-    fn ticket(&self, path: &str) -> Vec<u8> {
-        let later = match path {
-            "/later" => Later::Reply(Box::new(|_| Reply {
-                status: 202,
-                headers: vec![],
-                content_type: Some("text/plain"),
-                body: b"later".to_vec(),
-            })),
-            "/panic" => Later::Reply(Box::new(|_| panic!("on purpose"))),
+impl Request for FakeRequest {
+    fn answer(&self, body: &[u8], _: &dyn Client) -> Outcome {
+        let whole =
+            |status, body| Outcome::Whole(Reply { status, headers: vec![], content_type: Some("text/plain"), body });
+        match self.path.as_str() {
+            "/accept" => whole(202, b"accepted".to_vec()),
+            "/panic" => panic!("on purpose"),
             "/quiet" => {
-                let ended = self.stream_ended.lock().unwrap().take().unwrap();
+                let ended = self.fake.stream_ended.lock().unwrap().take().unwrap();
                 let body = move |to: &mut dyn Write| {
                     ended.send(quiet(to)).unwrap();
                     Ok(())
                 };
-                Later::Stream { content_type: "text/plain", headers: vec![], body: Box::new(body) }
+                Outcome::Stream { content_type: "text/plain", headers: vec![], body: Box::new(body) }
             }
-            _ => Later::Stream {
+            "/stream" => Outcome::Stream {
                 content_type: "text/plain",
                 headers: vec![("X-Further", "yes".into())],
                 body: Box::new(|to| {
@@ -103,11 +93,8 @@ impl Fake {
                     to.write_all(b"three")
                 }),
             },
-        };
-        let number = self.next_ticket.fetch_add(1, Ordering::SeqCst);
-        self.tickets.lock().unwrap().insert(number, later);
-        let name = crate::handoff::TICKET_HEADER;
-        format!("HTTP/1.1 200 OK\r\n{name}: {number}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+            _ => whole(200, [&self.head, body].concat()),
+        }
     }
 }
 
@@ -120,21 +107,6 @@ fn quiet(to: &mut dyn Write) -> io::Result<()> {
         std::thread::sleep(Duration::from_millis(1));
     }
     Ok(())
-}
-
-fn whole_request(input: &[u8]) -> Option<usize> {
-    let text = String::from_utf8_lossy(input);
-    let head = text.find("\r\n\r\n")? + 4;
-    let length: usize = text[..head].split("Content-Length: ").nth(1)?.split("\r\n").next()?.parse().ok()?;
-    (input.len() >= head + length).then_some(head + length)
-}
-
-fn whole_answer(body: &[u8]) -> Vec<u8> {
-    let head = format!(
-        "HTTP/1.1 200 OK\r\nServer: tiny-http (Rust)\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    );
-    [head.as_bytes(), body].concat()
 }
 
 /// An open door, closed at the end of the test.
@@ -211,7 +183,7 @@ fn read_some(stream: &mut TcpStream) -> String {
 fn requests_on_one_connection_are_answered_in_order() {
     let door = Opened::new(Limits::default());
     let pipelined =
-        b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /later HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
+        b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /accept HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
                       GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     let answers = door.exchange(pipelined);
     let at = |text: &str| answers.find(text).unwrap_or_else(|| panic!("{text:?} is not in {answers:?}"));
@@ -219,9 +191,8 @@ fn requests_on_one_connection_are_answered_in_order() {
 }
 
 #[test]
-fn work_that_was_left_runs_here_and_its_panic_is_its_own() {
+fn a_panic_of_the_api_is_its_own() {
     let door = Opened::new(Limits::default());
-    assert!(door.get("/later").ends_with("\r\n\r\nlater"));
     for _ in 0..20 {
         let answer = door.get("/panic");
         assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":"internal""#), "{answer}");
@@ -270,36 +241,62 @@ fn a_stream_without_end_does_not_hold_the_closing_door() {
 }
 
 #[test]
-fn a_panic_while_the_backend_is_begun_anew_is_not_the_last_attempt() {
+fn a_lost_line_costs_one_request_which_was_not_carried_out() {
     let door = Opened::new(Limits::default());
-    door.fake.open_panics.store(1, Ordering::SeqCst);
-    assert!(door.get("/lose").starts_with("HTTP/1.1 500 "));
-    // Whose thread made the attempt is told nothing; the next one finds a backend.
-    assert_eq!(door.get("/echo"), "");
+    for round in 1..=3 {
+        let answer = door.get("/lose");
+        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
+        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+        assert_eq!(door.fake.opened.load(Ordering::SeqCst), round + 1);
+    }
+    // Whose thread has lost it is told nothing; the next one finds another.
+    assert_eq!(door.get("/lose-by-panic"), "");
     assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
-fn backends_that_die_one_after_the_other_do_not_pile_up() {
+fn when_no_line_can_be_made_the_next_request_tries_again() {
+    let door = Opened::new(Limits::default());
+    assert!(door.get("/lose").starts_with("HTTP/1.1 503 "));
+    door.fake.open_panics.store(1, Ordering::SeqCst);
+    assert_eq!(door.get("/echo"), "");
+    door.fake.open_failures.store(2, Ordering::SeqCst);
+    for _ in 0..2 {
+        assert!(door.get("/echo").starts_with("HTTP/1.1 503 "));
+    }
+    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn lines_that_die_one_after_the_other_do_not_pile_up() {
     let door = Opened::new(Limits::default());
     let begun = Instant::now();
     let rounds = 5;
     for _ in 0..rounds {
-        assert!(door.get("/lose").starts_with("HTTP/1.1 500 "));
+        assert!(door.get("/lose").starts_with("HTTP/1.1 503 "));
     }
     assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
     assert!(begun.elapsed() >= Duration::from_millis(100) * (rounds - 1), "{:?}", begun.elapsed());
 }
 
 #[test]
-fn a_lost_backend_costs_one_request_and_is_begun_anew() {
+fn a_line_that_is_slow_gets_others_beside_it() {
     let door = Opened::new(Limits::default());
-    for (round, path) in ["/lose", "/torn", "/chunks"].iter().enumerate() {
-        let answer = door.get(path);
-        assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains("may have been carried out"), "{answer}");
-        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-        assert_eq!(door.fake.opened.load(Ordering::SeqCst), round as u64 + 2);
+    let (go, slow) = channel();
+    *door.fake.slow.lock().unwrap() = Some(slow);
+    let mut waiting = door.connect();
+    waiting.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    while door.fake.slow.lock().unwrap().is_some() {
+        std::thread::yield_now();
     }
+    // The first attempt fails; it costs the one who has made it some time.
+    door.fake.open_failures.store(1, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+    }
+    assert_eq!(door.fake.opened.load(Ordering::SeqCst), 3);
+    go.send(()).unwrap();
+    assert!(read_some(&mut waiting).starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! joins. `std::thread::spawn` is not used anywhere else: it panics when the system has no thread to give.
 
 use std::any::Any;
+use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -76,6 +77,39 @@ fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result
     Ok(Thread { ended })
 }
 
+/// Calls `make` as a thread of another name: those that a library makes are called like the thread that makes them.
+pub fn under_name<T>(name: &CStr, make: impl FnOnce() -> T) -> T {
+    let _back = Renamed(own_name());
+    set_own_name(name);
+    make()
+}
+
+/// Gives the calling thread its name back at the end of a scope.
+struct Renamed([u8; NAME_BYTES]);
+
+impl Drop for Renamed {
+    fn drop(&mut self) {
+        if let Ok(name) = CStr::from_bytes_until_nul(&self.0) {
+            set_own_name(name);
+        }
+    }
+}
+
+/// The kernel's limit for a name, its end included.
+const NAME_BYTES: usize = 16;
+
+fn own_name() -> [u8; NAME_BYTES] {
+    let mut name = [0; NAME_BYTES];
+    // SAFETY: the kernel writes at most 16 bytes to the address, and has as many there.
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    name
+}
+
+fn set_own_name(name: &CStr) {
+    // SAFETY: the kernel reads from the address up to a zero byte, which a `CStr` ends in.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
 /// What is still used of the stack below a local of [`give_back_stack`]: the rest of its frame, and those of the calls that
 /// it makes. All of them together are a quarter of this.
 const IN_USE: usize = 1024;
@@ -137,6 +171,16 @@ mod tests {
     fn a_join_tells_how_the_thread_ended() {
         assert_eq!(spawn("fine", SMALL_STACK, || {}).unwrap().join_by(soon()), Joined::Ended);
         assert_eq!(spawn("bad", SMALL_STACK, || panic!("on purpose")).unwrap().join_by(soon()), Joined::Panicked);
+    }
+
+    #[test]
+    fn a_thread_has_another_name_for_a_while_after_a_panic_too() {
+        let own = own_name();
+        let told = under_name(c"other", || std::thread::spawn(own_name).join().unwrap());
+        assert_eq!(CStr::from_bytes_until_nul(&told).unwrap(), c"other");
+        assert_eq!(own_name(), own);
+        assert!(catch_unwind(|| under_name(c"other", || panic!("on purpose"))).is_err());
+        assert_eq!(own_name(), own);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::limits::open_descriptors;
 use crate::support::{Control, Daemon, exchange, testchild, wait_until};
 
 struct Target {
@@ -47,12 +48,6 @@ impl Target {
         assert_eq!((&server["status"], server["pid"].as_u64()), (&json!("running"), Some(self.pid)), "{attack}");
         begun.elapsed()
     }
-
-    /// Descriptors and threads of the daemon.
-    fn size(&self) -> (usize, usize) {
-        let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", self.daemon.pid())).unwrap().count();
-        (count("fd"), count("task"))
-    }
 }
 
 /// Sets a socket up to be closed by a reset.
@@ -69,7 +64,7 @@ pub fn reset(stream: TcpStream) {
 #[test]
 fn requests_that_end_a_bare_tiny_http() {
     let target = Target::new();
-    let size = target.size();
+    let size = target.daemon.size();
     for attack in [
         "POST /servers HTTP/1.1\r\nHost: x\r\nContent-Length: 10000000000000\r\n\r\n",
         "POST /servers HTTP/1.1\r\nHost: x\r\nContent-Length: 9223372036854775808\r\n\r\n",
@@ -92,16 +87,13 @@ fn requests_that_end_a_bare_tiny_http() {
         }
         target.assert_unharmed(attack);
     }
-    wait_until("descriptors and threads are given back", || {
-        let now = target.size();
-        (now.0 <= size.0 && now.1 <= size.1).then_some(())
-    });
+    target.daemon.until_as_small_as(size);
 }
 
 #[test]
 fn idle_and_trickling_clients_keep_nobody_out() {
     let target = Target::new();
-    let size = target.size();
+    let size = target.daemon.size();
     let mut longest = Duration::ZERO;
     {
         let mut trickling: Vec<TcpStream> = Vec::new();
@@ -112,7 +104,8 @@ fn idle_and_trickling_clients_keep_nobody_out() {
             trickling.push(target.connect(begun));
             if number % 100 == 99 {
                 longest = longest.max(target.assert_unharmed("trickling clients"));
-                assert!(target.size().1 < 256 + 40, "{:?}", target.size());
+                let threads = target.daemon.threads("");
+                assert!(threads < 256 + 40, "{threads}");
             }
         }
         for _ in 0..5 {
@@ -123,14 +116,11 @@ fn idle_and_trickling_clients_keep_nobody_out() {
         }
     }
     println!("1500 trickling clients: the longest call of a normal one took {longest:?}");
-    wait_until("descriptors and threads are given back", || {
-        let now = target.size();
-        (now.0 <= size.0 && now.1 <= size.1).then_some(())
-    });
+    target.daemon.until_as_small_as(size);
 }
 
 #[test]
-fn clients_that_do_not_read_hold_no_worker() {
+fn clients_that_do_not_read_hold_nobody_up() {
     let target = Target::new();
     let flood = json!({"slug": "text", "start": format!("{} lines 100000", testchild())});
     target.daemon.client.create(&flood).server(201);
@@ -226,7 +216,7 @@ fn a_moment_without_descriptors_passes() {
         assert_eq!(unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, &limit, std::ptr::null_mut()) }, 0);
         before
     };
-    let before = set(target.size().0 as u64);
+    let before = set(open_descriptors(pid).len() as u64);
     let waiting: Vec<TcpStream> = (0..10).map(|_| target.connect(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")).collect();
     wait_until("the trouble is reported", || target.daemon.log().contains("can't accept").then_some(()));
     set(before);

@@ -1,8 +1,7 @@
 //! Reading what a server writes as it writes it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -39,11 +38,6 @@ fn follow(daemon: &Daemon, query: &str, headers: &[(&str, &str)]) -> Stream {
     let stream = Stream::open(&daemon.client, &format!("/servers/app/logs?follow=true{query}"), headers);
     assert_eq!(stream.status, 200, "{}", stream.head);
     stream
-}
-
-fn threads_and_descriptors(daemon: &Daemon) -> (usize, usize) {
-    let count = |what: &str| fs::read_dir(PathBuf::from(format!("/proc/{}/{what}", daemon.pid()))).unwrap().count();
-    (count("task"), count("fd"))
 }
 
 #[test]
@@ -216,24 +210,20 @@ fn a_client_that_leaves_costs_nothing_any_more() {
     let mut echo = Echo::start(&daemon);
     daemon.client.show("app");
     let before = wait_until("the daemon is at rest", || {
-        let (threads, descriptors) = threads_and_descriptors(&daemon);
+        let size = daemon.size();
         std::thread::sleep(Duration::from_millis(50));
-        (threads_and_descriptors(&daemon) == (threads, descriptors)).then_some((threads, descriptors))
+        (daemon.size() == size).then_some(size)
     });
     let streams: Vec<Stream> = (0..10).map(|_| follow(&daemon, "", &[])).collect();
-    let now = threads_and_descriptors(&daemon);
+    let now = daemon.size();
     // The last client of before may have been on its way out when it was counted.
     assert!(now.0 + 1 >= before.0 + 10 && now.1 + 1 >= before.1 + 10, "{before:?} {now:?}");
-    let gone = || {
-        let now = threads_and_descriptors(&daemon);
-        (now.0 <= before.0 && now.1 <= before.1).then_some(())
-    };
     drop(streams);
     echo.say("x\n");
-    wait_until("they are gone", gone);
+    daemon.until_as_small_as(before);
     // On a quiet stream the next sign of life finds out.
     drop([follow(&daemon, "", &[]), follow(&daemon, "", &[EVENTS])]);
-    wait_until("they are gone", gone);
+    daemon.until_as_small_as(before);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::attacks::reset;
-use crate::support::{Client, Daemon, quiet_port, testchild, wait_until};
+use crate::support::{Client, Daemon, quiet_port, testchild};
 
 /// For so long everybody is at it.
 const TIME: Duration = Duration::from_secs(6);
@@ -103,8 +103,7 @@ fn good_clients_get_every_answer_while_all_kinds_of_bad_ones_try() {
     daemon.client.create(&json!({"slug": "web", "start": start, "port": port})).server(201);
     let before = daemon.client.wait_for_status("web", "ready");
     let log = format!("listening on {port}\n");
-    let count = |what: &str| std::fs::read_dir(format!("/proc/{}/{what}", daemon.pid())).unwrap().count();
-    let size = (count("fd"), count("task"));
+    let size = daemon.size();
     let (over, rounds) = (AtomicBool::new(false), AtomicUsize::new(0));
     let attacks: [(Attack, usize); 5] = [(slow, 2), (half_open, 1), (burst, 1), (resets, 1), (pipelined, 2)];
 
@@ -142,9 +141,6 @@ fn good_clients_get_every_answer_while_all_kinds_of_bad_ones_try() {
     for field in ["pid", "status", "restart_count", "started_at", "ready_at", "updated_at"] {
         assert_eq!(after[field], before[field], "{field}");
     }
-    wait_until("descriptors and threads are given back", || {
-        let now = (count("fd"), count("task"));
-        (now.0 <= size.0 && now.1 <= size.1).then_some(())
-    });
+    daemon.until_as_small_as(size);
     assert!(!daemon.log().contains("panicked"), "{}", daemon.log());
 }

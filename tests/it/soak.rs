@@ -6,7 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::limits::open_descriptors;
 use crate::support::{Daemon, LIMIT, Random, number};
 
 mod faults;
@@ -28,9 +27,6 @@ const LONG_RUN: u64 = 20 * 60;
 const NOISE_OF_A_SHORTER_RUN_KIB: u64 = 64;
 const SHORT_RUN: u64 = 120;
 const NOISE_OF_A_SHORT_RUN_KIB: u64 = 4 * 1024;
-
-/// tiny_http lets a thread that it does not need go after 5 s.
-const SPARE_THREADS_LEAVE: Duration = Duration::from_secs(6);
 
 /// With an arena for every other thread, glibc's allocator holds back a multiple.
 const ONE_ARENA: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
@@ -92,21 +88,17 @@ impl Soak {
         let limit = Instant::now() + LIMIT;
         let (mut last, pause) = match before {
             Some(before) => ((before.descriptors, before.threads), Duration::from_millis(2)),
-            None => (self.counts(), SPARE_THREADS_LEAVE),
+            None => (self.daemon.size(), Duration::from_secs(1)),
         };
         loop {
             std::thread::sleep(pause);
-            let now = self.counts();
+            let now = self.daemon.size();
             if now == last || Instant::now() > limit {
                 let memory = self.daemon.memory_kib("Anonymous");
                 return Size { memory, descriptors: now.0, threads: now.1 };
             }
             last = before.map_or(now, |_| last);
         }
-    }
-
-    fn counts(&self) -> (usize, usize) {
-        (open_descriptors(self.daemon.pid()).len(), self.daemon.threads(""))
     }
 }
 

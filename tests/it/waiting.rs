@@ -111,12 +111,11 @@ fn a_restart_is_waited_through() {
 }
 
 #[test]
-fn a_hundred_waiters_cost_no_worker_and_nobody_s_time() {
+fn a_hundred_waiters_cost_nobody_s_time() {
     const WAITERS: usize = 100;
     let daemon = Daemon::start();
     let control = Control::new();
     let mut app = obedient(&daemon, &control, "app");
-    let workers = daemon.threads("api-");
     let waiting: Vec<_> = (0..WAITERS)
         .map(|number| {
             let target = if number % 2 == 0 { "/servers/app?wait_for=ready&" } else { "/ready?wait=true&" };
@@ -134,8 +133,6 @@ fn a_hundred_waiters_cost_no_worker_and_nobody_s_time() {
     daemon.client.post("/servers/other/stop").server(200);
     println!("with {WAITERS} waiters the longest of 50 other calls took {longest:?}");
     assert!(longest < Duration::from_secs(2), "{longest:?}");
-    assert_eq!(daemon.threads("api-"), workers);
-    assert!(workers > 0 && workers < 10, "{workers}");
     assert!(waiting.iter().all(|one| !one.is_finished()), "nobody was answered yet");
     let begun = Instant::now();
     app.order("serve 127.0.0.1:PORT 200");

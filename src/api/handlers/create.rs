@@ -1,17 +1,16 @@
 //! New servers.
 //!
 //! Owns: what is found out before a configuration is taken, and how long a client waits for its first process. Never: a
-//! worker's time: the file system and the spawn are waited for on the client's own thread.
+//! field's form (see `input`).
 
 use std::fs;
 use std::io;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::{Api, reply, wire};
-use super::{Asked, COMMAND_LIMIT, Outcome, outcome, refusal};
+use super::{Asked, COMMAND_LIMIT, outcome, refusal};
 use crate::error::{Code, Error, Wrong};
-use crate::handoff::Later;
+use crate::handoff::Reply;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::overlay::Overlays;
 use crate::supervisor::{Creation, Pending, Unsettled};
@@ -19,20 +18,14 @@ use crate::supervisor::{Creation, Pending, Unsettled};
 /// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
 /// up after 30 s.
 const CREATE_LIMIT: Duration = Duration::from_secs(1);
+
 /// Makes a server, or gives a resting one another configuration, and starts it.
-pub fn create(api: &Api, spec: ServerSpec, warnings: Vec<String>) -> Outcome {
-    let (registry, overlays) = (Arc::clone(&api.registry), Arc::clone(&api.overlays));
-    Outcome::Later(Later::Reply(Box::new(move |_| {
-        let slug = spec.slug.clone();
-        let created = check(&spec, &overlays)
-            .and_then(|()| registry.create(spec).map_err(|refused| refusal(&slug, refused)))
-            .and_then(|creation| settled(creation, &slug))
-            .and_then(|pending| outcome(&pending, &slug, CREATE_LIMIT, Asked::Create));
-        match created {
-            Ok((_, view)) => reply::json(201, &wire::server("the server was created", &view, &warnings)),
-            Err(error) => reply::error(&error),
-        }
-    })))
+pub fn create(api: &Api, spec: ServerSpec, warnings: &[String]) -> Result<Reply, Error> {
+    check(&spec, &api.overlays)?;
+    let slug = spec.slug.clone();
+    let creation = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;
+    let (_, view) = outcome(&settled(creation, &slug)?, &slug, CREATE_LIMIT, Asked::Create)?;
+    Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
 }
 
 /// No configuration is answered for before it is stored.

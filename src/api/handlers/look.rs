@@ -1,20 +1,18 @@
 //! Looks at servers: now, as soon as it is known well enough, or when they have come so far.
 //!
-//! Owns: how fresh an answer has to be, and the waiting for a state. Never: a worker's time: whoever waits does so on the
-//! client's own thread. Every wait has an end, and ends early when the client has left or the daemon is ending.
+//! Owns: how fresh an answer has to be, and the waiting for a state. Never: a wait without an end; it ends early when the
+//! client has left or the daemon is ending.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::route::Wait;
 use super::super::{Api, reply, wire};
-use super::{Outcome, later, later_for, now};
 use crate::error::Error;
 use crate::handoff::{Client, Reply};
 use crate::model::spec::Slug;
 use crate::model::status::Status;
 use crate::model::view::{Progress, Readiness, ServerView};
-use crate::overlay::Overlays;
 use crate::registry::Registry;
 
 /// What an answer says about ports is never older than this.
@@ -25,85 +23,69 @@ const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 const PRESENCE_EVERY: Duration = Duration::from_secs(1);
 
 /// All servers.
-pub fn list(api: &Api, warnings: Vec<String>) -> Result<Outcome, Error> {
-    let render =
-        |registry: &Registry, warnings: &[String]| reply::json(200, &wire::server_list(&registry.views(), warnings));
-    if api.registry.ports_are_newer(Instant::now(), PORTS_AGE) {
-        return now(render(&api.registry, &warnings));
-    }
-    let registry = Arc::clone(&api.registry);
-    later(move || {
-        freshen(&registry);
-        render(&registry, &warnings)
-    })
+pub fn list(api: &Api, warnings: &[String]) -> Reply {
+    freshen(&api.registry);
+    reply::json(200, &wire::server_list(&api.registry.views(), warnings))
 }
 
 /// One server, as it is.
-pub fn show(api: &Api, slug: &Slug, warnings: Vec<String>) -> Result<Outcome, Error> {
+pub fn show(api: &Api, slug: &Slug, warnings: &[String]) -> Result<Reply, Error> {
     let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-    let render =
-        |view: &ServerView, warnings: &[String]| reply::json(200, &wire::server("the server as it is", view, warnings));
-    let view = supervisor.view();
-    if view.alive_since.is_none() || api.registry.ports_are_newer(Instant::now(), PORTS_AGE) {
-        return now(render(&view, &warnings));
+    let mut view = supervisor.view();
+    if view.alive_since.is_some() {
+        freshen(&api.registry);
+        view = supervisor.view();
     }
-    let registry = Arc::clone(&api.registry);
-    later(move || {
-        freshen(&registry);
-        render(&supervisor.view(), &warnings)
-    })
+    Ok(reply::json(200, &wire::server("the server as it is", &view, warnings)))
 }
 
 /// One server, when it has come to a status, or can't any more, or the time is up.
-pub fn show_when(api: &Api, slug: &Slug, wait: Wait<Status>, warnings: Vec<String>) -> Result<Outcome, Error> {
+pub fn show_when(
+    api: &Api,
+    slug: &Slug,
+    wait: Wait<Status>,
+    warnings: &[String],
+    client: &dyn Client,
+) -> Result<Reply, Error> {
     let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-    let (registry, place) = (Arc::clone(&api.registry), api.waits.take()?);
-    later_for(move |client| {
-        let _place = place;
-        let _waiting = supervisor.attend();
-        let deadline = Instant::now() + wait.limit;
-        let outcome = wait_until(&registry, client, deadline, || {
-            let view = supervisor.view();
-            match view.progress_to(wait.goal) {
-                Progress::There => Look::Over("the server has come to the status that was waited for", view),
-                Progress::OutOfReach => Look::Over("the server rests, and can't come to that status by itself", view),
-                Progress::OnTheWay => Look::Again(None),
-            }
-        });
-        let (message, view) = match outcome {
-            Some(over) => over,
-            None => ("the time is up; this is how the server is", supervisor.view()),
-        };
-        reply::json(200, &wire::server(message, &view, &warnings))
-    })
+    let _place = api.waits.take()?;
+    let _waiting = supervisor.attend();
+    let deadline = Instant::now() + wait.limit;
+    let outcome = wait_until(&api.registry, client, deadline, || {
+        let view = supervisor.view();
+        match view.progress_to(wait.goal) {
+            Progress::There => Look::Over("the server has come to the status that was waited for", view),
+            Progress::OutOfReach => Look::Over("the server rests, and can't come to that status by itself", view),
+            Progress::OnTheWay => Look::Again(None),
+        }
+    });
+    let (message, view) = match outcome {
+        Some(over) => over,
+        None => ("the time is up; this is how the server is", supervisor.view()),
+    };
+    Ok(reply::json(200, &wire::server(message, &view, warnings)))
 }
 
 /// Whether everything can be used, now or as soon as it can.
-pub fn ready(api: &Api, wait: Option<Wait<()>>) -> Result<Outcome, Error> {
-    let (registry, overlays) = (Arc::clone(&api.registry), Arc::clone(&api.overlays));
+pub fn ready(api: &Api, wait: Option<Wait<()>>, client: &dyn Client) -> Result<Reply, Error> {
+    let registry = &api.registry;
     match wait {
-        None if registry.ports_are_newer(Instant::now(), PORTS_AGE) => now(render_ready(&registry, &overlays)),
-        None => later(move || {
-            freshen(&registry);
-            render_ready(&registry, &overlays)
-        }),
+        None => freshen(registry),
         Some(wait) => {
-            let place = api.open_waits.take()?;
-            later_for(move |client| {
-                let _place = place;
-                let deadline = Instant::now() + wait.limit;
-                let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
-                wait_until(&registry, client, deadline, || {
-                    let all = readiness(&registry, &registry.views());
-                    match (all.ready, all.healthy) {
-                        (true, true) => Look::Over("", ()),
-                        (_, _) => Look::Again(all.look_again),
-                    }
-                });
-                render_ready(&registry, &overlays)
-            })
+            let _place = api.open_waits.take()?;
+            let deadline = Instant::now() + wait.limit;
+            let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
+            wait_until(registry, client, deadline, || {
+                let all = readiness(registry, &registry.views());
+                match (all.ready, all.healthy) {
+                    (true, true) => Look::Over("", ()),
+                    (_, _) => Look::Again(all.look_again),
+                }
+            });
         }
     }
+    let views = registry.views();
+    Ok(reply::json(200, &wire::ready(readiness(registry, &views), &views, &api.overlays.views())))
 }
 
 /// Sees to it that what the views say of ports is new enough for an answer.
@@ -111,11 +93,6 @@ fn freshen(registry: &Registry) {
     if !registry.ports_are_newer(Instant::now(), PORTS_AGE) {
         registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
     }
-}
-
-fn render_ready(registry: &Registry, overlays: &Overlays) -> Reply {
-    let views = registry.views();
-    reply::json(200, &wire::ready(readiness(registry, &views), &views, &overlays.views()))
 }
 
 /// A daemon that is ending stops its servers as if by hand, which must not pass for readiness.

@@ -18,7 +18,7 @@ use crate::model::spec::DURATION_MAX;
 use crate::sorted::Sorted;
 
 /// As deep as objects and lists may lie in each other; a configuration needs four. `serde_json` has a limit of its
-/// own, 128, which takes 64 KiB of stack, and 256 in a debug build: all that a worker has.
+/// own, 128, which takes 64 KiB of stack, and 256 in a debug build: all that a client's thread has.
 const DEPTH_MAX: usize = 32;
 
 /// An object whose members have not all been taken yet.

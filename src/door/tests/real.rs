@@ -1,14 +1,19 @@
-//! The door before a real tiny_http: whatever a stranger sends, the internal server must not notice.
+//! The door before the real tiny_http: whatever a stranger sends, the internal server must not notice.
 
 use std::path::PathBuf;
 
 use super::*;
+use crate::api::line::{Read, Reader};
 
-/// tiny_http on a unix socket, built anew whenever the door asks; it answers every request with its path.
+/// tiny_http as the API has it; each request is answered with its path.
 struct Real {
     directory: PathBuf,
     opened: AtomicU64,
 }
+
+struct RealLine(Reader);
+
+struct RealRequest(Read);
 
 impl Real {
     fn new() -> Arc<Real> {
@@ -27,38 +32,22 @@ impl Drop for Real {
 }
 
 impl Backend for Real {
-    fn open(&self) -> io::Result<Vec<UnixStream>> {
-        let path = self.directory.join(format!("{}.sock", self.opened.fetch_add(1, Ordering::SeqCst)));
-        let listener = UnixListener::bind(&path)?;
-        let server = Arc::new(tiny_http::Server::from_listener(listener, None).map_err(io::Error::other)?);
-        for _ in 0..2 {
-            let server = Arc::clone(&server);
-            std::thread::spawn(move || {
-                while let Ok(request) = server.recv() {
-                    let answer = tiny_http::Response::from_string(request.url()).with_chunked_threshold(usize::MAX);
-                    let _ = request.respond(answer);
-                }
-            });
-        }
-        // One after the other and each proven: tiny_http's pool loses connections that come at once.
-        (0..2)
-            .map(|_| {
-                let mut stream = UnixStream::connect(&path)?;
-                stream.write_all(b"GET /ping HTTP/1.1\r\nHost: x\r\n\r\n")?;
-                let mut answer = Vec::new();
-                while !answer.ends_with(b"/ping") {
-                    let mut buffer = [0; 512];
-                    let count = stream.read(&mut buffer)?;
-                    assert_ne!(count, 0);
-                    answer.extend_from_slice(&buffer[..count]);
-                }
-                Ok(stream)
-            })
-            .collect()
+    fn open(&self) -> io::Result<Box<dyn Line>> {
+        let name = format!("{}.sock", self.opened.fetch_add(1, Ordering::SeqCst));
+        Ok(Box::new(RealLine(Reader::open(&self.directory, &name)?)))
     }
+}
 
-    fn claim(&self, _: u64) -> Option<Later> {
-        None
+impl Line for RealLine {
+    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>> {
+        Ok(Box::new(RealRequest(self.0.read(head)?)))
+    }
+}
+
+impl Request for RealRequest {
+    fn answer(&self, _: &[u8], _: &dyn Client) -> Outcome {
+        let body = self.0.request().unwrap().url().as_bytes().to_owned();
+        Outcome::Whole(Reply { status: 200, headers: vec![], content_type: Some("text/plain"), body })
     }
 }
 

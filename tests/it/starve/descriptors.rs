@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::limits::{Starved, open_descriptors};
+use crate::support::limits::Starved;
 use crate::support::{Answer, Control, Daemon, quiet_port, testchild, wait_until};
 
 /// An answer, sooner or later: the daemon takes one client after the other now.
@@ -87,7 +87,7 @@ fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
     });
     client.create(&spec).server(201);
     client.when_ready("app");
-    let open = open_descriptors(daemon.pid()).len();
+    let size = daemon.size();
     for room in 0..16 {
         let starved = Starved::of_descriptors(&daemon, room);
         assert_eq!(ask(&daemon, "POST", "/servers/app/restart", None).status, 200);
@@ -97,11 +97,7 @@ fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
     }
     let runs = daemon.descendants();
     assert_eq!(runs.len(), 1, "{runs:?}");
-    wait_until("what the attempts have opened is closed", || {
-        let now = open_descriptors(daemon.pid()).len();
-        // The answer's own connection may not be closed yet.
-        (now <= open).then_some(())
-    });
+    daemon.until_as_small_as(size);
     assert_eq!(daemon.zombies(), 0);
 }
 

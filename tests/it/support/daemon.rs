@@ -11,6 +11,9 @@ use std::time::Instant;
 
 use super::{Client, LIMIT, wait_until};
 
+/// A line's own end of its connection, and tiny_http's, which has it twice.
+const LINE_DESCRIPTORS: usize = 3;
+
 /// A directory that is removed at the end.
 pub struct Scratch(pub PathBuf);
 
@@ -189,6 +192,31 @@ impl Daemon {
             Some(found + &read("syscall").unwrap_or_default())
         });
         told.collect()
+    }
+
+    /// Its descriptors and threads, when tiny_http has let go of the threads that it does not need, which it does after 5 s.
+    #[track_caller]
+    pub fn size(&self) -> (usize, usize) {
+        wait_until("tiny_http's spare threads end", || self.size_now())
+    }
+
+    /// The same as it is; `None` while there are spare threads. What reads requests is not counted: after a rush the daemon
+    /// has more of it.
+    pub fn size_now(&self) -> Option<(usize, usize)> {
+        let calls = self.calls("http");
+        let reads = |call: &&String| call.starts_with(&format!("http\n{} ", libc::SYS_recvfrom));
+        let lines = calls.iter().filter(reads).count();
+        let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.pid())).unwrap().count();
+        (lines == calls.len()).then(|| (count("fd") - lines * LINE_DESCRIPTORS, count("task") - lines))
+    }
+
+    /// Waits until it has no more descriptors and threads than it had.
+    #[track_caller]
+    pub fn until_as_small_as(&self, before: (usize, usize)) {
+        wait_until("descriptors and threads are given back", || {
+            let now = self.size_now()?;
+            (now.0 <= before.0 && now.1 <= before.1).then_some(())
+        });
     }
 
     /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of the
