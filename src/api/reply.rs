@@ -9,6 +9,8 @@ use crate::error::{Code, Error};
 use crate::handoff::Reply;
 use crate::sorted::Sorted;
 
+/// An answer about one server has room in this.
+const BODY: usize = 1024;
 /// The content type of all answers but logs as they are.
 pub const JSON: &str = "application/json";
 /// The content type of logs as they are. What a server writes is text in all but name.
@@ -16,7 +18,9 @@ pub const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// `body` as JSON.
 pub fn json(status: u16, body: &impl Serialize) -> Reply {
-    written(status, serde_json::to_vec(body))
+    let mut bytes = Vec::with_capacity(BODY);
+    let result = serde_json::to_writer(&mut bytes, body);
+    written(status, result.map(|()| bytes))
 }
 
 /// `body`, if it could be written as JSON.

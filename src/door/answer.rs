@@ -13,6 +13,9 @@ use crate::os::retry;
 /// A client that is refused at the door is not waited for.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
+/// The usual head of an answer has room in this.
+const HEAD: usize = 256;
+
 /// Why a request never came to the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
@@ -98,10 +101,10 @@ pub enum BodyIs {
 
 /// Sends a whole answer, in one write if the client takes it.
 pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs) -> io::Result<()> {
-    let mut bytes = head(reply, after);
+    let mut bytes = head(reply, after)?;
     // A 204 has neither a body nor a length.
     if reply.status != 204 {
-        bytes.extend_from_slice(format!("Content-Length: {}\r\n", reply.body.len()).as_bytes());
+        write!(bytes, "Content-Length: {}\r\n", reply.body.len())?;
     }
     bytes.extend_from_slice(b"\r\n");
     let body = match body {
@@ -135,7 +138,7 @@ pub fn begin_stream<'a>(
     framing: Framing,
 ) -> io::Result<StreamWriter<'a>> {
     let reply = Reply { status: 200, headers, content_type: Some(content_type), body: Vec::new() };
-    let mut bytes = head(&reply, After::Close);
+    let mut bytes = head(&reply, After::Close)?;
     if framing == Framing::Chunks {
         bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
@@ -206,8 +209,9 @@ fn ensure_present(mut socket: &UnixStream) -> io::Result<()> {
     }
 }
 
-fn head(reply: &Reply, after: After) -> Vec<u8> {
-    let mut bytes = format!("HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status)).into_bytes();
+fn head(reply: &Reply, after: After) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(HEAD);
+    write!(bytes, "HTTP/1.1 {} {}\r\n", reply.status, phrase(reply.status))?;
     let content_type = reply.content_type.map(|value| ("Content-Type", value));
     let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
     let connection = match after {
@@ -216,9 +220,9 @@ fn head(reply: &Reply, after: After) -> Vec<u8> {
         After::Close => Some(("Connection", "close")),
     };
     for (name, value) in content_type.into_iter().chain(headers).chain(connection) {
-        bytes.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+        [name, ": ", value, "\r\n"].iter().for_each(|part| bytes.extend_from_slice(part.as_bytes()));
     }
-    bytes
+    Ok(bytes)
 }
 
 /// What people read beside the number; programs don't.

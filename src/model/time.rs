@@ -16,7 +16,16 @@ pub fn rfc3339(moment: SystemTime) -> String {
     let (days, in_day) = (millis / MILLIS_A_DAY, millis % MILLIS_A_DAY);
     let (year, month, day) = date(days);
     let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", in_day % 1000)
+    // Four of them in an answer about a server; `format!` would be a fifth of the work for it.
+    let mut text = *b"0000-00-00T00:00:00.000Z";
+    let fields = [(0..4, year), (5..7, month), (8..10, day), (11..13, hour), (14..16, minute), (17..19, second)];
+    for (place, mut value) in fields.into_iter().chain([(20..23, in_day % 1000)]) {
+        for digit in text[place].iter_mut().rev() {
+            *digit = b'0' + (value % 10) as u8;
+            value /= 10;
+        }
+    }
+    str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
 /// Year, month and day of the Gregorian calendar, `days` days after 1970-01-01. Years are counted from March, so that

@@ -19,10 +19,10 @@ import wire
 from supervisors import SLEEP, Server, Servisor
 
 # KiB, with 100 idle servers, of the release binary: all of it, and what is not the binary's own pages.
-PSS_KIB, ANONYMOUS_KIB = 3900, 2800
+PSS_KIB, ANONYMOUS_KIB = 3700, 2600
 # Instructions: one more line of 100 bytes into the log of a server; one more GET of a server's status, from the
 # client's bytes to its answer.
-APPEND_INSTRUCTIONS, GET_INSTRUCTIONS = 315, 185_000
+APPEND_INSTRUCTIONS, GET_INSTRUCTIONS = 315, 120_000
 
 
 def daemon(options, name, servers):
