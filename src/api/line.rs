@@ -36,6 +36,9 @@ use crate::handoff::{Client, Outcome};
 use crate::os::poll::{Interest, Poll};
 use crate::os::thread::{panic_text, under_name};
 
+#[cfg(test)]
+mod tests;
+
 /// A head is read within microseconds; after this something is wrong with the line.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 /// A connection that is lost is noticed after this.
@@ -191,9 +194,9 @@ impl Drop for Read {
     }
 }
 
-/// The socket that tiny_http accepts on, once more. tiny_http itself could not wake its accept thread: it would try by the
-/// socket's name.
-// The standard library shuts down streams only; to the kernel a socket is a socket.
+/// The socket that tiny_http accepts on, to end its accept thread, which tiny_http itself could not wake: it would try by the
+/// socket's name. It is held as a stream, since the standard library shuts down nothing else; to the kernel a socket is a
+/// socket.
 struct Accepting(UnixStream);
 
 impl Drop for Accepting {

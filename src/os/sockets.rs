@@ -114,17 +114,6 @@ pub fn inodes_match(listeners: &mut Listeners) -> io::Result<bool> {
         .any(|listener| SocketAddr::new(listener.ip, listener.port.get()) == address && Some(listener.inode) == inode))
 }
 
-/// The inodes of what this process listens on.
-///
-/// # Errors
-/// The system does not tell.
-pub fn own(listeners: &mut Listeners) -> io::Result<SortedSet<u64>> {
-    let mut all = Vec::new();
-    listeners.read(&mut all)?;
-    let inodes = all.iter().map(|listener| listener.inode).collect();
-    Ok(open_sockets(Pid::own(), &inodes)?.into_iter().collect())
-}
-
 /// Those of `wanted` that process `pid` has open.
 ///
 /// # Errors

@@ -103,21 +103,24 @@ pub struct Watch {
 }
 
 impl Watcher {
-    /// Starts the thread. What this process listens on by now is never taken for a server's.
+    /// Starts the thread, before there is any server: what is listened on by now is never taken for a server's.
     ///
     /// # Errors
     /// The system tells of no listening sockets, or has no thread to give.
     pub fn start(forest: Arc<Forest>) -> io::Result<Arc<Watcher>> {
         let mut listeners = Listeners::open()?;
         let match_or_not = sockets::inodes_match(&mut listeners)?;
-        let ours = sockets::own(&mut listeners)?;
+        let mut before = Vec::new();
+        listeners.read(&mut before)?;
+        // Where the numbers do not tell whose a socket is they may be the same for all.
+        let before = before.iter().map(|listener| listener.inode).filter(|_| match_or_not).collect();
         if !match_or_not {
             log::warn(format_args!(
                 "this system does not tell which process has a listening socket; the ports of servers are guessed from \
                  what was asked for and from what is new"
             ));
         }
-        Watcher::with(Eye::new(listeners, forest, match_or_not, ours))
+        Watcher::with(Eye::new(listeners, forest, match_or_not, before))
     }
 
     fn with(eye: Eye) -> io::Result<Arc<Watcher>> {

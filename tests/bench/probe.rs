@@ -40,7 +40,8 @@ fn main() {
         "spin" => spin(number(1)),
         "nothing" => {}
         "floor-spawn" => floor_spawn(number(1)),
-        "floor-many" => floor_many(number(1), word(2)),
+        "floor-many" => floor_many(number(1), word(2), |file| own(&["stamp", file])),
+        "floor-many-shell" => floor_many(number(1), word(2), by_shell),
         "floor-restart" => floor_restart(number(1)),
         "floor-pipe" => floor_pipe(number(1)),
         "load" => load::run(&words[1..]),
@@ -128,9 +129,17 @@ fn print(all: &mut [u64], name: &str) {
     println!("{{\"{name}\": [{:.1}, {:.1}, {:.1}]}}", micros(50), micros(5), micros(95));
 }
 
+/// One that stamps `file`, as the supervisors that take a command line start it.
+fn by_shell(file: &str) -> Command {
+    let program = env::current_exe().unwrap();
+    let mut command = Command::new("/bin/sh");
+    command.args(["-c", &format!("exec {} stamp {file}", program.display())]).stdin(Stdio::null());
+    command
+}
+
 /// Spawns many that stamp `file`, and ends them at the end of its input.
-fn floor_many(times: u64, file: &str) {
-    let mut all: Vec<Child> = (0..times).map(|_| own(&["stamp", file]).spawn().unwrap()).collect();
+fn floor_many(times: u64, file: &str, command: impl Fn(&str) -> Command) {
+    let mut all: Vec<Child> = (0..times).map(|_| command(file).spawn().unwrap()).collect();
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
     for child in &mut all {
         let _ = child.kill();

@@ -332,16 +332,20 @@ def floors(bench):
         return json.loads(done.stdout)
     found = {**told("floor-spawn", bench.times(300, 20)), **told("floor-restart", bench.times(30, 3)),
              "pipes": [told("floor-pipe", bench.times(2, 1)) for _ in range(bench.times(3, 1))]}
-    lasts, count = [], bench.times(100, 10)
-    for _ in range(bench.times(5, 1)):
-        folder = bench.folder()
-        os.makedirs(folder)
-        file, begun = os.path.join(folder, "stamps"), machine.now()
-        with subprocess.Popen([bench.probe, "floor-many", str(count), file], stdin=subprocess.PIPE) as child:
-            machine.wait_for(lambda: len(bench.stamps(file)) >= count)
-            child.stdin.close()
-        lasts.append(since(begun, max(at for _, at in bench.stamps(file))))
-    return {**found, "many_ms": summary(lasts)}
+    many = {name: summary([spawned(bench, order) for _ in range(bench.times(5, 1))])
+            for name, order in (("many_ms", "floor-many"), ("many_shell_ms", "floor-many-shell"))}
+    return {**found, **many}
+
+
+def spawned(bench, order):
+    """From exec to the first act of the last that a program spawns which does nothing else."""
+    count, folder = bench.times(100, 10), bench.folder()
+    os.makedirs(folder)
+    file, begun = os.path.join(folder, "stamps"), machine.now()
+    with subprocess.Popen([bench.probe, order, str(count), file], stdin=subprocess.PIPE) as child:
+        machine.wait_for(lambda: len(bench.stamps(file)) >= count)
+        child.stdin.close()
+    return since(begun, max(at for _, at in bench.stamps(file)))
 
 
 ROWS = {row.__name__: row for row in (size, memory, cold, many, crash, stop, ready, logs, api, starved, idle, growth)}

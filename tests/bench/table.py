@@ -80,7 +80,8 @@ def floor_line(floors):
     spawn, restart = floors["spawn_us"][0] / 1000, floors["restart_us"][0] / 1000
     pipe = sorted(one["pipe_mb_s"] for one in floors["pipes"])
     return (f"Floors of this machine: spawn, exec and wait {spawn:.2f} ms; kill, wait, spawn to first instruction "
-            f"{restart:.2f} ms; {spread(floors['many_ms'])} ms for a program that only spawns the 100; a bare reader of a "
+            f"{restart:.2f} ms; {spread(floors['many_ms'])} ms for a program that only spawns the 100, "
+            f"{spread(floors['many_shell_ms'])} if it starts them by a shell, as a command line has to be; a bare reader of a "
             f"1 MiB pipe {pipe[len(pipe) // 2]:,} MB/s ({pipe[0]:,}–{pipe[-1]:,}).")
 
 

@@ -45,9 +45,9 @@ pub struct Eye {
     listeners: Listeners,
     forest: Arc<Forest>,
     inodes_match: bool,
-    /// The daemon's own. A process that was spawned just now has them open for a moment too: the kernel lets its parent
-    /// go on before it closes them.
-    ours: SortedSet<u64>,
+    /// Older than any server: strangers', and the daemon's own. A process that was spawned just now has these open for a
+    /// moment too: the kernel lets its parent go on before it closes them.
+    before: SortedSet<u64>,
     /// As they were read last, in the kernel's order.
     seen: Vec<Listener>,
     /// What the last look was worth a rest for.
@@ -68,12 +68,12 @@ struct Search {
 
 impl Eye {
     /// One that has seen nothing yet.
-    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool, ours: SortedSet<u64>) -> Eye {
+    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool, before: SortedSet<u64>) -> Eye {
         Eye {
             listeners,
             forest,
             inodes_match,
-            ours,
+            before,
             seen: Vec::new(),
             rest: Duration::ZERO,
             wide_at: None,
@@ -130,7 +130,7 @@ impl Eye {
             self.listeners.read(&mut again)?;
             all.extend(again);
         }
-        all.retain(|listener| !self.ours.contains(&listener.inode));
+        all.retain(|listener| !self.before.contains(&listener.inode));
         table.update(&all, Instant::now());
         self.seen = now;
         Ok(())
