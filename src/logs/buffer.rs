@@ -251,15 +251,34 @@ pub struct Copy {
 impl Copy {
     /// The output, or only its last `tail` lines; an unfinished line is one.
     pub fn render(self, tail: Option<usize>) -> Rendered {
-        let mut dropped_bytes = [StreamId::Stdout, StreamId::Stderr]
+        let dropped: u64 = [StreamId::Stdout, StreamId::Stderr]
             .iter()
             .filter(|&&stream| self.selection.has(stream))
             .map(|&stream| self.past[stream as usize].dropped)
             .sum();
+        let torn = self.torn_ends();
+        let (mut bytes, lost) = match &self.pieces[..] {
+            // Of one stream alone the copy is the text.
+            [piece] => {
+                let (mut bytes, lost) = (self.bytes, torn[piece.stream as usize]);
+                bytes.drain(..lost);
+                (bytes, lost)
+            }
+            _ => self.merge(torn),
+        };
+        if let Some(lines) = tail {
+            bytes.drain(..tail_start(&bytes, lines));
+        }
+        Rendered { bytes, dropped_bytes: dropped + lost as u64 }
+    }
+
+    /// The lines of both streams in the order of their ends, without the `torn` ones at the beginning, and how many bytes these
+    /// had.
+    fn merge(&self, mut torn: [usize; 2]) -> (Vec<u8>, usize) {
+        let mut all_lost = 0;
         let mut bytes = Vec::with_capacity(self.bytes.len());
         // The beginnings of lines that have not ended yet: another stream's line may come between.
         let mut begun: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
-        let mut torn = self.torn_ends();
         let mut at = 0;
         for piece in &self.pieces {
             let mut part = &self.bytes[at..at + piece.length];
@@ -267,7 +286,7 @@ impl Copy {
             let torn = &mut torn[piece.stream as usize];
             let lost = part.len().min(*torn);
             *torn -= lost;
-            dropped_bytes += lost as u64;
+            all_lost += lost;
             part = &part[lost..];
             let begun = &mut begun[piece.stream as usize];
             let ended = newline::last(part).map_or(0, |last| last + 1);
@@ -283,10 +302,7 @@ impl Copy {
             }
             bytes.append(unfinished);
         }
-        if let Some(lines) = tail {
-            bytes.drain(..tail_start(&bytes, lines));
-        }
-        Rendered { bytes, dropped_bytes }
+        (bytes, all_lost)
     }
 
     /// For each stream, the length of what is left of a line whose beginning was dropped; nothing if there is no other
