@@ -13,8 +13,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::api::access::{Access, Auth, Token};
@@ -86,6 +86,7 @@ impl fmt::Display for StartError {
 /// It could not start; nothing was started then.
 pub fn serve(config: &Config) -> Result<Ended, StartError> {
     log::set_level(config.log_level);
+    thread::report_panics();
     let start_error = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| StartError(format!("{what}: {error}"))
@@ -139,6 +140,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         streams: Places::for_streams(),
         waits: Places::for_waits(),
         open_waits: Places::for_open_waits(),
+        reading: Mutex::default(),
     };
     let backend = Arc::new(api::line::Backend::new(api, store.directory()));
     let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;

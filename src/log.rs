@@ -83,6 +83,15 @@ pub fn server(level: Level, slug: &Slug, text: fmt::Arguments<'_>) {
     write(level, Some(slug), text);
 }
 
+/// A panic. It takes no lock: the thread may panic with this log's.
+pub fn panic(text: fmt::Arguments<'_>) {
+    let mut line = String::new();
+    compose(&mut line, Level::Error, None, text);
+    if stderr::write_now(line.as_bytes()).is_err() {
+        LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 fn write(level: Level, slug: Option<&Slug>, text: fmt::Arguments<'_>) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;

@@ -3,7 +3,7 @@
 //! Owns: the order, and that each key is there once. Never: what the members mean.
 //!
 //! A tree of `std` costs 5 KiB of code for each type of member, a hash table 1 KiB and more memory than members. A list
-//! is searched as fast at the sizes there are here, and what comes in its order, as process numbers and tickets do, is
+//! is searched as fast at the sizes there are here, and what comes in its order, as process numbers do, is
 //! just put at the end. Not for what comes in any order by the ten thousands.
 
 use std::borrow::Borrow;

@@ -5,7 +5,7 @@
 //! what takes time.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{Auth, Caller, Credentials};
@@ -32,7 +32,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(25);
 /// The description of the whole API, whose truth is tested in `api::tests`. It tells nothing of this daemon.
 pub const OPENAPI: &[u8] = include_bytes!("openapi.json");
 
-/// A request as the door has vetted it.
+/// The head of a request as the door has vetted it.
 pub struct Call<'a> {
     /// The method.
     pub method: &'a str,
@@ -40,18 +40,16 @@ pub struct Call<'a> {
     pub target: &'a str,
     /// The value of a header, by its name.
     pub header: &'a dyn Fn(&'static str) -> Option<&'a str>,
-    /// The whole body.
-    pub body: &'a [u8],
 }
 
-/// Carries out a request of `client`.
-pub fn answer(api: &Api, call: &Call<'_>, client: &dyn Client) -> Outcome {
+/// Carries out a request of `client`. Its body is let go of as soon as it was read: the answer may take long.
+pub fn answer(api: &Api, call: &Call<'_>, body: Vec<u8>, client: &dyn Client) -> Outcome {
     let origin = (call.header)("Origin");
     if let Some(preflight) = api.access.preflight(call.method, origin) {
         return Outcome::Whole(preflight);
     }
     let cors = api.access.cors(origin);
-    match decide(api, call, client) {
+    match decide(api, call, body, client) {
         Ok(Outcome::Whole(reply)) => Outcome::Whole(with_headers(reply, cors)),
         Ok(Outcome::Stream { content_type, mut headers, body }) => {
             headers.extend(cors);
@@ -66,7 +64,7 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
     reply
 }
 
-fn decide(api: &Api, call: &Call<'_>, client: &dyn Client) -> Result<Outcome, Error> {
+fn decide(api: &Api, call: &Call<'_>, body: Vec<u8>, client: &dyn Client) -> Result<Outcome, Error> {
     let routed = route::route(call.method, call.target);
     let credentials = Credentials {
         host: (call.header)("Host"),
@@ -76,6 +74,7 @@ fn decide(api: &Api, call: &Call<'_>, client: &dyn Client) -> Result<Outcome, Er
     // Whoever may not ask is not told what there is.
     let caller = api.access.admit(Gate::of(&routed), &credentials)?;
     let Route { action, warnings } = routed?;
+    let body = if action.reads_body() { body } else { Vec::new() };
     Ok(Outcome::Whole(match action {
         Action::Health => reply::json(200, &wire::health(SystemTime::now())),
         Action::OpenApi => reply::document(OPENAPI),
@@ -87,13 +86,11 @@ fn decide(api: &Api, call: &Call<'_>, client: &dyn Client) -> Result<Outcome, Er
         Action::ServerShow(slug, None) => look::show(api, &slug, &warnings)?,
         Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
         Action::ServerMark(slug) => {
-            input::require_json((call.header)("Content-Type"))?;
-            let (mark, more) = input::status_mark(call.body)?;
+            let (mark, more) = read(api, call, body, input::status_mark)?;
             command(api, &slug, Command::Mark(mark), "the server is marked", &[warnings, more].concat())?
         }
         Action::ServerCreate => {
-            input::require_json((call.header)("Content-Type"))?;
-            let (spec, more) = input::server_spec(call.body, &api.root)?;
+            let (spec, more) = read(api, call, body, |body| input::server_spec(body, &api.root))?;
             create::create(api, spec, &[warnings, more].concat())?
         }
         Action::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
@@ -114,8 +111,7 @@ fn decide(api: &Api, call: &Call<'_>, client: &dyn Client) -> Result<Outcome, Er
         Action::OverlayList => overlays::list(&api.overlays, &warnings),
         Action::OverlayShow(id) => overlays::show(&api.overlays, &id, &warnings)?,
         Action::OverlayCreate => {
-            input::require_json((call.header)("Content-Type"))?;
-            let (spec, more) = input::overlay_spec(call.body)?;
+            let (spec, more) = read(api, call, body, input::overlay_spec)?;
             overlays::create(&api.overlays, spec, &[warnings, more].concat())?
         }
         Action::OverlayDelete(id, files) => {
@@ -125,6 +121,18 @@ fn decide(api: &Api, call: &Call<'_>, client: &dyn Client) -> Result<Outcome, Er
             }
         }
     }))
+}
+
+/// Reads a body as JSON by `parse`, one at a time: out of a MiB of it a hundred can become for a moment.
+fn read<T>(
+    api: &Api,
+    call: &Call<'_>,
+    body: Vec<u8>,
+    parse: impl FnOnce(&[u8]) -> Result<T, Error>,
+) -> Result<T, Error> {
+    input::require_json((call.header)("Content-Type"))?;
+    let _alone = api.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    parse(&body)
 }
 
 fn info(api: &Api) -> Reply {

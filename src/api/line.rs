@@ -8,15 +8,14 @@
 //! the request that tiny_http's thread has made of it: what was written comes back to the one who wrote it, and no thread
 //! of ours is in between. The line is free as soon as the head is read; the request may be answered at leisure.
 //!
-//! tiny_http's accept loop ends for ever at its first error and its pool loses connections that come in bursts. So the
-//! socket's name lives only as long as it takes to open the one connection, which is proven by a request; after any trouble
-//! the door asks for a new line instead of a new connection. Then the accept thread has no more to do and is ended, and
-//! of the pool's threads only the one that reads is left.
+//! tiny_http's accept loop ends for ever at its first error and its pool loses connections that come in bursts. So the one
+//! connection is made before there is a server, and the socket, which has lost its name by then, has no more to give: the
+//! accept thread takes it and ends, and of the pool's threads only the one that reads is left. After any trouble the door
+//! asks for a new line instead of a new connection.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
-use std::net::Shutdown;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -24,7 +23,7 @@ use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tiny_http::Server;
 
@@ -39,10 +38,12 @@ use crate::os::thread::{panic_text, under_name};
 #[cfg(test)]
 mod tests;
 
-/// A head is read within microseconds; after this something is wrong with the line.
-const READ_LIMIT: Duration = Duration::from_secs(5);
-/// A connection that is lost is noticed after this.
+/// A head is read within microseconds. A connection that is lost is noticed after this.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// After so many looks in vain something is wrong with the line.
+const LOOKS: u32 = 50;
+/// The longest head has room in the connection's buffer.
+const WRITE_LIMIT: Duration = Duration::from_secs(5);
 /// What proves a new connection. No handler ever sees it.
 const PROOF: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 /// The longest path that fits into a unix socket address, its end included, is 108 bytes.
@@ -86,7 +87,7 @@ struct Request {
 }
 
 impl door::Request for Request {
-    fn answer(&self, body: &[u8], client: &dyn Client) -> Outcome {
+    fn answer(&self, body: Vec<u8>, client: &dyn Client) -> Outcome {
         let Some(request) = self.read.request() else {
             return Outcome::Whole(reply::error(&Error::internal("reading the request")));
         };
@@ -94,8 +95,8 @@ impl door::Request for Request {
         let header = |name: &'static str| {
             headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
         };
-        let call = Call { method: request.method().as_str(), target: request.url(), header: &header, body };
-        handlers::answer(&self.api, &call, client)
+        let call = Call { method: request.method().as_str(), target: request.url(), header: &header };
+        handlers::answer(&self.api, &call, body, client)
     }
 }
 
@@ -104,6 +105,8 @@ pub struct Reader {
     /// Goes before the server, which may want to say something to it at its end.
     stream: UnixStream,
     server: Server,
+    /// By its number the server may know its directory until its end.
+    _directory: Option<File>,
 }
 
 impl Reader {
@@ -112,30 +115,38 @@ impl Reader {
     /// # Errors
     /// The system has no descriptor, thread or memory for it.
     pub fn open(directory: &Path, name: &str) -> io::Result<Reader> {
-        let direct = directory.join(name);
-        // A state directory with a long name is reached by its descriptor.
-        let opened = File::open(directory)?;
-        let path = if direct.as_os_str().as_bytes().len() <= SOCKET_PATH_MAX {
-            direct
-        } else {
-            PathBuf::from(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()))
-        };
-        // What a killed daemon left there.
-        let _ = fs::remove_file(&path);
-        let listener = UnixListener::bind(&path)?;
-        let name = Unlink(&path);
-        fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let accepting = Accepting(OwnedFd::from(listener.try_clone()?).into());
+        let mut path = directory.join(name);
+        let mut opened = None;
+        if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
+            let directory = File::open(directory)?;
+            path = PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()));
+            opened = Some(directory);
+        }
+        let (listener, stream) = connected(&path)?;
         let start = move || under_name(c"http", || Server::from_listener(listener, None).map_err(io::Error::other));
         // It panics when the system has no thread for it.
         let server = catch_unwind(start).map_err(|panic| io::Error::other(panic_text(&*panic).to_owned()))??;
-        let stream = UnixStream::connect(&path)?;
-        stream.set_write_timeout(Some(READ_LIMIT))?;
-        let mut reader = Reader { stream, server };
-        reader.read(PROOF)?;
-        drop((name, accepting));
-        reader.wait_for_the_end_of_accepting()?;
+        let mut reader = Reader { stream, server, _directory: opened };
+        reader.prove()?;
         Ok(reader)
+    }
+
+    /// Has a request read, and waits for the last word of the accept thread, which comes as an error.
+    fn prove(&mut self) -> io::Result<()> {
+        self.stream.write_all(PROOF)?;
+        let (mut proven, mut accepting) = (None, true);
+        for _ in 0..LOOKS {
+            match self.server.recv_timeout(LOOK_EVERY) {
+                Ok(Some(request)) => proven = Some(checked(request, PROOF)?),
+                Ok(None) if self.has_something_to_say() => return Err(does_not_read()),
+                Ok(None) => {}
+                Err(_) => accepting = false,
+            }
+            if proven.is_some() && !accepting {
+                return Ok(());
+            }
+        }
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Has `head` read.
@@ -144,26 +155,15 @@ impl Reader {
     /// tiny_http does not read it, or not in time. Nothing more must be written after that.
     pub fn read(&mut self, head: &[u8]) -> io::Result<Read> {
         self.stream.write_all(head)?;
-        let limit = Instant::now() + READ_LIMIT;
-        loop {
+        // Not until a moment: after a pause of the whole machine a request that is there has to be found.
+        for _ in 0..LOOKS {
             match self.server.recv_timeout(LOOK_EVERY)? {
-                Some(request) => return Ok(Read(Some(request))),
-                None if self.has_something_to_say() => return Err(io::Error::other("it does not read a request")),
-                None if Instant::now() >= limit => return Err(io::ErrorKind::TimedOut.into()),
+                Some(request) => return checked(request, head),
+                None if self.has_something_to_say() => return Err(does_not_read()),
                 None => {}
             }
         }
-    }
-
-    /// The accept thread's last word comes as an error.
-    fn wait_for_the_end_of_accepting(&self) -> io::Result<()> {
-        let limit = Instant::now() + READ_LIMIT;
-        while self.server.recv_timeout(LOOK_EVERY).is_ok() {
-            if Instant::now() >= limit {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-        }
-        Ok(())
+        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// No answer is ever asked of tiny_http: if it writes one it is a refusal, or it has closed the connection.
@@ -172,6 +172,34 @@ impl Reader {
         let place = poll.add(&self.stream, Interest::Read);
         poll.wait(Some(Duration::ZERO)).is_err() || poll.is_ready(place)
     }
+}
+
+/// A connection that waits to be accepted from a socket which gives no other, and has no name any more.
+fn connected(path: &Path) -> io::Result<(UnixListener, UnixStream)> {
+    // What a killed daemon left there.
+    let _ = fs::remove_file(path);
+    let listener = UnixListener::bind(path)?;
+    let _name = Unlink(path);
+    fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    let stream = UnixStream::connect(path)?;
+    stream.set_write_timeout(Some(WRITE_LIMIT))?;
+    listener.set_nonblocking(true)?;
+    Ok((listener, stream))
+}
+
+fn does_not_read() -> io::Error {
+    io::Error::other("it does not read a request; the system may be short of threads or descriptors")
+}
+
+/// `request`, which must be the one that was written: were it another one, each client would get the next one's answer.
+fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
+    let read = Read(Some(request));
+    let is_it = read.request().is_some_and(|request| {
+        let rest = head.strip_prefix(request.method().as_str().as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
+        let rest = rest.and_then(|rest| rest.strip_prefix(request.url().as_bytes()));
+        rest.is_some_and(|rest| rest.starts_with(b" HTTP/1.1\r\n"))
+    });
+    if is_it { Ok(read) } else { Err(io::Error::other("it has read another request than was written")) }
 }
 
 /// A request that tiny_http has read. It is not asked to answer: that would be written only to be read, and written anew
@@ -191,17 +219,6 @@ impl Drop for Read {
             // A request that is let go of would be answered with an error.
             drop(request.into_writer());
         }
-    }
-}
-
-/// The socket that tiny_http accepts on, to end its accept thread, which tiny_http itself could not wake: it would try by the
-/// socket's name. It is held as a stream, since the standard library shuts down nothing else; to the kernel a socket is a
-/// socket.
-struct Accepting(UnixStream);
-
-impl Drop for Accepting {
-    fn drop(&mut self) {
-        let _ = self.0.shutdown(Shutdown::Both);
     }
 }
 

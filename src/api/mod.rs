@@ -4,7 +4,7 @@
 //! but the reading runs on the client's), a server's life (see `registry`), a stranger's connection (see `door`).
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::overlay::Overlays;
 use crate::registry::Registry;
@@ -41,4 +41,6 @@ pub struct Api {
     pub waits: places::Places,
     /// Who waits for everything, with or without a token.
     pub open_waits: places::Places,
+    /// Whoever reads a body has this.
+    pub reading: Mutex<()>,
 }

@@ -87,6 +87,11 @@ impl Gate {
 }
 
 impl Action {
+    /// Whether a body means anything to it.
+    pub fn reads_body(&self) -> bool {
+        matches!(self, Action::ServerCreate | Action::ServerMark(_) | Action::OverlayCreate)
+    }
+
     /// Who may ask for it.
     pub fn gate(&self) -> Gate {
         match self {

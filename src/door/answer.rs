@@ -16,7 +16,7 @@ const AT_ONCE: Duration = Duration::from_millis(100);
 /// The usual head of an answer has room in this.
 const HEAD: usize = 256;
 
-/// Why a request never came to the API.
+/// Why a request has no answer of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The head is not what HTTP/1.1 allows; a phrase that says how.

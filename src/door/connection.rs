@@ -97,8 +97,8 @@ impl Connection<'_> {
             }
             // The one place where a request could be given to another backend.
             let request = self.shared.pool.read(&head.canonical)?;
-            let answer = self.contained(|| request.answer(&body, self))?;
-            drop((request, body));
+            let answer = self.contained(|| request.answer(body, self));
+            drop(request);
             if self.answer(&head, answer)? == After::Close {
                 // The client has been told; what it still sends is for nobody.
                 let _ = self.seat.socket().shutdown(Shutdown::Write);
@@ -235,10 +235,10 @@ impl Connection<'_> {
     }
 
     /// A panic of the API is its own.
-    fn contained(&self, answer: impl FnOnce() -> Outcome) -> Result<Outcome, Refusal> {
-        catch_unwind(AssertUnwindSafe(answer)).map_err(|panic| {
+    fn contained(&self, answer: impl FnOnce() -> Outcome) -> Outcome {
+        catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|panic| {
             log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
-            Refusal::Panicked
+            Outcome::Whole(Refusal::Panicked.reply())
         })
     }
 

@@ -69,7 +69,7 @@ pub trait Line: Send {
 /// A request whose head was read.
 pub trait Request {
     /// Carries it out. It may wait, but not without a limit or for a client that has left.
-    fn answer(&self, body: &[u8], client: &dyn Client) -> Outcome;
+    fn answer(&self, body: Vec<u8>, client: &dyn Client) -> Outcome;
 }
 
 /// What is allowed.

@@ -22,6 +22,10 @@ const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 /// end and must not pile up, whatever it is that kills one after the other.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// The same after one could not be made while there were others: what is short then is short for some time, and each attempt
+/// keeps a client waiting.
+const LONG_PAUSE: Duration = Duration::from_secs(2);
+
 /// The lines that there are.
 pub struct Pool {
     backend: Arc<dyn Backend>,
@@ -32,7 +36,8 @@ struct State {
     idle: Vec<Box<dyn Line>>,
     /// The lines that are idle, in use, or being made.
     lines: usize,
-    /// Who waits for a line, the first one first: nobody gets one before someone who has waited longer.
+    /// Who waits for a line, the first one first: nobody gets one before someone who has waited longer, except
+    /// that one who could not make a line waits anew.
     queue: VecDeque<Arc<Waiter>>,
     /// Before this no line is made.
     make_at: Instant,
@@ -201,7 +206,9 @@ impl Drop for Lease<'_> {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.lines -= 1;
-        state.make_at = Instant::now() + PAUSE;
-        state.call_first();
+        let pause = if self.line.is_none() && state.lines > 0 { LONG_PAUSE } else { PAUSE };
+        state.make_at = Instant::now() + pause;
+        // Things are otherwise than all who wait have thought.
+        state.queue.iter().for_each(|waiter| waiter.turn.notify_one());
     }
 }

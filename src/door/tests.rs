@@ -71,7 +71,7 @@ impl Line for FakeLine {
 }
 
 impl Request for FakeRequest {
-    fn answer(&self, body: &[u8], _: &dyn Client) -> Outcome {
+    fn answer(&self, body: Vec<u8>, _: &dyn Client) -> Outcome {
         let whole =
             |status, body| Outcome::Whole(Reply { status, headers: vec![], content_type: Some("text/plain"), body });
         match self.path.as_str() {
@@ -93,7 +93,7 @@ impl Request for FakeRequest {
                     to.write_all(b"three")
                 }),
             },
-            _ => whole(200, [&self.head, body].concat()),
+            _ => whole(200, [&self.head[..], &body].concat()),
         }
     }
 }

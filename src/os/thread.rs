@@ -2,14 +2,14 @@
 //!
 //! Owns: names, stack sizes, the report of a panic, and joins with a limit. Never: what a thread does.
 //!
-//! A panic is caught at the thread's outermost frame, logged with the thread's name, and told to whoever
+//! A panic is logged with the thread's name where it happens, caught at the thread's outermost frame, and told to whoever
 //! joins. `std::thread::spawn` is not used anywhere else: it panics when the system has no thread to give.
 
 use std::any::Any;
 use std::ffi::CStr;
 use std::io;
 use std::mem::MaybeUninit;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::thread::Builder;
 use std::time::Instant;
@@ -63,18 +63,27 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
 /// The same for every body: the code of `std` that starts a thread is there once, not once for each role.
 fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
     let (ended_tx, ended) = oneshot();
-    let thread_name = name.to_owned();
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || {
         let joined = match catch_unwind(AssertUnwindSafe(body)) {
             Ok(()) => Joined::Ended,
-            Err(panic) => {
-                log::error(format_args!("thread {thread_name} panicked: {}", panic_text(&*panic)));
-                Joined::Panicked
-            }
+            Err(_) => Joined::Panicked,
         };
         ended_tx.send(joined);
     })?;
     Ok(Thread { ended })
+}
+
+/// From now on the log tells of each panic, in whatever thread, whoever catches it. What `std` would write by itself waits for a
+/// stderr that nobody reads.
+pub fn report_panics() {
+    panic::set_hook(Box::new(|info| {
+        let current = std::thread::current();
+        let name = current.name().unwrap_or("of a library");
+        // The release build has no places.
+        let place = info.location().filter(|place| place.line() > 0).map(|place| format!(" at {place}"));
+        let place = place.unwrap_or_default();
+        log::panic(format_args!("thread {name} panicked{place}: {}", panic_text(info.payload())));
+    }));
 }
 
 /// Calls `make` as a thread of another name: those that a library makes are called like the thread that makes them.

@@ -152,5 +152,10 @@ fn whatever_happens_it_is_as_the_model_says() {
         SHORT_RUN.. => NOISE_OF_A_SHORTER_RUN_KIB,
         _ => NOISE_OF_A_SHORT_RUN_KIB,
     };
-    assert!(after <= before + before * GROWTH_MAX / 100 + noise, "it grows from {before} to {after} KiB");
+    // Under ThreadSanitizer most of it is the sanitizer's.
+    let is_the_daemon_s = std::env::var_os("THREADS_BIN").is_none();
+    assert!(
+        !is_the_daemon_s || after <= before + before * GROWTH_MAX / 100 + noise,
+        "it grows from {before} to {after} KiB"
+    );
 }

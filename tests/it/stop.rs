@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Control, Daemon, Random, free_port, median_and_max, testchild};
+use crate::support::{Control, Daemon, Random, median_and_max, quiet_port, testchild};
 
 fn spec(slug: &str, control: &Control, start: &str) -> Value {
     json!({"slug": slug, "start": start, "environment": {"CTL": control.address.to_string()}})
@@ -28,7 +28,7 @@ fn npm_is_gone_long_before_its_app_and_the_stop_waits_for_the_app() {
                     let control = Control::new();
                     let mut took = Vec::new();
                     for round in 0..ROUNDS / 10 {
-                        let port = free_port();
+                        let port = quiet_port();
                         let mut spec = spec(&slug, &control, "npm run dev");
                         spec["port"] = json!(port);
                         spec["strict_port"] = json!(true);

@@ -33,10 +33,10 @@ sanitized build --bin servisor
 status=0
 sanitized test --lib -- os:: supervisor:: door:: logs:: prober:: ports:: overlay:: handoff:: registry:: sorted:: \
     api::places api::follow --skip no_pattern_takes_long --skip os::child:: --skip os::memory:: \
-    --skip a_stack_that_was_given_back || status=1
+    --skip a_stack_that_was_given_back --skip however_many_unknown_children || status=1
 export THREADS_BIN="$PWD/target/threads/$target/debug/servisor" SERVISOR_BIN="$PWD/tests/threads/servisor"
 cargo test --locked --test it -- api:: crash:: follow:: lifecycle:: logs:: mixed:: overlays:: prepare:: ready:: restart:: \
-    shutdown:: state:: stop:: waiting:: --skip a_flood_costs --skip a_full_disk --skip from_a_crash --skip a_spawn_that_fails \
+    shutdown:: state:: stop:: waiting:: --skip a_flood_costs --skip a_full_disk --skip a_large_template --skip from_a_crash --skip a_spawn_that_fails \
     --skip without_a_check_it_is_ready || status=1
 SOAK_SECONDS=$1 cargo test --locked --test it soak:: -- --nocapture || status=1
 

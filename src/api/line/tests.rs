@@ -68,7 +68,7 @@ fn what_tiny_http_does_not_read_is_an_error_soon() {
         [&b"\xff\xff\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nExpect: x\r\n\r\n"]
     {
         let mut reader = Reader::open(&directory.0, "a.sock").unwrap();
-        // At the limit of a read it would be another one.
+        // After all looks in vain it would be another one.
         let error = reader.read(odd).map(|read| url(&read).to_owned()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::Other, "{odd:?}: {error}");
     }

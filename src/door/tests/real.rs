@@ -45,7 +45,7 @@ impl Line for RealLine {
 }
 
 impl Request for RealRequest {
-    fn answer(&self, _: &[u8], _: &dyn Client) -> Outcome {
+    fn answer(&self, _: Vec<u8>, _: &dyn Client) -> Outcome {
         let body = self.0.request().unwrap().url().as_bytes().to_owned();
         Outcome::Whole(Reply { status: 200, headers: vec![], content_type: Some("text/plain"), body })
     }
