@@ -64,7 +64,7 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
     reply
 }
 
-fn decide(api: &Api, call: &Call<'_>, body: Vec<u8>, client: &dyn Client) -> Result<Outcome, Error> {
+fn decide(api: &Api, call: &Call<'_>, mut body: Vec<u8>, client: &dyn Client) -> Result<Outcome, Error> {
     let routed = route::route(call.method, call.target);
     let credentials = Credentials {
         host: (call.header)("Host"),
@@ -74,7 +74,9 @@ fn decide(api: &Api, call: &Call<'_>, body: Vec<u8>, client: &dyn Client) -> Res
     // Whoever may not ask is not told what there is.
     let caller = api.access.admit(Gate::of(&routed), &credentials)?;
     let Route { action, warnings } = routed?;
-    let body = if action.reads_body() { body } else { Vec::new() };
+    if !action.reads_body() {
+        body = Vec::new();
+    }
     Ok(Outcome::Whole(match action {
         Action::Health => reply::json(200, &wire::health(SystemTime::now())),
         Action::OpenApi => reply::document(OPENAPI),

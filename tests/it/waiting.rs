@@ -144,6 +144,31 @@ fn a_hundred_waiters_cost_nobody_s_time() {
     wait_until("their threads are given back", || (daemon.threads("conn-") < 10).then_some(()));
 }
 
+/// It takes no token, and a body means nothing to it.
+#[test]
+fn a_body_is_not_kept_while_its_client_waits() {
+    const WAITERS: usize = 40;
+    const BODY: usize = 1024 * 1024;
+    // Without it glibc's allocator keeps what was given back.
+    let daemon = Daemon::with(&[], &[("MALLOC_MMAP_THRESHOLD_", "65536")]);
+    let control = Control::new();
+    let _app = obedient(&daemon, &control, "app");
+    let before = daemon.memory_kib("Anonymous");
+    let head = format!("GET /ready?wait=true&{LONG} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n");
+    let waiting: Vec<TcpStream> = (0..WAITERS)
+        .map(|_| {
+            let mut stream = TcpStream::connect(daemon.client.address).unwrap();
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&vec![b'x'; BODY]).unwrap();
+            stream
+        })
+        .collect();
+    until_waiting(&daemon, WAITERS);
+    let most = before + (WAITERS * BODY / 1024 / 4) as u64;
+    wait_until("the bodies are let go of", || (daemon.memory_kib("Anonymous") < most).then_some(()));
+    drop(waiting);
+}
+
 #[test]
 fn a_waiter_that_leaves_is_let_go() {
     let daemon = Daemon::start();
