@@ -16,7 +16,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust image clock soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
+.PHONY: help run test test-rust test-static image clock soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -36,6 +36,10 @@ test-rust: image clock
 	cargo build --locked --examples
 	cargo test --locked
 	cargo test --locked --test it with_four_times_the_load -- --ignored --nocapture
+
+test-static: image clock ## The integration tests once more, on the static binary
+	cargo build --locked --examples
+	SERVISOR_BIN=$(CURDIR)/$(BINARY) cargo test --locked --test it -- --skip soak
 
 # What stands in for a container image in the tests: the static binary, and a static shell.
 BUSYBOX = target/busybox/bin/busybox
