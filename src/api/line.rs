@@ -131,22 +131,14 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Has a request read, and waits for the last word of the accept thread, which comes as an error.
+    /// Waits for the last word of the accept thread, and has a request read.
     fn prove(&mut self) -> io::Result<()> {
-        self.stream.write_all(PROOF)?;
-        let (mut proven, mut accepting) = (None, true);
-        for _ in 0..LOOKS {
-            match self.server.recv_timeout(LOOK_EVERY) {
-                Ok(Some(request)) => proven = Some(checked(request, PROOF)?),
-                Ok(None) if self.has_something_to_say() => return Err(does_not_read()),
-                Ok(None) => {}
-                Err(_) => accepting = false,
-            }
-            if proven.is_some() && !accepting {
-                return Ok(());
-            }
+        match self.next() {
+            // There is no more to accept.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.read(PROOF).map(drop),
+            Err(error) => Err(error),
+            Ok(_) => Err(not_what_was_written()),
         }
-        Err(io::ErrorKind::TimedOut.into())
     }
 
     /// Has `head` read.
@@ -155,10 +147,14 @@ impl Reader {
     /// tiny_http does not read it, or not in time. Nothing more must be written after that.
     pub fn read(&mut self, head: &[u8]) -> io::Result<Read> {
         self.stream.write_all(head)?;
+        checked(self.next()?, head)
+    }
+
+    fn next(&self) -> io::Result<tiny_http::Request> {
         // Not until a moment: after a pause of the whole machine a request that is there has to be found.
         for _ in 0..LOOKS {
             match self.server.recv_timeout(LOOK_EVERY)? {
-                Some(request) => return checked(request, head),
+                Some(request) => return Ok(request),
                 None if self.has_something_to_say() => return Err(does_not_read()),
                 None => {}
             }
@@ -191,6 +187,10 @@ fn does_not_read() -> io::Error {
     io::Error::other("it does not read a request; the system may be short of threads or descriptors")
 }
 
+fn not_what_was_written() -> io::Error {
+    io::Error::other("it has read another request than was written")
+}
+
 /// `request`, which must be the one that was written: were it another one, each client would get the next one's answer.
 fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
     let read = Read(Some(request));
@@ -199,7 +199,7 @@ fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
         let rest = rest.and_then(|rest| rest.strip_prefix(request.url().as_bytes()));
         rest.is_some_and(|rest| rest.starts_with(b" HTTP/1.1\r\n"))
     });
-    if is_it { Ok(read) } else { Err(io::Error::other("it has read another request than was written")) }
+    if is_it { Ok(read) } else { Err(not_what_was_written()) }
 }
 
 /// A request that tiny_http has read. It is not asked to answer: that would be written only to be read, and written anew

@@ -13,6 +13,8 @@ use super::{Client, LIMIT, wait_until};
 
 /// A line's own end of its connection, and tiny_http's, which has it twice.
 const LINE_DESCRIPTORS: usize = 3;
+/// As in `src/door/pool.rs`.
+const LINES_MAX: usize = 4;
 
 /// A directory that is removed at the end.
 pub struct Scratch(pub PathBuf);
@@ -206,6 +208,7 @@ impl Daemon {
         let calls = self.calls("http");
         let reads = |call: &&String| call.starts_with(&format!("http\n{} ", libc::SYS_recvfrom));
         let lines = calls.iter().filter(reads).count();
+        assert!(lines <= LINES_MAX, "there are {lines} lines");
         let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", self.pid())).unwrap().count();
         (lines == calls.len()).then(|| (count("fd") - lines * LINE_DESCRIPTORS, count("task") - lines))
     }
