@@ -35,6 +35,8 @@ const URL_PATH_MAX: usize = 2048;
 
 /// As many overlays may be named to be waited for.
 const DEPENDENCIES_MAX: usize = 100;
+/// As many ports of helpers may be named.
+const IGNORED_PORTS_MAX: usize = 1000;
 
 const RESTART_DELAY: Duration = Duration::from_secs(1);
 const STOP_TIMEOUT: Duration = Duration::from_secs(10);
@@ -65,6 +67,7 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     let path = work_dir(fields.text("path", path_text), root);
     let port = fields.number::<u16>("port", 1..=u16::MAX.into()).and_then(Port::new);
     let strict_port = fields.flag("strict_port").unwrap_or(false);
+    let ignore_ports = fields.ports("ignore_ports", IGNORED_PORTS_MAX).unwrap_or_default();
     let environment = fields.object("environment", |inner| inner.rest(variable)).unwrap_or_default();
     let env_file = fields.text("env_file", path_text);
     let restart = restart_rules(fields);
@@ -80,6 +83,7 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
         path,
         port,
         strict_port,
+        ignore_ports,
         environment,
         env_file,
         restart,

@@ -39,7 +39,7 @@ impl Drop for Scratch {
 #[test]
 fn what_is_stored_comes_back_as_it_was() {
     let full = r#"{"slug": "Web.1_x-y", "start": "node \"server\".js\n", "install": "npm ci", "path": "./app//x/..",
-        "port": 65535, "strict_port": true, "environment": {"A": "", "B": "\u0001ä\n=\"", "": null},
+        "port": 65535, "strict_port": true, "ignore_ports": [65535, 1, 1], "environment": {"A": "", "B": "\u0001ä\n=\"", "": null},
         "env_file": ".env", "restart_policy": "on-failure", "max_restarts": 4294967295, "restart_delay_ms": 0,
         "restart_delay_max_ms": 31536000000, "stop_timeout_ms": 0, "autostart": false,
         "health_check": {"path": "/h?a=b", "interval_ms": 1, "timeout_ms": 2, "delay_ms": 3,

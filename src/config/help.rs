@@ -17,7 +17,7 @@ Usage: servisor serve [OPTION]...
   --setup FILE              servers to have from the start: JSON
                             {\"overlays\": [...], \"servers\": [...]}
   --public-url TEMPLATE     the address of a server from outside, with {port}
-                            and, if wanted, {slug} [http://localhost:{port}]
+                            or {slug} or both [http://localhost:{port}]
   --access-token-file FILE  the access token is in this file
   --no-auth                 ask for no token; on a loopback address or a unix
                             socket only

@@ -21,7 +21,7 @@ impl PublicUrl {
     /// What is taken when no template is given: right for whoever is on the same machine.
     pub const DEFAULT: &str = "http://localhost:{port}";
 
-    /// Takes `text` as a template. `{port}` has to be in it, since one server can have several ports in its life.
+    /// Takes `text` as a template. `{port}` or `{slug}` has to be in it: servers with one URL for all could not be told apart.
     ///
     /// # Errors
     /// A phrase that fits after the name of the option and its value.
@@ -50,8 +50,8 @@ impl PublicUrl {
             rest = behind;
         }
         push_text(&mut parts, rest)?;
-        if !parts.contains(&Part::Port) {
-            return Err(format!("must have {{port}} in it, as in \"{}\"", PublicUrl::DEFAULT));
+        if !parts.contains(&Part::Port) && !parts.contains(&Part::Slug) {
+            return Err(format!("must have {{port}} or {{slug}} in it, as in \"{}\"", PublicUrl::DEFAULT));
         }
         Ok(PublicUrl { parts })
     }
@@ -96,6 +96,7 @@ mod tests {
         for (template, url) in [
             (PublicUrl::DEFAULT, "http://localhost:3000"),
             ("https://{port}-abc.sandbox.example", "https://3000-abc.sandbox.example"),
+            ("https://{slug}.example", "https://web.example"),
             ("https://{slug}-{port}.example/{slug}/?p={port}", "https://web-3000.example/web/?p=3000"),
         ] {
             assert_eq!(fill(template), url);
@@ -111,8 +112,7 @@ mod tests {
             ("ftp://localhost:{port}", "http://"),
             ("http://", "no host"),
             ("http:///{port}", "no host"),
-            ("http://localhost:3000", "{port}"),
-            ("http://{slug}.example", "{port}"),
+            ("http://localhost:3000", "{port} or {slug}"),
             ("http://{slug}.{host}:{port}", "{host}"),
             ("http://{Port}.example", "{Port}"),
             ("http://localhost:{port", "without its \"}\""),

@@ -168,6 +168,8 @@ pub struct ServerSpec {
     pub port: Option<Port>,
     /// Whether another port will do when that one is taken.
     pub strict_port: bool,
+    /// Ports of helpers: one of these is the server's own only while there is no other.
+    pub ignore_ports: Vec<Port>,
     /// Variables set by name, over everything else.
     pub environment: Sorted<String, String>,
     /// A dotenv file, relative to `path`, read at every start.

@@ -105,6 +105,8 @@ struct Configuration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
     strict_port: bool,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    ignore_ports: Vec<u16>,
     environment: &'a Sorted<String, String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     env_file: Option<&'a str>,
@@ -150,6 +152,7 @@ impl<'a> Configuration<'a> {
             path,
             port,
             strict_port,
+            ignore_ports,
             environment,
             env_file,
             restart,
@@ -166,6 +169,7 @@ impl<'a> Configuration<'a> {
             path: path.original.as_deref(),
             port: port.map(u16::from),
             strict_port: *strict_port,
+            ignore_ports: ignore_ports.iter().map(|port| port.get()).collect(),
             environment,
             env_file: env_file.as_deref(),
             restart_policy: restart.policy.word(),

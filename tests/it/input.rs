@@ -23,6 +23,19 @@ fn each_field_wrong_once() {
         ("port", &[json!("3000"), json!(0), json!(-1), json!(65536), json!(80.5), json!(true)]),
         ("strict_port", &[json!("yes"), json!(1)]),
         (
+            "ignore_ports",
+            &[
+                json!(9229),
+                json!("9229"),
+                json!({}),
+                json!([0]),
+                json!([65536]),
+                json!(["1"]),
+                json!([null]),
+                json!([80, 1.5]),
+            ],
+        ),
+        (
             "environment",
             &[json!([]), json!("A=b"), json!({"A": 1}), json!({"": "x"}), json!({"A=B": "x"}), json!({"A": "x\u{0}"})],
         ),

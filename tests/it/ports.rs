@@ -284,6 +284,9 @@ fn the_public_url_is_a_template() {
     assert_eq!(daemon.client.when_ready("web")["url"], url);
     assert_eq!(daemon.client.get("/servers").json()["data"]["servers"][0]["url"], url);
     assert_eq!(daemon.client.get("/ready").json()["servers"][0]["url"], url);
+    let by_name = Daemon::with(&["--public-url", "https://{slug}.sandbox.example"], &[]);
+    by_name.client.create(&spec).server(201);
+    assert_eq!(by_name.client.when_ready("web")["url"], "https://web.sandbox.example");
     let by_variable = Daemon::with(&[], &[("SERVISOR_PUBLIC_URL", "http://10.0.0.1:{port}")]);
     by_variable.client.create(&spec).server(201);
     let server = by_variable.client.when_ready("web");
@@ -317,6 +320,7 @@ fn bad_ports_and_checks_are_refused_by_name() {
         ("port", json!(0)),
         ("port", json!(70000)),
         ("port", json!("3000")),
+        ("ignore_ports[1]", json!([9000, 0])),
         ("health_check.interval_ms", json!({"interval_ms": -1})),
         ("health_check.timeout_ms", json!({"timeout_ms": -1})),
         ("health_check.timeout_ms", json!({"timeout_ms": 0})),
@@ -325,7 +329,7 @@ fn bad_ports_and_checks_are_refused_by_name() {
         ("health_check.restart_after_failures", json!({"restart_after_failures": -1})),
     ] {
         let mut spec = json!({"slug": "web", "start": "sleep 600"});
-        spec[field.split('.').next().unwrap()] = value.clone();
+        spec[field.split(['.', '[']).next().unwrap()] = value.clone();
         let refused = daemon.client.create(&spec);
         let sentence = refused.error(422);
         assert!(sentence.contains(field), "{field} = {value}: {sentence}");

@@ -14,7 +14,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, quoted, unknown};
-use crate::model::spec::DURATION_MAX;
+use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
 
 /// As deep as objects and lists may lie in each other; a configuration needs four. `serde_json` has a limit of its
@@ -125,6 +125,27 @@ impl Fields {
         most: usize,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
+        self.list(name, most, "texts", |value| match value {
+            Value::String(text) => parse(text),
+            other => Err(format!("must be a text in quotes, not {}", described(other))),
+        })
+    }
+
+    /// Takes `name`, a list of at most `most` port numbers.
+    pub fn ports(&mut self, name: &'static str, most: usize) -> Option<Vec<Port>> {
+        self.list(name, most, "port numbers", |value| {
+            let port = whole(value).and_then(|number| Port::new(u16::try_from(number).ok()?));
+            port.ok_or_else(|| format!("must be a whole number from 1 to 65535, not {}", described(value)))
+        })
+    }
+
+    fn list<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        what: &str,
+        parse: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let list = match self.take(name)? {
             Value::Array(list) if list.len() <= most => list,
             Value::Array(list) => {
@@ -132,17 +153,13 @@ impl Fields {
                 return None;
             }
             other => {
-                self.blame(name, format!("must be a list of texts, not {}", described(&other)));
+                self.blame(name, format!("must be a list of {what}, not {}", described(&other)));
                 return None;
             }
         };
         let mut good = Vec::with_capacity(list.len());
         for (place, value) in list.iter().enumerate() {
-            let parsed = match value {
-                Value::String(text) => parse(text),
-                other => Err(format!("must be a text in quotes, not {}", described(other))),
-            };
-            match parsed {
+            match parse(value) {
                 Ok(taken) => good.push(taken),
                 Err(why) => self.blame(&format!("{name}[{place}]"), why),
             }

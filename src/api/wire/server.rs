@@ -33,6 +33,7 @@ pub struct ServerInfo<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_port: Option<u16>,
     strict_port: bool,
+    ignore_ports: Vec<u16>,
     start: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<&'a str>,
@@ -104,6 +105,7 @@ impl<'a> ServerInfo<'a> {
             url: view.url.as_deref(),
             requested_port: spec.port.map(u16::from),
             strict_port: spec.strict_port,
+            ignore_ports: spec.ignore_ports.iter().map(|port| port.get()).collect(),
             start: spec.start.as_str(),
             install: spec.install.as_ref().map(|install| install.as_str()),
             path: spec.path.resolved.to_string_lossy(),

@@ -38,6 +38,7 @@ fn minimal() -> ServerView {
         path: WorkDir { original: None, resolved: "/sandbox".into() },
         port: None,
         strict_port: false,
+        ignore_ports: Vec::new(),
         environment: Sorted::default(),
         env_file: None,
         restart: RestartRules { policy: RestartPolicy::Never, max: None, delay: ms(1000), delay_max: None },
@@ -71,7 +72,7 @@ fn minimal() -> ServerView {
 
 fn minimal_json() -> Value {
     json!({
-        "slug": "web", "status": "stopped", "strict_port": false, "start": "node server.js", "path": "/sandbox",
+        "slug": "web", "status": "stopped", "strict_port": false, "ignore_ports": [], "start": "node server.js", "path": "/sandbox",
         "environment": {}, "autostart": true, "restart_policy": "never", "max_restarts": 0, "restart_count": 0,
         "restart_delay": 1_000_000_000_u64, "restart_delay_ms": 1000,
         "stop_timeout": 10_000_000_000_u64, "stop_timeout_ms": 10_000, "exit_code": null,
@@ -91,6 +92,7 @@ fn full() -> ServerView {
         path: WorkDir { original: Some("./app".into()), resolved: "/sandbox/app".into() },
         port: Port::new(3000),
         strict_port: true,
+        ignore_ports: [9999, 1].map(|port| Port::new(port).unwrap()).to_vec(),
         environment: [("B", "x=y"), ("A", "1\n")].map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         env_file: Some(".env".into()),
         restart: RestartRules { policy, max, delay, delay_max },
@@ -133,7 +135,7 @@ fn full_json() -> Value {
         "slug": "api-1", "status": "restarting",
         "status_reason": "was ended by SIGKILL; waiting for the restart delay",
         "pid": 4242, "port": 3001, "ports": [3001, 9229], "url": "https://api-1-3001.example.com",
-        "requested_port": 3000, "strict_port": true,
+        "requested_port": 3000, "strict_port": true, "ignore_ports": [9999, 1],
         "start": "npm start -- \"a\"", "install": "npm ci", "path": "/sandbox/app", "original_path": "./app",
         "environment": {"A": "1\n", "B": "x=y"}, "env_file": ".env", "autostart": false,
         "restart_policy": "on-failure", "max_restarts": 5, "restart_count": 2,

@@ -14,6 +14,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         path: WorkDir { original: None, resolved: PathBuf::from("/") },
         port: None,
         strict_port: false,
+        ignore_ports: Vec::new(),
         environment: Default::default(),
         env_file: None,
         restart: RestartRules { policy: RestartPolicy::Never, max: None, delay: Duration::ZERO, delay_max: None },
