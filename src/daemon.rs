@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::api::access::{Access, Auth, Token};
+use crate::api::access::{Access, Auth, Names, Token};
 use crate::api::places::Places;
 use crate::api::{self, Api};
 use crate::boot;
@@ -111,7 +111,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
     let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
     let (listener, address) = listen(&config.listen)?;
-    let access = Access::new(auth(config, &store)?, config.allow_origins.clone());
+    let names = Names::new(listener.address(), config.public_url.clone());
+    let access = Access::new(auth(config, &store)?, names, config.allow_origins.clone());
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = inbox::inbox();
@@ -212,12 +213,7 @@ fn context(
 
 fn auth(config: &Config, store: &Store) -> Result<Auth, StartError> {
     match &config.auth {
-        AuthSource::Off => Ok(Auth::Off {
-            listening: match &config.listen {
-                Listen::Tcp(address) => Some(address.ip()),
-                Listen::Unix(_) => None,
-            },
-        }),
+        AuthSource::Off => Ok(Auth::Off),
         AuthSource::Given(token) => Ok(Auth::Token(token.clone())),
         AuthSource::Kept => read_token(&store.token_path(), store.token().map_err(StartError)),
         AuthSource::File(path) => {

@@ -3,20 +3,27 @@
 //! Owns: the access token, the rules for `Host` and `Origin`, and the CORS headers. Never: a request, a socket, the
 //! place where the token is kept.
 //!
-//! With a token, a page that does not know it can ask what it likes; `Host` and `Origin` prove nothing more. Without
-//! one (`--no-auth`, on a loopback or unix address) any page in a browser on this machine could be talking to us,
-//! also under a name of its own that it has pointed at us (DNS rebinding): then both have to be ours.
+//! With the right token, `Host` and `Origin` prove nothing more. Without it, `Host` must be the daemon's wherever an answer
+//! holds something worth reading: a page can bind a name of its own to this machine (DNS rebinding), and then may read
+//! what it is answered.
+//!
+//! Without authentication (`--no-auth`, on a loopback or unix address) any page in a browser on this machine can send
+//! requests, the pages of the managed servers among them: each is an origin of some `localhost` port. `Host` must then
+//! be local, `Origin` the API's own or an allowed one. A browser leaves `Origin` out of some requests, but marks those
+//! between sites with `Sec-Fetch-Site`: so marked, nothing but a read is admitted.
 
 use std::fmt;
 use std::hint::black_box;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::route::Gate;
 use crate::error::{Code, Error, quoted};
 use crate::handoff::Reply;
 
+mod names;
 #[cfg(test)]
 mod tests;
+
+pub use names::Names;
 
 /// What a page may send. A star does not stand for `Authorization`.
 const CORS_HEADERS: &str = "Authorization, Content-Type, *";
@@ -67,11 +74,8 @@ impl fmt::Debug for Token {
 pub enum Auth {
     /// To those who have this.
     Token(Token),
-    /// To all who can connect and are no stranger's web page.
-    Off {
-        /// The address that is listened on; `None` for a unix socket.
-        listening: Option<IpAddr>,
-    },
+    /// To every client that can connect and is no foreign web page.
+    Off,
 }
 
 /// A web page's origin that `--allow-origin` lets in.
@@ -112,15 +116,19 @@ impl AllowedOrigin {
     }
 }
 
-/// The headers of a request that tell who asks.
+/// The parts of a request's head by which access is decided.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Credentials<'a> {
+    /// The method.
+    pub method: &'a str,
     /// The value of `Host`.
     pub host: Option<&'a str>,
     /// The value of `Origin`.
     pub origin: Option<&'a str>,
     /// The value of `Authorization`.
     pub authorization: Option<&'a str>,
+    /// The value of `Sec-Fetch-Site`.
+    pub fetch_site: Option<&'a str>,
 }
 
 /// What is known of someone who was let in.
@@ -138,13 +146,14 @@ pub enum Caller {
 #[derive(Debug, Clone)]
 pub struct Access {
     auth: Auth,
+    names: Names,
     origins: Vec<AllowedOrigin>,
 }
 
 impl Access {
-    /// Access by `auth`; pages from `origins` may read the answers.
-    pub fn new(auth: Auth, origins: Vec<AllowedOrigin>) -> Access {
-        Access { auth, origins }
+    /// Access by `auth` to a daemon that is called `names`; pages from `origins` may read the answers.
+    pub fn new(auth: Auth, names: Names, origins: Vec<AllowedOrigin>) -> Access {
+        Access { auth, names, origins }
     }
 
     /// How access is given.
@@ -155,17 +164,17 @@ impl Access {
     /// Decides whether a request may pass `gate`.
     ///
     /// # Errors
-    /// 401 without the right token; 403 for a stranger's host or page when no token is asked for.
+    /// 401 without the right token; 403 for a foreign host or page when no token proves the client.
     pub fn admit(&self, gate: Gate, credentials: &Credentials<'_>) -> Result<Caller, Error> {
-        match (&self.auth, gate) {
-            (Auth::Off { listening }, Gate::Open | Gate::Guarded) => {
-                self.check_neighbour(*listening, credentials).map(|()| Caller::AuthOff)
-            }
-            (Auth::Token(token), gate) => match (check_token(token, credentials.authorization), gate) {
-                (Ok(()), Gate::Open | Gate::Guarded) => Ok(Caller::HasToken),
-                (Err(_), Gate::Open) => Ok(Caller::Anonymous),
-                (Err(error), Gate::Guarded) => Err(error),
-            },
+        let token = match &self.auth {
+            Auth::Off => return self.check_local(credentials).map(|()| Caller::AuthOff),
+            Auth::Token(token) => token,
+        };
+        match (check_token(token, credentials.authorization), gate) {
+            (Ok(()), Gate::Open | Gate::OwnHost | Gate::Guarded) => Ok(Caller::HasToken),
+            (Err(_), Gate::Open) => Ok(Caller::Anonymous),
+            (Err(_), Gate::OwnHost) => self.check_host(credentials.host).map(|()| Caller::Anonymous),
+            (Err(error), Gate::Guarded) => Err(error),
         }
     }
 
@@ -205,25 +214,55 @@ impl Access {
         })
     }
 
-    fn check_neighbour(&self, listening: Option<IpAddr>, credentials: &Credentials<'_>) -> Result<(), Error> {
+    /// The rules without authentication.
+    fn check_local(&self, credentials: &Credentials<'_>) -> Result<(), Error> {
         let Some(host) = credentials.host else {
-            return Err(Error::new(Code::ForeignHost, "the request has no Host header; without a token one is needed"));
+            return Err(foreign_host("the request has no Host header; without a token one is needed"));
         };
-        if !is_ours(host, listening) {
-            let sentence = format!(
-                "the host {} is no name of this daemon; without a token only localhost and the address it listens on are",
+        if !self.names.is_local(host) {
+            let example = self.names.example();
+            return Err(foreign_host(&format!(
+                "the host {} is no name of this daemon; without a token use {example}",
                 quoted(host)
-            );
-            return Err(Error::new(Code::ForeignHost, sentence));
+            )));
         }
-        let Some(origin) = credentials.origin else { return Ok(()) };
-        let local = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-        if local.is_some_and(|authority| is_ours(authority, listening)) || self.allowed(origin).is_some() {
-            return Ok(());
+        if let Some(origin) = credentials.origin {
+            if self.allowed(origin).is_some() {
+                return Ok(());
+            }
+            if !self.names.is_own_origin(origin) {
+                let sentence =
+                    format!("pages from {} may not use this daemon; --allow-origin allows them", quoted(origin));
+                return Err(Error::new(Code::ForeignOrigin, sentence));
+            }
         }
-        let sentence = format!("pages from {} may not use this daemon; --allow-origin lets them", quoted(origin));
-        Err(Error::new(Code::ForeignOrigin, sentence))
+        let is_read = matches!(credentials.method, "GET" | "HEAD");
+        let is_foreign =
+            |site: &str| ["cross-site", "same-site"].iter().any(|word| site.trim().eq_ignore_ascii_case(word));
+        if !is_read && credentials.fetch_site.is_some_and(is_foreign) {
+            let sentence =
+                "a page of another origin sent this request (Sec-Fetch-Site); --allow-origin allows its origin";
+            return Err(Error::new(Code::ForeignOrigin, sentence));
+        }
+        Ok(())
     }
+
+    /// The rule for a request without the right token whose answer tells of the servers.
+    fn check_host(&self, host: Option<&str>) -> Result<(), Error> {
+        match host {
+            Some(host) if self.names.is_known(host) => Ok(()),
+            Some(host) => Err(foreign_host(&format!(
+                "the host {} is no name of this daemon; send the token, use {}, or give the host in --public-url",
+                quoted(host),
+                self.names.example()
+            ))),
+            None => Err(foreign_host("the request has no Host header; send one, or the token")),
+        }
+    }
+}
+
+fn foreign_host(sentence: &str) -> Error {
+    Error::new(Code::ForeignHost, sentence)
 }
 
 fn check_token(token: &Token, authorization: Option<&str>) -> Result<(), Error> {
@@ -240,32 +279,4 @@ fn check_token(token: &Token, authorization: Option<&str>) -> Result<(), Error> 
         }
         Some(_) | None => refused("the Authorization header has another form than is needed"),
     }
-}
-
-/// Whether `authority`, a host with or without a port, can only mean this machine, or is the address `listening`.
-fn is_ours(authority: &str, listening: Option<IpAddr>) -> bool {
-    let is_port = |text: &str| text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
-    let address = if let Some(bracketed) = authority.strip_prefix('[') {
-        match bracketed.split_once(']') {
-            Some((inside, port)) if port.is_empty() || port.strip_prefix(':').is_some_and(is_port) => {
-                inside.parse().ok().map(IpAddr::V6)
-            }
-            Some(_) | None => None,
-        }
-    } else {
-        let name = match authority.rsplit_once(':') {
-            Some((name, port)) if is_port(port) => name,
-            Some(_) | None => authority,
-        };
-        let name = name.to_ascii_lowercase();
-        if name == "localhost" || name.strip_suffix(".localhost").is_some_and(|label| !label.is_empty()) {
-            return true;
-        }
-        name.parse().ok().map(IpAddr::V4)
-    };
-    address.is_some_and(|address| {
-        address == IpAddr::V4(Ipv4Addr::LOCALHOST)
-            || address == IpAddr::V6(Ipv6Addr::LOCALHOST)
-            || Some(address) == listening
-    })
 }

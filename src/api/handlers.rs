@@ -67,9 +67,11 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
 fn decide(api: &Api, call: &Call<'_>, mut body: Vec<u8>, client: &dyn Client) -> Result<Outcome, Error> {
     let routed = route::route(call.method, call.target);
     let credentials = Credentials {
+        method: call.method,
         host: (call.header)("Host"),
         origin: (call.header)("Origin"),
         authorization: (call.header)("Authorization"),
+        fetch_site: (call.header)("Sec-Fetch-Site"),
     };
     // Whoever may not ask is not told what there is.
     let caller = api.access.admit(Gate::of(&routed), &credentials)?;
@@ -141,7 +143,7 @@ fn info(api: &Api) -> Reply {
     let about = About {
         auth_enabled: match api.access.auth() {
             Auth::Token(_) => true,
-            Auth::Off { .. } => false,
+            Auth::Off => false,
         },
         main_subdomain: "localhost",
         // One daemon, one sandbox.

@@ -73,8 +73,10 @@ pub enum Action {
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// Everybody, without a token.
+    /// Every client, without a token.
     Open,
+    /// The same, but without the token only under a name of this daemon: the answer tells of the servers.
+    OwnHost,
     /// Whoever has the token.
     Guarded,
 }
@@ -96,9 +98,8 @@ impl Action {
     pub fn gate(&self) -> Gate {
         match self {
             // A browser sends no token with a preflight.
-            Action::Health | Action::OpenApi | Action::Ready(_) | Action::AuthStatus | Action::Options { .. } => {
-                Gate::Open
-            }
+            Action::Health | Action::OpenApi | Action::Options { .. } => Gate::Open,
+            Action::Ready(_) | Action::AuthStatus => Gate::OwnHost,
             Action::Info
             | Action::ServerList
             | Action::ServerCreate

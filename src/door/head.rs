@@ -11,10 +11,11 @@ use super::answer::Refusal;
 /// More than any client sends.
 const HEADERS_MAX: usize = 64;
 /// The headers that the API looks at, in the order in which they are passed on. Each may come once.
-const PASSED_ON: [&str; 7] = [
+const PASSED_ON: [&str; 8] = [
     "Host",
     "Authorization",
     "Origin",
+    "Sec-Fetch-Site",
     "Accept",
     "Content-Type",
     "Access-Control-Request-Method",

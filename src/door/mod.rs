@@ -11,7 +11,7 @@
 //! Which backend a request is for is decided in one place: `connection::serve`.
 
 use std::io;
-use std::net::{Shutdown, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
@@ -37,6 +37,16 @@ pub enum Listener {
     Tcp(TcpListener),
     /// By a unix socket.
     Unix(UnixListener),
+}
+
+impl Listener {
+    /// The address that is listened on; none for a unix socket.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
+        }
+    }
 }
 
 impl AsFd for Listener {

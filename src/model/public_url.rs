@@ -64,6 +64,47 @@ impl PublicUrl {
             Part::Slug => url + slug.as_str(),
         })
     }
+
+    /// Whether `host`, which has no port, is the template's host with any port and slug filled in.
+    pub fn has_host(&self, host: &str) -> bool {
+        let mut pattern = Vec::new();
+        let mut bracketed = false;
+        for (at, part) in self.parts.iter().enumerate() {
+            let Part::Text(text) = part else {
+                pattern.push(part.clone());
+                continue;
+            };
+            let text = if at == 0 { text.split_once("://").map_or("", |(_, rest)| rest) } else { text };
+            let end = text.find(|character| {
+                bracketed = (bracketed || character == '[') && character != ']';
+                matches!(character, '/' | '?' | '#') || character == ':' && !bracketed
+            });
+            pattern.push(Part::Text(text[..end.unwrap_or(text.len())].to_owned()));
+            if end.is_some() {
+                break;
+            }
+        }
+        host.len() <= HOST_MAX && fits(&pattern, host.as_bytes())
+    }
+}
+
+/// The longest host name there is.
+const HOST_MAX: usize = 253;
+
+fn fits(pattern: &[Part], host: &[u8]) -> bool {
+    let Some((first, rest)) = pattern.split_first() else { return host.is_empty() };
+    // A placeholder is filled with one byte or more.
+    let filled = |is_part_of: fn(u8) -> bool| {
+        let longest = host.iter().take_while(|byte| is_part_of(**byte)).count();
+        (1..=longest).any(|length| fits(rest, &host[length..]))
+    };
+    match first {
+        Part::Text(text) => host
+            .split_at_checked(text.len())
+            .is_some_and(|(start, end)| start.eq_ignore_ascii_case(text.as_bytes()) && fits(rest, end)),
+        Part::Port => filled(|byte| byte.is_ascii_digit()),
+        Part::Slug => filled(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+    }
 }
 
 impl Default for PublicUrl {
@@ -102,6 +143,41 @@ mod tests {
             assert_eq!(fill(template), url);
         }
         assert_eq!(PublicUrl::parse(PublicUrl::DEFAULT).unwrap(), PublicUrl::default());
+    }
+
+    #[test]
+    fn a_host_is_known_by_the_template() {
+        let table: [(&str, &[&str], &[&str]); 6] = [
+            (PublicUrl::DEFAULT, &["localhost", "LOCALHOST"], &["", "localhos", "localhostx", "a.localhost", "3000"]),
+            (
+                "https://{port}-abc.sandbox.example/x",
+                &["18080-abc.sandbox.example", "1-ABC.sandbox.example"],
+                &[
+                    "-abc.sandbox.example",
+                    "x-abc.sandbox.example",
+                    "1-abc.sandbox.example.evil.com",
+                    "abc.sandbox.example",
+                ],
+            ),
+            (
+                "https://{slug}-{port}.example:8443?p={port}",
+                &["web-3000.example", "a-b-3000.example"],
+                &["web.example", "web-.example", "-3000.example", "a.b-3000.example", "web-3000.example.com"],
+            ),
+            ("http://[fd00::7]:{port}", &["[fd00::7]"], &["fd00::7", "[fd00::8]", "[fd00"]),
+            ("http://box:{port}/{slug}.evil.com", &["box"], &["box.evil.com", "boxes"]),
+            ("http://{slug}:{port}", &["web"], &["web.evil.com", ""]),
+        ];
+        for (template, known, unknown) in table {
+            let url = PublicUrl::parse(template).unwrap();
+            for host in known {
+                assert!(url.has_host(host), "{template} {host}");
+            }
+            for host in unknown {
+                assert!(!url.has_host(host), "{template} {host}");
+            }
+        }
+        assert!(!PublicUrl::parse("http://{slug}:{port}").unwrap().has_host(&"a".repeat(300)));
     }
 
     #[test]

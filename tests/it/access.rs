@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::support::limits::is_root;
-use crate::support::{Client, Daemon, Scratch, wait_until};
+use crate::support::{Client, Daemon, Scratch, exchange, wait_until};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "BREW"];
 /// All that there is, on a server that exists and on one that doesn't, and something that there is not.
@@ -175,6 +175,90 @@ fn no_secret_is_in_the_log_in_the_arguments_or_in_an_error() {
     let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
     assert!(environment.contains(PAYLOAD) && !environment.contains(&token) && !environment.contains(&payload));
     wait_until("the log is whole", || daemon.log().contains("[boot] running").then_some(()));
+}
+
+/// The status of the answer to a request with exactly these headers.
+fn ask(daemon: &Daemon, request: &str, headers: &str) -> u16 {
+    let port = daemon.client.address.port().to_string();
+    let text = format!("{request} HTTP/1.1\r\n{headers}Connection: close\r\n\r\n").replace("PORT", &port);
+    let answer = String::from_utf8(exchange(daemon.client.address, text.as_bytes())).unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
+}
+
+#[test]
+fn a_page_of_a_server_does_not_stop_another_one_without_auth() {
+    let daemon = Daemon::with(&["--no-auth", "--allow-origin", "https://app.example.com"], &[]);
+    daemon.client.create(&json!({"slug": "victim", "start": "exec sleep 600"})).server(201);
+    let before = daemon.client.wait_for_status("victim", "running");
+    let calls = [
+        "POST /servers/victim/stop",
+        "POST /servers/victim/restart",
+        "DELETE /servers/victim",
+        "PATCH /servers/victim/status",
+        "POST /servers",
+    ];
+    // As browsers send them from a page on `http://web.localhost:21853`, from another port, from a name of its own.
+    for headers in [
+        "Host: localhost:PORT\r\nOrigin: http://web.localhost:21853\r\nSec-Fetch-Site: same-site\r\n",
+        "Host: localhost:PORT\r\nOrigin: http://web.localhost:21853\r\n",
+        "Host: localhost:PORT\r\nOrigin: http://localhost:21853\r\nSec-Fetch-Site: same-site\r\n",
+        "Host: 127.0.0.1:PORT\r\nOrigin: http://127.0.0.1:21853\r\n",
+        "Host: 127.0.0.1:PORT\r\nOrigin: https://127.0.0.1:PORT\r\n",
+        "Host: localhost:PORT\r\nOrigin: http://web.localhost:PORT\r\n",
+        "Host: localhost:PORT\r\nOrigin: null\r\n",
+        "Host: localhost:PORT\r\nSec-Fetch-Site: cross-site\r\n",
+        "Host: localhost:PORT\r\nSec-Fetch-Site: same-site\r\n",
+        "Host: web.localhost:PORT\r\nOrigin: http://web.localhost:PORT\r\nSec-Fetch-Site: same-origin\r\n",
+        "Host: evil.example:PORT\r\nOrigin: http://evil.example:PORT\r\nSec-Fetch-Site: same-origin\r\n",
+        "Host: localhost\r\n",
+        "Host: localhost:21853\r\n",
+    ] {
+        for call in calls {
+            assert_eq!(ask(&daemon, call, headers), 403, "{call} {headers}");
+        }
+    }
+    let after = daemon.client.show("victim");
+    assert_eq!((&after["pid"], &after["updated_at"]), (&before["pid"], &before["updated_at"]));
+    // A program, a page of the API's own origin and an allowed page may.
+    for headers in [
+        "Host: localhost:PORT\r\n",
+        "Host: localhost:PORT\r\nOrigin: http://localhost:PORT\r\nSec-Fetch-Site: same-origin\r\n",
+        "Host: [::1]:PORT\r\nOrigin: http://[::1]:PORT\r\nSec-Fetch-Site: same-origin\r\n",
+        "Host: 127.0.0.1:PORT\r\nOrigin: https://app.example.com\r\nSec-Fetch-Site: cross-site\r\n",
+        "Host: localhost:PORT\r\nSec-Fetch-Site: none\r\n",
+    ] {
+        assert_eq!(ask(&daemon, "POST /servers/victim/restart", headers), 200, "{headers}");
+    }
+    for site in ["cross-site", "same-site"] {
+        let headers = format!("Host: localhost:PORT\r\nSec-Fetch-Site: {site}\r\n");
+        assert_eq!(ask(&daemon, "GET /servers/victim", &headers), 200, "a link may be followed");
+        assert_eq!(ask(&daemon, "HEAD /servers/victim", &headers), 200, "a link may be followed");
+    }
+}
+
+#[test]
+fn without_the_token_servers_are_told_of_under_own_names_only() {
+    let daemon = Daemon::with(&["--public-url", "https://{port}-abc.sandbox.example"], &[]);
+    daemon.client.create(&json!({"slug": "secret", "start": "exec sleep 600"})).server(201);
+    let headers = |host: &str| if host.is_empty() { String::new() } else { format!("Host: {host}\r\n") };
+    for target in ["/ready", "/ready?wait=true&timeout_ms=1", "/auth/status"] {
+        for host in
+            ["evil.example", "evil.example:PORT", "10.1.2.3:PORT", "web.localhost", "1-abc.sandbox.example.evil.com"]
+        {
+            for request in [format!("GET {target}"), format!("HEAD {target}")] {
+                assert_eq!(ask(&daemon, &request, &headers(host)), 403, "{request} {host}");
+            }
+            let with_token = format!("{}Authorization: Bearer test-token\r\n", headers(host));
+            assert_eq!(ask(&daemon, &format!("GET {target}"), &with_token), 200, "{target} {host} with the token");
+        }
+        for host in ["localhost", "localhost:PORT", "127.0.0.1:8080", "[::1]:PORT", "18080-abc.sandbox.example"] {
+            assert_eq!(ask(&daemon, &format!("GET {target}"), &headers(host)), 200, "{target} {host}");
+        }
+    }
+    // These tell nothing of this daemon.
+    for target in ["/health", "/openapi.json"] {
+        assert_eq!(ask(&daemon, &format!("GET {target}"), "Host: evil.example\r\n"), 200, "{target}");
+    }
 }
 
 fn base64(bytes: &[u8]) -> String {

@@ -154,7 +154,7 @@ fn a_body_is_not_kept_while_its_client_waits() {
     let control = Control::new();
     let _app = obedient(&daemon, &control, "app");
     let before = daemon.memory_kib("Anonymous");
-    let head = format!("GET /ready?wait=true&{LONG} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY}\r\n\r\n");
+    let head = format!("GET /ready?wait=true&{LONG} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {BODY}\r\n\r\n");
     let waiting: Vec<TcpStream> = (0..WAITERS)
         .map(|_| {
             let mut stream = TcpStream::connect(daemon.client.address).unwrap();
@@ -212,7 +212,7 @@ fn whoever_waits_without_a_token_leaves_room_for_the_others() {
     let waiting: Vec<TcpStream> = (0..80)
         .map(|_| {
             let mut stream = TcpStream::connect(daemon.client.address).unwrap();
-            stream.write_all(b"GET /ready?wait=true&timeout_ms=3600000 HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream.write_all(b"GET /ready?wait=true&timeout_ms=3600000 HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
             stream
         })
         .collect();

@@ -85,16 +85,20 @@ fn every_path_with_every_method() {
 
 #[test]
 fn a_few_calls_need_no_token() {
-    let open = |method: &str, path: &str| Gate::of(&route(method, path)) == Gate::Open;
+    let gate = |method: &str, path: &str| Gate::of(&route(method, path));
     for (path, actions) in table() {
         for (method, known) in ["GET", "POST", "DELETE", "PATCH"].into_iter().zip(actions) {
-            let expected = known.is_some() && matches!(path, "/health" | "/openapi.json" | "/ready" | "/auth/status");
-            assert_eq!(open(method, path), expected, "{method} {path}");
+            let expected = match path {
+                "/health" | "/openapi.json" if known.is_some() => Gate::Open,
+                "/ready" | "/auth/status" if known.is_some() => Gate::OwnHost,
+                _ => Gate::Guarded,
+            };
+            assert_eq!(gate(method, path), expected, "{method} {path}");
         }
-        assert!(open("OPTIONS", path));
+        assert_eq!(gate("OPTIONS", path), Gate::Open);
     }
-    assert!(!open("GET", "/nothing"));
-    assert!(!open("OPTIONS", "/nothing"));
+    assert_eq!(gate("GET", "/nothing"), Gate::Guarded);
+    assert_eq!(gate("OPTIONS", "/nothing"), Gate::Guarded);
 }
 
 #[test]
