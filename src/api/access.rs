@@ -26,7 +26,7 @@ mod tests;
 pub use names::Names;
 
 /// What a page may send. A star does not stand for `Authorization`.
-const CORS_HEADERS: &str = "Authorization, Content-Type, *";
+const CORS_HEADERS: &str = "Authorization, Content-Type, X-ComputeSDK-API-Key, X-Provider, *";
 /// More than any path takes: so a page can read the 405 that it gets.
 const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// How long a browser may remember both, in seconds. Chromium forgets after two hours at the latest.
@@ -129,6 +129,8 @@ pub struct Credentials<'a> {
     pub authorization: Option<&'a str>,
     /// The value of `Sec-Fetch-Site`.
     pub fetch_site: Option<&'a str>,
+    /// The value of `X-ComputeSDK-API-Key`: the SDK's name for the token. Given on the gateway's paths alone.
+    pub api_key: Option<&'a str>,
 }
 
 /// What is known of someone who was let in.
@@ -170,7 +172,7 @@ impl Access {
             Auth::Off => return self.check_local(credentials).map(|()| Caller::AuthOff),
             Auth::Token(token) => token,
         };
-        match (check_token(token, credentials.authorization), gate) {
+        match (check_token(token, credentials), gate) {
             (Ok(()), Gate::Open | Gate::OwnHost | Gate::Guarded) => Ok(Caller::HasToken),
             (Err(_), Gate::Open) => Ok(Caller::Anonymous),
             (Err(_), Gate::OwnHost) => self.check_host(credentials.host).map(|()| Caller::Anonymous),
@@ -265,10 +267,15 @@ fn foreign_host(sentence: &str) -> Error {
     Error::new(Code::ForeignHost, sentence)
 }
 
-fn check_token(token: &Token, authorization: Option<&str>) -> Result<(), Error> {
+fn check_token(token: &Token, credentials: &Credentials<'_>) -> Result<(), Error> {
     const HOW: &str = "send the header \"Authorization: Bearer TOKEN\"";
     let refused = |what: &str| Err(Error::new(Code::Unauthorized, format!("{what}; {HOW}")));
-    let Some(value) = authorization else { return refused("an access token is needed") };
+    let value = match (credentials.authorization, credentials.api_key) {
+        (_, Some(key)) if token.is(key.trim()) => return Ok(()),
+        (Some(value), _) => value,
+        (None, Some(_)) => return refused("the API key is not the access token"),
+        (None, None) => return refused("an access token is needed"),
+    };
     match value.trim().split_once(' ') {
         Some((scheme, presented)) if scheme.eq_ignore_ascii_case("bearer") => {
             if token.is(presented.trim_start()) {

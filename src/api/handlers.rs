@@ -72,6 +72,7 @@ fn decide(api: &Api, call: &Call<'_>, mut body: Vec<u8>, client: &dyn Client) ->
         origin: (call.header)("Origin"),
         authorization: (call.header)("Authorization"),
         fetch_site: (call.header)("Sec-Fetch-Site"),
+        api_key: (call.header)("X-ComputeSDK-API-Key").filter(|_| route::is_gateway(call.target)),
     };
     // Whoever may not ask is not told what there is.
     let caller = api.access.admit(Gate::of(&routed), &credentials)?;
@@ -118,6 +119,8 @@ fn decide(api: &Api, call: &Call<'_>, mut body: Vec<u8>, client: &dyn Client) ->
             let (spec, more) = read(api, call, body, input::overlay_spec)?;
             overlays::create(&api.overlays, spec, &[warnings, more].concat())?
         }
+        Action::Gateway(_) => return Err(Error::gateway_off()),
+        Action::Unsupported(part) => return Err(Error::unsupported(part)),
         Action::OverlayDelete(id, files) => {
             match api.registry.views().into_iter().find(|view| view.waits_for.contains(&id)) {
                 Some(view) => return Err(Error::overlay_awaited(&id, &view.spec.slug)),

@@ -94,6 +94,7 @@ pub fn error(error: &Error) -> Reply {
         | Code::PortTaken
         | Code::UnsupportedMediaType
         | Code::Invalid
+        | Code::Unsupported
         | Code::ShuttingDown
         | Code::Storage
         | Code::Internal => Vec::new(),

@@ -17,10 +17,12 @@ use crate::model::status::Status;
 use crate::overlay::Files;
 
 mod query;
+mod sdk;
 #[cfg(test)]
 pub mod tests;
 
 use query::{Query, segments};
+pub use sdk::{Gateway, is_gateway};
 
 /// What a request asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,10 @@ pub enum Action {
     OverlayShow(OverlayId),
     /// Stop its copy and forget it, and perhaps its files.
     OverlayDelete(OverlayId, Files),
+    /// A request to the SDK's gateway.
+    Gateway(Gateway),
+    /// These parts of the SDK do not exist here.
+    Unsupported(&'static str),
 }
 
 /// Who may ask.
@@ -91,7 +97,13 @@ impl Gate {
 impl Action {
     /// Whether a body means anything to it.
     pub fn reads_body(&self) -> bool {
-        matches!(self, Action::ServerCreate | Action::ServerMark(_) | Action::OverlayCreate)
+        matches!(
+            self,
+            Action::ServerCreate
+                | Action::ServerMark(_)
+                | Action::OverlayCreate
+                | Action::Gateway(Gateway::Create | Gateway::Find | Gateway::FindOrCreate | Gateway::Extend(_))
+        )
     }
 
     /// Who may ask for it.
@@ -114,7 +126,9 @@ impl Action {
             | Action::OverlayList
             | Action::OverlayCreate
             | Action::OverlayShow(_)
-            | Action::OverlayDelete(..) => Gate::Guarded,
+            | Action::OverlayDelete(..)
+            | Action::Gateway(_)
+            | Action::Unsupported(_) => Gate::Guarded,
         }
     }
 }
@@ -221,6 +235,15 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
             let files = if query.flag("delete_files") { Files::Remove } else { Files::Keep };
             Action::OverlayDelete(id, files)
         }
+        (Resource::Sandboxes, Method::Post) => Action::Gateway(Gateway::Create),
+        (Resource::SandboxFind, Method::Post) => Action::Gateway(Gateway::Find),
+        (Resource::SandboxFindOrCreate, Method::Post) => Action::Gateway(Gateway::FindOrCreate),
+        (Resource::Sandbox(id), Method::Get) => Action::Gateway(Gateway::Show(id)),
+        (Resource::Sandbox(id), Method::Delete) => Action::Gateway(Gateway::Delete(id)),
+        (Resource::SandboxExtend(id), Method::Post) => Action::Gateway(Gateway::Extend(id)),
+        (Resource::Snapshots, _) => Action::Gateway(Gateway::Snapshots),
+        (Resource::GatewayElsewhere, _) => Action::Gateway(Gateway::Elsewhere),
+        (Resource::Unsupported(parts), _) => Action::Unsupported(parts),
         (_, Method::Get | Method::Post | Method::Patch | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -244,6 +267,14 @@ enum Resource {
     Logs(Slug),
     Overlays,
     Overlay(OverlayId),
+    Sandboxes,
+    SandboxFind,
+    SandboxFindOrCreate,
+    Sandbox(String),
+    SandboxExtend(String),
+    Snapshots,
+    GatewayElsewhere,
+    Unsupported(&'static str),
 }
 
 impl Resource {
@@ -274,7 +305,14 @@ impl Resource {
             ["filesystem", "overlays", text] => {
                 Resource::Overlay(OverlayId::parse(text).ok_or_else(|| Error::overlay_not_found(text))?)
             }
-            _ => return Ok(None),
+            ["v1", "sandboxes"] => Resource::Sandboxes,
+            ["v1", "sandboxes", "find"] => Resource::SandboxFind,
+            ["v1", "sandboxes", "find-or-create"] => Resource::SandboxFindOrCreate,
+            ["v1", "sandboxes", id] => Resource::Sandbox((*id).to_owned()),
+            ["v1", "sandboxes", id, "extend"] => Resource::SandboxExtend((*id).to_owned()),
+            ["v1", "snapshots", ..] => Resource::Snapshots,
+            ["v1", ..] => Resource::GatewayElsewhere,
+            segments => return Ok(sdk::unsupported(segments).map(Resource::Unsupported)),
         }))
     }
 
@@ -289,7 +327,17 @@ impl Resource {
             Resource::Status(_) => "PATCH, OPTIONS",
             Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
             Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",
-            Resource::Start(_) | Resource::Stop(_) | Resource::Restart(_) => "POST, OPTIONS",
+            Resource::Sandbox(_) => "GET, HEAD, DELETE, OPTIONS",
+            Resource::Snapshots | Resource::GatewayElsewhere | Resource::Unsupported(_) => {
+                "GET, HEAD, POST, DELETE, OPTIONS"
+            }
+            Resource::Start(_)
+            | Resource::Stop(_)
+            | Resource::Restart(_)
+            | Resource::Sandboxes
+            | Resource::SandboxFind
+            | Resource::SandboxFindOrCreate
+            | Resource::SandboxExtend(_) => "POST, OPTIONS",
         }
     }
 }

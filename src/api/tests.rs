@@ -136,7 +136,7 @@ fn it_has_every_field_of_an_answer() {
     let mut overlay = with_config("Overlay", "OverlayConfig");
     overlay.remove("warnings");
     assert_eq!(names(&answer.overlay), overlay);
-    let brief = |part: &str| names(&schemas["Ready"]["properties"][part]["items"]["properties"]);
+    let brief = |part: &str| names(&resolved(&document, &schemas["Ready"]["properties"][part]["items"])["properties"]);
     assert_eq!(names(&answer.ready["servers"][0]), brief("servers"));
     assert_eq!(names(&answer.ready["overlays"][0]), brief("overlays"));
     assert_eq!(names(&answer.server["health"]), names(&schemas["Health"]["properties"]));

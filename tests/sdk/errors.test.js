@@ -70,5 +70,5 @@ test('a wrong token, and none', withDaemon(async ({ daemon }) => {
 }));
 
 test('what this daemon does not have', withDaemon(async ({ sandbox }) => {
-  await fails(sandbox.terminal.list(), 404, '/terminals');
+  await fails(sandbox.terminal.list(), 501, 'servisor manages servers', 'terminals');
 }));

@@ -98,7 +98,7 @@ fn each_gate_with_each_way_of_access() {
         // With a token, host and page prove nothing more.
         for (host, origin) in [(None, None), (Some("localhost"), None), (Some("evil.com"), Some("https://evil.com"))] {
             let fetch_site = origin.map(|_| "cross-site");
-            let credentials = Credentials { method: "POST", host, origin, authorization, fetch_site };
+            let credentials = Credentials { method: "POST", host, origin, authorization, fetch_site, api_key: None };
             let own =
                 if host == Some("localhost") || open == Ok(Caller::HasToken) { open } else { Err(Code::ForeignHost) };
             for (gate, expected) in [(Gate::Open, &open), (Gate::OwnHost, &own), (Gate::Guarded, &guarded)] {
@@ -158,7 +158,7 @@ fn a_preflight_is_answered_to_pages_that_may_ask() {
             ("Access-Control-Allow-Origin", sent),
             ("Vary", "Origin"),
             ("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE"),
-            ("Access-Control-Allow-Headers", "Authorization, Content-Type, *"),
+            ("Access-Control-Allow-Headers", "Authorization, Content-Type, X-ComputeSDK-API-Key, X-Provider, *"),
             ("Access-Control-Max-Age", "7200"),
         ];
         let headers = headers.map(|(name, value)| (name, value.to_owned())).into();
@@ -215,6 +215,30 @@ fn a_token_is_what_a_header_can_hold_and_is_never_shown() {
 }
 
 #[test]
+fn the_key_of_the_sdk_is_the_token_by_another_name() {
+    let wrong = format!("{SECRET}x");
+    let bearer = format!("Bearer {SECRET}");
+    let table = [
+        (None, Some(SECRET), true),
+        (None, Some(&*wrong), false),
+        (None, Some(""), false),
+        (None, Some(&*bearer), false),
+        // One of the two is enough, whatever the other one is.
+        (Some(&*bearer), Some(&*wrong), true),
+        (Some("Bearer x"), Some(SECRET), true),
+        (Some("Bearer x"), Some(&*wrong), false),
+        // The header of the token takes no other form because of it.
+        (Some(SECRET), None, false),
+    ];
+    for (authorization, api_key, is_right) in table {
+        let credentials = Credentials { authorization, api_key, ..Credentials::default() };
+        let outcome = with_token(&[]).admit(Gate::Guarded, &credentials).map_err(|error| error.code());
+        let expected = if is_right { Ok(Caller::HasToken) } else { Err(Code::Unauthorized) };
+        assert_eq!(outcome, expected, "{credentials:?}");
+    }
+}
+
+#[test]
 fn no_bytes_make_it_panic() {
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut next = |below: usize| {
@@ -245,6 +269,7 @@ fn no_bytes_make_it_panic() {
             origin: Some(&origin),
             authorization: Some(&authorization),
             fetch_site: Some(&origin),
+            api_key: Some(&authorization),
         };
         // More is missing from each seed than four changes can add.
         assert_eq!(locked.admit(Gate::Open, &credentials), Ok(Caller::Anonymous));

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::error::WARNINGS_MAX;
 
+mod sdk;
+
 fn slug(text: &str) -> Slug {
     Slug::parse(text).unwrap()
 }
@@ -24,6 +26,10 @@ fn refusal(method: &str, target: &str) -> Error {
         Ok(route) => panic!("{method} {target} was taken as {route:?}"),
         Err(error) => error,
     }
+}
+
+fn gateway(asked: Gateway) -> Option<Action> {
+    Some(Action::Gateway(asked))
 }
 
 /// What each path does with GET, POST, DELETE and PATCH.
@@ -49,6 +55,11 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
             "/filesystem/overlays/a1",
             [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep)), None],
         ),
+        ("/v1/sandboxes", [None, gateway(Gateway::Create), None, None]),
+        ("/v1/sandboxes/find", [None, gateway(Gateway::Find), None, None]),
+        ("/v1/sandboxes/find-or-create", [None, gateway(Gateway::FindOrCreate), None, None]),
+        ("/v1/sandboxes/a1", [gateway(Gateway::Show("a1".into())), None, gateway(Gateway::Delete("a1".into())), None]),
+        ("/v1/sandboxes/a1/extend", [None, gateway(Gateway::Extend("a1".into())), None, None]),
     ]
 }
 
@@ -337,6 +348,10 @@ pub(crate) fn templates() -> BTreeSet<&'static str> {
             Resource::Restart(_) => "/servers/{slug}/restart",
             Resource::Logs(_) => "/servers/{slug}/logs",
             Resource::Overlay(_) => "/filesystem/overlays/{id}",
+            Resource::Sandboxes | Resource::SandboxFind | Resource::SandboxFindOrCreate => path,
+            Resource::Sandbox(_) => "/v1/sandboxes/{id}",
+            Resource::SandboxExtend(_) => "/v1/sandboxes/{id}/extend",
+            Resource::Snapshots | Resource::GatewayElsewhere | Resource::Unsupported(_) => panic!("{path}"),
         })
         .collect()
 }
