@@ -28,7 +28,6 @@ use crate::log;
 use crate::logs::LogFiles;
 use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit::{self, Inherited};
-use crate::os::memory;
 use crate::os::random;
 use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
@@ -161,7 +160,6 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         closer: inbox.closer(),
         result: Arc::new(AtomicU8::new(Ended::LeftBehind as u8)),
     };
-    memory::let_go_of_code();
     let result = Arc::clone(&ending.result);
     let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
         .map_err(start_error("can't make a thread"))?;

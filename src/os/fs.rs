@@ -186,7 +186,8 @@ impl Dir {
     }
 
     fn rename2(&self, from: &Name, to: &Name, flags: libc::c_uint) -> io::Result<()> {
-        let (fd, from, to) = (self.raw(), from.0.as_ptr(), to.0.as_ptr());
+        let (fd, from, to) = (libc::c_long::from(self.raw()), from.0.as_ptr(), to.0.as_ptr());
+        let flags = libc::c_ulong::from(flags);
         // Not every libc that is linked has a function for it.
         // SAFETY: two NUL-terminated texts that live through the call; the descriptor is open.
         let done = unsafe { libc::syscall(libc::SYS_renameat2, fd, from, fd, to, flags) };
@@ -261,7 +262,7 @@ impl Dir {
         let mut entries = Vec::new();
         let mut buffer = vec![0_u8; ENTRIES_BYTES];
         loop {
-            let (fd, start, length) = (self.raw(), buffer.as_mut_ptr(), buffer.len());
+            let (fd, start, length) = (libc::c_long::from(self.raw()), buffer.as_mut_ptr(), buffer.len());
             // SAFETY: `buffer` is valid for writes of its length through the call; the descriptor is open.
             let filled = check(unsafe { libc::syscall(libc::SYS_getdents64, fd, start, length) } as libc::c_int)?;
             let mut rest = &buffer[..filled.unsigned_abs() as usize];

@@ -73,11 +73,6 @@ impl<T: Send + 'static> Inbox<T> {
         open(receive(&self.parcels, deadline)?)
     }
 
-    /// Whether no message is there.
-    pub fn is_empty(&self) -> bool {
-        self.parcels.is_empty()
-    }
-
     /// The next message, if it is there.
     pub fn try_recv(&self) -> Result<T, Nothing> {
         match self.parcels.try_recv() {

@@ -43,8 +43,10 @@ pub fn put_in_order() -> io::Result<Inherited> {
 
 /// Orphans of servers come to us from now on.
 fn become_subreaper() -> io::Result<()> {
-    // SAFETY: this option takes plain numbers.
-    match check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }) {
+    const NONE: libc::c_ulong = 0;
+    let yes: libc::c_ulong = 1;
+    // SAFETY: this option takes plain numbers, each a long.
+    match check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, yes, NONE, NONE, NONE) }) {
         Ok(_) => Ok(()),
         // Every kernel since 3.4 knows the option; qemu's emulation of one does not. Whoever starts us there may have done
         // it for us.
@@ -64,8 +66,8 @@ fn reset_signals() -> io::Result<()> {
             // These can't be changed; SIGPIPE is std's, which ignores it for us and restores it in children; SIGSEGV
             // and SIGBUS are std's guard against overflowing stacks.
             libc::SIGKILL | libc::SIGSTOP | libc::SIGPIPE | libc::SIGSEGV | libc::SIGBUS => {}
-            // SAFETY: the default disposition is always valid. The two numbers that libc keeps for itself are refused
-            // with EINVAL, which is as good.
+            // SAFETY: the default disposition is always valid. The numbers that libc keeps for itself are refused with
+            // EINVAL: what was inherited for them ends at the program of a server (see `launch`).
             _ => unsafe {
                 libc::signal(signal, libc::SIG_DFL);
             },
@@ -82,9 +84,10 @@ fn reset_signals() -> io::Result<()> {
 
 /// Whatever else was left open stays open (it may be a lock that someone wants held) but reaches no server.
 fn close_on_exec() -> io::Result<()> {
-    const FIRST: libc::c_uint = 3;
-    // SAFETY: the call takes plain numbers and changes flags of descriptors only.
-    let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    const FIRST: libc::c_ulong = 3;
+    let (last, flags) = (libc::c_ulong::from(libc::c_uint::MAX), libc::c_ulong::from(libc::CLOSE_RANGE_CLOEXEC));
+    // SAFETY: the call takes plain numbers, each a long, and changes flags of descriptors only.
+    let done = unsafe { libc::syscall(libc::SYS_close_range, FIRST, last, flags) };
     if done == 0 {
         return Ok(());
     }

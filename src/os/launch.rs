@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::{Pid, check, retry};
 
-/// What the child's few calls need is a tenth of this; under glibc the loader may have its turn too.
+/// The child's few calls take less than half of this (a test measures it), also when glibc's loader resolves them. A guard
+/// page ends the child if it is ever too little.
 const STACK: usize = 32 * 1024;
 /// To ThreadSanitizer every clone is a fork; in a daemon that it looks at, the child has memory of its own, and what it
 /// fails at is not known.
@@ -84,7 +85,8 @@ impl Launch<'_> {
             directory_errno: AtomicI32::new(0),
             program_errno: AtomicI32::new(0),
         };
-        let pid = shared.clone_child().map_err(|error| Failure::Process(error.raw_os_error().unwrap_or_default()))?;
+        let pid = Stack::new().and_then(|stack| shared.clone_child(&stack));
+        let pid = pid.map_err(|error| Failure::Process(error.raw_os_error().unwrap_or_default()))?;
         let failure = match (shared.directory_errno.into_inner(), shared.program_errno.into_inner()) {
             (0, 0) => return Ok(pid),
             (0, errno) => Failure::Program(errno),
@@ -105,17 +107,14 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
 }
 
 impl Shared {
-    fn clone_child(&self) -> io::Result<Pid> {
-        // Vectors of this are aligned as the kernel and the processor want a stack to be.
-        let mut stack: Vec<u128> = Vec::with_capacity(STACK / size_of::<u128>());
-        // SAFETY: the end of an allocation is a valid pointer for it; stacks grow downwards from there.
-        let top = unsafe { stack.as_mut_ptr().add(stack.capacity()) };
+    fn clone_child(&self, stack: &Stack) -> io::Result<Pid> {
         let blocked = Blocked::all()?;
         // SAFETY: `child` has the stack for itself and takes a pointer to this value; both outlive it, since the kernel lets
-        // this thread go on only when the child has no more use for this memory (`CLONE_VFORK`). No handler of ours can run
-        // in it: all signals are blocked until they have no handlers there. It touches nothing of other threads.
+        // this thread go on only when the child has no more use for this memory (`CLONE_VFORK`). No handler can run in it,
+        // not even one of the C library's own: every signal is blocked by the kernel's own call until it has no handler
+        // there. It touches nothing of other threads.
         let pid =
-            unsafe { libc::clone(child, top.cast(), SHARING | libc::SIGCHLD, ptr::from_ref(self).cast_mut().cast()) };
+            unsafe { libc::clone(child, stack.top(), SHARING | libc::SIGCHLD, ptr::from_ref(self).cast_mut().cast()) };
         let pid = check(pid);
         drop(blocked);
         Pid::new(pid?).ok_or_else(|| io::Error::other("the system gave it no process number"))
@@ -162,24 +161,74 @@ extern "C" fn child(shared: *mut libc::c_void) -> libc::c_int {
     unsafe { libc::_exit(LOST) }
 }
 
-/// A handler is the daemon's code, and an ignored signal would stay ignored in the new program. Then nothing is blocked.
-fn reset_signals() {
-    for signal in 1..=libc::SIGRTMAX() {
-        match signal {
-            // The first two can't be changed, and the third the daemon has never changed.
-            libc::SIGKILL | libc::SIGSTOP | libc::SIGABRT => {}
-            // SAFETY: the default is always valid; the numbers that libc keeps for itself are refused.
-            _ => unsafe {
-                libc::signal(signal, libc::SIG_DFL);
-            },
+/// The memory of a child's stack, with a guard page at its lower end: a stack that overflows ends the child and touches
+/// nothing of the daemon's.
+struct Stack {
+    lowest: *mut libc::c_void,
+    length: usize,
+}
+
+impl Stack {
+    fn new() -> io::Result<Stack> {
+        // SAFETY: a plain number.
+        let page = check(unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as libc::c_int)?.unsigned_abs() as usize;
+        let length = page + STACK.next_multiple_of(page);
+        let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
+        // SAFETY: a new mapping wherever there is room touches nothing that is there.
+        let lowest = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, kind, -1, 0) };
+        if lowest == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
         }
+        let stack = Stack { lowest, length };
+        // SAFETY: all but the lowest page of the mapping that was just made, which nothing uses yet.
+        check(unsafe { libc::mprotect(lowest.byte_add(page), length - page, libc::PROT_READ | libc::PROT_WRITE) })?;
+        Ok(stack)
     }
-    // SAFETY: an all-zero sigset_t is valid memory for sigemptyset, which fills it; the last pointer may be null.
-    unsafe {
-        let mut none: libc::sigset_t = std::mem::zeroed();
-        libc::sigemptyset(&mut none);
-        libc::sigprocmask(libc::SIG_SETMASK, &none, ptr::null_mut());
+
+    /// The end of the mapping: it grows downwards from there, and a page is aligned as the processor wants a stack to be.
+    fn top(&self) -> *mut libc::c_void {
+        // SAFETY: one past the end of the mapping is a valid pointer for it.
+        unsafe { self.lowest.byte_add(self.length) }
     }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is this value's, and the child that used it is another program or gone.
+        unsafe { libc::munmap(self.lowest, self.length) };
+    }
+}
+
+/// The number of signals, and the size of a set of them in bytes, as the kernel has both on the processors that servisor is
+/// built for. The C library's calls refuse the numbers that it keeps for itself: 32 and 33 in glibc, 34 too in musl.
+const SIGNALS: libc::c_int = 64;
+const SET_BYTES: usize = size_of::<u64>();
+
+/// Gives each signal its default action and blocks none: a handler is the daemon's code, and an ignored signal would stay
+/// ignored in the new program.
+fn reset_signals() {
+    // No handler, no flags, an empty mask; the kernel's structure is no larger.
+    let default = [0_u64; 8];
+    let set_bytes = SET_BYTES;
+    for signal in 1..=SIGNALS {
+        // SAFETY: `default` is valid for reads of the kernel's structure, and zero is `SIG_DFL`. SIGKILL and SIGSTOP, which
+        // can't be changed, are EINVAL. The child has a table of handlers of its own (no `CLONE_SIGHAND`).
+        unsafe {
+            let none = ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, libc::c_long::from(signal), default.as_ptr(), none, set_bytes)
+        };
+    }
+    let _ = set_mask(0);
+}
+
+/// Blocks the signals of `set`, and no other, on the calling thread; gives the set before. By the kernel's own call: the C
+/// library's leaves out the signals that it keeps for itself.
+fn set_mask(set: u64) -> io::Result<u64> {
+    let mut before = 0_u64;
+    let (how, set_bytes) = (libc::c_long::from(libc::SIG_SETMASK), SET_BYTES);
+    // SAFETY: both sets are as large as the call is told, valid for reads and for writes.
+    let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, set_bytes) };
+    if done == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
 }
 
 fn errno() -> libc::c_int {
@@ -188,26 +237,132 @@ fn errno() -> libc::c_int {
 
 /// All signals are blocked on this thread as long as this lives.
 struct Blocked {
-    before: libc::sigset_t,
+    before: u64,
 }
 
 impl Blocked {
     fn all() -> io::Result<Blocked> {
-        // SAFETY: all-zero sets are valid memory, which these calls fill.
-        unsafe {
-            let (mut all, mut before): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
-            libc::sigfillset(&mut all);
-            match libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before) {
-                0 => Ok(Blocked { before }),
-                errno => Err(io::Error::from_raw_os_error(errno)),
-            }
-        }
+        set_mask(u64::MAX).map(|before| Blocked { before })
     }
 }
 
 impl Drop for Blocked {
     fn drop(&mut self) {
-        // SAFETY: the set was filled by the same call.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.before, ptr::null_mut()) };
+        let _ = set_mask(self.before);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    /// A set of signals from the `status` of a process or thread.
+    fn set(status: &str, name: &str) -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+    }
+
+    fn bits(signals: impl IntoIterator<Item = libc::c_int>) -> u64 {
+        signals.into_iter().fold(0, |set, signal| set | 1 << (signal - 1))
+    }
+
+    #[test]
+    fn no_handler_of_the_c_library_can_run_in_the_child() {
+        let status = || fs::read_to_string("/proc/thread-self/status").unwrap();
+        let before = set(&status(), "SigBlk");
+        let blocked = Blocked::all().unwrap();
+        assert_eq!(set(&status(), "SigBlk"), !bits([libc::SIGKILL, libc::SIGSTOP]), "all that can be, 32 to 34 too");
+        drop(blocked);
+        assert_eq!(set(&status(), "SigBlk"), before);
+    }
+
+    /// Starts `cat` with its output in a pipe; gives what it has written.
+    fn cat(stack: &Stack, path: &CStr) -> String {
+        let nothing = File::open("/dev/null").unwrap();
+        let (mut output, input) = io::pipe().unwrap();
+        let arguments = [c"cat".to_owned(), path.to_owned()];
+        let (arguments, environment) = (pointers(&arguments), pointers(&[]));
+        let shared = Shared {
+            program: c"/bin/cat".as_ptr(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            directory: c"/".as_ptr(),
+            streams: [nothing.as_fd(), input.as_fd(), nothing.as_fd()].map(|stream| stream.as_raw_fd()),
+            open_files: Some(100),
+            oom_score: Some((c"1000".as_ptr().cast(), 4)),
+            directory_errno: AtomicI32::new(0),
+            program_errno: AtomicI32::new(0),
+        };
+        let pid = shared.clone_child(stack).unwrap();
+        drop(input);
+        let mut text = String::new();
+        io::Read::read_to_string(&mut output, &mut text).unwrap();
+        // SAFETY: nothing is to be told of it, and it is this thread's child.
+        unsafe { libc::waitpid(pid.raw(), ptr::null_mut(), 0) };
+        text
+    }
+
+    #[test]
+    fn an_inherited_handler_or_ignored_signal_is_the_default_in_the_program() {
+        // What the C library refuses to change may have been ignored by whoever started the daemon.
+        let kept = [32, 33, 34];
+        let set_bytes = SET_BYTES;
+        let mut before = [[0_u64; 8]; 3];
+        for (signal, before) in kept.iter().zip(&mut before) {
+            let mut ignored = [0_u64; 8];
+            ignored[0] = libc::SIG_IGN as u64;
+            // SAFETY: both are at least as large as the kernel's structure; nothing here sends these signals.
+            let done = unsafe {
+                let signal = libc::c_long::from(*signal);
+                libc::syscall(libc::SYS_rt_sigaction, signal, ignored.as_ptr(), before.as_mut_ptr(), set_bytes)
+            };
+            assert_eq!(done, 0);
+        }
+        let status = cat(&Stack::new().unwrap(), c"/proc/self/status");
+        for (signal, before) in kept.iter().zip(&before) {
+            // SAFETY: what the kernel gave is what it takes.
+            unsafe {
+                let (signal, none) = (libc::c_long::from(*signal), ptr::null_mut::<u64>());
+                libc::syscall(libc::SYS_rt_sigaction, signal, before.as_ptr(), none, set_bytes)
+            };
+        }
+        for name in ["SigBlk", "SigIgn", "SigCgt"] {
+            assert_eq!(set(&status, name), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_stack_is_enough() {
+        let stack = Stack::new().unwrap();
+        assert!(cat(&stack, c"/proc/self/status").contains("Name:\tcat"));
+        // SAFETY: the lower half above the guard page is mapped, and no child uses it any more.
+        let lower = unsafe {
+            let page = stack.length - STACK;
+            std::slice::from_raw_parts(stack.lowest.byte_add(page).cast::<u8>(), STACK / 2)
+        };
+        assert!(lower.iter().all(|byte| *byte == 0), "the child has used more than half of its stack");
+    }
+
+    #[test]
+    fn a_stack_that_overflows_ends_the_child_and_nothing_else() {
+        extern "C" fn overflow(lowest: *mut libc::c_void) -> libc::c_int {
+            // SAFETY: that it must not be written to is what this test is about.
+            unsafe { lowest.cast::<u8>().write_volatile(1) };
+            0
+        }
+        let stack = Stack::new().unwrap();
+        // The last byte of the guard page: where a stack that is too small goes on.
+        let below = stack.lowest.wrapping_byte_add(stack.length - STACK - 1);
+        let blocked = Blocked::all().unwrap();
+        let mut status = 0;
+        // SAFETY: as in `clone_child`; the child does nothing but to fail.
+        unsafe {
+            let pid = libc::clone(overflow, stack.top(), SHARING | libc::SIGCHLD, below);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        }
+        drop(blocked);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:x}");
     }
 }

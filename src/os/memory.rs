@@ -1,5 +1,5 @@
 //! What the process keeps of the system's memory: the allocator, where what is large comes from the system and goes back
-//! to it, and the code that has done its work.
+//! to it.
 //!
 //! Owns: from which size on a block is a mapping of its own. Never: a small block; those are the C library's.
 //!
@@ -8,10 +8,7 @@
 //! answer or file that ever came along would leave its pages with the daemon, an hour of mixed work some 200 KiB.
 
 use std::alloc::{GlobalAlloc, Layout, System};
-use std::ffi::{c_int, c_void};
-use std::ops::Range;
 use std::ptr::{self, null_mut};
-use std::slice;
 
 // ThreadSanitizer does not know `mremap`: to it, a block that has moved is one that somebody else has written to.
 #[cfg_attr(not(sanitized), global_allocator)]
@@ -99,95 +96,16 @@ unsafe impl GlobalAlloc for Blocks {
     }
 }
 
-/// Lets go of the code and the constants that the process has used so far. The kernel maps many pages around each one that
-/// is used, and of the start nothing is needed any more. They are the file's, as before: what is used again is mapped again,
-/// from the file cache, and what is not can be taken back by the system without asking.
-pub fn let_go_of_code() {
-    for pages in unchanging_pages() {
-        // SAFETY: the pages are this program's own image, mapped from its file, and the system allows nobody to write to
-        // them, so that each has the same contents when it is mapped again.
-        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(pages.start), pages.len(), libc::MADV_DONTNEED) };
-    }
-}
-
-/// The addresses of whole pages that hold nothing but code and constants of the program. Segment by segment: the linker may
-/// leave room between two of them, and the kernel puts other mappings there, even a thread's memory.
-fn unchanging_pages() -> Vec<Range<usize>> {
-    /// Notes the segments of the first object, which is the program, and asks for no other one.
-    unsafe extern "C" fn note(object: *mut libc::dl_phdr_info, _: usize, found: *mut c_void) -> c_int {
-        // SAFETY: the C library lends a valid object for as long as this call takes, with as many headers as it says.
-        let (base, headers) = unsafe {
-            let object = &*object;
-            (object.dlpi_addr, slice::from_raw_parts(object.dlpi_phdr, object.dlpi_phnum.into()))
-        };
-        // SAFETY: it is the vector that is handed on below, and nobody else uses it meanwhile.
-        let found = unsafe { &mut *found.cast::<Vec<Range<usize>>>() };
-        for header in headers {
-            if header.p_type == libc::PT_LOAD && header.p_flags & libc::PF_W == 0 {
-                let start = (base + header.p_vaddr) as usize;
-                found.push(start..start + header.p_memsz as usize);
-            }
-        }
-        1
-    }
-    // SAFETY: a question that touches nothing.
-    let Ok(page) = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }) else { return Vec::new() };
-    let mut found: Vec<Range<usize>> = Vec::new();
-    // SAFETY: `note` takes the vector for what it is.
-    unsafe { libc::dl_iterate_phdr(Some(note), (&raw mut found).cast()) };
-    // A page at an edge may belong to a neighbour too.
-    let whole = found.into_iter().map(|bytes| bytes.start.next_multiple_of(page)..bytes.end / page * page);
-    whole.filter(|pages| !pages.is_empty()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ops::Range;
 
     /// The addresses of a mapping, by its line in `/proc/self/maps`; nothing for the other lines of `smaps`.
     fn range(line: &str) -> Option<Range<usize>> {
         let (from, to) = line.split(' ').next()?.split_once('-')?;
         let [from, to] = [from, to].map(|text| usize::from_str_radix(text, 16).ok());
         Some(from?..to?)
-    }
-
-    #[test]
-    fn code_that_was_let_go_of_is_there_when_it_is_needed() {
-        /// KiB of the mapping that this function is in.
-        fn resident() -> u64 {
-            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-            let here = resident as fn() -> u64 as usize;
-            let mut lines = maps.lines().skip_while(|line| !range(line).is_some_and(|range| range.contains(&here)));
-            let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        }
-        // Other tests use more of it meanwhile.
-        let is_less = (0..20).any(|_| {
-            let before = resident();
-            let_go_of_code();
-            resident() < before
-        });
-        assert!(is_less);
-    }
-
-    #[test]
-    fn nothing_but_code_and_constants_is_let_go_of() {
-        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let program = std::env::current_exe().unwrap();
-        // Address ranges that are this program's and that nobody may write to.
-        let unchanging = maps.lines().filter_map(|line| {
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let is_one = words[1].as_bytes()[1] == b'-' && words.get(5) == program.to_str().as_ref();
-            is_one.then(|| range(line).unwrap())
-        });
-        let mut pages: Vec<usize> = unchanging.flat_map(|range| range.step_by(PAGE)).collect();
-        pages.sort_unstable();
-        let let_go_of: Vec<usize> = unchanging_pages().into_iter().flat_map(|range| range.step_by(PAGE)).collect();
-        let here = unchanging_pages as fn() -> Vec<Range<usize>> as usize / PAGE * PAGE;
-        assert!(let_go_of.contains(&here), "{let_go_of:x?}");
-        for page in let_go_of {
-            assert!(pages.binary_search(&page).is_ok(), "{page:x}\n{maps}");
-        }
     }
 
     fn is_mapped(address: usize) -> bool {

@@ -161,8 +161,9 @@ impl Leader {
     /// Signals every process of its group.
     pub fn signal_group(&self, signal: Signal) {
         if self.state == LeaderState::Unreaped {
-            // SAFETY: plain numbers. The group's number is ours while its leader is not reaped; if the group is empty
-            // the error says so and nothing was to be done.
+            // SAFETY: plain numbers. While the leader is not reaped the kernel gives its number to no other process and
+            // to no group but the one that the leader made: in it is who was born there, or has joined it. If it is empty
+            // the error says so, and nothing was to be done.
             unsafe { libc::kill(-self.pid.raw(), signal.number()) };
         }
     }

@@ -8,9 +8,7 @@
 use std::any::Any;
 use std::ffi::CStr;
 use std::io;
-use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
-use std::ptr;
 use std::thread::Builder;
 use std::time::Instant;
 
@@ -106,54 +104,19 @@ impl Drop for Renamed {
 
 /// The kernel's limit for a name, its end included.
 const NAME_BYTES: usize = 16;
+/// The arguments of `prctl` that these options do not use: it reads each of them as a long.
+const NONE: libc::c_ulong = 0;
 
 fn own_name() -> [u8; NAME_BYTES] {
     let mut name = [0; NAME_BYTES];
     // SAFETY: the kernel writes at most 16 bytes to the address, and has as many there.
-    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr()) };
+    unsafe { libc::prctl(libc::PR_GET_NAME, name.as_mut_ptr(), NONE, NONE, NONE) };
     name
 }
 
 fn set_own_name(name: &CStr) {
     // SAFETY: the kernel reads from the address up to a zero byte, which a `CStr` ends in.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-}
-
-/// What is still used of the stack below a local of [`give_back_stack`]: the rest of its frame, and those of the calls that
-/// it makes. All of them together are a quarter of this.
-const IN_USE: usize = 1024;
-
-/// Gives what was once used of the calling thread's stack, and is not now, back to the system. Only for threads that
-/// are made here: it costs a call of the system, and a fault for each page that is used again.
-// Never a part of its caller: the local would be anywhere in that one's frame, and what lies below it in use.
-#[inline(never)]
-pub fn give_back_stack() {
-    let mark = 0_u8;
-    let here = (&raw const mark).addr();
-    // SAFETY: a plain number.
-    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(usize::MAX);
-    let Some(lowest) = lowest() else { return };
-    let (from, to) = (lowest.next_multiple_of(page), here.saturating_sub(IN_USE) / page * page);
-    if from < to {
-        // SAFETY: the range lies in this thread's own stack and ends below all frames, that of this function included, since
-        // it is never inlined: nothing in it is anyone's value, and what is pushed there later is written before it is read.
-        unsafe { libc::madvise(ptr::with_exposed_provenance_mut(from), to - from, libc::MADV_DONTNEED) };
-    }
-}
-
-/// The lowest address of the calling thread's stack.
-fn lowest() -> Option<usize> {
-    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
-    let (mut address, mut size) = (ptr::null_mut(), 0);
-    // SAFETY: the first call fills the attributes when it gives 0, and only then they are read, and destroyed.
-    unsafe {
-        if libc::pthread_getattr_np(libc::pthread_self(), attributes.as_mut_ptr()) != 0 {
-            return None;
-        }
-        let told = libc::pthread_attr_getstack(attributes.as_ptr(), &mut address, &mut size);
-        libc::pthread_attr_destroy(attributes.as_mut_ptr());
-        (told == 0).then(|| address.addr())
-    }
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), NONE, NONE, NONE) };
 }
 
 /// The message of a caught panic.
@@ -190,37 +153,6 @@ mod tests {
         assert_eq!(own_name(), own);
         assert!(catch_unwind(|| under_name(c"other", || panic!("on purpose"))).is_err());
         assert_eq!(own_name(), own);
-    }
-
-    #[test]
-    fn a_stack_that_was_given_back_can_be_used_again() {
-        fn deep(levels: u64) -> u64 {
-            let frame = [levels; 64];
-            if levels == 0 { 0 } else { deep(levels - 1) + std::hint::black_box(&frame)[63] }
-        }
-        /// Of the mapping that this thread's stack is in, in KiB.
-        fn resident() -> u64 {
-            let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
-            let lowest = lowest().unwrap();
-            let mut lines = maps.lines().skip_while(|line| {
-                let range = line.split(' ').next().and_then(|range| range.split_once('-'));
-                let range = range.map(|(from, to)| [from, to].map(|text| usize::from_str_radix(text, 16)));
-                !matches!(range, Some([Ok(from), Ok(to)]) if (from..to).contains(&lowest))
-            });
-            let line = lines.find(|line| line.starts_with("Rss:")).unwrap();
-            line.split_whitespace().nth(1).unwrap().parse().unwrap()
-        }
-        let thread = spawn("deep", 16 * 1024 * 1024, move || {
-            for _ in 0..3 {
-                let before = resident();
-                assert_eq!(deep(4000), 4000 * 4001 / 2);
-                let between = resident();
-                give_back_stack();
-                let after = resident();
-                assert!(between > before + 1500 && after + 1500 < between, "{before} {between} {after}");
-            }
-        });
-        assert_eq!(thread.unwrap().join_by(soon()), Joined::Ended);
     }
 
     #[test]

@@ -321,15 +321,15 @@ pub fn signal(process: &Process, signal: Signal) {
     match open(process.pid) {
         Ok(opened) => {
             if process.is_still_there() {
-                // SAFETY: `opened` is an open descriptor, no details are passed, the rest are plain numbers. A process
+                // SAFETY: `opened` is an open descriptor, no details are passed, the rest are longs. A process
                 // that has ended meanwhile is ESRCH, which is what was wanted.
                 unsafe {
                     libc::syscall(
                         libc::SYS_pidfd_send_signal,
-                        opened.as_fd().as_raw_fd(),
-                        signal.number(),
+                        libc::c_long::from(opened.as_fd().as_raw_fd()),
+                        libc::c_long::from(signal.number()),
                         ptr::null::<libc::siginfo_t>(),
-                        0,
+                        NO_FLAGS,
                     )
                 };
             }
@@ -349,9 +349,11 @@ pub fn signal(process: &Process, signal: Signal) {
     }
 }
 
+const NO_FLAGS: libc::c_ulong = 0;
+
 fn open(pid: Pid) -> io::Result<OwnedFd> {
-    // SAFETY: plain numbers.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.raw(), 0) };
+    // SAFETY: plain numbers, each a long.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid.raw()), NO_FLAGS) };
     let fd = check(libc::c_int::try_from(fd).unwrap_or(-1))?;
     // SAFETY: the call has just made this descriptor, nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

@@ -17,7 +17,6 @@ use crate::model::spec::ServerSpec;
 use crate::os::inbox::{Inbox, Nothing, Sender};
 use crate::os::oneshot;
 use crate::os::reaper::Notice;
-use crate::os::thread;
 use crate::ports::Reservation;
 use crate::store::server::{Install, Preparation};
 
@@ -150,10 +149,6 @@ impl Actor {
             if alarm.is_some_and(|alarm| alarm <= now) {
                 self.take_alarm();
                 continue;
-            }
-            if self.inbox.is_empty() {
-                // It may be the last word for days, and a spawn or a stored configuration went deep.
-                thread::give_back_stack();
             }
             match self.inbox.recv_by(alarm) {
                 Ok(Message::Asked(request)) => self.take_request(request),

@@ -78,7 +78,7 @@ impl<'a> Copier<'a> {
             return false;
         }
         // SAFETY: the request takes a descriptor as its argument; both are open.
-        match check(unsafe { libc::ioctl(to.as_raw_fd(), FICLONE as _, from.as_raw_fd()) }) {
+        match check(unsafe { libc::ioctl(to.as_raw_fd(), FICLONE as _, libc::c_long::from(from.as_raw_fd())) }) {
             Ok(_) => {
                 self.ways.cloned.store(true, Ordering::Relaxed);
                 true
@@ -119,10 +119,12 @@ impl<'a> Copier<'a> {
     fn range(&mut self, from: &File, to: &File, mut length: u64, go_on: GoOn<'_>) -> io::Result<()> {
         while length > 0 && self.ways.in_kernel.load(Ordering::Relaxed) {
             go_on()?;
-            let (source, sink, piece) = (from.as_raw_fd(), to.as_raw_fd(), length.min(CHUNK));
-            let none = std::ptr::null_mut::<libc::loff_t>();
+            let (source, sink) = (libc::c_long::from(from.as_raw_fd()), libc::c_long::from(to.as_raw_fd()));
+            let (piece, none) = (length.min(CHUNK) as usize, std::ptr::null_mut::<libc::loff_t>());
+            const NO_FLAGS: libc::c_ulong = 0;
             // SAFETY: both descriptors are open; null offsets stand for their own positions.
-            let call = || unsafe { libc::syscall(libc::SYS_copy_file_range, source, none, sink, none, piece, 0) };
+            let call =
+                || unsafe { libc::syscall(libc::SYS_copy_file_range, source, none, sink, none, piece, NO_FLAGS) };
             let copied = retry(|| match call() {
                 count if count < 0 => Err(io::Error::last_os_error()),
                 count => Ok(count.unsigned_abs()),

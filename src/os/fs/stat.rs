@@ -72,7 +72,8 @@ pub struct Stat {
 
 pub(super) fn statx(at: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Result<Stat> {
     let mut stat = MaybeUninit::<libc::statx>::zeroed();
-    let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+    let mask = libc::c_ulong::from(libc::STATX_BASIC_STATS | libc::STATX_BTIME);
+    let (at, flags) = (libc::c_long::from(at), libc::c_long::from(flags));
     // Not every libc that is linked has a function for it.
     // SAFETY: the name is NUL-terminated, `stat` is memory for one, both live through the call.
     check(unsafe { libc::syscall(libc::SYS_statx, at, name.as_ptr(), flags, mask, stat.as_mut_ptr()) } as libc::c_int)?;
