@@ -16,7 +16,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak test-sdk test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
+.PHONY: help run test test-rust test-static image clock soak test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -30,7 +30,7 @@ run: ## Build and serve on LISTEN (127.0.0.1:18080)
 	@echo
 	@exec target/release/servisor serve --listen $(LISTEN) --root $(ROOT) --state-dir .servisor
 
-test: test-rust test-sdk size bench-smoke budgets ## Everything: unit, integration and SDK tests, size of the static binary
+test: test-rust test-sdk test-docs size bench-smoke budgets ## Everything: unit, integration, SDK and documentation tests, size of the static binary
 
 test-rust: image clock
 	cargo build --locked --examples
@@ -70,6 +70,10 @@ tests/sdk/node_modules: tests/sdk/package-lock.json
 test-sdk: tests/sdk/node_modules ## The real client against the daemon
 	cargo build --locked
 	cd tests/sdk && SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test
+
+test-docs: tests/sdk/node_modules image ## The documentation: each command runs, each link leads somewhere, no table has drifted
+	cargo build --locked
+	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/docs/*.test.mjs
 
 test-slow: tests/sdk/node_modules ## Real apps and templates from npm and PyPI: Vite, Next.js, Express, Flask
 	cargo build --locked --release

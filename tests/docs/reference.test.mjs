@@ -1,0 +1,108 @@
+// The tables of docs/reference.md against the help text, the API's document and the code: neither may have a row that the other has not.
+
+import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
+import fs from 'node:fs';
+import path from 'node:path';
+import { test } from 'node:test';
+import { ROOT, names, read, rows } from './markdown.mjs';
+import { BINARY } from './shell.mjs';
+
+const PAGE = 'docs/reference.md';
+const source = (file) => fs.readFileSync(path.join(ROOT, file), 'utf8');
+const api = JSON.parse(source('src/api/openapi.json'));
+const schemas = api.components.schemas;
+
+/** Asserts that a section of the page has exactly the rows that `origin` has. */
+function same(section, origin, expected, found) {
+  const missing = [...new Set(expected)].filter((name) => !found.includes(name));
+  const extra = found.filter((name) => !expected.includes(name));
+  const twice = found.filter((name, index) => found.indexOf(name) !== index);
+  const faults = [
+    ...missing.map((name) => `add a row for ${name}`), ...extra.map((name) => `remove the row of ${name}: ${origin} has none`),
+    ...twice.map((name) => `remove the second row of ${name}`),
+  ];
+  assert.deepEqual(faults, [], `${PAGE}, section "${section}", differs from ${origin}: ${faults.join('; ')}`);
+}
+
+const first = (section) => rows(PAGE, section).flatMap(([cell]) => names(cell));
+
+/** The names of a schema's own properties, with a dot for those of an object in it. */
+function fields(schema, prefix = '') {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, value]) => {
+    const inner = value.$ref ? schemas[value.$ref.split('/').at(-1)] : value;
+    const own = inner.properties && !value.anyOf && name !== 'overlay' ? fields(inner, `${prefix}${name}.`) : [];
+    return [`${prefix}${name}`, ...own];
+  });
+}
+
+test('options', () => {
+  const help = spawnSync(BINARY, ['serve', '--help'], { encoding: 'utf8' }).stdout;
+  const options = [...help.matchAll(/^ {2}(--[a-z-]+(?: [A-Z]+)?) {2,}/gm)].map(([, option]) => option);
+  assert.ok(options.length >= 12, `only these options are seen in --help: ${options}`);
+  same('Options', '`servisor serve --help`', options, first('Options'));
+  for (const [option, variable] of rows(PAGE, 'Options')) {
+    const name = `SERVISOR_${names(option)[0].split(' ')[0].slice(2).replaceAll('-', '_').toUpperCase()}`;
+    assert.ok(names(variable).includes(name), `${PAGE}, section "Options": the row of ${option} has to name ${name}`);
+  }
+});
+
+test('fields', () => {
+  same('Server configuration', 'ServerConfig of openapi.json', fields(schemas.ServerConfig), first('Server configuration'));
+  const own = fields(schemas.Server).filter((name) => !fields(schemas.ServerConfig).includes(name));
+  same('A server in an answer', 'Server of openapi.json', own, first('A server in an answer'));
+  same('Overlay configuration', 'OverlayConfig of openapi.json', fields(schemas.OverlayConfig), first('Overlay configuration'));
+  same('Sandbox configuration', 'SandboxConfig of openapi.json', Object.keys(schemas.SandboxConfig.properties), first('Sandbox configuration'));
+  same('A sandbox in an answer', 'Sandbox of openapi.json', Object.keys(schemas.Sandbox.properties), first('A sandbox in an answer'));
+  same('An overlay in an answer', 'Overlay of openapi.json', fields(schemas.Overlay), first('An overlay in an answer'));
+});
+
+test('the code takes the fields that are listed', () => {
+  const body = source('src/api/input.rs').match(/\nfn server\([\s\S]*?\n}\n/)?.[0] ?? '';
+  const direct = [...body.matchAll(/fields\.\w+(?:::<\w+>)?\("(\w+)"/g)].map(([, name]) => name);
+  const listed = first('Server configuration');
+  assert.deepEqual(direct.filter((name) => !listed.includes(name)), [], `${PAGE}, section "Server configuration": add these fields of src/api/input.rs`);
+});
+
+test('routes and queries', () => {
+  const methods = ['get', 'put', 'post', 'patch', 'delete'];
+  const routes = Object.entries(api.paths).flatMap(([route, item]) => methods.filter((method) => item[method])
+    .map((method) => ({ call: `${method.toUpperCase()} ${route}`, parameters: [...(item.parameters ?? []), ...(item[method].parameters ?? [])], operation: item[method] })));
+  const table = rows(PAGE, 'Routes').filter(([call]) => names(call)[0].includes(' '));
+  same('Routes', 'openapi.json', routes.map(({ call }) => call), table.map(([call]) => names(call)[0]));
+  const queries = new Set();
+  for (const { call, parameters, operation } of routes) {
+    const [, success, query, text] = table.find(([cell]) => names(cell)[0] === call);
+    const known = parameters.map(({ $ref, ...own }) => ($ref ? api.components.parameters[$ref.split('/').at(-1)] : own))
+      .filter((parameter) => parameter.in === 'query').map(({ name }) => name);
+    known.forEach((name) => queries.add(name));
+    same(`Routes, queries of ${call}`, 'openapi.json', known, names(query));
+    const codes = Object.keys(operation.responses).filter((code) => code.startsWith('2'));
+    same(`Routes, success of ${call}`, 'openapi.json', codes, success.split(', '));
+    const isOpen = operation.security?.length === 0;
+    assert.equal(text.startsWith('*open*'), isOpen, `${PAGE}, section "Routes": ${call} is ${isOpen ? '' : 'not '}*open*`);
+  }
+  const described = rows(PAGE, 'Routes').map(([cell]) => names(cell)[0]).filter((name) => !name.includes(' '));
+  same('Routes, query parameters', 'openapi.json', [...queries], described);
+});
+
+test('error codes', () => {
+  const errors = source('src/error.rs');
+  const words = new Map([...errors.matchAll(/Code::(\w+)(?:\([^)]*\)|\s*\{[^}]*\})? => "([a-z_]+)"/g)].map(([, name, word]) => [name, word]));
+  assert.ok(words.size >= 20, `only these codes are seen in src/error.rs: ${[...words.values()]}`);
+  const pairs = new Set();
+  const status = errors.match(/fn status\(self\)[\s\S]*?\n {4}}\n/)?.[0] ?? '';
+  for (const [, variants, code] of status.matchAll(/((?:Code::\w+(?:\([^)]*\)|\s*\{[^}]*\})?[\s|]*)+)=> (\d{3})/g)) {
+    for (const [, name] of variants.matchAll(/Code::(\w+)/g)) pairs.add(`${code} ${words.get(name)}`);
+  }
+  // The refusals of the front, wherever it lives.
+  for (const file of fs.readdirSync(path.join(ROOT, 'src'), { recursive: true }).filter((name) => /^(door|http)\/.*\.rs$/.test(name))) {
+    for (const [, code, word] of source(path.join('src', file)).matchAll(/\((\d{3}), "([a-z_]+)", ["w]/g)) pairs.add(`${code} ${word}`);
+  }
+  same('Errors', 'src/error.rs and the refusals of the front', [...pairs], rows(PAGE, 'Errors').map(([code, word]) => `${code} ${names(word)[0]}`));
+});
+
+test('a row that is missing is named', () => {
+  assert.throws(() => same('Options', 'x', ['--new', '--old'], ['--old', '--gone']), /add a row for --new; remove the row of --gone/);
+  assert.ok(read(PAGE).includes('## Options'));
+});
