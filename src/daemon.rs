@@ -91,6 +91,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         move |error: io::Error| StartError(format!("{what}: {error}"))
     };
     let inherited = inherit::put_in_order().map_err(start_error("can't set up the process"))?;
+    // Before anything that takes time: the defaults of most of them would end the daemon.
+    let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
     for warning in &config.warnings {
         log::warn(format_args!("{warning}"));
     }
@@ -112,7 +114,6 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let (listener, address) = listen(&config.listen)?;
     let names = Names::new(listener.address(), config.public_url.clone());
     let access = Access::new(auth(config, &store)?, names, config.allow_origins.clone());
-    let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
 
     let (control_tx, control_rx) = inbox::inbox();
     let log_files = match &config.log_dir {
@@ -166,7 +167,9 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     inbox.for_each(|signal| match signal {
         Signal::ChildEnded => context.reaper.sweep(),
         Signal::Terminate { name } => drop(control_tx.send(Control::Terminate { signal: name })),
-        Signal::HangUp => log::info(format_args!("SIGHUP is ignored: there is no configuration file to read again")),
+        Signal::Ignored { name } => {
+            log::info(format_args!("{name} is ignored: nothing is read or opened again; SIGTERM ends servisor"));
+        }
     });
     control.join_by(Instant::now() + DOOR_LIMIT);
     remove_socket(&config.listen);

@@ -6,8 +6,22 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::{Handle, Signals};
+
+/// The number of SIGRTMIN+3 for the kernel, systemd and Docker. A C library that keeps more real-time signals for itself
+/// calls the same number by another name.
+const REAL_TIME_3: libc::c_int = 37;
+/// The signals that ask the daemon to end: those of `kill`, of terminals, of init systems and container runtimes.
+const ENDING: [(libc::c_int, &str); 5] = [
+    (libc::SIGTERM, "SIGTERM"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGPWR, "SIGPWR"),
+    (REAL_TIME_3, "SIGRTMIN+3"),
+];
+/// The signals whose default would end the daemon and that mean nothing to it.
+const IGNORED: [(libc::c_int, &str); 4] =
+    [(libc::SIGHUP, "SIGHUP"), (libc::SIGUSR1, "SIGUSR1"), (libc::SIGUSR2, "SIGUSR2"), (libc::SIGALRM, "SIGALRM")];
 
 /// A signal that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +33,11 @@ pub enum Signal {
         /// By which signal.
         name: &'static str,
     },
-    /// The terminal is gone, or someone thinks that it reloads a configuration.
-    HangUp,
+    /// It changes nothing.
+    Ignored {
+        /// Which signal.
+        name: &'static str,
+    },
 }
 
 /// The signals, in the order in which they are seen.
@@ -47,7 +64,8 @@ impl Inbox {
     pub fn open() -> io::Result<Inbox> {
         // A limit on the size of files shall fail a write, not end the daemon. Servers don't inherit a handler.
         signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
-        Ok(Inbox { signals: Signals::new([SIGCHLD, SIGTERM, SIGINT, SIGHUP])? })
+        let numbers = ENDING.iter().chain(&IGNORED).map(|(number, _)| *number).chain([libc::SIGCHLD]);
+        Ok(Inbox { signals: Signals::new(numbers)? })
     }
 
     /// The way to end the sequence.
@@ -58,11 +76,15 @@ impl Inbox {
     /// Calls `act` for each signal, until the sequence is closed.
     pub fn for_each(&mut self, mut act: impl FnMut(Signal)) {
         for number in self.signals.forever() {
-            match number {
-                SIGCHLD => act(Signal::ChildEnded),
-                SIGTERM => act(Signal::Terminate { name: "SIGTERM" }),
-                SIGINT => act(Signal::Terminate { name: "SIGINT" }),
-                _ => act(Signal::HangUp),
+            let name = |signals: &[(libc::c_int, &'static str)]| {
+                signals.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
+            };
+            if number == libc::SIGCHLD {
+                act(Signal::ChildEnded);
+            } else if let Some(name) = name(&ENDING) {
+                act(Signal::Terminate { name });
+            } else if let Some(name) = name(&IGNORED) {
+                act(Signal::Ignored { name });
             }
         }
     }

@@ -211,6 +211,22 @@ fn every_exit_code_and_every_signal_is_passed_through() {
 }
 
 #[test]
+fn whatever_asks_the_first_process_to_end_ends_it_and_nothing_else_does() {
+    // 37 is what `docker stop` sends to an image with STOPSIGNAL SIGRTMIN+3, as those made for systemd have it.
+    for signal in [libc::SIGQUIT, libc::SIGPWR, 37] {
+        let mut init = Init::start();
+        init.daemon.client.create(&json!({"slug": "app", "start": "sleep 600"})).server(201);
+        for ignored in [libc::SIGUSR1, libc::SIGUSR2, libc::SIGALRM] {
+            init.signal(ignored);
+        }
+        wait_until("they are logged", || init.daemon.log().contains("SIGALRM is ignored").then_some(()));
+        init.signal(signal);
+        assert_eq!(init.daemon.wait().code(), Some(0), "{}", init.daemon.log());
+        assert!(init.daemon.log().contains("all servers are stopped"));
+    }
+}
+
+#[test]
 fn who_has_started_it_with_children_ignored_loses_no_exit_code() {
     // The kernel itself would reap them, and nobody would know how they ended.
     let init = Init::wrapped(&["sh", "-c", "trap '' CHLD TERM INT HUP; exec \"$@\"", "sh"]);

@@ -9,7 +9,8 @@ use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
 
 #[test]
 fn a_signal_stops_all_servers_in_parallel_with_their_grace() {
-    for signal in [libc::SIGTERM, libc::SIGINT] {
+    // 37 is SIGRTMIN+3 to systemd and Docker, whatever the C library of this test or of the daemon calls it.
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGQUIT, libc::SIGPWR, 37] {
         let mut daemon = Daemon::start();
         let control = Control::new();
         let mut children: Vec<_> = (0..8)
@@ -87,6 +88,18 @@ fn what_no_run_can_be_proven_to_own_is_ended_with_the_daemon() {
     daemon.signal(libc::SIGTERM);
     assert_eq!(daemon.wait().code(), Some(0));
     away.iter_mut().for_each(|child| child.wait_dead());
+}
+
+#[test]
+fn signals_that_mean_nothing_are_logged_and_change_nothing() {
+    let daemon = Daemon::start();
+    let before = daemon.client.create(&json!({"slug": "app", "start": "sleep 600"})).server(201);
+    let ignored = [(libc::SIGUSR1, "SIGUSR1"), (libc::SIGUSR2, "SIGUSR2"), (libc::SIGALRM, "SIGALRM")];
+    for (signal, name) in ignored {
+        daemon.signal(signal);
+        wait_until(name, || daemon.log().contains(&format!("{name} is ignored")).then_some(()));
+    }
+    assert_eq!(daemon.client.show("app")["pid"], before["pid"]);
 }
 
 #[test]
