@@ -88,9 +88,14 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// Who may hear what has become of a request. What could not be routed is guarded.
+    /// Who may hear what has become of a request. That a path stands for nothing is no secret, and a client that tries an
+    /// optional one takes 401 for a wrong token; all else that could not be routed is guarded.
     pub fn of(routed: &Result<Route, Error>) -> Gate {
-        routed.as_ref().map_or(Gate::Guarded, |route| route.action.gate())
+        match routed {
+            Ok(route) => route.action.gate(),
+            Err(error) if error.code() == Code::NotFound => Gate::Open,
+            Err(_) => Gate::Guarded,
+        }
     }
 }
 

@@ -22,13 +22,20 @@ fn what_is_open_and_what_is_not() {
         ("POST", "/servers/x/stop"),
         ("POST", "/servers/x/restart"),
         ("GET", "/servers/x/logs"),
-        ("GET", "/nothing"),
     ] {
         for token in [None, Some(""), Some("test-toke"), Some("test-token2"), Some("x")] {
             let caller = Client { token: token.map(str::to_owned), ..daemon.client.clone() };
             let refused = caller.request(method, path, &[], None);
             refused.error(401);
             assert!(refused.header("WWW-Authenticate").is_some());
+        }
+    }
+    // Clients try optional paths, and take 401 for a wrong token.
+    for path in ["/ws", "/terminal", "/nothing", "/servers/", "/health/"] {
+        for client in [&stranger, &daemon.client] {
+            let missing = client.get(path);
+            assert_eq!(missing.json()["code"], "not_found", "{path}");
+            missing.error(404);
         }
     }
     let info = daemon.client.get("/info").json();

@@ -108,8 +108,15 @@ fn a_few_calls_need_no_token() {
         }
         assert_eq!(gate("OPTIONS", path), Gate::Open);
     }
-    assert_eq!(gate("GET", "/nothing"), Gate::Guarded);
-    assert_eq!(gate("OPTIONS", "/nothing"), Gate::Guarded);
+    // What is not there is no secret; which servers and overlays there are, and what can't be read, is.
+    for path in ["/ws", "/nothing", "/servers/", "/"] {
+        for method in ["GET", "OPTIONS", "PUT"] {
+            assert_eq!(gate(method, path), Gate::Open, "{method} {path}");
+        }
+    }
+    for path in ["/servers/a b", "/servers/-", "/filesystem/overlays/A", "/servers/%"] {
+        assert_eq!([gate("GET", path), gate("PUT", path)], [Gate::Guarded, Gate::Guarded], "{path}");
+    }
 }
 
 #[test]
