@@ -23,6 +23,9 @@ const OOM_SCORE_RAISE: i32 = 300;
 /// The highest score there is.
 const OOM_SCORE_MAX: i32 = 1000;
 
+/// The longest argument or variable, in bytes: `MAX_ARG_STRLEN` without its NUL.
+const ARGUMENT_MAX: usize = 131_071;
+
 const SHELL: &CStr = c"/bin/sh";
 
 /// What is to be spawned.
@@ -76,7 +79,7 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
         Some(pid) => pid,
         None => {
             let arguments = [c"sh".into(), c"-c".into(), text(OsStr::new(&plan.script))?];
-            launch(SHELL, &arguments).map_err(|failure| explain(failure, &plan.directory))?
+            launch(SHELL, &arguments).map_err(|failure| explain(failure, plan))?
         }
     };
     Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into() })
@@ -113,8 +116,8 @@ fn text(text: &OsStr) -> Result<CString, String> {
     CString::new(text.as_bytes()).map_err(|_| format!("{} has a NUL byte in it", text.display()))
 }
 
-fn explain(failure: Failure, directory: &Path) -> String {
-    let shown = directory.display();
+fn explain(failure: Failure, plan: &Plan) -> String {
+    let shown = plan.directory.display();
     match failure {
         Failure::Directory(libc::ENOENT) => format!("the working directory {shown} does not exist"),
         Failure::Directory(libc::ENOTDIR) => format!("the working directory {shown} is not a directory"),
@@ -122,13 +125,33 @@ fn explain(failure: Failure, directory: &Path) -> String {
             format!("the working directory {shown} can't be used: {}", io::Error::from_raw_os_error(errno))
         }
         Failure::Program(libc::ENOENT) => "there is no /bin/sh on this system".into(),
-        Failure::Program(libc::E2BIG) => "its command and environment are larger than the system takes".into(),
+        Failure::Program(libc::E2BIG) => too_large(plan),
         Failure::Process(libc::EAGAIN) => "the limit on processes is reached".into(),
         Failure::Process(libc::ENOMEM) | Failure::Program(libc::ENOMEM) => {
             "there is not enough memory for another process".into()
         }
         Failure::Process(errno) => format!("no process can be made: {}", io::Error::from_raw_os_error(errno)),
         Failure::Program(errno) => format!("/bin/sh could not be run: {}", io::Error::from_raw_os_error(errno)),
+    }
+}
+
+/// Why the system takes no such environment. The kernel does not say which of its two limits was passed.
+fn too_large(plan: &Plan) -> String {
+    let size = |(name, value): &(OsString, OsString)| name.len() + 1 + value.len();
+    let total: usize = plan.environment.iter().map(size).sum();
+    match plan.environment.iter().max_by_key(|variable| size(variable)) {
+        Some(largest) if size(largest) > ARGUMENT_MAX => format!(
+            "the variable {} is {} bytes long with its name; the system takes {ARGUMENT_MAX}",
+            largest.0.display(),
+            size(largest)
+        ),
+        Some(largest) => format!(
+            "its command and environment are larger than the system takes: the variables have {total} bytes together, \
+             the largest is {} with {}",
+            largest.0.display(),
+            size(largest)
+        ),
+        None => "its command is larger than the system takes".into(),
     }
 }
 

@@ -25,11 +25,16 @@ const DIRECTORY_VARIABLE: &str = "PWD";
 /// The beginnings of names that are the daemon's own business: its token is among them.
 const OWN_PREFIXES: [&str; 2] = ["SERVISOR_", "COMPUTESDK_"];
 
+/// Where the shell that started the daemon was before: `cd -` in a server would lead there.
+const FORMER_DIRECTORY_VARIABLE: &str = "OLDPWD";
+
 /// The part of the daemon's environment that servers may see.
 pub fn visible(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(OsString, OsString)> {
-    environment
-        .filter(|(name, _)| !OWN_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes())))
-        .collect()
+    let is_own = |name: &OsStr| {
+        name == FORMER_DIRECTORY_VARIABLE
+            || OWN_PREFIXES.iter().any(|prefix| name.as_encoded_bytes().starts_with(prefix.as_bytes()))
+    };
+    environment.filter(|(name, _)| !is_own(name)).collect()
 }
 
 /// The marker of one run.
@@ -103,7 +108,15 @@ mod tests {
 
     #[test]
     fn the_daemons_own_variables_are_not_for_servers() {
-        let all = ["PATH", "SERVISOR_ACCESS_TOKEN", "COMPUTESDK_SETUP_B64", "SERVISOR_", "MY_SERVISOR_X", "servisor_x"];
+        let all = [
+            "PATH",
+            "OLDPWD",
+            "SERVISOR_ACCESS_TOKEN",
+            "COMPUTESDK_SETUP_B64",
+            "SERVISOR_",
+            "MY_SERVISOR_X",
+            "servisor_x",
+        ];
         let seen: Vec<OsString> =
             visible(all.iter().map(|name| ((*name).into(), "x".into()))).into_iter().map(|(name, _)| name).collect();
         assert_eq!(seen, ["PATH", "MY_SERVISOR_X", "servisor_x"]);

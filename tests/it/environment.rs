@@ -5,7 +5,7 @@ use std::net::TcpListener;
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, free_port, testchild};
+use crate::support::{Client, Daemon, Scratch, free_port, testchild};
 
 /// Runs `testchild report` with `spec` and gives what it says.
 fn report(client: &Client, mut spec: Value) -> HashMap<String, String> {
@@ -21,7 +21,13 @@ fn report(client: &Client, mut spec: Value) -> HashMap<String, String> {
 fn the_environment_is_made_of_layers() {
     let daemon = Daemon::with(
         &[],
-        &[("FROM_DAEMON", "daemon"), ("OVER", "daemon"), ("COMPUTESDK_X", "secret"), ("SERVISOR_LOG_LEVEL", "debug")],
+        &[
+            ("FROM_DAEMON", "daemon"),
+            ("OVER", "daemon"),
+            ("COMPUTESDK_X", "secret"),
+            ("OLDPWD", "/secret"),
+            ("SERVISOR_LOG_LEVEL", "debug"),
+        ],
     );
     std::fs::write(
         daemon.root.join("vars.env"),
@@ -49,6 +55,7 @@ fn the_environment_is_made_of_layers() {
     ] {
         assert_eq!(given.get(&format!("env.{name}")).map(String::as_str), Some(value), "{name}");
     }
+    assert_eq!(given.get("env.OLDPWD"), None, "where the daemon's shell was is not the server's affair");
     let ours: Vec<_> =
         given.keys().filter(|name| name.starts_with("env.SERVISOR_") || name.starts_with("env.COMPUTESDK_")).collect();
     assert_eq!(ours, ["env.SERVISOR_RUN"], "the daemon's own variables are its own");
@@ -84,6 +91,29 @@ fn an_env_file_is_read_at_every_start_and_its_absence_is_named() {
     daemon.client.post("/servers/app/start").server(200);
     let reason = daemon.client.wait_for_status("app", "failed")["status_reason"].as_str().unwrap().to_owned();
     assert!(reason.contains("not a regular file"), "{reason}");
+}
+
+#[test]
+fn a_variable_that_the_system_does_not_take_is_named() {
+    // The system takes a quarter of the limit on stacks.
+    let scratch = Scratch::new();
+    std::fs::create_dir_all(scratch.0.join("root")).unwrap();
+    let daemon = Daemon::wrapped(scratch, &["sh", "-c", "ulimit -s 4096; exec \"$@\"", "sh"]);
+    let long = format!("SHORT=x\nHUGE={}\n", "x".repeat(200_000));
+    let many: String = (0..9).map(|number| format!("V{number}={}\n", "x".repeat(110_000 + number))).collect();
+    std::fs::write(daemon.root.join("long.env"), long).unwrap();
+    std::fs::write(daemon.root.join("many.env"), &many).unwrap();
+    let environment: serde_json::Map<String, Value> =
+        (0..9).map(|number| (format!("E{number}"), json!("x".repeat(100_000)))).collect();
+    for (slug, file, words) in [
+        ("long", "long.env", &["HUGE", "200005 bytes", "131071"][..]),
+        ("many", "many.env", &["larger than the system takes", "V8 with 110011"]),
+    ] {
+        let spec = json!({"slug": slug, "start": "true", "env_file": file, "environment": environment});
+        daemon.client.create(&spec).server(201);
+        let reason = daemon.client.wait_for_status(slug, "failed")["status_reason"].as_str().unwrap().to_owned();
+        assert!(words.iter().all(|word| reason.contains(word)), "{reason}");
+    }
 }
 
 #[test]

@@ -121,9 +121,15 @@ fn what_is_missing_is_named() {
     let here = scratch.0.display();
     assert_eq!(spawn_in("none"), format!("the working directory {here}/none does not exist"));
     assert_eq!(spawn_in("file"), format!("the working directory {here}/file is not a directory"));
-    let large = vec![("A".into(), "x".repeat(3 << 20).into())];
-    let refusal = spawn(&Plan { environment: large, ..shell("true") }).unwrap_err();
-    assert_eq!(refusal, "its command and environment are larger than the system takes");
+    let with = |environment| spawn(&Plan { environment, ..shell("true") }).unwrap_err();
+    let text = |length: usize| "x".repeat(length).into();
+    let refusal =
+        with(vec![("SMALL".into(), text(9)), ("LARGE".into(), text(200_000)), ("OTHER".into(), text(99_999))]);
+    assert_eq!(refusal, "the variable LARGE is 200006 bytes long with its name; the system takes 131071");
+    let many: Vec<_> = (0..80).map(|number| (format!("V{number:02}").into(), text(100_000 + number))).collect();
+    let refusal = with(many);
+    let told = "the variables have 8003480 bytes together, the largest is V79 with 100083";
+    assert!(refusal.contains("larger than the system takes") && refusal.contains(told), "{refusal}");
     assert_eq!(spawn(&shell("a\0b")).unwrap_err(), "a\0b has a NUL byte in it");
     // SAFETY: nothing is to be told; the flag keeps it to this thread's children.
     let left = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WNOTHREAD) };
