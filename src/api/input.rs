@@ -16,13 +16,16 @@ use super::follow::Form;
 use crate::error::{Code, Error, not_one_of, quoted};
 use crate::model::machine::Mark;
 use crate::model::overlay::OverlayId;
+use crate::model::shell;
 use crate::model::spec::{
-    CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, VARIABLE_MAX, WorkDir,
+    CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, Stdin, VARIABLE_MAX, WorkDir,
 };
 use crate::model::status::Status;
+use crate::sorted::Sorted;
 
 mod fields;
 mod overlay;
+mod slips;
 #[cfg(test)]
 pub mod tests;
 
@@ -76,6 +79,15 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     let health_check = fields.object("health_check", health_check);
     let overlays = overlay::overlays(fields);
     let depends_on = fields.texts("depends_on", DEPENDENCIES_MAX, overlay_id).unwrap_or_default();
+    let stdin = fields.text("stdin", |text| {
+        let known = Stdin::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, stdin)| stdin).ok_or_else(|| not_one_of(text, &Stdin::ALL.map(|(word, _)| word)))
+    });
+    for (name, command) in [("install", install.as_ref()), ("start", start.as_ref())] {
+        if let Some(warning) = command.and_then(|command| dropped_variables(name, command, &environment)) {
+            fields.warn(warning);
+        }
+    }
     Some(ServerSpec {
         slug: slug?,
         start: start?,
@@ -92,7 +104,29 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
         health_check,
         overlays,
         depends_on,
+        stdin: stdin.unwrap_or(Stdin::Null),
     })
+}
+
+/// Warns of variables that don't reach `command`: shells export only what could be a variable of theirs. A command that is
+/// run without a shell gets all of them.
+fn dropped_variables(field: &str, command: &CommandLine, environment: &Sorted<String, String>) -> Option<String> {
+    let first = environment.keys().find(|name| !shell::is_name(name))?;
+    // Of the variables that come from elsewhere (PORT, the env_file) a plain value is assumed.
+    let value = |name: &str| environment.get(name).map_or(Some("x"), |value| Some(value.as_str()));
+    if shell::words(command.as_str(), value).is_some() {
+        return None;
+    }
+    let more = match environment.keys().filter(|name| !shell::is_name(name)).count() {
+        1 => String::new(),
+        count => format!(" and {} more", count - 1),
+    };
+    Some(format!(
+        "environment {}{more} does not reach {field}: /bin/sh drops names that have other characters than letters, \
+         digits and \"_\"; make {field} a program and plain arguments (no quotes, operators or redirections), or write \
+         env NAME=VALUE before its program",
+        quoted(first)
+    ))
 }
 
 /// What a body of `PATCH …/status` says of a server, and what is odd about it.

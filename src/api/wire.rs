@@ -48,7 +48,7 @@ pub fn server<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]
     struct Data<'a> {
         server: ServerInfo<'a>,
     }
-    Envelope::new(message, Data { server: ServerInfo::of(view) }, warnings)
+    Envelope::new(message, Data { server: ServerInfo::of(view, warnings) }, warnings)
 }
 
 /// `message`, and how the server is, in the shape of an answer to a stop.
@@ -58,7 +58,7 @@ pub fn stopped<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String
         slug: &'a str,
         server: ServerInfo<'a>,
     }
-    let data = Data { slug: view.spec.slug.as_str(), server: ServerInfo::of(view) };
+    let data = Data { slug: view.spec.slug.as_str(), server: ServerInfo::of(view, warnings) };
     Envelope::new(message, data, warnings)
 }
 
@@ -82,7 +82,7 @@ pub fn server_list<'a>(views: &'a [Arc<ServerView>], warnings: &'a [String]) -> 
         1 => "1 server".to_owned(),
         count => format!("{count} servers"),
     };
-    let servers = views.iter().map(|view| ServerInfo::of(view)).collect();
+    let servers = views.iter().map(|view| ServerInfo::of(view, &[])).collect();
     Envelope::new(message, Data { servers }, warnings)
 }
 

@@ -181,8 +181,8 @@ fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
-/// Whether it can be a variable's.
-fn is_name(name: &str) -> bool {
+/// Whether a shell takes `name` for a variable's. What it does not take it passes on to no program.
+pub fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.bytes().all(is_of_name)
 }
 

@@ -116,6 +116,28 @@ impl RestartPolicy {
     }
 }
 
+/// What the start command reads from its standard input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stdin {
+    /// Its end, at once.
+    Null,
+    /// Nothing, and no end as long as the run lasts: some watchers take the end of their input for the user's leave.
+    Open,
+}
+
+impl Stdin {
+    /// All of them, by the word that the API has for each.
+    pub const ALL: [(&'static str, Stdin); 2] = [("null", Self::Null), ("open", Self::Open)];
+
+    /// The word that the API has for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Null => "null",
+            Self::Open => "open",
+        }
+    }
+}
+
 /// How a server is started again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartRules {
@@ -186,6 +208,8 @@ pub struct ServerSpec {
     pub overlays: Vec<OverlaySpec>,
     /// Overlays that are made anyway, and that it waits for.
     pub depends_on: Vec<OverlayId>,
+    /// What the start command reads from its standard input.
+    pub stdin: Stdin,
 }
 
 impl ServerSpec {
@@ -222,6 +246,9 @@ mod tests {
     fn policies_have_one_word_each() {
         for (word, policy) in RestartPolicy::ALL {
             assert_eq!(policy.word(), word);
+        }
+        for (word, stdin) in Stdin::ALL {
+            assert_eq!(stdin.word(), word);
         }
     }
 }

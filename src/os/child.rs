@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::launch::{Failure, Launch};
 use super::{Pid, unopened};
+use crate::model::spec::Stdin;
 
 /// Added to the daemon's own score, so that the kernel, out of memory, takes a server before the daemon.
 const OOM_SCORE_RAISE: i32 = 300;
@@ -41,6 +42,8 @@ pub struct Plan {
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files to give back.
     pub open_files: Option<u64>,
+    /// What it reads from its standard input.
+    pub stdin: Stdin,
 }
 
 /// A process that was just spawned, the leader of its own process group, not waited for by anyone yet.
@@ -52,21 +55,29 @@ pub struct Spawned {
     pub stdout: OwnedFd,
     /// The end from which its standard error is read.
     pub stderr: OwnedFd,
+    /// The end of a pipe that keeps its standard input open, with [`Stdin::Open`]. Nothing is ever written to it.
+    pub stdin: Option<OwnedFd>,
 }
 
-/// Spawns the process, with stdin from `/dev/null`.
+/// Spawns the process.
 ///
 /// # Errors
 /// A sentence for a person: what is missing or was refused.
 pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
-    let nothing = File::open("/dev/null").map_err(|error| unopened("/dev/null", &error))?;
+    let (stdin, child_stdin): (Option<OwnedFd>, OwnedFd) = match plan.stdin {
+        Stdin::Null => (None, File::open("/dev/null").map_err(|error| unopened("/dev/null", &error))?.into()),
+        Stdin::Open => {
+            let (reader, writer) = io::pipe().map_err(|error| unopened("a pipe for its input", &error))?;
+            (Some(writer.into()), reader.into())
+        }
+    };
     let (stdout, child_stdout) = io::pipe().map_err(|error| unopened("a pipe for its output", &error))?;
     let (stderr, child_stderr) = io::pipe().map_err(|error| unopened("a pipe for its output", &error))?;
     let environment: Vec<CString> = plan.environment.iter().map(variable).collect::<Result<_, _>>()?;
     let directory = text(plan.directory.as_os_str())?;
     let oom_score = raised_oom_score();
     let launch = |program: &CStr, arguments: &[CString]| {
-        let streams = [nothing.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()];
+        let streams = [child_stdin.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()];
         let (environment, directory, oom_score) = (&*environment, &*directory, oom_score.as_deref());
         let open_files = plan.open_files;
         Launch { program, arguments, environment, directory, streams, open_files, oom_score }.start()
@@ -82,7 +93,7 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
             launch(SHELL, &arguments).map_err(|failure| explain(failure, plan))?
         }
     };
-    Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into() })
+    Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into(), stdin })
 }
 
 /// The program that is run without a shell, and its arguments; `None` if there is none, or none to be found.

@@ -123,6 +123,7 @@ struct Configuration<'a> {
     overlays: Vec<Overlay<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<&'a str>,
+    stdin: &'static str,
 }
 
 #[derive(Serialize)]
@@ -161,6 +162,7 @@ impl<'a> Configuration<'a> {
             health_check,
             overlays,
             depends_on,
+            stdin,
         } = spec;
         Configuration {
             slug: slug.as_str(),
@@ -181,6 +183,7 @@ impl<'a> Configuration<'a> {
             health_check: health_check.as_ref().map(Check::of),
             overlays: overlays.iter().map(Overlay::of).collect(),
             depends_on: depends_on.iter().map(OverlayId::as_str).collect(),
+            stdin: stdin.word(),
         }
     }
 }

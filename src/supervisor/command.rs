@@ -12,7 +12,7 @@ use std::path::Path;
 
 use super::Context;
 use crate::model::machine::{Job, RunId};
-use crate::model::spec::{Port, ServerSpec};
+use crate::model::spec::{Port, ServerSpec, Stdin};
 use crate::model::{dotenv, marker, shell};
 use crate::os::child::Plan;
 use crate::os::tree::MARKER_VARIABLE;
@@ -73,6 +73,10 @@ pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, 
         directory: spec.path.resolved.clone(),
         environment: environment.into_iter().collect(),
         open_files: context.open_files,
+        stdin: match job {
+            Job::Install => Stdin::Null,
+            Job::Start => spec.stdin,
+        },
     })
 }
 

@@ -7,6 +7,7 @@
 //! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
 //! covers what it can't see (an orphan's child that its own parent has reaped).
 
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,8 @@ pub struct Run {
     tree: Arc<Tree>,
     reader: Option<Reader>,
     stop: Arc<Stop>,
+    /// Keeps its standard input open.
+    _stdin: Option<OwnedFd>,
     asked: Asked,
     leader_is: LeaderIs,
     look_at: Option<Instant>,
@@ -108,7 +111,7 @@ impl Run {
     ) -> Result<Run, String> {
         let stop = Arc::new(Stop::new().map_err(|error| os::unopened("its log reader's event", &error))?);
         let seed = context.forest.sow();
-        let Spawned { pid, stdout, stderr } = child::spawn(plan)?;
+        let Spawned { pid, stdout, stderr, stdin } = child::spawn(plan)?;
         let leader = context.reaper.adopt(pid, notify);
         let pipes = [&stdout, &stderr].map(|fd| proc::own_pipe(std::os::fd::AsFd::as_fd(fd)).unwrap_or_default());
         let tree = context.forest.plant(Tree { leader: pid, marker, pipes });
@@ -122,6 +125,7 @@ impl Run {
             tree,
             reader: None,
             stop: Arc::clone(&stop),
+            _stdin: stdin,
             asked: Asked::Nothing,
             leader_is: LeaderIs::Alive,
             look_at: None,

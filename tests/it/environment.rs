@@ -138,6 +138,53 @@ fn a_server_starts_with_a_clean_process() {
 }
 
 #[test]
+fn an_open_stdin_never_ends_and_nothing_comes() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    // What watchers of esbuild, Tailwind and Create React App do in their own languages.
+    for (slug, start, shell) in [
+        ("cat", "cat", false),
+        ("python", "python3 -c 'import sys; sys.stdin.read(); print(\"over\")'", true),
+        ("perl", "perl -e 'print \"over\\n\" unless defined <STDIN>'", true),
+        ("child", "sh -c 'cat; echo over' && true", true),
+    ] {
+        let ended = client.create(&json!({"slug": slug, "start": start})).server(201);
+        assert_eq!(ended["stdin"], "null");
+        assert_eq!(client.wait_for_status(slug, "stopped")["exit_code"], 0, "{slug}");
+        assert_eq!(client.logs(slug, "").contains("over"), shell, "{slug}");
+        // Install has none to wait for, whatever start has.
+        let spec =
+            json!({"slug": slug, "start": format!("{start}"), "install": "cat; echo installed", "stdin": "open"});
+        assert_eq!(client.create(&spec).server(201)["stdin"], "open");
+        let running = client.wait_for_status(slug, "running");
+        let input = format!("/proc/{}/fd/0", running["pid"]);
+        let target = std::fs::read_link(&input).unwrap().display().to_string();
+        assert!(target.starts_with("pipe:"), "{slug}: {target}");
+        assert!(client.logs(slug, "").ends_with("installed\n"), "{slug}");
+        assert_eq!(client.post(&format!("/servers/{slug}/stop")).server(200)["status"], "stopped");
+        client.post(&format!("/servers/{slug}/restart")).server(200);
+        client.wait_for_status(slug, "running");
+    }
+    for wrong in ["closed", "Open", "/dev/null"] {
+        let refused = client.create(&json!({"slug": "x", "start": "cat", "stdin": wrong}));
+        assert!(refused.error(422).contains("must be one of \"null\", \"open\""));
+    }
+}
+
+#[test]
+fn an_open_stdin_outlives_a_new_life_of_the_daemon_and_its_end_does_not_hang() {
+    let mut daemon = Daemon::start();
+    daemon.client.create(&json!({"slug": "app", "start": "cat", "stdin": "open"})).server(201);
+    daemon.client.wait_for_status("app", "running");
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    let again = daemon.client.wait_for_status("app", "running");
+    assert_eq!(again["stdin"], "open");
+    daemon.signal(libc::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0));
+}
+
+#[test]
 fn stdin_is_empty() {
     let daemon = Daemon::start();
     daemon.client.create(&json!({"slug": "app", "start": format!("{} read-stdin", testchild())})).server(201);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Client, Daemon};
+use crate::support::{Answer, Client, Daemon, testchild};
 
 fn post(client: &Client, body: &[u8]) -> Answer {
     client.request("POST", "/servers", &[("Content-Type", "application/json")], Some(body))
@@ -53,6 +53,7 @@ fn each_field_wrong_once() {
         ("overlay", &[json!({"source": "/a", "target": "b"})]),
         ("overlays", &[json!([{"source": "/a", "target": "b"}])]),
         ("depends_on", &[json!(["x"])]),
+        ("stdin", &[json!(0), json!("closed"), json!("")]),
     ];
     for (field, values) in wrong {
         for value in *values {
@@ -106,6 +107,54 @@ fn a_typo_is_warned_of() {
     let warnings = created.json()["warnings"].clone();
     assert_eq!(warnings.as_array().unwrap().len(), 2, "{warnings}");
     assert!(warnings[0].as_str().unwrap().contains("restart_policy"), "{warnings}");
+}
+
+#[test]
+fn warnings_stand_in_the_server_of_the_answer() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let spec = json!({
+        "slug": "app", "start": "exec sleep 600", "command": "node x", "cwd": "/app", "env": {"A": "b"},
+        "healthCheck": {}, "health_check": {"url": "/up"}, "environment": {"discovery.type": "single-node"},
+    });
+    let created = client.create(&spec);
+    let server = created.server(201);
+    let warnings = server["warnings"].clone();
+    assert_eq!(warnings, created.json()["warnings"]);
+    let texts: Vec<&str> = warnings.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect();
+    for (slip, field) in [
+        ("\"command\"", "\"start\""),
+        ("\"cwd\"", "\"path\""),
+        ("\"env\"", "\"environment\""),
+        ("\"healthCheck\"", "\"health_check\""),
+        ("health_check \"url\"", "\"path\""),
+        ("environment \"discovery.type\"", "does not reach start"),
+    ] {
+        assert!(texts.iter().any(|text| text.contains(slip) && text.contains(field)), "{slip}: {texts:?}");
+    }
+    assert_eq!(texts.len(), 6, "{texts:?}");
+    // They are about a request: the next answer has its own.
+    assert_eq!(client.show("app").get("warnings"), None);
+    let odd = client.get("/servers/app?waitfor=ready").json();
+    assert_eq!(odd["data"]["server"]["warnings"], odd["warnings"]);
+    assert!(odd["warnings"][0].as_str().unwrap().contains("wait_for"));
+}
+
+#[test]
+fn a_program_that_needs_no_shell_gets_every_variable() {
+    let daemon = Daemon::start();
+    let spec = |slug: &str, start: String| json!({"slug": slug, "start": start, "environment": {"discovery.type": "single", "a-b": "c", "PLAIN": "x"}});
+    let report = format!("{} report", testchild());
+    for (slug, start, arrives) in [("plain", report.clone(), true), ("shell", format!("true && {report}"), false)] {
+        let created = daemon.client.create(&spec(slug, start)).server(201);
+        assert_eq!(created.get("warnings").is_none(), arrives, "{created}");
+        daemon.client.wait_for_status(slug, "stopped");
+        let told = daemon.client.logs(slug, "?stream=stdout");
+        assert!(told.contains("env.PLAIN=x"));
+        // dash and busybox drop them; bash keeps them.
+        let all = ["env.discovery.type=single", "env.a-b=c"].iter().all(|line| told.contains(line));
+        assert!(all == arrives || std::fs::canonicalize("/bin/sh").unwrap().ends_with("bash"), "{slug}: {told}");
+    }
 }
 
 #[test]

@@ -13,7 +13,8 @@ use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::error::Category;
 use serde_json::{Map, Value};
 
-use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, quoted, unknown};
+use super::slips;
+use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, quoted};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
 
@@ -68,8 +69,11 @@ impl Fields {
         if self.members.get(name).is_none_or(Value::is_null) {
             let others = self.members.keys().map(String::as_str).filter(|other| *other != name);
             let others: Vec<&str> = others.take(WARNINGS_MAX).collect();
-            let why = format!("is required{}", hint(name, &others).replace("did you mean", "did you mean it by"));
-            self.blame(name, why);
+            let hint = match others.iter().find(|other| slips::meant(other, &[name]).is_some()) {
+                Some(other) => format!("; did you mean it by {}?", quoted(other)),
+                None => hint(name, &others).replace("did you mean", "did you mean it by"),
+            };
+            self.blame(name, format!("is required{hint}"));
         }
         self.text(name, parse)
     }
@@ -245,9 +249,14 @@ impl Fields {
         self.wrong.push(Wrong { field: name.to_owned(), why });
     }
 
+    /// Reports what is possible and probably not what was meant.
+    pub fn warn(&mut self, warning: String) {
+        self.warnings.push(warning);
+    }
+
     /// What was wrong, and what is only strange: the members that nobody has taken, each of them a `what`.
     pub fn finish(self, what: &str) -> (Vec<Wrong>, Vec<String>) {
-        let strangers = self.members.keys().map(|name| unknown(what, name, &self.known));
+        let strangers = self.members.keys().map(|name| slips::warning(what, name, &self.known));
         let warnings = self.warnings.into_iter().chain(strangers).take(WARNINGS_MAX).collect();
         (self.wrong, warnings)
     }

@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod warnings;
+
 const ROOT: &str = "/sandbox";
 
 fn read(body: &[u8]) -> Result<(ServerSpec, Vec<String>), Error> {
@@ -50,6 +52,7 @@ fn the_defaults_are_those_that_were_promised() {
     assert_eq!((spec.install, spec.port, spec.env_file, spec.health_check), (None, None, None, None));
     assert_eq!(spec.path, WorkDir { original: None, resolved: ROOT.into() });
     assert_eq!((spec.strict_port, spec.autostart, spec.environment.len()), (false, true, 0));
+    assert_eq!(spec.stdin, Stdin::Null);
     let delay = Duration::from_millis(1000);
     assert_eq!(spec.restart, RestartRules { policy: RestartPolicy::Never, max: None, delay, delay_max: None });
     assert_eq!(spec.stop_timeout, Duration::from_millis(10_000));
@@ -132,6 +135,7 @@ fn each_field_wrong_once() {
         ("overlay", vec![json!([]), json!("/a"), json!(1)]),
         ("overlays", vec![json!({}), json!("/a")]),
         ("depends_on", vec![json!("id"), json!({})]),
+        ("stdin", with_more(texts(), &["Open", "pipe", "/dev/null"])),
     ];
     for (field, values) in table {
         for value in values {
@@ -168,6 +172,9 @@ fn the_edges_of_each_range_are_in_it() {
     assert_eq!(good(json!({"stop_timeout_ms": year.as_millis() as u64})).stop_timeout, year);
     for (word, policy) in RestartPolicy::ALL {
         assert_eq!(good(json!({"restart_policy": word})).restart.policy, policy);
+    }
+    for (word, stdin) in Stdin::ALL {
+        assert_eq!(good(json!({"stdin": word})).stdin, stdin);
     }
     good(json!({"start": "x".repeat(131_000), "path": "x".repeat(4095)}));
     good(json!({"environment": {"A": "x".repeat(130_998)}}));
@@ -206,6 +213,7 @@ fn null_and_empty_lists_are_not_given() {
         "install": null, "path": null, "port": null, "strict_port": null, "environment": null, "env_file": null,
         "restart_policy": null, "max_restarts": null, "restart_delay_ms": null, "restart_delay_max_ms": null,
         "stop_timeout_ms": null, "autostart": null, "health_check": null, "overlay": null, "overlays": [], "depends_on": [],
+        "stdin": null,
     });
     assert_eq!(good(nothing), good(json!({})));
 }
@@ -234,28 +242,6 @@ fn variables_are_texts_and_are_never_shown() {
     assert_eq!(error.wrong().len(), 21);
     assert_eq!(error.wrong()[20].why, "has 80 more that can't be taken");
     assert_eq!(good(json!({"environment": {"npm_config_x y": "", "é": "\n"}})).environment.len(), 2);
-}
-
-#[test]
-fn strange_fields_are_warned_of() {
-    let warnings = |body: &str| read(body.as_bytes()).unwrap().1;
-    let base = r#""slug": "a", "start": "b""#;
-    assert_eq!(
-        warnings(&format!(
-            r#"{{{base}, "restartPolicy": "always", "health_check": {{"intervall_ms": 5}}, "colour": 1}}"#
-        )),
-        [
-            "unknown field of health_check \"intervall_ms\" was ignored; did you mean \"interval_ms\"?",
-            "unknown field \"colour\" was ignored",
-            "unknown field \"restartPolicy\" was ignored; did you mean \"restart_policy\"?",
-        ]
-    );
-    assert_eq!(
-        warnings(&format!(r#"{{{base}, "port": 1, "port": 2}}"#)),
-        ["field \"port\" is given twice; the last one counts"]
-    );
-    let many: String = (0..1000).map(|n| format!(r#","x{n}":1,"x{n}":2"#)).collect();
-    assert_eq!(warnings(&format!("{{{base}{many}}}")).len(), 20);
 }
 
 #[test]

@@ -73,12 +73,16 @@ pub struct ServerInfo<'a> {
     /// The overlays that it waits for, those that were made for it included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<&'a str>,
+    stdin: &'static str,
     created_at: String,
     updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ready_at: Option<String>,
+    /// What is odd about the request that is answered. Beside the server too, where some clients don't look.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'a [String],
 }
 
 #[derive(Debug, Serialize)]
@@ -92,8 +96,8 @@ struct HealthCheckInfo<'a> {
 }
 
 impl<'a> ServerInfo<'a> {
-    /// All that there is to tell.
-    pub fn of(view: &'a ServerView) -> ServerInfo<'a> {
+    /// All that there is to tell, with `warnings` about the request.
+    pub fn of(view: &'a ServerView, warnings: &'a [String]) -> ServerInfo<'a> {
         let spec = view.spec.as_ref();
         ServerInfo {
             slug: spec.slug.as_str(),
@@ -129,10 +133,12 @@ impl<'a> ServerInfo<'a> {
             health: view.health.as_ref().map(HealthInfo::of),
             overlays: spec.overlays.iter().map(OverlaySpecInfo::of).collect(),
             depends_on: spec.depends_on.iter().chain(&view.overlays).map(OverlayId::as_str).collect(),
+            stdin: spec.stdin.word(),
             created_at: rfc3339(view.created_at),
             updated_at: rfc3339(view.updated_at),
             started_at: view.started_at.map(rfc3339),
             ready_at: view.ready_at.map(rfc3339),
+            warnings,
         }
     }
 }

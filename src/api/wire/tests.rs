@@ -13,12 +13,14 @@ use crate::model::health::{Failure, Health, HealthStatus};
 use crate::model::machine::Exit;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target};
 use crate::model::spec::{
-    CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, WorkDir,
+    CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Stdin, WorkDir,
 };
 use crate::model::status::Status;
 use crate::model::view::Rests;
 use crate::overlay::progress::Stats;
 use crate::sorted::Sorted;
+
+mod warnings;
 
 /// 2026-11-24T10:09:13Z, and so many milliseconds more.
 fn at(millis: u64) -> SystemTime {
@@ -29,7 +31,6 @@ fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
-/// Only what has to be there.
 fn minimal() -> ServerView {
     let spec = ServerSpec {
         slug: Slug::parse("web").unwrap(),
@@ -47,6 +48,7 @@ fn minimal() -> ServerView {
         health_check: None,
         overlays: Vec::new(),
         depends_on: Vec::new(),
+        stdin: Stdin::Null,
     };
     ServerView {
         spec: Arc::new(spec),
@@ -75,7 +77,7 @@ fn minimal_json() -> Value {
         "slug": "web", "status": "stopped", "strict_port": false, "ignore_ports": [], "start": "node server.js", "path": "/sandbox",
         "environment": {}, "autostart": true, "restart_policy": "never", "max_restarts": 0, "restart_count": 0,
         "restart_delay": 1_000_000_000_u64, "restart_delay_ms": 1000,
-        "stop_timeout": 10_000_000_000_u64, "stop_timeout_ms": 10_000, "exit_code": null,
+        "stop_timeout": 10_000_000_000_u64, "stop_timeout_ms": 10_000, "exit_code": null, "stdin": "null",
         "created_at": "2026-11-24T10:09:13.042Z", "updated_at": "2026-11-24T10:09:14.042Z",
     })
 }
@@ -101,6 +103,7 @@ fn full() -> ServerView {
         health_check: Some(check),
         overlays: Vec::new(),
         depends_on: Vec::new(),
+        stdin: Stdin::Open,
     };
     ServerView {
         spec: Arc::new(spec),
@@ -149,12 +152,11 @@ fn full_json() -> Value {
             "last_check": "2026-11-24T10:09:14.500Z", "last_status": 503, "last_error": "answered 503",
             "consecutive_failures": 4,
         },
-        "created_at": "2026-11-24T10:09:13.000Z", "updated_at": "2026-11-24T10:10:13.001Z",
+        "stdin": "open", "created_at": "2026-11-24T10:09:13.000Z", "updated_at": "2026-11-24T10:10:13.001Z",
         "started_at": "2026-11-24T10:09:13.999Z", "ready_at": "2026-11-24T10:09:14.200Z",
     })
 }
 
-/// The body as a client reads it: through its text.
 fn body(answer: impl Serialize) -> Value {
     serde_json::from_str(&serde_json::to_string(&answer).unwrap()).unwrap()
 }
@@ -291,27 +293,6 @@ fn logs_tell_their_stream_and_what_is_missing() {
 }
 
 #[test]
-fn warnings_are_there_when_there_are_some() {
-    let (view, slug) = (minimal(), Slug::parse("web").unwrap());
-    let views = [Arc::new(view.clone())];
-    let log = || LogText { text: "x", dropped_bytes: 0 };
-    let answers = |warnings: &[String]| {
-        [
-            body(server("m", &view, warnings)),
-            body(stopped("m", &view, warnings)),
-            body(server_list(&views, warnings)),
-            body(logs(&slug, Stream::Combined, log(), warnings)),
-        ]
-    };
-    let warnings = ["unknown field \"a\" was ignored".to_owned(), "b".to_owned()];
-    for (without, mut with) in answers(&[]).into_iter().zip(answers(&warnings)) {
-        assert_eq!(without.get("warnings"), None);
-        assert_eq!(with.as_object_mut().unwrap().remove("warnings"), Some(json!(warnings)));
-        assert_eq!(with, without);
-    }
-}
-
-#[test]
 fn what_the_daemon_tells_of_itself() {
     assert_eq!(body(health(at(7))), json!({"status": "ok", "timestamp": "2026-11-24T10:09:13.007Z"}));
     let (main_subdomain, sandbox_url) = ("abc", "https://abc.example.com");
@@ -393,5 +374,9 @@ pub(crate) fn full_answers() -> FullAnswers {
     };
     let readiness = Readiness { ready: true, healthy: false, look_again: None };
     let ready = body(ready(readiness, &[Arc::new(view.clone())], std::slice::from_ref(&made)));
-    FullAnswers { server: info_of(&view), overlay: body(overlay(&made, &[])), ready }
+    FullAnswers {
+        server: body(server("m", &view, &["w".into()]))["data"]["server"].take(),
+        overlay: body(overlay(&made, &[])),
+        ready,
+    }
 }

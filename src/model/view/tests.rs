@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
 use super::*;
-use crate::model::spec::{CommandLine, HealthCheck, RestartPolicy, RestartRules, Slug, WorkDir};
+use crate::model::spec::{CommandLine, HealthCheck, RestartPolicy, RestartRules, Slug, Stdin, WorkDir};
 
 fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
     let mut spec = ServerSpec {
@@ -23,6 +23,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         health_check: None,
         overlays: Vec::new(),
         depends_on: Vec::new(),
+        stdin: Stdin::Null,
     };
     let mut facts = Facts { status: Status::Running, rests: Rests::No, listens: false, health: None, since: None };
     change(&mut spec, &mut facts);

@@ -25,7 +25,14 @@ impl Scratch {
         let environment =
             vec![("PATH".into(), format!("nowhere:{}", self.0.display()).into()), ("A".into(), "a b".into())];
         let script = "echo from the shell".into();
-        Plan { script, words: Some(words), directory: self.0.clone(), environment, open_files: None }
+        Plan {
+            script,
+            words: Some(words),
+            directory: self.0.clone(),
+            environment,
+            open_files: None,
+            stdin: Stdin::Null,
+        }
     }
 }
 
@@ -37,7 +44,7 @@ impl Drop for Scratch {
 
 /// All that it writes to both streams until it has ended, and is reaped.
 fn output(plan: &Plan) -> (String, String) {
-    let Spawned { pid, stdout, stderr } = spawn(plan).unwrap();
+    let Spawned { pid, stdout, stderr, stdin: _ } = spawn(plan).unwrap();
     let read = |fd: OwnedFd| {
         let mut text = String::new();
         File::from(fd).read_to_string(&mut text).unwrap();
@@ -51,7 +58,14 @@ fn output(plan: &Plan) -> (String, String) {
 
 fn shell(script: &str) -> Plan {
     let environment = vec![("PATH".into(), "/usr/bin:/bin".into())];
-    Plan { script: script.into(), words: None, directory: "/".into(), environment, open_files: None }
+    Plan {
+        script: script.into(),
+        words: None,
+        directory: "/".into(),
+        environment,
+        open_files: None,
+        stdin: Stdin::Null,
+    }
 }
 
 #[test]
@@ -101,6 +115,7 @@ fn a_process_begins_clean() {
 fn it_has_its_own_group_limit_and_score() {
     let plan = Plan {
         open_files: Some(123),
+        stdin: Stdin::Null,
         ..shell("ulimit -S -n; cat /proc/self/oom_score_adj; cut -d' ' -f1,5 /proc/$$/stat")
     };
     let (told, _) = output(&plan);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::spec::Stdin;
 use crate::os::child::{self, Plan, Spawned};
 use crossbeam_channel::{Receiver, unbounded};
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ fn spawn(script: &str) -> Spawned {
         directory: PathBuf::from("/"),
         environment,
         open_files: None,
+        stdin: Stdin::Null,
     })
     .unwrap()
 }

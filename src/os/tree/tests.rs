@@ -1,4 +1,5 @@
 use super::*;
+use crate::model::spec::Stdin;
 use crate::os::child::{self, Plan, Spawned};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -19,9 +20,15 @@ impl Planted {
             ("PATH".into(), std::env::var_os("PATH").unwrap_or_default()),
             (MARKER_VARIABLE.into(), marker.clone().into()),
         ];
-        let plan =
-            Plan { script: script.into(), words: None, directory: PathBuf::from("/"), environment, open_files: None };
-        let Spawned { pid, stdout, stderr } = child::spawn(&plan).unwrap();
+        let plan = Plan {
+            script: script.into(),
+            words: None,
+            directory: PathBuf::from("/"),
+            environment,
+            open_files: None,
+            stdin: Stdin::Null,
+        };
+        let Spawned { pid, stdout, stderr, stdin: _ } = child::spawn(&plan).unwrap();
         let pipes = [stdout.as_fd(), stderr.as_fd()].map(|fd| proc::own_pipe(fd).unwrap());
         let forest = Forest::new(Strangers::Possible);
         let tree = forest.plant(Tree { leader: pid, marker, pipes });

@@ -1,5 +1,6 @@
 //! A server for the tests: this test program itself, called with one test that does what it is told.
 
+use crate::model::spec::Stdin;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
@@ -106,7 +107,8 @@ impl Server {
         environment.push((MARKER_VARIABLE.into(), marker.clone().into()));
         let program = std::env::current_exe().unwrap();
         let script = format!("exec '{}' {}", program.display(), ARGUMENTS.join(" "));
-        let plan = Plan { script, words: None, directory: "/".into(), environment, open_files: None };
+        let plan =
+            Plan { script, words: None, directory: "/".into(), environment, open_files: None, stdin: Stdin::Null };
         let output = child::spawn(&plan).unwrap();
         let leader = Arc::new(Reaper::default()).adopt(output.pid, |_| {});
         let pipes = [&output.stdout, &output.stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap());
