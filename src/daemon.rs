@@ -17,9 +17,10 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::api::Api;
 use crate::api::access::{Access, Auth, Names, Token};
+use crate::api::http::HttpApi;
 use crate::api::places::Places;
-use crate::api::{self, Api};
 use crate::boot;
 use crate::config::{AuthSource, Config, Listen};
 use crate::control::Control;
@@ -143,8 +144,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         open_waits: Places::for_open_waits(),
         reading: Mutex::default(),
     };
-    let backend = Arc::new(api::line::Backend::new(api, store.directory()));
-    let door = Door::open(listener, backend, Limits::default()).map_err(start_error("can't open the API"))?;
+    let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
+    let door = Door::open(listener, Arc::new(service), Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
     if matches!(config.auth, AuthSource::Kept) {
         log::info(format_args!("the access token is in {}", store.token_path().display()));

@@ -1,7 +1,8 @@
-//! What the door and the API hand each other: a client that waits, and the answer to its request.
+//! What the listener and the API hand each other: a client that waits, and the answer to its request.
 //!
 //! Owns: these forms. Never: what stands in them, the connection that they go over.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 /// A whole HTTP answer, before anything is known of the connection it goes to.
@@ -14,7 +15,7 @@ pub struct Reply {
     /// The value of `Content-Type`; `None` for an answer without a body.
     pub content_type: Option<&'static str>,
     /// The body; `Content-Length` is made from it.
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
 }
 
 /// The one who waits for an answer.
@@ -23,7 +24,7 @@ pub trait Client {
     fn is_present(&self) -> bool;
 }
 
-/// What writes a stream piece by piece, until its end or until the client has left (a write error).
+/// What writes a stream piece by piece, until its end or until the client has left: a write or a flush fails then.
 pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
 
 /// What becomes of a request.

@@ -6,7 +6,7 @@
 //!
 //! - [`config`]: options and environment to a `Config`. [`daemon`]: builds everything, listens to signals, ends it.
 //! - [`setup`] and [`boot`]: what it is told to have, and what it finds, when it begins.
-//! - [`door`]: the public listener. It reads and vets each request whole, has it answered, and sends the answer.
+//! - [`door`]: the public listener. It reads and vets a head, has it decided about, reads the body, sends the answer.
 //! - [`api`]: what a request means and how its answer looks, behind the door and a tiny_http that reads what was vetted.
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
@@ -23,7 +23,8 @@
 //! - Only a server's supervisor thread decides about it, and it decides by [`model::machine`] alone.
 //! - A process is signalled only by who can prove that its number is not another's by now ([`os::reaper`], [`os::tree`]).
 //! - A stop is over when no process of the tree is left, and not before.
-//! - No stranger's byte reaches tiny_http or a handler before the door has read and vetted the request to its end.
+//! - No stranger's byte reaches tiny_http before the door has vetted the head, and no byte of a body is read before it is
+//!   known who asks.
 //! - A request is read, carried out and answered on its client's own thread: what takes time costs nobody else any.
 //! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
 

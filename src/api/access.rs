@@ -191,7 +191,7 @@ impl Access {
         headers.push(("Access-Control-Allow-Methods", CORS_METHODS.into()));
         headers.push(("Access-Control-Allow-Headers", CORS_HEADERS.into()));
         headers.push(("Access-Control-Max-Age", CORS_MAX_AGE.into()));
-        Some(Reply { status: 204, headers, content_type: None, body: Vec::new() })
+        Some(Reply { status: 204, headers, content_type: None, body: Vec::new().into() })
     }
 
     /// The headers that every answer to `origin` gets, refusals too: without them a page can't read why.

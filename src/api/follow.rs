@@ -21,8 +21,10 @@ mod tests;
 
 /// The content type of events.
 const EVENTS: &str = "text/event-stream";
-/// A client that has left a quiet stream is noticed, and a proxy on the way kept awake, this often.
+/// A quiet stream of events is sent a comment this often: it keeps proxies on the way awake.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Whether the client is still there is looked at this often.
+const PRESENCE_EVERY: Duration = Duration::from_secs(1);
 /// After so much silence a line that has not ended is shown as far as it goes. A program's single write comes within
 /// microseconds; a person does not notice 20 ms.
 const UNFINISHED_AFTER: Duration = Duration::from_millis(20);
@@ -66,7 +68,8 @@ fn follow(follower: &mut Follower, mut sink: Sink<'_>) -> io::Result<()> {
             continue;
         }
         let shows_unfinished = sink.form == Form::Plain && lines.has_unfinished();
-        let deadline = if shows_unfinished { life_at.min(now + UNFINISHED_AFTER) } else { life_at };
+        let pause = if shows_unfinished { UNFINISHED_AFTER } else { PRESENCE_EVERY };
+        let deadline = life_at.min(now + pause);
         match follower.next(deadline) {
             Next::Output(batch) => {
                 lines.take(batch, |shown| sink.show(shown))?;
@@ -76,7 +79,8 @@ fn follow(follower: &mut Follower, mut sink: Sink<'_>) -> io::Result<()> {
                 lines.flush(|shown| sink.show(shown))?;
                 sink.send()?;
             }
-            Next::Quiet => {}
+            // Fails once the client has left.
+            Next::Quiet => sink.to.flush()?,
             Next::Ended => {
                 lines.flush(|shown| sink.show(shown))?;
                 return sink.send();

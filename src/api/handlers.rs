@@ -14,6 +14,7 @@ use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
 use super::{Api, overlays, reply, text};
+use crate::door::service::{Body, Request, Standing, Step, Verdict};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
 use crate::logs::{Selection, SharedLog};
@@ -42,21 +43,42 @@ pub struct Call<'a> {
     pub header: &'a dyn Fn(&'static str) -> Option<&'a str>,
 }
 
-/// Carries out a request of `client`. Its body is let go of as soon as it was read: the answer may take long.
-pub fn answer(api: &Api, call: &Call<'_>, body: Vec<u8>, client: &dyn Client) -> Outcome {
+/// Decides from the head of a request what follows.
+pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
     let origin = (call.header)("Origin");
     if let Some(preflight) = api.access.preflight(call.method, origin) {
-        return Outcome::Whole(preflight);
+        return Verdict { standing: Standing::Stranger, step: Step::Reply(preflight) };
     }
-    let cors = api.access.cors(origin);
-    match decide(api, call, body, client) {
-        Ok(Outcome::Whole(reply)) => Outcome::Whole(with_headers(reply, cors)),
-        Ok(Outcome::Stream { content_type, mut headers, body }) => {
-            headers.extend(cors);
-            Outcome::Stream { content_type, headers, body }
-        }
-        Err(error) => Outcome::Whole(with_headers(reply::error(&error), cors)),
+    let routed = route::route(call.method, call.target);
+    let credentials = Credentials {
+        method: call.method,
+        host: (call.header)("Host"),
+        origin,
+        authorization: (call.header)("Authorization"),
+        fetch_site: (call.header)("Sec-Fetch-Site"),
+        api_key: (call.header)("X-ComputeSDK-API-Key").filter(|_| route::is_gateway(call.target)),
+    };
+    let refused = |error: &Error| Step::Reply(with_headers(reply::error(error), api.access.cors(origin)));
+    // A client that may not ask is not told what there is.
+    let caller = match api.access.admit(Gate::of(&routed), &credentials) {
+        Ok(caller) => caller,
+        Err(error) => return Verdict { standing: Standing::Stranger, step: refused(&error) },
+    };
+    let standing = match caller {
+        Caller::HasToken | Caller::AuthOff => Standing::Owner,
+        Caller::Anonymous => Standing::Stranger,
+    };
+    let Route { action, warnings } = match routed {
+        Ok(route) => route,
+        Err(error) => return Verdict { standing, step: refused(&error) },
+    };
+    let reads_body = action.reads_body();
+    if reads_body && let Err(error) = input::require_json((call.header)("Content-Type")) {
+        return Verdict { standing, step: refused(&error) };
     }
+    let accept = (call.header)("Accept").map(str::to_owned);
+    let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, cors: api.access.cors(origin) });
+    Verdict { standing, step: if reads_body { Step::TakeBody(task) } else { Step::SkipBody(task) } }
 }
 
 fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply {
@@ -64,82 +86,92 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
     reply
 }
 
-fn decide(api: &Api, call: &Call<'_>, mut body: Vec<u8>, client: &dyn Client) -> Result<Outcome, Error> {
-    let routed = route::route(call.method, call.target);
-    let credentials = Credentials {
-        method: call.method,
-        host: (call.header)("Host"),
-        origin: (call.header)("Origin"),
-        authorization: (call.header)("Authorization"),
-        fetch_site: (call.header)("Sec-Fetch-Site"),
-        api_key: (call.header)("X-ComputeSDK-API-Key").filter(|_| route::is_gateway(call.target)),
-    };
-    // Whoever may not ask is not told what there is.
-    let caller = api.access.admit(Gate::of(&routed), &credentials)?;
-    let Route { action, warnings } = routed?;
-    if !action.reads_body() {
-        body = Vec::new();
-    }
-    Ok(Outcome::Whole(match action {
-        Action::Health => reply::json(200, &wire::health(SystemTime::now())),
-        Action::OpenApi => reply::document(OPENAPI),
-        Action::Info => info(api),
-        Action::AuthStatus => auth_status(caller),
-        Action::Options { allow } => reply::options(allow),
-        Action::Ready(wait) => look::ready(api, wait, client)?,
-        Action::ServerList => look::list(api, &warnings),
-        Action::ServerShow(slug, None) => look::show(api, &slug, &warnings)?,
-        Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
-        Action::ServerMark(slug) => {
-            let (mark, more) = read(api, call, body, input::status_mark)?;
-            command(api, &slug, Command::Mark(mark), "the server is marked", &[warnings, more].concat())?
-        }
-        Action::ServerCreate => {
-            let (spec, more) = read(api, call, body, |body| input::server_spec(body, &api.root))?;
-            create::create(api, spec, &[warnings, more].concat())?
-        }
-        Action::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
-        Action::ServerStop(slug) => command(api, &slug, Command::Stop, "the server is stopped", &warnings)?,
-        Action::ServerRestart(slug) => command(api, &slug, Command::Restart, "the server was restarted", &warnings)?,
-        Action::ServerDelete(slug) => command(api, &slug, Command::Delete, "the server is deleted", &warnings)?,
-        Action::ServerLogs(slug, query) => {
-            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-            logs(&slug, supervisor.log(), query, input::log_form((call.header)("Accept")), &warnings)
-        }
-        Action::ServerFollow(slug, query) => {
-            let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
-            let place = api.streams.take()?;
-            let form = input::stream_form((call.header)("Accept"));
-            let log = Arc::clone(supervisor.log());
-            return Ok(follow::stream(log, selection(query), tail(query), form, place));
-        }
-        Action::OverlayList => overlays::list(&api.overlays, &warnings),
-        Action::OverlayShow(id) => overlays::show(&api.overlays, &id, &warnings)?,
-        Action::OverlayCreate => {
-            let (spec, more) = read(api, call, body, input::overlay_spec)?;
-            overlays::create(&api.overlays, spec, &[warnings, more].concat())?
-        }
-        Action::Gateway(_) => return Err(Error::gateway_off()),
-        Action::Unsupported(part) => return Err(Error::unsupported(part)),
-        Action::OverlayDelete(id, files) => {
-            match api.registry.views().into_iter().find(|view| view.waits_for.contains(&id)) {
-                Some(view) => return Err(Error::overlay_awaited(&id, &view.spec.slug)),
-                None => overlays::delete(&api.overlays, &id, files)?,
+/// A request that may be carried out.
+struct Task {
+    api: Arc<Api>,
+    action: Action,
+    warnings: Vec<String>,
+    caller: Caller,
+    accept: Option<String>,
+    cors: Vec<(&'static str, String)>,
+}
+
+impl Request for Task {
+    fn call(mut self: Box<Self>, body: Body, client: &dyn Client) -> Outcome {
+        let cors = std::mem::take(&mut self.cors);
+        match self.carry_out(body, client) {
+            Ok(Outcome::Whole(reply)) => Outcome::Whole(with_headers(reply, cors)),
+            Ok(Outcome::Stream { content_type, mut headers, body }) => {
+                headers.extend(cors);
+                Outcome::Stream { content_type, headers, body }
             }
+            Err(error) => Outcome::Whole(with_headers(reply::error(&error), cors)),
         }
-    }))
+    }
+}
+
+impl Task {
+    /// Carries it out. The body is dropped as soon as it was read: the answer may take long.
+    fn carry_out(self, body: Body, client: &dyn Client) -> Result<Outcome, Error> {
+        let Task { api, action, warnings, caller, accept, cors: _ } = self;
+        let api = &*api;
+        Ok(Outcome::Whole(match action {
+            Action::Health => reply::json(200, &wire::health(SystemTime::now())),
+            Action::OpenApi => reply::document(OPENAPI),
+            Action::Info => info(api),
+            Action::AuthStatus => auth_status(caller),
+            Action::Options { allow } => reply::options(allow),
+            Action::Ready(wait) => look::ready(api, wait, caller, client)?,
+            Action::ServerList => look::list(api, &warnings),
+            Action::ServerShow(slug, None) => look::show(api, &slug, &warnings)?,
+            Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
+            Action::ServerMark(slug) => {
+                let (mark, more) = read(api, body, input::status_mark)?;
+                command(api, &slug, Command::Mark(mark), "the server is marked", &[warnings, more].concat())?
+            }
+            Action::ServerCreate => {
+                let (spec, more) = read(api, body, |body| input::server_spec(body, &api.root))?;
+                create::create(api, spec, &[warnings, more].concat())?
+            }
+            Action::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
+            Action::ServerStop(slug) => command(api, &slug, Command::Stop, "the server is stopped", &warnings)?,
+            Action::ServerRestart(slug) => {
+                command(api, &slug, Command::Restart, "the server was restarted", &warnings)?
+            }
+            Action::ServerDelete(slug) => command(api, &slug, Command::Delete, "the server is deleted", &warnings)?,
+            Action::ServerLogs(slug, query) => {
+                let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+                logs(&slug, supervisor.log(), query, input::log_form(accept.as_deref()), &warnings)
+            }
+            Action::ServerFollow(slug, query) => {
+                let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+                let place = api.streams.take()?;
+                let form = input::stream_form(accept.as_deref());
+                let log = Arc::clone(supervisor.log());
+                return Ok(follow::stream(log, selection(query), tail(query), form, place));
+            }
+            Action::OverlayList => overlays::list(&api.overlays, &warnings),
+            Action::OverlayShow(id) => overlays::show(&api.overlays, &id, &warnings)?,
+            Action::OverlayCreate => {
+                let (spec, more) = read(api, body, input::overlay_spec)?;
+                overlays::create(&api.overlays, spec, &[warnings, more].concat())?
+            }
+            Action::Gateway(_) => return Err(Error::gateway_off()),
+            Action::Unsupported(part) => return Err(Error::unsupported(part)),
+            Action::OverlayDelete(id, files) => {
+                match api.registry.views().into_iter().find(|view| view.waits_for.contains(&id)) {
+                    Some(view) => return Err(Error::overlay_awaited(&id, &view.spec.slug)),
+                    None => overlays::delete(&api.overlays, &id, files)?,
+                }
+            }
+        }))
+    }
 }
 
 /// Reads a body as JSON by `parse`, one at a time: out of a MiB of it a hundred can become for a moment.
-fn read<T>(
-    api: &Api,
-    call: &Call<'_>,
-    body: Vec<u8>,
-    parse: impl FnOnce(&[u8]) -> Result<T, Error>,
-) -> Result<T, Error> {
-    input::require_json((call.header)("Content-Type"))?;
+fn read<T>(api: &Api, body: Body, parse: impl FnOnce(&[u8]) -> Result<T, Error>) -> Result<T, Error> {
     let _alone = api.reading.lock().unwrap_or_else(PoisonError::into_inner);
-    parse(&body)
+    parse(body.bytes())
 }
 
 fn info(api: &Api) -> Reply {

@@ -12,8 +12,8 @@ use crate::registry::Registry;
 pub mod access;
 pub mod follow;
 pub mod handlers;
+pub mod http;
 pub mod input;
-pub mod line;
 pub mod overlays;
 pub mod places;
 pub mod reply;
@@ -37,9 +37,9 @@ pub struct Api {
     pub address: String,
     /// The logs that are followed.
     pub streams: places::Places,
-    /// Who waits for a server.
+    /// Owners that wait.
     pub waits: places::Places,
-    /// Who waits for everything, with or without a token.
+    /// Clients without the token that wait for everything.
     pub open_waits: places::Places,
     /// Whoever reads a body has this.
     pub reading: Mutex<()>,

@@ -2,8 +2,9 @@
 //!
 //! Owns: the counts and their limits. Never: what the clients are kept at.
 //!
-//! Whoever waits or follows a log holds one of the door's connections and can't be asked to leave for someone else. The
-//! limits together leave some of them to those who are answered at once.
+//! Each kind of client has places of its own, so that no client without the token takes one of an owner's. An owner that
+//! waits or follows a log keeps its connection; the limits together leave some of them to owners that are answered at
+//! once.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -12,10 +13,11 @@ use crate::error::{Code, Error};
 
 /// As many logs are followed at the same time.
 pub const STREAMS_MAX: usize = 32;
-/// As many clients wait for the status of a server.
-pub const WAITS_MAX: usize = 112;
-/// As many wait for everything to be ready; that takes no token.
-pub const OPEN_WAITS_MAX: usize = 64;
+/// As many clients with the token wait for a server, or for everything to be ready.
+pub const WAITS_MAX: usize = 128;
+/// As many clients without the token wait for everything to be ready. They can be evicted at any time, and their threads
+/// take up to a second to end: less than the connections that may be on their way out.
+pub const OPEN_WAITS_MAX: usize = 32;
 
 /// Places of one kind.
 #[derive(Debug)]
@@ -36,14 +38,17 @@ impl Places {
         Places::new(STREAMS_MAX, ["logs are being followed", "leave one of them, or ask without follow"])
     }
 
-    /// For those who wait for a server.
+    /// For owners that wait.
     pub fn for_waits() -> Places {
-        Places::new(WAITS_MAX, ["clients wait for servers", "ask without wait_for"])
+        Places::new(WAITS_MAX, ["clients wait for servers", "ask without wait_for or wait"])
     }
 
-    /// For those who wait for everything.
+    /// For clients without the token that wait.
     pub fn for_open_waits() -> Places {
-        Places::new(OPEN_WAITS_MAX, ["clients wait for everything to be ready", "ask without wait"])
+        Places::new(
+            OPEN_WAITS_MAX,
+            ["clients without the access token wait for everything", "ask without wait, or with the token"],
+        )
     }
 
     fn new(most: usize, words: [&'static str; 2]) -> Places {
@@ -90,6 +95,8 @@ mod tests {
     #[test]
     fn the_long_calls_leave_connections_to_the_others() {
         let connections = crate::door::Limits::default().connections;
-        assert!(STREAMS_MAX + WAITS_MAX + OPEN_WAITS_MAX + 32 <= connections);
+        // Owners have all but 32 of them.
+        assert!(STREAMS_MAX + WAITS_MAX + 32 <= connections - 32);
+        const { assert!(OPEN_WAITS_MAX <= 32) };
     }
 }

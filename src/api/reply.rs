@@ -26,7 +26,7 @@ pub fn json(status: u16, body: &impl Serialize) -> Reply {
 /// `body`, if it could be written as JSON.
 pub fn written(status: u16, body: serde_json::Result<Vec<u8>>) -> Reply {
     match body {
-        Ok(body) => Reply { status, headers: Vec::new(), content_type: Some(JSON), body },
+        Ok(body) => Reply { status, headers: Vec::new(), content_type: Some(JSON), body: body.into() },
         Err(cause) => {
             crate::log::error(format_args!("an answer can't be written as JSON: {cause}"));
             error(&Error::internal("writing the answer"))
@@ -34,19 +34,19 @@ pub fn written(status: u16, body: serde_json::Result<Vec<u8>>) -> Reply {
     }
 }
 
-/// JSON that is written already.
-pub fn document(text: &[u8]) -> Reply {
-    Reply { status: 200, headers: Vec::new(), content_type: Some(JSON), body: text.to_owned() }
+/// JSON that is part of the program.
+pub fn document(text: &'static [u8]) -> Reply {
+    Reply { status: 200, headers: Vec::new(), content_type: Some(JSON), body: text.into() }
 }
 
 /// Bytes as they are.
 pub fn plain(body: Vec<u8>) -> Reply {
-    Reply { status: 200, headers: Vec::new(), content_type: Some(PLAIN), body }
+    Reply { status: 200, headers: Vec::new(), content_type: Some(PLAIN), body: body.into() }
 }
 
 /// It is done, and there is nothing to say.
 pub fn no_content() -> Reply {
-    Reply { status: 204, headers: Vec::new(), content_type: None, body: Vec::new() }
+    Reply { status: 204, headers: Vec::new(), content_type: None, body: Vec::new().into() }
 }
 
 /// The methods that a path takes.
@@ -101,7 +101,7 @@ pub fn error(error: &Error) -> Reply {
     };
     // Nothing in it can fail to be written; should that change, the status still tells.
     let body = serde_json::to_vec(&body).unwrap_or_else(|_| br#"{"status":"error","error":"internal error"}"#.to_vec());
-    Reply { status: error.code().status(), headers, content_type: Some(JSON), body }
+    Reply { status: error.code().status(), headers, content_type: Some(JSON), body: body.into() }
 }
 
 #[cfg(test)]
@@ -153,7 +153,7 @@ mod tests {
     #[test]
     fn what_can_not_be_written_is_a_fault_of_ours() {
         assert_eq!(json(200, &Unwritable).status, 500);
-        assert_eq!(json(201, &value!({"a": 1})).body, br#"{"a":1}"#);
+        assert_eq!(*json(201, &value!({"a": 1})).body, *br#"{"a":1}"#);
     }
 
     struct Unwritable;

@@ -12,13 +12,16 @@ use std::time::{Duration, Instant};
 use super::Listener;
 use super::answer::{self, Refusal};
 use super::connection::{self, Shared};
-use super::table::NoSeat;
+use super::slots::NoSlot;
 use crate::log;
+use crate::os::peer::Unread;
 use crate::os::poll::{Interest, Poll};
-use crate::os::{is_shortage, thread};
+use crate::os::{is_shortage, peer, thread};
 
 /// The system is out of something; trying again at once would only burn time that others need.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
+/// As long as this a newcomer waits for the thread of a connection that was evicted.
+const THREAD_LIMIT: Duration = Duration::from_millis(200);
 /// The same trouble is told once in this time.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
@@ -35,10 +38,12 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>) {
     spare.keep();
     loop {
         let accepted = accept(listener);
-        if shared.table.is_closed() {
+        if shared.slots.is_closed() {
             return;
         }
         match accepted {
+            // A flood of clients that connect and leave costs no threads.
+            Ok(socket) if peer::unread(&socket) == Unread::End => {}
             Ok(socket) => {
                 if let Err(error) = welcome(socket, shared) {
                     report("no thread for a connection", &error);
@@ -57,7 +62,7 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>) {
                     if spare.give_up() {
                         continue;
                     }
-                    shared.table.make_room();
+                    shared.slots.make_room();
                 }
                 report("can't accept a connection", &error);
                 std_thread::sleep(ERROR_PAUSE);
@@ -99,30 +104,38 @@ fn is_awaited(listener: &Listener) -> bool {
 /// sockets will do.
 fn accept(listener: &Listener) -> io::Result<UnixStream> {
     match listener {
-        Listener::Tcp(listener) => {
-            let (stream, _) = listener.accept()?;
-            // Answers are written whole; there is nothing to wait for. Without it they are only slower.
-            let _ = stream.set_nodelay(true);
-            Ok(UnixStream::from(OwnedFd::from(stream)))
-        }
+        Listener::Tcp(listener) => listener.accept().map(|(stream, _)| UnixStream::from(OwnedFd::from(stream))),
         Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream),
     }
 }
 
-/// Only fails when there is no thread; the client is told then, as when there is no place.
+/// Fails only when there is no thread; the client is answered then, as when there is no slot.
 fn welcome(socket: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
-    let seat = match shared.table.admit(socket) {
-        Ok(seat) => seat,
-        Err((NoSeat::Full, socket)) => {
-            answer::refuse_at_once(&socket, Refusal::TooManyConnections);
-            return Ok(());
+    let socket = Arc::new(socket);
+    let give_up_at = Instant::now() + THREAD_LIMIT;
+    loop {
+        let slot = match shared.slots.admit(Arc::clone(&socket)) {
+            Ok(slot) => slot,
+            Err(NoSlot::Full) => {
+                answer::refuse_at_once(&socket, Refusal::TooManyConnections);
+                return Ok(());
+            }
+            Err(NoSlot::Closed) => return Ok(()),
+        };
+        let for_thread = Arc::clone(shared);
+        let name = format!("conn-{}", slot.number());
+        // The slot moves into the closure; if the thread can't be made, it is freed with it.
+        let spawned = thread::spawn(&name, thread::STACK, move || connection::serve(&for_thread, slot));
+        match spawned {
+            Ok(_) => return Ok(()),
+            // A stranger's thread will do.
+            Err(_) if Instant::now() < give_up_at && shared.slots.make_room() => {
+                shared.slots.wait_for_leaver(give_up_at);
+            }
+            Err(error) => {
+                answer::refuse_at_once(&socket, Refusal::TooManyConnections);
+                return Err(error);
+            }
         }
-        Err((NoSeat::Closed, _)) => return Ok(()),
-    };
-    let for_thread = Arc::clone(shared);
-    let socket = seat.shared_socket();
-    let name = format!("conn-{}", seat.number());
-    // The seat moves into the closure; if the thread can't be made, it is given free with it.
-    let spawned = thread::spawn(&name, thread::STACK, move || connection::serve(&for_thread, &seat));
-    spawned.map(drop).inspect_err(|_| answer::refuse_at_once(&socket, Refusal::TooManyConnections))
+    }
 }

@@ -2,16 +2,14 @@
 //!
 //! Owns: the form of an answer on the wire, and the door's own refusals. Never: a wait without a limit.
 
+use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::handoff::Reply;
-use crate::os::retry;
-
-/// A client that is refused at the door is not waited for.
-const AT_ONCE: Duration = Duration::from_millis(100);
+use crate::os::{peer, retry};
 
 /// The usual head of an answer has room in this.
 const HEAD: usize = 256;
@@ -37,8 +35,10 @@ pub enum Refusal {
     UnknownVersion,
     /// Every connection is busy.
     TooManyConnections,
-    /// The API can't be asked. Nothing was done.
-    Unavailable,
+    /// The bodies of other clients take all the memory that there is for bodies.
+    TooManyBodies,
+    /// Strangers' heads or answers take all the memory that there is for them.
+    TooMuchForStrangers,
     /// The API panicked.
     Panicked,
 }
@@ -65,7 +65,12 @@ impl Refusal {
             Refusal::TooManyConnections => {
                 (503, "busy", "all connections are busy; close those that are not needed, or try again later")
             }
-            Refusal::Unavailable => (503, "busy", "the API does not answer for the moment; try again later"),
+            Refusal::TooManyBodies => {
+                (503, "busy", "the bodies of other requests fill the memory for bodies; try again later")
+            }
+            Refusal::TooMuchForStrangers => {
+                (503, "busy", "requests without the access token fill the memory for them; try again later")
+            }
             Refusal::Panicked => (500, "internal", "servisor failed while handling the request; its log says more"),
         }
     }
@@ -75,7 +80,7 @@ impl Refusal {
         let (status, code, sentence) = self.parts();
         let body = format!(r#"{{"status":"error","error":"{sentence}","code":"{code}","message":"{sentence}"}}"#);
         let headers = if status == 503 { vec![("Retry-After", "1".to_owned())] } else { Vec::new() };
-        Reply { status, headers, content_type: Some("application/json"), body: body.into_bytes() }
+        Reply { status, headers, content_type: Some("application/json"), body: body.into_bytes().into() }
     }
 }
 
@@ -99,8 +104,17 @@ pub enum BodyIs {
     LeftOut,
 }
 
-/// Sends a whole answer, in one write if the client takes it.
-pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs) -> io::Result<()> {
+/// How long an answer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// As a whole.
+    pub deadline: Option<Instant>,
+    /// Without progress.
+    pub stall: Duration,
+}
+
+/// Sends a whole answer, in one write if the client takes it. Returns its length.
+pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs, pace: Pace) -> io::Result<usize> {
     let mut bytes = head(reply, after)?;
     // A 204 has neither a body nor a length.
     if reply.status != 204 {
@@ -111,40 +125,85 @@ pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs) 
         BodyIs::Sent => &reply.body[..],
         BodyIs::LeftOut => &[],
     };
-    let sent = retry(|| socket.write_vectored(&[IoSlice::new(&bytes), IoSlice::new(body)]))?;
-    socket.write_all(bytes.get(sent..).unwrap_or_default())?;
-    socket.write_all(&body[sent.saturating_sub(bytes.len())..])
+    let sent = match retry(|| socket.write_vectored(&[IoSlice::new(&bytes), IoSlice::new(body)])) {
+        Ok(sent) => sent,
+        Err(error) if is_late(&error) => 0,
+        Err(error) => return Err(error),
+    };
+    write_all(socket, bytes.get(sent..).unwrap_or_default(), pace)?;
+    write_all(socket, &body[sent.saturating_sub(bytes.len())..], pace)?;
+    Ok(bytes.len() + body.len())
 }
 
-/// Says no to someone who has no thread to be served by.
+/// Writes all of `bytes`. A write of the socket has to have a limit of its own, at which this looks at the clock.
+fn write_all(mut socket: &UnixStream, mut bytes: &[u8], pace: Pace) -> io::Result<()> {
+    let mut progress: Option<Instant> = None;
+    while !bytes.is_empty() {
+        let written = match socket.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) if is_late(&error) => 0,
+            Err(error) => return Err(error),
+        };
+        bytes = &bytes[written..];
+        if bytes.is_empty() {
+            break;
+        }
+        let now = Instant::now();
+        if written > 0 {
+            progress = Some(now);
+        }
+        let stalled = now.saturating_duration_since(*progress.get_or_insert(now)) >= pace.stall;
+        if stalled || pace.deadline.is_some_and(|deadline| now >= deadline) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        // A stream has no deadline, and a client that sends no more most likely reads no more.
+        if pace.deadline.is_none() && peer::has_left(socket) {
+            return Err(left());
+        }
+    }
+    Ok(())
+}
+
+fn is_late(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut)
+}
+
+fn left() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the client has left")
+}
+
+/// Refuses a client that has no thread to be served by.
 pub fn refuse_at_once(mut socket: &UnixStream, refusal: Refusal) {
-    // Whoever does not take it at once goes without.
-    if socket.set_write_timeout(Some(AT_ONCE)).is_ok() {
-        let _ = send(socket, &refusal.reply(), After::Close, BodyIs::Sent);
+    // A client that does not take it at once goes without.
+    if socket.set_nonblocking(true).is_err() {
+        return;
     }
-    // Closing on bytes that nobody has read would be a reset, and could cost the client the answer. What has come is
-    // taken; nobody waits here for more.
+    let pace = Pace { deadline: Some(Instant::now()), stall: Duration::ZERO };
+    let _ = send(socket, &refusal.reply(), After::Close, BodyIs::Sent, pace);
+    // Closing with unread bytes would be a reset, and could cost the client the answer. What has come is taken; more is
+    // not waited for.
     let _ = socket.shutdown(Shutdown::Write);
-    if socket.set_nonblocking(true).is_ok() {
-        let _ = socket.read(&mut [0; 4 * 1024]);
-    }
+    let _ = socket.read(&mut [0; 4 * 1024]);
 }
 
 /// Sends the head of an answer without a known end, and gives a writer for the rest.
 pub fn begin_stream<'a>(
-    mut socket: &'a UnixStream,
+    socket: &'a UnixStream,
     content_type: &'static str,
     headers: Vec<(&'static str, String)>,
     framing: Framing,
+    pace: Pace,
 ) -> io::Result<StreamWriter<'a>> {
-    let reply = Reply { status: 200, headers, content_type: Some(content_type), body: Vec::new() };
+    let reply = Reply { status: 200, headers, content_type: Some(content_type), body: Cow::Borrowed(&[]) };
     let mut bytes = head(&reply, After::Close)?;
     if framing == Framing::Chunks {
         bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
-    socket.write_all(&bytes)?;
-    Ok(StreamWriter { socket, framing })
+    write_all(socket, &bytes, pace)?;
+    Ok(StreamWriter { socket, framing, pace })
 }
 
 /// How the end of a stream is told.
@@ -160,14 +219,15 @@ pub enum Framing {
 pub struct StreamWriter<'a> {
     socket: &'a UnixStream,
     framing: Framing,
+    pace: Pace,
 }
 
 impl StreamWriter<'_> {
     /// Tells that nothing follows.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(self) -> io::Result<()> {
         match self.framing {
-            Framing::Chunks => self.socket.write_all(b"0\r\n\r\n"),
-            Framing::Close => self.socket.flush(),
+            Framing::Chunks => write_all(self.socket, b"0\r\n\r\n", self.pace),
+            Framing::Close => Ok(()),
         }
     }
 }
@@ -182,9 +242,9 @@ impl Write for StreamWriter<'_> {
                 let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
                 chunk.extend_from_slice(bytes);
                 chunk.extend_from_slice(b"\r\n");
-                self.socket.write_all(&chunk)?;
+                write_all(self.socket, &chunk, self.pace)?;
             }
-            Framing::Close => self.socket.write_all(bytes)?,
+            Framing::Close => write_all(self.socket, bytes, self.pace)?,
         }
         Ok(bytes.len())
     }
@@ -195,18 +255,9 @@ impl Write for StreamWriter<'_> {
     }
 }
 
-/// A first write to a client that has closed succeeds, and a stream's next one may be a heart-beat away.
-fn ensure_present(mut socket: &UnixStream) -> io::Result<()> {
-    socket.set_nonblocking(true)?;
-    // What it sends after the request is for nobody: a stream ends the connection.
-    let read = socket.read(&mut [0; 512]);
-    socket.set_nonblocking(false)?;
-    match read {
-        Ok(0) => Err(io::Error::new(io::ErrorKind::BrokenPipe, "the client has left")),
-        Ok(_) => Ok(()),
-        Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
-        Err(error) => Err(error),
-    }
+/// A first write to a client that has closed succeeds, and a stream's next one may be a heartbeat away.
+fn ensure_present(socket: &UnixStream) -> io::Result<()> {
+    if peer::has_left(socket) { Err(left()) } else { Ok(()) }
 }
 
 fn head(reply: &Reply, after: After) -> io::Result<Vec<u8>> {

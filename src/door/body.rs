@@ -24,7 +24,10 @@ enum Expected {
 pub struct Chunked {
     expected: Expected,
     body: Vec<u8>,
+    /// Bytes of data so far.
+    length: usize,
     limit: usize,
+    keeps: bool,
 }
 
 /// How far a body has come.
@@ -39,7 +42,22 @@ pub enum Progress {
 impl Chunked {
     /// A body of at most `limit` bytes.
     pub fn new(limit: usize) -> Chunked {
-        Chunked { expected: Expected::SizeLine, body: Vec::new(), limit }
+        Chunked { expected: Expected::SizeLine, body: Vec::new(), length: 0, limit, keeps: true }
+    }
+
+    /// The same for a body that is not kept.
+    pub fn skipped(limit: usize) -> Chunked {
+        Chunked { keeps: false, ..Chunked::new(limit) }
+    }
+
+    /// Bytes of data that have come.
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Makes room for a body of `length` bytes and no more.
+    pub fn reserve(&mut self, length: usize) {
+        self.body.reserve_exact(length.saturating_sub(self.body.len()));
     }
 
     /// What has come of the body.
@@ -60,7 +78,7 @@ impl Chunked {
                     None => break Progress::Incomplete,
                     Some(text) => {
                         let size = size(text)?;
-                        if size > self.limit - self.body.len() {
+                        if size > self.limit - self.length {
                             return Err(Refusal::BodyTooLarge);
                         }
                         at += text.len() + 2;
@@ -69,7 +87,10 @@ impl Chunked {
                 },
                 Expected::Data(missing) => {
                     let part = &rest[..missing.min(rest.len())];
-                    self.body.extend_from_slice(part);
+                    if self.keeps {
+                        self.body.extend_from_slice(part);
+                    }
+                    self.length += part.len();
                     at += part.len();
                     if part.len() < missing {
                         self.expected = Expected::Data(missing - part.len());

@@ -1,20 +1,24 @@
 //! A client's thread: one request after the other.
 //!
-//! Owns: the reading of a request to its end, its deadline, and the order of requests and answers. Never: two requests at
-//! a time; a read from the client while a request is carried out.
+//! Owns: the order of head, verdict, body, call and answer, and their deadlines. Never: two requests at a time; a byte of
+//! a body before the verdict; a read from the client while a request is carried out.
 
-use std::io::{self, Read, Write};
+use std::borrow::Cow;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Limits;
-use super::answer::{self, After, BodyIs, Refusal};
-use super::body::{Chunked, Progress};
-use super::head::{self, Expects, Framing, Head, Persistence, Version};
-use super::pool::Pool;
-use super::table::{Activity, Seat, Standing, Table};
-use crate::handoff::{Client, Outcome, StreamBody};
+use super::answer::{self, After, BodyIs, Pace, Refusal};
+use super::body::Chunked;
+use super::budget::Budget;
+use super::head::{Expects, Framing, Head, Persistence, Version};
+use super::input::{End, Input};
+use super::service::{Body, Request, Service, Standing, Step};
+use super::slots::{Activity, NoSlot, Slot, Slots};
+use crate::handoff::{Client, Outcome, Reply, StreamBody};
 use crate::log;
 use crate::os::thread::panic_text;
 use crate::os::{peer, retry};
@@ -23,184 +27,242 @@ use crate::os::{peer, retry};
 /// see the refusal and not a reset.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
-const READ_BUFFER: usize = 8 * 1024;
-/// A read may wait longer than it should by this part of its time; to tell the system a new limit for each one would cost
-/// more than the rest of it.
-const LATENESS_PART: u32 = 16;
+const LINGER_BUFFER: usize = 4 * 1024;
+/// A blocked write looks at the clock this often.
+const WRITE_TICK: Duration = Duration::from_secs(1);
+/// A chunked body takes its share in steps of so many bytes.
+const SHARE_STEP: usize = 64 * 1024;
+/// Answers up to this size cost a stranger no share.
+const ANSWER_FREE: usize = 4 * 1024;
 
 /// What all connections share.
 pub struct Shared {
     /// What is allowed.
     pub limits: Limits,
-    /// The way to the API.
-    pub pool: Pool,
+    /// What answers requests.
+    pub service: Arc<dyn Service>,
     /// Who is connected.
-    pub table: std::sync::Arc<Table>,
-}
-
-/// Why a connection ends.
-enum End {
-    /// There is nothing more to say.
-    Quiet,
-    /// The client is told why.
-    Refused(Refusal),
-}
-
-impl From<io::Error> for End {
-    fn from(_: io::Error) -> End {
-        End::Quiet
-    }
-}
-
-impl From<Refusal> for End {
-    fn from(refusal: Refusal) -> End {
-        End::Refused(refusal)
-    }
+    pub slots: Arc<Slots>,
+    /// The memory for bodies.
+    pub bodies: Arc<Budget>,
+    /// The memory for what of strangers is large.
+    pub strangers: Arc<Budget>,
 }
 
 /// Serves a client until it leaves or has to.
-pub fn serve(shared: &Shared, seat: &Seat) {
-    let mut connection = Connection { shared, seat, input: Vec::new(), read_limit: Duration::MAX };
+pub fn serve(shared: &Shared, slot: Slot) {
+    let mut connection = Connection {
+        shared,
+        slot: &slot,
+        input: Input::new(slot.socket()),
+        standing: Standing::Stranger,
+        sent: Sent::default(),
+    };
     match connection.serve() {
         Ok(()) | Err(End::Quiet) => {}
         Err(End::Refused(refusal)) => {
-            if answer::send(seat.socket(), &refusal.reply(), After::Close, BodyIs::Sent).is_ok() {
+            if connection.send(&refusal.reply(), After::Close, BodyIs::Sent).is_ok() {
                 connection.linger();
             }
         }
     }
+    drop(slot);
+    shared.service.settle();
 }
 
 struct Connection<'a> {
     shared: &'a Shared,
-    seat: &'a Seat,
-    /// What was read and not used yet.
-    input: Vec<u8>,
-    /// What the system was told to let a read wait for.
-    read_limit: Duration,
+    slot: &'a Slot,
+    input: Input<'a>,
+    standing: Standing,
+    /// What a stranger was sent: pipelined requests do not make more time of it.
+    sent: Sent,
+}
+
+/// An account of sending.
+#[derive(Debug, Default, Clone, Copy)]
+struct Sent {
+    bytes: usize,
+    spent: Duration,
 }
 
 impl Connection<'_> {
     fn serve(&mut self) -> Result<(), End> {
         let limits = &self.shared.limits;
-        self.seat.socket().set_write_timeout(Some(limits.write))?;
+        self.slot.socket().set_write_timeout(Some(limits.write.min(WRITE_TICK)))?;
         loop {
-            if self.seat.turn(Activity::Waiting) == Standing::Leaves {
+            if !self.slot.enter(Activity::Waiting) {
                 return Ok(());
             }
-            self.await_request()?;
+            self.input.await_request(Instant::now() + limits.idle)?;
             let deadline = Instant::now() + limits.request;
-            let head = self.read_head(deadline)?;
-            let body = self.read_body(&head, deadline)?;
-            if self.seat.turn(Activity::Busy) == Standing::Leaves {
+            let share = (self.standing == Standing::Stranger).then(|| self.shared.strangers.share());
+            let head = self.input.head(limits, deadline, share)?;
+            if !self.slot.enter(Activity::Busy) {
                 return Ok(());
             }
-            // The one place where a request could be given to another backend.
-            let request = self.shared.pool.read(&head.canonical)?;
-            let answer = self.contained(|| request.answer(body, self));
-            drop(request);
-            if self.answer(&head, answer)? == After::Close {
-                // The client has been told; what it still sends is for nobody.
-                let _ = self.seat.socket().shutdown(Shutdown::Write);
+            let after = self.exchange(&head, deadline)?;
+            if after == After::Close {
+                // The client has its answer; what it still sends means nothing.
+                let _ = self.slot.socket().shutdown(Shutdown::Write);
                 return Ok(());
             }
         }
     }
 
-    /// Waits for the first byte of a request.
-    fn await_request(&mut self) -> Result<(), End> {
-        let idle = Instant::now() + self.shared.limits.idle;
-        if self.input.is_empty() {
-            match self.read(idle) {
-                // Silence is no reason for an answer.
-                Err(End::Refused(Refusal::Timeout)) => return Err(End::Quiet),
-                other => other?,
+    /// From a head to its answer.
+    fn exchange(&mut self, head: &Head, deadline: Instant) -> Result<After, End> {
+        // The one place where a request could be given to another service.
+        let service = &self.shared.service;
+        let Some(verdict) = contained(|| service.admit(&head.canonical)) else {
+            return self.reply(head, &Refusal::Panicked.reply());
+        };
+        if verdict.standing == Standing::Owner {
+            self.promote()?;
+        }
+        let (request, body) = match verdict.step {
+            Step::Reply(reply) => return self.reply(head, &reply),
+            Step::TakeBody(request) => (request, self.body(head, deadline)?),
+            // Without leave to send it the client sends no body, and the answer ends the connection.
+            Step::SkipBody(request) if self.awaits_leave(head) => {
+                let outcome = self.call(request, Body::default());
+                return self.answer(&Head { persistence: Persistence::Close, ..head.clone() }, outcome);
             }
+            Step::SkipBody(request) => {
+                self.skip_body(head, deadline)?;
+                (request, Body::default())
+            }
+        };
+        let outcome = self.call(request, body);
+        self.answer(head, outcome)
+    }
+
+    /// The client has shown the token.
+    fn promote(&mut self) -> Result<(), End> {
+        if self.standing == Standing::Stranger {
+            self.slot.promote().map_err(|none| match none {
+                NoSlot::Full => End::Refused(Refusal::TooManyConnections),
+                NoSlot::Closed => End::Quiet,
+            })?;
+            self.standing = Standing::Owner;
         }
         Ok(())
     }
 
-    fn read_head(&mut self, deadline: Instant) -> Result<Head, End> {
-        let mut searched = 0;
-        loop {
-            if let Some(end) = head::end(&self.input, searched, &self.shared.limits)? {
-                let head = head::vet(&self.input[..end], &self.shared.limits)?;
-                self.input.drain(..end);
-                return Ok(head);
-            }
-            searched = self.input.len();
-            self.read(deadline)?;
+    /// Answers from the head alone. What there is of a body stays unread, and the connection ends.
+    fn reply(&mut self, head: &Head, reply: &Reply) -> Result<After, End> {
+        let has_body = head.framing != Framing::Length(0);
+        let after = if has_body { After::Close } else { after(head) };
+        let body = if head.is_head { BodyIs::LeftOut } else { BodyIs::Sent };
+        self.send(reply, after, body)?;
+        if has_body {
+            self.linger();
         }
+        Ok(after)
     }
 
-    fn read_body(&mut self, head: &Head, deadline: Instant) -> Result<Vec<u8>, End> {
+    fn call(&self, request: Box<dyn Request>, body: Body) -> Outcome {
+        // A panic of a handler is its own.
+        contained(|| request.call(body, self)).unwrap_or_else(|| Outcome::Whole(Refusal::Panicked.reply()))
+    }
+
+    /// Whether the client waits for `100 Continue`.
+    fn awaits_leave(&self, head: &Head) -> bool {
         let is_missing = match head.framing {
             Framing::Length(length) => self.input.len() < length,
             Framing::Chunks => self.input.is_empty(),
         };
-        if head.expects == Expects::Continue && is_missing && head.version == Version::Http11 {
-            self.seat.socket().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-        }
-        match head.framing {
+        head.expects == Expects::Continue && is_missing && head.version == Version::Http11
+    }
+
+    /// Reads a body as soon as there is room for it.
+    fn body(&mut self, head: &Head, deadline: Instant) -> Result<Body, End> {
+        let limits = &self.shared.limits;
+        let mut share = self.shared.bodies.share();
+        let mut grow = |length: usize| {
+            let begun = Instant::now();
+            if !share.grow_to(length, begun + limits.turn) {
+                return Err(End::Refused(Refusal::TooManyBodies));
+            }
+            Ok(begun.elapsed())
+        };
+        let mut give_leave = self.awaits_leave(head).then(|| self.slot.socket());
+        let mut leave = || match give_leave.take() {
+            Some(mut socket) => socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n"),
+            None => Ok(()),
+        };
+        let bytes = match head.framing {
             Framing::Length(length) => {
-                while self.input.len() < length {
-                    self.read(deadline)?;
-                }
-                let rest = self.input.split_off(length);
-                Ok(std::mem::replace(&mut self.input, rest))
+                let deadline = deadline + grow(length)?;
+                leave()?;
+                self.input.body(length, deadline)?
             }
             Framing::Chunks => {
-                let mut chunked = Chunked::new(self.shared.limits.body);
-                while chunked.take(&mut self.input)? == Progress::Incomplete {
-                    self.read(deadline)?;
-                }
-                Ok(chunked.into_body())
+                let mut chunked = Chunked::new(limits.body);
+                let mut room = 0;
+                self.input.chunks(&mut chunked, deadline, |chunked, length| {
+                    let mut waited = Duration::ZERO;
+                    if room == 0 || length > room {
+                        room = (length.max(1).next_multiple_of(SHARE_STEP)).min(limits.body + SHARE_STEP);
+                        waited = grow(room)?;
+                        chunked.reserve(room.min(limits.body));
+                        leave()?;
+                    }
+                    Ok(waited)
+                })?;
+                chunked.into_body()
             }
-        }
-    }
-
-    /// Adds what the client has sent to the input, waiting for it until `deadline`.
-    fn read(&mut self, deadline: Instant) -> Result<(), End> {
-        let mut socket = self.seat.socket();
-        let mut buffer = [0; READ_BUFFER];
-        loop {
-            let patience = deadline.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                return Err(Refusal::Timeout.into());
-            }
-            if self.read_limit.abs_diff(patience) > patience / LATENESS_PART {
-                socket.set_read_timeout(Some(patience))?;
-                self.read_limit = patience;
-            }
-            match socket.read(&mut buffer) {
-                Ok(0) => return Err(End::Quiet),
-                Ok(count) => {
-                    self.input.extend_from_slice(&buffer[..count]);
-                    return Ok(());
-                }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
-                    _ => return Err(error.into()),
-                },
-            }
-        }
-    }
-
-    fn answer(&self, head: &Head, answer: Outcome) -> Result<After, End> {
-        let after = match (head.persistence, head.version) {
-            (Persistence::Close, _) => After::Close,
-            (Persistence::KeepAlive, Version::Http11) => After::KeepAlive,
-            (Persistence::KeepAlive, Version::Http10) => After::KeepAliveInWords,
         };
-        let reply = match answer {
-            Outcome::Whole(reply) => reply,
-            Outcome::Stream { content_type, headers, body } => {
-                return self.stream(head, content_type, headers, body);
+        Ok(Body::new(bytes, share))
+    }
+
+    /// Reads a body that means nothing, and keeps none of it.
+    fn skip_body(&mut self, head: &Head, deadline: Instant) -> Result<(), End> {
+        match head.framing {
+            Framing::Length(length) => self.input.skip(length, deadline),
+            Framing::Chunks => {
+                let mut chunked = Chunked::skipped(self.shared.limits.body);
+                self.input.chunks(&mut chunked, deadline, |_, _| Ok(Duration::ZERO))
             }
+        }
+    }
+
+    fn answer(&mut self, head: &Head, outcome: Outcome) -> Result<After, End> {
+        let after = after(head);
+        let reply = match outcome {
+            Outcome::Whole(reply) => reply,
+            Outcome::Stream { content_type, headers, body } => return self.stream(head, content_type, headers, body),
         };
         let body = if head.is_head { BodyIs::LeftOut } else { BodyIs::Sent };
-        answer::send(self.seat.socket(), &reply, after, body)?;
+        self.send(&reply, after, body)?;
         Ok(after)
+    }
+
+    /// Sends an answer within its time. A stranger has that time once, and room for a large answer only as far as there is.
+    fn send(&mut self, reply: &Reply, after: After, body: BodyIs) -> Result<(), End> {
+        let limits = &self.shared.limits;
+        if self.standing == Standing::Owner {
+            self.sent = Sent::default();
+        }
+        let mut share = self.shared.strangers.share();
+        let kept = match &reply.body {
+            Cow::Owned(bytes) if self.standing == Standing::Stranger && bytes.len() > ANSWER_FREE => bytes.len(),
+            Cow::Owned(_) | Cow::Borrowed(_) => 0,
+        };
+        if !share.try_grow_to(kept) {
+            return Err(Refusal::TooMuchForStrangers.into());
+        }
+        let begun = Instant::now();
+        let bytes = self.sent.bytes.saturating_add(reply.body.len());
+        let allowed = limits.answer.max(Duration::from_secs((bytes / limits.rate) as u64));
+        if self.sent.spent >= allowed {
+            return Err(End::Quiet);
+        }
+        let deadline = begun + (allowed - self.sent.spent);
+        let pace = Pace { deadline: Some(deadline), stall: limits.write };
+        let sent = answer::send(self.slot.socket(), reply, after, body, pace)?;
+        self.sent = Sent { bytes: self.sent.bytes.saturating_add(sent), spent: self.sent.spent + begun.elapsed() };
+        Ok(())
     }
 
     fn stream(
@@ -214,11 +276,11 @@ impl Connection<'_> {
             Version::Http10 => answer::Framing::Close,
             Version::Http11 => answer::Framing::Chunks,
         };
-        if self.seat.turn(Activity::Streaming) == Standing::Leaves {
+        if !self.slot.enter(Activity::Streaming) {
             return Err(End::Quiet);
         }
-        self.seat.socket().set_write_timeout(Some(self.shared.limits.stall))?;
-        let mut writer = answer::begin_stream(self.seat.socket(), content_type, headers, framing)?;
+        let pace = Pace { deadline: None, stall: self.shared.limits.stall };
+        let mut writer = answer::begin_stream(self.slot.socket(), content_type, headers, framing, pace)?;
         if head.is_head {
             return Ok(After::Close);
         }
@@ -234,23 +296,15 @@ impl Connection<'_> {
         Ok(After::Close)
     }
 
-    /// A panic of the API is its own.
-    fn contained(&self, answer: impl FnOnce() -> Outcome) -> Outcome {
-        catch_unwind(AssertUnwindSafe(answer)).unwrap_or_else(|panic| {
-            log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
-            Outcome::Whole(Refusal::Panicked.reply())
-        })
-    }
-
     fn linger(&self) {
-        let mut socket = self.seat.socket();
-        // If it can't be half closed there is nobody to wait for.
-        if socket.shutdown(Shutdown::Write).is_err() {
+        let mut socket = self.slot.socket();
+        // If it can't be half closed, or the slot is needed, there is nothing to wait for.
+        if !self.slot.enter(Activity::Waiting) || socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
         let deadline = Instant::now() + LINGER_LIMIT;
         let mut left = LINGER_BYTES;
-        let mut buffer = [0; READ_BUFFER];
+        let mut buffer = [0; LINGER_BUFFER];
         while left > 0 {
             let patience = deadline.saturating_duration_since(Instant::now());
             if patience.is_zero() || socket.set_read_timeout(Some(patience)).is_err() {
@@ -264,8 +318,27 @@ impl Connection<'_> {
     }
 }
 
+fn after(head: &Head) -> After {
+    match (head.persistence, head.version) {
+        (Persistence::Close, _) => After::Close,
+        (Persistence::KeepAlive, Version::Http11) => After::KeepAlive,
+        (Persistence::KeepAlive, Version::Http10) => After::KeepAliveInWords,
+    }
+}
+
+/// What `call` gives, or `None` after a panic, which is logged.
+fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(value) => Some(value),
+        Err(panic) => {
+            log::error(format_args!("a request handler panicked: {}", panic_text(&*panic)));
+            None
+        }
+    }
+}
+
 impl Client for Connection<'_> {
     fn is_present(&self) -> bool {
-        !peer::has_left(self.seat.socket())
+        !peer::has_left(self.slot.socket())
     }
 }

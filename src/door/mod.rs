@@ -4,11 +4,11 @@
 //! JSON other than its own refusals.
 //!
 //! tiny_http must not meet a stranger: one odd `Content-Length` ends the process, and it has no time limits. So each
-//! client's connection has a thread here that reads a request whole and vets it. Its head, in canonical form, goes over
-//! one of a few internal lines to tiny_http and comes back read; the same thread then has the API answer it, for as
-//! long as that takes, and sends the answer. Nobody else waits for it, and a slow client holds nobody up.
+//! client's connection has a thread here. It reads a head and vets it; the service decides from the head who asks and
+//! whether a body is read; then the same thread reads the body, has the request answered, and sends the answer. A slow
+//! client holds its own thread alone, and strangers share what owners leave them (see `slots`, `budget`).
 //!
-//! Which backend a request is for is decided in one place: `connection::serve`.
+//! Which service a request is for is decided in one place: `connection`.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -17,18 +17,23 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::handoff::{Client, Outcome};
+use crate::os::listener;
 use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
 pub(crate) mod answer;
 pub(crate) mod body;
+mod budget;
 mod connection;
 pub(crate) mod head;
-mod pool;
-mod table;
+mod input;
+pub mod service;
+mod slots;
 #[cfg(test)]
 mod tests;
+
+use budget::Budget;
+use service::Service;
 
 /// Where clients come in.
 #[derive(Debug)]
@@ -58,30 +63,6 @@ impl AsFd for Listener {
     }
 }
 
-/// What is behind the door.
-pub trait Backend: Send + Sync {
-    /// Makes one more line to it.
-    ///
-    /// # Errors
-    /// The system has no descriptor, thread or memory for it.
-    fn open(&self) -> io::Result<Box<dyn Line>>;
-}
-
-/// What reads the heads of requests, one at a time.
-pub trait Line: Send {
-    /// Reads a whole head in canonical form.
-    ///
-    /// # Errors
-    /// It was not read. The line can't be used after that.
-    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>>;
-}
-
-/// A request whose head was read.
-pub trait Request {
-    /// Carries it out. It may wait, but not without a limit or for a client that has left.
-    fn answer(&self, body: Vec<u8>, client: &dyn Client) -> Outcome;
-}
-
 /// What is allowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -93,10 +74,20 @@ pub struct Limits {
     pub idle: Duration,
     /// Without progress in sending an answer.
     pub write: Duration,
+    /// From the first byte of an answer to its last. One that is larger than [`Limits::rate`] allows for has longer.
+    pub answer: Duration,
+    /// Bytes a second that a client takes at least.
+    pub rate: usize,
     /// Without progress in sending a stream: whoever follows something may stop reading for a while.
     pub stall: Duration,
     /// Bytes of a body.
     pub body: usize,
+    /// Bytes of all bodies that are read at the same time.
+    pub bodies: usize,
+    /// As long as this a body waits for its share of them.
+    pub turn: Duration,
+    /// Bytes of all large heads and answers of strangers.
+    pub strangers: usize,
     /// Bytes of a request line and headers.
     pub head: usize,
     /// Bytes of a target.
@@ -110,8 +101,13 @@ impl Default for Limits {
             request: Duration::from_secs(5),
             idle: Duration::from_secs(30),
             write: Duration::from_secs(10),
-            stall: Duration::from_secs(300),
+            answer: Duration::from_secs(60),
+            rate: 16 * 1024,
+            stall: Duration::from_secs(120),
             body: 1024 * 1024,
+            bodies: 16 * 1024 * 1024,
+            turn: Duration::from_secs(5),
+            strangers: 1024 * 1024,
             head: 16 * 1024,
             target: 4 * 1024,
         }
@@ -120,7 +116,7 @@ impl Default for Limits {
 
 /// The open door.
 pub struct Door {
-    table: Arc<table::Table>,
+    slots: Arc<slots::Slots>,
     /// The listening socket once more, to wake the thread that waits on it.
     listening: OwnedFd,
     thread: Thread,
@@ -130,27 +126,35 @@ impl Door {
     /// Lets clients in, from now on.
     ///
     /// # Errors
-    /// The backend can't be opened, or the system has no thread or descriptor to give.
-    pub fn open(listener: Listener, backend: Arc<dyn Backend>, limits: Limits) -> io::Result<Door> {
+    /// The system has no thread or descriptor to give.
+    pub fn open(listener: Listener, service: Arc<dyn Service>, limits: Limits) -> io::Result<Door> {
+        if let Listener::Tcp(listener) = &listener {
+            listener::prepare(listener)?;
+        }
         let listening: OwnedFd = match &listener {
             Listener::Tcp(listener) => listener.try_clone()?.into(),
             Listener::Unix(listener) => listener.try_clone()?.into(),
         };
-        let pool = pool::Pool::new(backend)?;
-        let table = Arc::new(table::Table::new(limits.connections));
-        let shared = connection::Shared { limits, pool, table: Arc::clone(&table) };
+        let slots = Arc::new(slots::Slots::new(limits.connections));
+        let shared = connection::Shared {
+            limits,
+            service,
+            slots: Arc::clone(&slots),
+            bodies: Budget::new(limits.bodies),
+            strangers: Budget::new(limits.strangers),
+        };
         let thread = thread::spawn("door", thread::SMALL_STACK, move || accept::run(&listener, &Arc::new(shared)))?;
-        Ok(Door { table, listening, thread })
+        Ok(Door { slots, listening, thread })
     }
 
     /// Lets nobody in any more; requests that are being answered have until `deadline`, then they are cut off.
     pub fn close(self, deadline: Instant) {
-        self.table.close();
+        self.slots.close();
         // To the kernel a socket is a socket; the standard library can shut down streams only.
         let _ = UnixStream::from(self.listening).shutdown(Shutdown::Both);
         if self.thread.join_by(deadline) == Joined::Late {
             crate::log::warn(format_args!("the accepting thread does not end; it is left behind"));
         }
-        self.table.wait_empty(deadline);
+        self.slots.drain(deadline);
     }
 }

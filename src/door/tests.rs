@@ -1,4 +1,4 @@
-//! The door before a backend that is made for these tests; the whole daemon is attacked in `tests/it/attacks.rs`.
+//! The listener with a service that is made for these tests; the whole daemon is attacked in `tests/it/attacks`.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,79 +6,79 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
+use super::service::{Request, Standing, Step, Verdict};
 use super::*;
-use crate::handoff::Reply;
+use crate::handoff::{Client, Outcome, Reply};
 
 mod matrix;
 mod real;
+mod strangers;
 
 /// Longer than anything here takes; only a failing test waits for it.
 const LIMIT: Duration = Duration::from_secs(20);
 
-/// Answers in a way that the path asks for; `/echo` sends back what it was sent.
+/// Answers in a way that the path asks for; `/echo` sends back what it was sent. A head with `Bearer t` is an owner's.
 #[derive(Default)]
 struct Fake {
-    opened: AtomicU64,
-    /// So many further attempts to open it panic.
-    open_panics: AtomicU64,
-    /// So many further attempts to open it fail.
-    open_failures: AtomicU64,
+    /// Requests that were decided about.
+    admitted: AtomicU64,
+    /// Requests that were carried out.
+    called: Arc<AtomicU64>,
     /// Hears how a quiet stream ended.
     stream_ended: Mutex<Option<Sender<io::Result<()>>>>,
-    /// Says when a slow line may go on.
+    /// Says when a slow request may go on.
     slow: Mutex<Option<Receiver<()>>>,
 }
 
-struct FakeLine(Arc<Fake>);
-
 struct FakeRequest {
-    fake: Arc<Fake>,
+    called: Arc<AtomicU64>,
+    quiet: Option<Sender<io::Result<()>>>,
+    slow: Option<Receiver<()>>,
     head: Vec<u8>,
     path: String,
 }
 
-/// Whether there was one left to be counted.
-fn one_less(count: &AtomicU64) -> bool {
-    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
-}
-
-impl Backend for Arc<Fake> {
-    fn open(&self) -> io::Result<Box<dyn Line>> {
-        self.opened.fetch_add(1, Ordering::SeqCst);
-        assert!(!one_less(&self.open_panics), "on purpose");
-        if one_less(&self.open_failures) {
-            return Err(io::Error::other("on purpose"));
-        }
-        Ok(Box::new(FakeLine(Arc::clone(self))))
-    }
-}
-
-impl Line for FakeLine {
-    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>> {
+impl Service for Fake {
+    fn admit(&self, head: &[u8]) -> Verdict {
+        self.admitted.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(head);
         let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-        match path.as_str() {
-            "/lose" => return Err(io::Error::other("on purpose")),
-            "/lose-by-panic" => panic!("on purpose"),
-            "/slow" => {
-                let slow = self.0.slow.lock().unwrap().take().unwrap();
-                slow.recv_timeout(LIMIT).unwrap();
-            }
-            _ => {}
-        }
-        Ok(Box::new(FakeRequest { fake: Arc::clone(&self.0), head: head.to_owned(), path }))
+        let standing = if text.contains("Bearer t\r\n") { Standing::Owner } else { Standing::Stranger };
+        let request = FakeRequest {
+            called: Arc::clone(&self.called),
+            quiet: if path == "/quiet" { self.stream_ended.lock().unwrap().take() } else { None },
+            slow: if path == "/slow" { self.slow.lock().unwrap().take() } else { None },
+            head: head.to_owned(),
+            path,
+        };
+        let step = match request.path.as_str() {
+            "/admit-panic" => panic!("on purpose"),
+            "/refused" => Step::Reply(whole(401, b"refused".to_vec())),
+            "/skip" => Step::SkipBody(Box::new(request)),
+            _ => Step::TakeBody(Box::new(request)),
+        };
+        Verdict { standing, step }
     }
+}
+
+fn whole(status: u16, body: Vec<u8>) -> Reply {
+    Reply { status, headers: vec![], content_type: Some("text/plain"), body: body.into() }
 }
 
 impl Request for FakeRequest {
-    fn answer(&self, body: Vec<u8>, _: &dyn Client) -> Outcome {
-        let whole =
-            |status, body| Outcome::Whole(Reply { status, headers: vec![], content_type: Some("text/plain"), body });
+    fn call(self: Box<Self>, body: service::Body, client: &dyn Client) -> Outcome {
+        self.called.fetch_add(1, Ordering::SeqCst);
         match self.path.as_str() {
-            "/accept" => whole(202, b"accepted".to_vec()),
+            "/accept" => Outcome::Whole(whole(202, b"accepted".to_vec())),
             "/panic" => panic!("on purpose"),
+            "/slow" => {
+                let slow = self.slow.unwrap();
+                while client.is_present() && slow.recv_timeout(Duration::from_millis(10)).is_err() {}
+                Outcome::Whole(whole(200, b"slow".to_vec()))
+            }
+            "/large" => Outcome::Whole(whole(200, vec![b'x'; 64 * 1024])),
             "/quiet" => {
-                let ended = self.fake.stream_ended.lock().unwrap().take().unwrap();
+                let ended = self.quiet.unwrap();
                 let body = move |to: &mut dyn Write| {
                     ended.send(quiet(to)).unwrap();
                     Ok(())
@@ -93,7 +93,7 @@ impl Request for FakeRequest {
                     to.write_all(b"three")
                 }),
             },
-            _ => whole(200, [&self.head[..], &body].concat()),
+            _ => Outcome::Whole(whole(200, [&self.head[..], body.bytes()].concat())),
         }
     }
 }
@@ -121,7 +121,8 @@ impl Opened {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let fake = Arc::new(Fake::default());
-        let door = Door::open(Listener::Tcp(listener), Arc::new(Arc::clone(&fake)), limits).unwrap();
+        let service: Arc<dyn Service> = Arc::clone(&fake) as Arc<dyn Service>;
+        let door = Door::open(Listener::Tcp(listener), service, limits).unwrap();
         Opened { door: Some(door), fake, address }
     }
 
@@ -193,12 +194,11 @@ fn requests_on_one_connection_are_answered_in_order() {
 #[test]
 fn a_panic_of_the_api_is_its_own() {
     let door = Opened::new(Limits::default());
-    for _ in 0..20 {
-        let answer = door.get("/panic");
+    for path in ["/panic", "/admit-panic"].repeat(10) {
+        let answer = door.get(path);
         assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":"internal""#), "{answer}");
     }
     assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-    assert_eq!(door.fake.opened.load(Ordering::SeqCst), 1);
 }
 
 #[test]
@@ -238,65 +238,6 @@ fn a_stream_without_end_does_not_hold_the_closing_door() {
     door.door.take().unwrap().close(Instant::now() + LIMIT * 10);
     // It was cut off; by itself it would have gone on.
     assert!(ended.try_recv().unwrap().is_err());
-}
-
-#[test]
-fn a_lost_line_costs_one_request_which_was_not_carried_out() {
-    let door = Opened::new(Limits::default());
-    for round in 1..=3 {
-        let answer = door.get("/lose");
-        assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
-        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-        assert_eq!(door.fake.opened.load(Ordering::SeqCst), round + 1);
-    }
-    // Whose thread has lost it is told nothing; the next one finds another.
-    assert_eq!(door.get("/lose-by-panic"), "");
-    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-}
-
-#[test]
-fn when_no_line_can_be_made_the_next_request_tries_again() {
-    let door = Opened::new(Limits::default());
-    assert!(door.get("/lose").starts_with("HTTP/1.1 503 "));
-    door.fake.open_panics.store(1, Ordering::SeqCst);
-    assert_eq!(door.get("/echo"), "");
-    door.fake.open_failures.store(2, Ordering::SeqCst);
-    for _ in 0..2 {
-        assert!(door.get("/echo").starts_with("HTTP/1.1 503 "));
-    }
-    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-}
-
-#[test]
-fn lines_that_die_one_after_the_other_do_not_pile_up() {
-    let door = Opened::new(Limits::default());
-    let begun = Instant::now();
-    let rounds = 5;
-    for _ in 0..rounds {
-        assert!(door.get("/lose").starts_with("HTTP/1.1 503 "));
-    }
-    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-    assert!(begun.elapsed() >= Duration::from_millis(100) * (rounds - 1), "{:?}", begun.elapsed());
-}
-
-#[test]
-fn a_line_that_is_slow_gets_others_beside_it() {
-    let door = Opened::new(Limits::default());
-    let (go, slow) = channel();
-    *door.fake.slow.lock().unwrap() = Some(slow);
-    let mut waiting = door.connect();
-    waiting.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
-    while door.fake.slow.lock().unwrap().is_some() {
-        std::thread::yield_now();
-    }
-    // The first attempt fails; it costs the one who has made it some time.
-    door.fake.open_failures.store(1, Ordering::SeqCst);
-    for _ in 0..20 {
-        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
-    }
-    assert_eq!(door.fake.opened.load(Ordering::SeqCst), 3);
-    go.send(()).unwrap();
-    assert!(read_some(&mut waiting).starts_with("HTTP/1.1 200 "));
 }
 
 #[test]

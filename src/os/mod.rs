@@ -16,6 +16,7 @@ pub mod fs;
 pub mod inbox;
 pub mod inherit;
 pub mod launch;
+pub mod listener;
 pub mod memory;
 pub mod motion;
 pub mod oneshot;

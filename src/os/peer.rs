@@ -16,11 +16,52 @@ pub fn has_left(socket: impl AsFd) -> bool {
     looked.is_err() || look.revents != 0
 }
 
+/// What a connected socket has to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unread {
+    /// Nothing so far.
+    Nothing,
+    /// At least a byte.
+    Bytes,
+    /// The end: the other side has closed, or the connection is broken.
+    End,
+}
+
+/// Looks at what `socket` has to be read, without taking it.
+pub fn unread(socket: impl AsFd) -> Unread {
+    let mut byte = 0_u8;
+    let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: the kernel writes at most the one byte that is given.
+    let looked = retry(|| match unsafe { libc::recv(socket, (&raw mut byte).cast(), 1, flags) } {
+        count if count < 0 => Err(io::Error::last_os_error()),
+        count => Ok(count),
+    });
+    match looked {
+        Ok(0) => Unread::End,
+        Ok(_) => Unread::Bytes,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unread::Nothing,
+        Err(_) => Unread::End,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::{Shutdown, TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
+
+    #[test]
+    fn what_there_is_to_read_is_left_there() {
+        use std::io::{Read, Write};
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        assert_eq!(unread(&ours), Unread::Nothing);
+        theirs.write_all(b"a").unwrap();
+        drop(theirs);
+        assert_eq!(unread(&ours), Unread::Bytes);
+        assert_eq!(ours.read(&mut [0; 2]).unwrap(), 1);
+        assert_eq!(unread(&ours), Unread::End);
+    }
 
     #[test]
     fn leaving_is_seen_and_staying_too() {

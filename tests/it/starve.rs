@@ -6,4 +6,4 @@ mod descriptors;
 mod disk;
 mod machine;
 mod stderr;
-mod tasks;
+pub mod tasks;

@@ -162,7 +162,7 @@ fn a_preflight_is_answered_to_pages_that_may_ask() {
             ("Access-Control-Max-Age", "7200"),
         ];
         let headers = headers.map(|(name, value)| (name, value.to_owned())).into();
-        let reply = Reply { status: 204, headers, content_type: None, body: Vec::new() };
+        let reply = Reply { status: 204, headers, content_type: None, body: Vec::new().into() };
         assert_eq!(access.preflight("OPTIONS", Some(APP)), Some(reply));
         for method in ["GET", "HEAD", "POST", "DELETE", "options", "OPTION", ""] {
             assert_eq!(access.preflight(method, Some(APP)), None, "{method}");

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::super::access::Caller;
 use super::super::route::Wait;
 use super::super::{Api, reply, wire};
 use crate::error::Error;
@@ -21,6 +22,8 @@ const PORTS_AGE: Duration = Duration::from_secs(1);
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
 /// Whether a client that waits is still there is looked at this often.
 const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+/// As long as this a client without the token waits for everything.
+const OPEN_WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// All servers.
 pub fn list(api: &Api, warnings: &[String]) -> Reply {
@@ -67,13 +70,17 @@ pub fn show_when(
 }
 
 /// Whether everything can be used, now or as soon as it can.
-pub fn ready(api: &Api, wait: Option<Wait<()>>, client: &dyn Client) -> Result<Reply, Error> {
+pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Client) -> Result<Reply, Error> {
     let registry = &api.registry;
     match wait {
         None => freshen(registry),
         Some(wait) => {
-            let _place = api.open_waits.take()?;
-            let deadline = Instant::now() + wait.limit;
+            let (places, most) = match caller {
+                Caller::HasToken | Caller::AuthOff => (&api.waits, wait.limit),
+                Caller::Anonymous => (&api.open_waits, OPEN_WAIT_LIMIT),
+            };
+            let _place = places.take()?;
+            let deadline = Instant::now() + wait.limit.min(most);
             let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
             wait_until(registry, client, deadline, || {
                 let all = readiness(registry, &registry.views());

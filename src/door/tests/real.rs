@@ -3,17 +3,16 @@
 use std::path::PathBuf;
 
 use super::*;
-use crate::api::line::{Read, Reader};
+use crate::api::http::Parser;
 
 /// tiny_http as the API has it; each request is answered with its path.
 struct Real {
     directory: PathBuf,
-    opened: AtomicU64,
+    parser: Mutex<Parser>,
+    failed: AtomicU64,
 }
 
-struct RealLine(Reader);
-
-struct RealRequest(Read);
+struct RealRequest(String);
 
 impl Real {
     fn new() -> Arc<Real> {
@@ -21,7 +20,8 @@ impl Real {
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
         let directory = std::env::temp_dir().join(format!("servisor-door-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
-        Arc::new(Real { directory, opened: AtomicU64::new(0) })
+        let parser = Mutex::new(Parser::open(&directory, "a.sock").unwrap());
+        Arc::new(Real { directory, parser, failed: AtomicU64::new(0) })
     }
 }
 
@@ -31,23 +31,25 @@ impl Drop for Real {
     }
 }
 
-impl Backend for Real {
-    fn open(&self) -> io::Result<Box<dyn Line>> {
-        let name = format!("{}.sock", self.opened.fetch_add(1, Ordering::SeqCst));
-        Ok(Box::new(RealLine(Reader::open(&self.directory, &name)?)))
-    }
-}
-
-impl Line for RealLine {
-    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn Request>> {
-        Ok(Box::new(RealRequest(self.0.read(head)?)))
+impl Service for Real {
+    fn admit(&self, head: &[u8]) -> Verdict {
+        match self.parser.lock().unwrap().read(head) {
+            Ok(read) => {
+                let request = Box::new(RealRequest(read.request().unwrap().url().to_owned()));
+                Verdict { standing: Standing::Stranger, step: Step::TakeBody(request) }
+            }
+            Err(error) => {
+                self.failed.fetch_add(1, Ordering::SeqCst);
+                let reply = whole(599, error.to_string().into_bytes());
+                Verdict { standing: Standing::Stranger, step: Step::Reply(reply) }
+            }
+        }
     }
 }
 
 impl Request for RealRequest {
-    fn answer(&self, _: Vec<u8>, _: &dyn Client) -> Outcome {
-        let body = self.0.request().unwrap().url().as_bytes().to_owned();
-        Outcome::Whole(Reply { status: 200, headers: vec![], content_type: Some("text/plain"), body })
+    fn call(self: Box<Self>, _: service::Body, _: &dyn Client) -> Outcome {
+        Outcome::Whole(whole(200, self.0.into_bytes()))
     }
 }
 
@@ -62,8 +64,8 @@ impl OpenedReal {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let real = Real::new();
-        let backend: Arc<dyn Backend> = Arc::clone(&real) as Arc<dyn Backend>;
-        let door = Door::open(Listener::Tcp(listener), backend, Limits::default()).unwrap();
+        let service: Arc<dyn Service> = Arc::clone(&real) as Arc<dyn Service>;
+        let door = Door::open(Listener::Tcp(listener), service, Limits::default()).unwrap();
         OpenedReal { door: Some(door), real, address }
     }
 
@@ -94,7 +96,7 @@ fn what_tiny_http_can_not_read_does_not_reach_it() {
     // What is not passed on anyway may hold what it likes.
     let answer = door.exchange(b"GET /fine HTTP/1.1\r\nHost: x\r\nX-Name: caf\xc3\xa9\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("/fine"), "{answer}");
-    assert_eq!(door.real.opened.load(Ordering::SeqCst), 1);
+    assert_eq!(door.real.failed.load(Ordering::SeqCst), 0);
 }
 
 #[test]
@@ -110,6 +112,6 @@ fn no_byte_anywhere_in_a_request_costs_the_internal_server() {
             door.exchange(&changed);
         }
     }
-    assert_eq!(door.real.opened.load(Ordering::SeqCst), 1, "a request was passed on that tiny_http can't read");
+    assert_eq!(door.real.failed.load(Ordering::SeqCst), 0, "a request was passed on that tiny_http can't read");
     assert!(door.exchange(request).starts_with("HTTP/1.1 200 "));
 }

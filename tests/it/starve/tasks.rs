@@ -11,7 +11,7 @@ use crate::support::limits::{Limit, Starved, is_root, tasks_of};
 use crate::support::{Daemon, Scratch, wait_until};
 
 /// A daemon whose user has nothing else, if this test may choose one; the limit is a user's, and root has none.
-fn daemon(uid: u32) -> (Daemon, u32) {
+pub fn daemon(uid: u32) -> (Daemon, u32) {
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.0.join("root")).unwrap();
     fs::create_dir_all(scratch.0.join("state")).unwrap();

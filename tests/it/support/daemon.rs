@@ -13,7 +13,7 @@ use super::{Client, LIMIT, wait_until};
 
 /// A line's own end of its connection, and tiny_http's, which has it twice.
 const LINE_DESCRIPTORS: usize = 3;
-/// As in `src/door/pool.rs`.
+/// As in `src/api/http/parsers.rs`.
 const LINES_MAX: usize = 4;
 
 /// A directory that is removed at the end.

@@ -10,7 +10,7 @@ mod stream;
 
 pub use client::{Answer, Client, exchange};
 pub use control::{Child, Control};
-pub use daemon::{Daemon, Scratch, made, testchild};
+pub use daemon::{Daemon, Scratch, TOKEN, made, testchild};
 pub use random::{Random, number};
 pub use schema::Document;
 pub use stream::Stream;

@@ -9,8 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::support::TOKEN;
 use crate::support::limits::open_descriptors;
 use crate::support::{Control, Daemon, exchange, testchild, wait_until};
+
+mod flood;
+mod strangers;
 
 struct Target {
     daemon: Daemon,

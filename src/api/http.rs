@@ -1,17 +1,17 @@
-//! tiny_http, kept behind the door: it reads the heads of requests, each of which is then answered here.
+//! All that is tiny_http: it reads the heads of requests, each of which is then answered by the API.
 //!
-//! Owns: how a head gets to tiny_http and back, on a socket that nobody but the door can find. Never: what a request means
-//! (see `handlers`), a stranger's byte (the door vets all of them first), a body, an answer: these stay with the
-//! client's own thread.
+//! Owns: how a head gets to tiny_http and back, on a socket that only this module can find, and the number of parsers.
+//! Never: what a request means (see `handlers`), a stranger's byte that the listener has not vetted, a body, an answer:
+//! these stay with the client's own thread.
 //!
-//! A line is a server of tiny_http with one connection. Whoever has the line writes a head to the connection and takes
-//! the request that tiny_http's thread has made of it: what was written comes back to the one who wrote it, and no thread
-//! of ours is in between. The line is free as soon as the head is read; the request may be answered at leisure.
+//! A parser is a server of tiny_http with one connection. The thread that has the parser writes a head to the connection
+//! and takes the request that tiny_http's thread has made of it; no thread of ours is in between. Then the parser is free
+//! for the next head.
 //!
-//! tiny_http's accept loop ends for ever at its first error and its pool loses connections that come in bursts. So the one
+//! tiny_http's accept loop ends at its first error and its pool loses connections that come in bursts. So the one
 //! connection is made before there is a server, and the socket, which has lost its name by then, has no more to give: the
-//! accept thread takes it and ends, and of the pool's threads only the one that reads is left. After any trouble the door
-//! asks for a new line instead of a new connection.
+//! accept thread takes it and ends, and of the pool's threads only the one that reads is left. After a failure a fresh
+//! parser takes the place of the failed one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -21,26 +21,27 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tiny_http::Server;
 
 use super::handlers::{self, Call};
 use super::{Api, reply};
-use crate::door;
-use crate::error::Error;
-use crate::handoff::{Client, Outcome};
+use crate::door::service::{Service, Standing, Step, Verdict};
+use crate::error::{Code, Error};
 use crate::os::poll::{Interest, Poll};
 use crate::os::thread::{panic_text, under_name};
+use std::sync::Arc;
 
+mod parsers;
 #[cfg(test)]
 mod tests;
 
+use parsers::Parsers;
+
 /// A head is read within microseconds. A connection that is lost is noticed after this.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After so many looks in vain something is wrong with the line.
+/// After so many looks in vain the parser has failed.
 const LOOKS: u32 = 50;
 /// The longest head has room in the connection's buffer.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
@@ -49,59 +50,51 @@ const PROOF: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 /// The longest path that fits into a unix socket address, its end included, is 108 bytes.
 const SOCKET_PATH_MAX: usize = 100;
 
-/// What the door has behind it.
-pub struct Backend {
+/// The API as a service.
+pub struct HttpApi {
     api: Arc<Api>,
-    directory: PathBuf,
-    opened: AtomicU64,
+    parsers: Parsers,
 }
 
-impl Backend {
-    /// Nothing runs before [`door::Backend::open`]. `directory` is closed to other users.
-    pub fn new(api: Api, directory: &Path) -> Backend {
-        Backend { api: Arc::new(api), directory: directory.to_owned(), opened: AtomicU64::new(0) }
+impl HttpApi {
+    /// With one parser, whose socket is in `directory` for a moment: it is closed to other users.
+    ///
+    /// # Errors
+    /// The system has no descriptor, thread or memory for it.
+    pub fn new(api: Api, directory: &Path) -> io::Result<HttpApi> {
+        Ok(HttpApi { api: Arc::new(api), parsers: Parsers::new(directory)? })
     }
 }
 
-impl door::Backend for Backend {
-    fn open(&self) -> io::Result<Box<dyn door::Line>> {
-        let name = format!("api-{}.sock", self.opened.fetch_add(1, Ordering::Relaxed));
-        Ok(Box::new(Line { api: Arc::clone(&self.api), reader: Reader::open(&self.directory, &name)? }))
-    }
-}
-
-struct Line {
-    api: Arc<Api>,
-    reader: Reader,
-}
-
-impl door::Line for Line {
-    fn read(&mut self, head: &[u8]) -> io::Result<Box<dyn door::Request>> {
-        Ok(Box::new(Request { api: Arc::clone(&self.api), read: self.reader.read(head)? }))
-    }
-}
-
-struct Request {
-    api: Arc<Api>,
-    read: Read,
-}
-
-impl door::Request for Request {
-    fn answer(&self, body: Vec<u8>, client: &dyn Client) -> Outcome {
-        let Some(request) = self.read.request() else {
-            return Outcome::Whole(reply::error(&Error::internal("reading the request")));
+impl Service for HttpApi {
+    fn admit(&self, head: &[u8]) -> Verdict {
+        let read = match self.parsers.read(head) {
+            Ok(read) => read,
+            Err(error) => {
+                crate::log::error(format_args!("a request can't be read: {error}"));
+                let busy = Error::new(Code::Busy, "the API does not answer for the moment; try again later");
+                return Verdict { standing: Standing::Stranger, step: Step::Reply(reply::error(&busy)) };
+            }
+        };
+        let Some(request) = read.request() else {
+            let failed = Error::internal("reading the request");
+            return Verdict { standing: Standing::Stranger, step: Step::Reply(reply::error(&failed)) };
         };
         let headers = request.headers();
         let header = |name: &'static str| {
             headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
         };
         let call = Call { method: request.method().as_str(), target: request.url(), header: &header };
-        handlers::answer(&self.api, &call, body, client)
+        handlers::admit(&self.api, &call)
+    }
+
+    fn settle(&self) {
+        self.parsers.close_idle();
     }
 }
 
 /// tiny_http, with one connection to it.
-pub struct Reader {
+pub struct Parser {
     /// Goes before the server, which may want to say something to it at its end.
     stream: UnixStream,
     server: Server,
@@ -109,12 +102,12 @@ pub struct Reader {
     _directory: Option<File>,
 }
 
-impl Reader {
+impl Parser {
     /// Starts it, on a socket in `directory` that is called `name` for a moment.
     ///
     /// # Errors
     /// The system has no descriptor, thread or memory for it.
-    pub fn open(directory: &Path, name: &str) -> io::Result<Reader> {
+    pub fn open(directory: &Path, name: &str) -> io::Result<Parser> {
         let mut path = directory.join(name);
         let mut opened = None;
         if path.as_os_str().as_bytes().len() > SOCKET_PATH_MAX {
@@ -126,9 +119,9 @@ impl Reader {
         let start = move || under_name(c"http", || Server::from_listener(listener, None).map_err(io::Error::other));
         // It panics when the system has no thread for it.
         let server = catch_unwind(start).map_err(|panic| io::Error::other(panic_text(&*panic).to_owned()))??;
-        let mut reader = Reader { stream, server, _directory: opened };
-        reader.prove()?;
-        Ok(reader)
+        let mut parser = Parser { stream, server, _directory: opened };
+        parser.prove()?;
+        Ok(parser)
     }
 
     /// Waits for the last word of the accept thread, and has a request read.

@@ -1,0 +1,185 @@
+//! What a client sends: read as it is needed, with a deadline.
+//!
+//! Owns: the bytes that were read and not used, and how much memory they may take. Never: their meaning (see `head`,
+//! `body`).
+
+use std::io::{self, Read};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::Limits;
+use super::answer::Refusal;
+use super::body::{Chunked, Progress};
+use super::budget::Share;
+use super::head::{self, Head};
+
+/// Bytes of one read. Most heads are shorter.
+const STEP: usize = 2 * 1024;
+/// Bytes of a read into a body.
+const BODY_STEP: usize = 64 * 1024;
+/// A head may be this long at no cost; what is longer needs a share of the memory for strangers.
+const HEAD_FREE: usize = 4 * 1024;
+/// A read may wait longer than it should by this part of its time; to give the system a new limit for each one would cost
+/// more than the rest of it.
+const LATENESS_PART: u32 = 16;
+
+/// Why nothing more is read.
+pub enum End {
+    /// There is nothing more to say.
+    Quiet,
+    /// The client is answered with the reason.
+    Refused(Refusal),
+}
+
+impl From<io::Error> for End {
+    fn from(_: io::Error) -> End {
+        End::Quiet
+    }
+}
+
+impl From<Refusal> for End {
+    fn from(refusal: Refusal) -> End {
+        End::Refused(refusal)
+    }
+}
+
+/// The reading side of a connection.
+pub struct Input<'a> {
+    socket: &'a UnixStream,
+    bytes: Vec<u8>,
+    /// The limit that the system has for a read.
+    read_limit: Duration,
+}
+
+impl<'a> Input<'a> {
+    /// Nothing is read yet.
+    pub fn new(socket: &'a UnixStream) -> Input<'a> {
+        Input { socket, bytes: Vec::new(), read_limit: Duration::MAX }
+    }
+
+    /// Whether all that was read is used.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    /// Bytes that were read and not used.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Waits for the first byte of a request. Silence until `deadline` is no reason for an answer.
+    pub fn await_request(&mut self, deadline: Instant) -> Result<(), End> {
+        if !self.bytes.is_empty() {
+            return Ok(());
+        }
+        match self.read(STEP, deadline) {
+            Err(End::Refused(Refusal::Timeout)) => Err(End::Quiet),
+            other => other,
+        }
+    }
+
+    /// Reads a head and vets it. A long one takes its room from `share`, if there is one.
+    pub fn head(&mut self, limits: &Limits, deadline: Instant, mut share: Option<Share>) -> Result<Head, End> {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = head::end(&self.bytes, searched, limits)? {
+                let head = head::vet(&self.bytes[..end], limits)?;
+                self.bytes.drain(..end);
+                return Ok(head);
+            }
+            searched = self.bytes.len();
+            if searched + STEP > HEAD_FREE && share.as_mut().is_some_and(|share| !share.try_grow_to(limits.head + STEP))
+            {
+                return Err(Refusal::TooMuchForStrangers.into());
+            }
+            self.read(STEP, deadline)?;
+        }
+    }
+
+    /// Reads a body of `length` bytes into `share`, which has room for them.
+    pub fn body(&mut self, length: usize, deadline: Instant) -> Result<Vec<u8>, End> {
+        let mut body = Vec::with_capacity(length);
+        let there = length.min(self.bytes.len());
+        body.extend(self.bytes.drain(..there));
+        while body.len() < length {
+            let step = BODY_STEP.min(length - body.len());
+            receive(self.socket, &mut self.read_limit, &mut body, step, deadline)?;
+        }
+        self.give_back();
+        Ok(body)
+    }
+
+    /// Reads the rest of a chunked body. `grow` is asked for room before it is needed, with the length that it is needed
+    /// for, and returns by how much the deadline moves.
+    pub fn chunks(
+        &mut self,
+        chunked: &mut Chunked,
+        mut deadline: Instant,
+        mut grow: impl FnMut(&mut Chunked, usize) -> Result<Duration, End>,
+    ) -> Result<(), End> {
+        loop {
+            deadline += grow(chunked, chunked.length() + self.bytes.len())?;
+            if chunked.take(&mut self.bytes)? == Progress::Complete {
+                self.give_back();
+                return Ok(());
+            }
+            self.read(STEP, deadline)?;
+        }
+    }
+
+    /// Reads `length` bytes that mean nothing.
+    pub fn skip(&mut self, mut length: usize, deadline: Instant) -> Result<(), End> {
+        loop {
+            let there = length.min(self.bytes.len());
+            self.bytes.drain(..there);
+            length -= there;
+            if length == 0 {
+                return Ok(());
+            }
+            self.read(STEP, deadline)?;
+        }
+    }
+
+    /// The room of a long head is not kept for the time that a request takes.
+    fn give_back(&mut self) {
+        self.bytes.shrink_to(STEP);
+    }
+
+    /// Adds what the client has sent, up to `most` bytes, waiting for it until `deadline`.
+    fn read(&mut self, most: usize, deadline: Instant) -> Result<(), End> {
+        receive(self.socket, &mut self.read_limit, &mut self.bytes, most, deadline)
+    }
+}
+
+/// Adds up to `most` bytes to `into`. `read_limit` is the limit that the system has for a read of `socket`.
+fn receive(
+    mut socket: &UnixStream,
+    read_limit: &mut Duration,
+    into: &mut Vec<u8>,
+    most: usize,
+    deadline: Instant,
+) -> Result<(), End> {
+    loop {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(Refusal::Timeout.into());
+        }
+        if read_limit.abs_diff(patience) > patience / LATENESS_PART {
+            socket.set_read_timeout(Some(patience))?;
+            *read_limit = patience;
+        }
+        let before = into.len();
+        into.reserve_exact(most);
+        into.resize(before + most, 0);
+        let read = socket.read(&mut into[before..]);
+        into.truncate(before + read.as_ref().map_or(0, |count| *count));
+        match read {
+            Ok(0) => return Err(End::Quiet),
+            Ok(_) => return Ok(()),
+            Err(error) => match error.kind() {
+                io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut | io::ErrorKind::Interrupted => {}
+                _ => return Err(error.into()),
+            },
+        }
+    }
+}
