@@ -27,6 +27,7 @@ use crate::control::Control;
 use crate::door::{Door, Limits, Listener};
 use crate::log;
 use crate::logs::LogFiles;
+use crate::os::fs::plain::read_named;
 use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit::{self, Inherited};
 use crate::os::random;
@@ -41,7 +42,7 @@ use crate::registry::Registry;
 use crate::setup::{self, Payload};
 use crate::sorted::SortedSet;
 use crate::store::files::Files;
-use crate::store::{self, Past, Store};
+use crate::store::{Past, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
 /// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
@@ -58,6 +59,8 @@ const FILES_LIMIT: Duration = Duration::from_secs(2);
 
 /// A thread that waits for a word hears it at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
+/// A file with the access token and nothing else is never longer.
+const TOKEN_FILE_MAX: u64 = 4096;
 /// Two lives of one state directory must not be mistaken for each other; nobody attacks this.
 const LIFE_BYTES: usize = 4;
 
@@ -219,18 +222,17 @@ fn auth(config: &Config, store: &Store) -> Result<Auth, StartError> {
         AuthSource::Given(token) => Ok(Auth::Token(token.clone())),
         AuthSource::Kept => read_token(&store.token_path(), store.token().map_err(StartError)),
         AuthSource::File(path) => {
+            let read = read_named(path, TOKEN_FILE_MAX)
+                .and_then(|text| String::from_utf8(text).map_err(|_| io::Error::other("it is not UTF-8")));
             let shown = path.display();
-            read_token(
-                path,
-                store::read_word(path)
-                    .map_err(|error| StartError(format!("access token file {shown} can't be read: {error}"))),
-            )
+            let failed = |error| StartError(format!("access token file {shown} can't be read: {error}"));
+            read_token(path, read.map_err(failed))
         }
     }
 }
 
 fn read_token(path: &Path, word: Result<String, StartError>) -> Result<Auth, StartError> {
-    let token = Token::parse(&word?)
+    let token = Token::parse(word?.trim())
         .map_err(|why| StartError(format!("the access token in {} {why}; write one word", path.display())))?;
     Ok(Auth::Token(token))
 }

@@ -6,8 +6,6 @@
 //! The text may hold secrets in the environments of servers: it is never shown, only the places that are wrong.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
@@ -16,6 +14,7 @@ use crate::api::input;
 use crate::error::{Error, Wrong, quoted, unknown};
 use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
+use crate::os::fs::plain::read_named;
 
 mod base64;
 #[cfg(test)]
@@ -73,23 +72,10 @@ pub struct Payload {
 /// One line: where it comes from, which place in it is wrong, and why.
 pub fn read(source: &Source, root: &Path) -> Result<Payload, String> {
     let text = match source {
-        Source::File(path) => read_bounded(path).map_err(|error| format!("{source} can't be read: {error}"))?,
+        Source::File(path) => read_named(path, FILE_MAX).map_err(|error| format!("{source} can't be read: {error}"))?,
         Source::Variable(value) => base64::decode(value).map_err(|fault| format!("{source} is not base64: {fault}"))?,
     };
     parse(&text, root).map_err(|why| format!("{source}: {why}"))
-}
-
-/// A named pipe in the place of the file would hold the start for ever.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > FILE_MAX {
-        return Err(io::Error::other(format!("it is larger than {FILE_MAX} bytes")));
-    }
-    Ok(text)
 }
 
 fn parse(text: &[u8], root: &Path) -> Result<Payload, String> {

@@ -19,6 +19,7 @@ use stat::{dress, statx, times};
 pub use stat::{Kind, Moment, Stat};
 
 pub mod data;
+pub mod plain;
 mod stat;
 
 #[cfg(test)]
@@ -177,6 +178,44 @@ impl Dir {
         }
     }
 
+    /// Renames `from` to `to`, in the place of what has that name.
+    ///
+    /// # Errors
+    /// The system's: `EISDIR` when a directory has that name.
+    pub fn rename(&self, from: &Name, to: &Name) -> io::Result<()> {
+        self.rename2(from, to, 0)
+    }
+
+    /// Waits until all names in this directory are on the disk.
+    ///
+    /// # Errors
+    /// The system's. A file system that has nothing to sync here is no error.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: a plain number; the descriptor is open.
+        match check(unsafe { libc::fsync(self.raw()) }) {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => Ok(()),
+            synced => synced.map(drop),
+        }
+    }
+
+    /// Gives this directory the permissions `mode`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn set_mode(&self, mode: u32) -> io::Result<()> {
+        // SAFETY: plain numbers; the descriptor is open.
+        check(unsafe { libc::fchmod(self.raw(), mode) }).map(drop)
+    }
+
+    /// Locks this directory for this open descriptor, as `flock(2)` does.
+    ///
+    /// # Errors
+    /// The system's: `EWOULDBLOCK` when another one has it.
+    pub fn try_lock(&self) -> io::Result<()> {
+        // SAFETY: plain numbers; the descriptor is open.
+        check(unsafe { libc::flock(self.raw(), libc::LOCK_EX | libc::LOCK_NB) }).map(drop)
+    }
+
     /// Lets `one` and `other` change places, in one step.
     ///
     /// # Errors
@@ -261,6 +300,9 @@ impl Dir {
     pub fn entries(&self) -> io::Result<Vec<(Name, Option<Kind>)>> {
         let mut entries = Vec::new();
         let mut buffer = vec![0_u8; ENTRIES_BYTES];
+        // The descriptor remembers how far it was read before.
+        // SAFETY: plain numbers; the descriptor is open.
+        check(unsafe { libc::lseek(self.raw(), 0, libc::SEEK_SET) } as libc::c_int)?;
         loop {
             let (fd, start, length) = (libc::c_long::from(self.raw()), buffer.as_mut_ptr(), buffer.len());
             // SAFETY: `buffer` is valid for writes of its length through the call; the descriptor is open.
@@ -295,6 +337,19 @@ impl Dir {
 
 fn name_of(text: &CStr) -> Option<Name> {
     Name::new(OsStr::from_bytes(text.to_bytes()))
+}
+
+/// What is at `path`.
+///
+/// # Errors
+/// The system's.
+pub fn stat(path: &Path, last: Last) -> io::Result<Stat> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let flags = match last {
+        Last::Follow => 0,
+        Last::Refuse => libc::AT_SYMLINK_NOFOLLOW,
+    };
+    statx(libc::AT_FDCWD, &path, flags)
 }
 
 /// Whether `error` says that this file system or kernel has no such operation, or a sandbox does not let us have it.

@@ -12,6 +12,7 @@ use unwinding as _;
 
 pub mod child;
 pub mod connect;
+pub mod deadline;
 pub mod fs;
 pub mod inbox;
 pub mod inherit;

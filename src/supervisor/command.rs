@@ -6,8 +6,7 @@
 //! `env_file` as it is now, the spec's variables, and the run's marker on top, which nobody can override.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use super::Context;
@@ -15,6 +14,7 @@ use crate::model::machine::{Job, RunId};
 use crate::model::spec::{Port, ServerSpec, Stdin};
 use crate::model::{dotenv, marker, shell};
 use crate::os::child::Plan;
+use crate::os::fs::plain::read_named;
 use crate::os::tree::MARKER_VARIABLE;
 use crate::sorted::Sorted;
 
@@ -82,7 +82,7 @@ pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, 
 
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, String> {
     let shown = path.display();
-    let text = read_bounded(path).map_err(|error| match error.kind() {
+    let text = read_named(path, ENV_FILE_MAX).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => format!("env_file {shown} does not exist"),
         _ => format!("env_file {shown} can't be read: {error}"),
     })?;
@@ -91,19 +91,6 @@ fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, String> {
         Some((name, _)) => Err(format!("env_file {shown}: the value of {name} has a NUL byte in it")),
         None => Ok(variables),
     }
-}
-
-/// A named pipe or a device in the place of the file would hold the supervisor for ever: it is not even opened.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = Vec::new();
-    File::open(path)?.take(ENV_FILE_MAX + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > ENV_FILE_MAX {
-        return Err(io::Error::other(format!("it is larger than {ENV_FILE_MAX} bytes")));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
