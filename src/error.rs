@@ -12,6 +12,7 @@ use crate::model::nearest::nearest;
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
+use crate::store;
 
 #[cfg(test)]
 mod tests;
@@ -66,6 +67,8 @@ pub enum Code {
     ShuttingDown,
     /// What has to outlive the daemon can't be stored.
     Storage,
+    /// The state directory was removed or replaced while the daemon ran.
+    StateLost,
     /// A fault of ours.
     Internal,
 }
@@ -87,7 +90,7 @@ impl Code {
             | Code::PortTaken => 409,
             Code::UnsupportedMediaType => 415,
             Code::Invalid => 422,
-            Code::Internal => 500,
+            Code::StateLost | Code::Internal => 500,
             Code::Unsupported => 501,
             Code::Busy | Code::ShuttingDown => 503,
             Code::Storage => 507,
@@ -117,6 +120,7 @@ impl Code {
             Code::Busy => "busy",
             Code::ShuttingDown => "shutting_down",
             Code::Storage => "storage",
+            Code::StateLost => "state_lost",
             Code::Internal => "internal",
         }
     }
@@ -240,6 +244,9 @@ impl Error {
 
     /// `what` can't be stored.
     pub fn storage(what: &str, cause: &io::Error) -> Error {
+        if let Some(lost) = store::lost(cause) {
+            return Error::new(Code::StateLost, format!("{what} can't be stored: {lost}"));
+        }
         let sentence = format!("{what} can't be stored: {cause}; nothing was changed, make room and try again");
         Error::new(Code::Storage, sentence)
     }

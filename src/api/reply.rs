@@ -97,6 +97,7 @@ pub fn error(error: &Error) -> Reply {
         | Code::Unsupported
         | Code::ShuttingDown
         | Code::Storage
+        | Code::StateLost
         | Code::Internal => Vec::new(),
     };
     // Nothing in it can fail to be written; should that change, the status still tells.

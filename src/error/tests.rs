@@ -2,7 +2,7 @@
 
 use super::*;
 
-const ALL: [Code; 21] = [
+const ALL: [Code; 22] = [
     Code::ServerNotLive,
     Code::StatusNotByHand,
     Code::Malformed,
@@ -23,6 +23,7 @@ const ALL: [Code; 21] = [
     Code::Busy,
     Code::ShuttingDown,
     Code::Storage,
+    Code::StateLost,
     Code::Internal,
 ];
 

@@ -171,8 +171,10 @@ fn what_can_not_be_stored_is_refused_and_undone() {
     daemon.client.create(&resting).server(201);
     daemon.client.post("/servers/resting/stop");
     daemon.client.create(&json!({"slug": "running", "start": "exec sleep 600"})).server(201);
-    let (servers, hidden) = (daemon.state.join("servers"), daemon.state.join("hidden"));
-    fs::rename(&servers, &hidden).unwrap();
+    // A directory in the place of the unfinished file, as a disk that takes nothing.
+    let servers = daemon.state.join("servers");
+    let blocked = ["new", "resting", "running"].map(|slug| servers.join(format!("{slug}.json.tmp")));
+    blocked.iter().for_each(|path| fs::create_dir_all(path.join("x")).unwrap());
     let refused = |answer: crate::support::Answer| {
         assert_eq!(answer.json()["code"], "storage");
         let sentence = answer.error(507);
@@ -189,7 +191,7 @@ fn what_can_not_be_stored_is_refused_and_undone() {
     // Commands that change nothing that lasts are not refused.
     daemon.client.post("/servers/running/restart").server(200);
     daemon.client.post("/servers/resting/start").server(200);
-    fs::rename(&hidden, &servers).unwrap();
+    blocked.iter().for_each(|path| fs::remove_dir_all(path).unwrap());
     daemon.client.create(&json!({"slug": "new", "start": "exec sleep 600"})).server(201);
     assert_eq!(daemon.client.delete("/servers/running").status, 204);
 }

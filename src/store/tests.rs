@@ -1,0 +1,117 @@
+//! The state directory: what is kept in it, and who may have it.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use super::home::LOCK;
+use super::*;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("servisor-store-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn what_is_kept_is_the_same_the_next_time_and_for_its_owner_only() {
+    let scratch = Scratch::new("kept");
+    let deep = scratch.0.join("a/b");
+    let first = Store::open(&deep).unwrap();
+    let (instance, token) = (first.instance().to_owned(), first.token().unwrap());
+    assert_eq!((instance.split('-').next().map(str::len), token.len()), (Some(16), 64));
+    assert_eq!(mode(&deep), 0o700);
+    assert_eq!(mode(&first.token_path()), 0o600);
+    drop(first);
+    let second = Store::open(&deep).unwrap();
+    assert_eq!((second.instance(), second.token().unwrap()), (instance.as_str(), token));
+}
+
+#[test]
+fn a_copy_has_another_name() {
+    let scratch = Scratch::new("copy");
+    let (first, second) = (scratch.0.join("first"), scratch.0.join("second"));
+    let store = Store::open(&first).unwrap();
+    fs::create_dir_all(&second).unwrap();
+    fs::copy(first.join(INSTANCE), second.join(INSTANCE)).unwrap();
+    assert_ne!(Store::open(&second).unwrap().instance(), store.instance());
+}
+
+#[test]
+fn how_the_last_life_ended_is_known() {
+    let scratch = Scratch::new("past");
+    let first = Store::open(&scratch.0).unwrap();
+    assert_eq!(first.past(), Past::Clean, "there was none");
+    drop(first);
+    let second = Store::open(&scratch.0).unwrap();
+    assert_eq!(second.past(), Past::Unclean);
+    second.end_clean();
+    drop(second);
+    assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Clean);
+    fs::remove_file(scratch.0.join(LOCK)).unwrap();
+    assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Unclean, "nobody knows");
+}
+
+#[test]
+fn an_existing_directory_is_closed_to_others() {
+    let scratch = Scratch::new("open");
+    fs::create_dir_all(&scratch.0).unwrap();
+    fs::set_permissions(&scratch.0, Permissions::from_mode(0o755)).unwrap();
+    let _store = Store::open(&scratch.0).unwrap();
+    assert_eq!(mode(&scratch.0), 0o700);
+}
+
+#[test]
+fn a_second_daemon_is_kept_out_and_told_who_is_in() {
+    let scratch = Scratch::new("lock");
+    let first = Store::open(&scratch.0).unwrap();
+    let refusal = Store::open(&scratch.0).unwrap_err();
+    assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
+    drop(first);
+    assert!(Store::open(&scratch.0).is_ok());
+}
+
+#[test]
+fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
+    let scratch = Scratch::new("heir");
+    let first = Store::open(&scratch.0).unwrap();
+    // Its number belongs to nobody, and someone holds the lock all the same.
+    fs::write(scratch.0.join(LOCK), format!("{}\n", i32::MAX)).unwrap();
+    let heir = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        drop(first);
+    });
+    assert!(Store::open(&scratch.0).is_ok());
+    heir.join().unwrap();
+}
+
+#[test]
+fn an_empty_token_file_is_filled() {
+    let scratch = Scratch::new("empty");
+    let store = Store::open(&scratch.0).unwrap();
+    fs::write(store.token_path(), "").unwrap();
+    assert_eq!(store.token().unwrap().len(), 64);
+}
+
+#[test]
+fn a_file_in_the_way_is_named() {
+    let scratch = Scratch::new("file");
+    fs::write(&scratch.0, "not a directory").unwrap();
+    let refusal = Store::open(&scratch.0).unwrap_err();
+    assert!(refusal.contains(&*scratch.0.to_string_lossy()), "{refusal}");
+    let _ = fs::remove_file(&scratch.0);
+}
