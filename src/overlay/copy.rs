@@ -16,11 +16,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::crew::{Crew, Work};
-use super::pair::{Company, Maker, Pair, descend, lock};
+use super::pair::{Maker, Pair, lock};
 use super::plan::{self, Plan, Verdict};
 use super::progress::{Halt, Progress};
+use super::venv;
 use crate::model::overlay::OverlayId;
-use crate::os::fs::data::{self, Copier, Ways};
+use crate::os::fs::data::{Copier, Ways};
 use crate::os::fs::{Dir, Kind, Made, Moment, Name, Stat};
 
 /// As many files of one directory are one task.
@@ -178,7 +179,10 @@ impl Copy {
 
     /// Opens `name` on both sides; `None` when the target has something else there.
     fn enter(&self, parent: &Pair, name: &Name, path: &Path) -> io::Result<Option<Arc<Pair>>> {
-        let from = parent.from.open_dir(name)?;
+        let from = match parent.from.open_dir(name) {
+            Err(error) if self.has_vanished(parent, name, path, Kind::Directory, &error) => return Ok(None),
+            other => other?,
+        };
         let stat = from.own_stat()?;
         if stat.identity == self.target {
             self.progress.skip(path);
@@ -194,7 +198,22 @@ impl Copy {
             Err(error) => return Err(error),
         };
         let maker = self.maker(made, &stat, &to)?;
-        Pair::new(Arc::clone(&parent.tree), from, to, path.to_owned(), maker).map(Some)
+        let has_scripts = venv::has_scripts(&self.plan, path);
+        Pair::new(Arc::clone(&parent.tree), from, to, path.to_owned(), maker, has_scripts).map(Some)
+    }
+
+    /// Whether `error` came of the template's `name` no longer being what was listed. That is nothing to fail for, since
+    /// templates are worked on while they are copied; it is counted.
+    pub fn has_vanished(&self, pair: &Pair, name: &Name, path: &Path, kind: Kind, error: &io::Error) -> bool {
+        let has = error.kind() == io::ErrorKind::NotFound
+            || match pair.from.stat(name) {
+                Ok(stat) => stat.kind != kind,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            };
+        if has {
+            self.progress.skip(path);
+        }
+        has
     }
 
     /// Who made `to`, the copy of `source`; counts it if that was us. What an earlier attempt has left half done in it is
@@ -225,10 +244,21 @@ impl Copy {
             pair.open.fetch_add(1, Ordering::SeqCst);
             crew.push(task);
         };
-        for (name, kind) in pair.from.entries()? {
-            let kind = match kind {
-                Some(kind) => kind,
-                None => pair.from.stat(&name)?.kind,
+        let entries = match pair.from.entries() {
+            // Removed since it was opened.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !pair.path.as_os_str().is_empty() => {
+                self.progress.skip(&pair.path);
+                return Ok(());
+            }
+            other => other?,
+        };
+        for (name, kind) in entries {
+            let kind = match kind.map_or_else(|| pair.from.stat(&name).map(|stat| stat.kind), Ok) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    self.progress.skip(&pair.path.join(name.as_os_str()));
+                    continue;
+                }
+                other => other?,
             };
             match (self.plan.verdict(&pair.path, name.as_os_str(), kind), kind) {
                 (Verdict::Skip, _) => self.progress.skip(&pair.path.join(name.as_os_str())),
@@ -271,8 +301,11 @@ impl Copy {
     }
 
     fn symlink(&self, pair: &Pair, name: &Name, path: &Path) -> io::Result<()> {
-        let stat = pair.from.stat(name)?;
-        let text = pair.from.read_link(name)?;
+        let read = pair.from.stat(name).and_then(|stat| Ok((stat, pair.from.read_link(name)?)));
+        let (stat, text) = match read {
+            Err(error) if self.has_vanished(pair, name, path, Kind::Symlink, &error) => return Ok(()),
+            other => other?,
+        };
         let text = self.plan.link_text(&pair.path, OsStr::from_bytes(&text));
         match pair.to.make_symlink(name, &text) {
             Ok(()) => {
@@ -281,84 +314,6 @@ impl Copy {
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.present(pair, name, &stat, path),
             Err(error) => Err(error),
-        }
-    }
-
-    /// The target has something of that name: ours from an earlier attempt, or another's.
-    fn present(&self, pair: &Pair, name: &Name, source: &Stat, path: &Path) -> io::Result<()> {
-        if self.attempt == Attempt::Again && plan::is_copy(source, &pair.to.stat(name)?, self.since) {
-            self.progress.file();
-        } else {
-            self.progress.skip(path);
-        }
-        Ok(())
-    }
-
-    fn file<'a>(&'a self, pair: &Pair, name: &Name, path: &Path, copier: &mut Copier<'a>) -> io::Result<()> {
-        let from = pair.from.open_file(name)?;
-        let stat = data::stat(&from)?;
-        if stat.kind != Kind::File {
-            self.progress.skip(path);
-            return Ok(());
-        }
-        // To find out before the copy saves it; that it is still so is made sure of after it.
-        if pair.maker != Maker::Us && pair.to.stat(name).is_ok() {
-            return self.present(pair, name, &stat, path);
-        }
-        if stat.links < 2 {
-            return self.content(pair, name, path, &from, &stat, copier);
-        }
-        let first = Arc::clone(lock(&pair.tree.first_names).entry(stat.identity).or_default());
-        let mut first = lock(&first);
-        if let Some(first) = &*first {
-            // Whatever keeps it from being a link, it can be a copy.
-            if self.hard_link(pair, name, first).is_ok() {
-                self.progress.file();
-                return Ok(());
-            }
-        }
-        self.content(pair, name, path, &from, &stat, copier)?;
-        first.get_or_insert_with(|| path.to_owned());
-        Ok(())
-    }
-
-    fn hard_link(&self, pair: &Pair, name: &Name, first: &Path) -> io::Result<()> {
-        let inside = first.strip_prefix(&pair.tree.path).unwrap_or(first);
-        let directory = descend(&pair.tree.to, inside.parent().unwrap_or(Path::new("")))?;
-        let from = inside.file_name().and_then(Name::new).ok_or(io::ErrorKind::InvalidFilename)?;
-        pair.to.link(name, &directory, &from)
-    }
-
-    fn content<'a>(
-        &'a self,
-        pair: &Pair,
-        name: &Name,
-        path: &Path,
-        from: &std::fs::File,
-        stat: &Stat,
-        copier: &mut Copier<'a>,
-    ) -> io::Result<()> {
-        let temporary = match pair.tree.company {
-            Company::Shared => Some(self.temporary()?),
-            Company::Private => None,
-        };
-        let written = temporary.as_ref().unwrap_or(name);
-        let to = pair.to.create_file(written)?;
-        let copied = copier
-            .copy(from, stat, &to, &|| self.progress.go_on())
-            .and_then(|()| data::dress_file(&to, self.owner(stat), stat.mode, stat.modified))
-            .and_then(|()| temporary.as_ref().map_or(Ok(()), |temporary| pair.to.rename_new(temporary, name)));
-        match copied {
-            Ok(()) => {
-                self.progress.file();
-                Ok(())
-            }
-            Err(error) => {
-                // The first error is the one to tell.
-                let _ = pair.to.unlink(written);
-                let is_taken = error.kind() == io::ErrorKind::AlreadyExists && temporary.is_some();
-                if is_taken { self.present(pair, name, stat, path) } else { Err(error) }
-            }
         }
     }
 }

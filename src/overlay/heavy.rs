@@ -36,7 +36,14 @@ impl Deferred {
 
     fn try_to(&self, crew: &Leader<Copy>, source: &Dir, target: &Dir, path: &Path) -> io::Result<()> {
         let copy = crew.work();
-        let from = descend(source, path)?;
+        let from = match descend(source, path) {
+            // Gone from the template since it was listed; so will be what stands for it.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                copy.progress.skip(path);
+                return Ok(());
+            }
+            other => other?,
+        };
         let parent = match descend(target, &self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 // Its user has removed what it was in, and does not want it.

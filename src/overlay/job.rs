@@ -70,7 +70,7 @@ fn prepare(overlay: &Overlay, attempt: Attempt) -> Result<(Copy, Dir, Dir, Made)
     let own = fs::own_owner();
     let copy = Copy {
         id: overlay.id.clone(),
-        plan: Plan::new(spec, canonical),
+        plan: Plan::new(spec, canonical, &overlay.root),
         progress: Arc::clone(&overlay.progress),
         ways: Ways::default(),
         since: since(overlay.created_at),

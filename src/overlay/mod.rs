@@ -2,8 +2,9 @@
 //!
 //! Owns: which overlays there are, their threads, and their end. Never: HTTP, a server; a write into a template.
 //!
-//! `place` finds the target and `plan` decides about each entry; `crew` has the threads that carry out `copy`, and
-//! `heavy` what comes later; `job` is the order of all that. `remove` takes back what was made.
+//! `place` finds the target and `plan` decides about each entry; `crew` has the threads that carry out `copy` with `file`,
+//! and `heavy` what comes later; `venv` knows what else Python environments need; `job` is the order of all that. `remove`
+//! takes back what was made.
 //!
 //! The table's lock is never held across a wait, a spawn or a file.
 
@@ -29,6 +30,7 @@ use crate::sorted::Sorted;
 
 mod copy;
 mod crew;
+mod file;
 pub mod glob;
 mod heavy;
 mod job;
@@ -41,6 +43,7 @@ mod remove;
 mod state;
 #[cfg(test)]
 mod tests;
+mod venv;
 
 pub use state::{Change, Overlay, OverlayView, Until, Watcher};
 
@@ -140,6 +143,23 @@ impl Overlays {
     /// # Errors
     /// Why nothing was changed.
     pub fn create(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
+        self.make(spec, None)
+    }
+
+    /// The overlay that was made of `spec` before, by whichever server, and is still of use, or else a new one.
+    ///
+    /// # Errors
+    /// As [`Overlays::create`].
+    pub fn obtain(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
+        match self.reusable(&spec) {
+            Ok(present) => Ok(present),
+            Err(useless) => self.make(spec, Some(&useless)),
+        }
+    }
+
+    /// Makes an overlay of `spec`, unless someone else has just done so: `useless` are those of the same kind that are known
+    /// and can't be taken; `None` makes one in any case.
+    fn make(&self, spec: OverlaySpec, useless: Option<&[OverlayId]>) -> Result<Arc<Overlay>, Refused> {
         place::check(&self.root, &spec).map_err(Refused::Fields)?;
         let kept = |id| Kept {
             id,
@@ -154,6 +174,12 @@ impl Overlays {
             let Some(id) = OverlayId::parse(&id) else { continue };
             let overlay = Arc::new(Overlay::new(kept(id), &self.root, Arc::clone(&self.records)));
             let mut table = self.table();
+            let is_new = |other: &&Arc<Overlay>| {
+                useless.is_some_and(|useless| !useless.contains(&other.id)) && self.is_same(&other.spec, &spec)
+            };
+            if let Some(other) = table.overlays.values().find(is_new) {
+                return Ok(Arc::clone(other));
+            }
             match (table.door, table.overlays.contains_key(&overlay.id)) {
                 (Door::Closed, _) => return Err(Refused::ShuttingDown),
                 (Door::Open, true) => {}
@@ -188,19 +214,10 @@ impl Overlays {
         place::check(&self.root, spec)
     }
 
-    /// The overlay that was made of `spec` before and whose target is still there, or else a new one: what comes with
-    /// every start of the same sandbox is not laid out again over what its user has done since. One that can't be made
-    /// has failed: there is nobody to refuse it to.
+    /// As [`Overlays::obtain`]: what comes with every start of the same sandbox is not laid out again over what its user has
+    /// done since. One that can't be made has failed: there is nobody to refuse it to.
     pub fn ensure(&self, spec: OverlaySpec) -> Arc<Overlay> {
-        for present in self.all().into_iter().filter(|overlay| overlay.spec == spec) {
-            match present.status() {
-                CopyStatus::Pending | CopyStatus::InProgress => return present,
-                CopyStatus::Complete if place::existing(&self.root, &spec.target).is_some() => return present,
-                // Made once more, in its own place.
-                CopyStatus::Complete | CopyStatus::Failed => drop(self.delete(&present.id, Files::Keep)),
-            }
-        }
-        match self.create(spec.clone()) {
+        match self.obtain(spec.clone()) {
             Ok(overlay) => overlay,
             Err(refused) => {
                 log::error(format_args!("the overlay of {} can't be made: {refused}", spec.source.display()));
@@ -212,6 +229,32 @@ impl Overlays {
                 overlay
             }
         }
+    }
+
+    /// The overlay that was made of `spec` before, if it is under way or its target is still there. One that is of no use is
+    /// forgotten, so that a new one takes its place; those for which that was not possible are given.
+    fn reusable(&self, spec: &OverlaySpec) -> Result<Arc<Overlay>, Vec<OverlayId>> {
+        let mut useless = Vec::new();
+        for present in self.all().into_iter().filter(|overlay| self.is_same(&overlay.spec, spec)) {
+            match present.status() {
+                CopyStatus::Pending | CopyStatus::InProgress => return Ok(present),
+                CopyStatus::Complete if place::existing(&self.root, &spec.target).is_some() => return Ok(present),
+                CopyStatus::Complete | CopyStatus::Failed => {
+                    if self.delete(&present.id, Files::Keep).is_err() {
+                        useless.push(present.id.clone());
+                    }
+                }
+            }
+        }
+        Err(useless)
+    }
+
+    /// Whether both ask for the same, however they write the target.
+    fn is_same(&self, one: &OverlaySpec, other: &OverlaySpec) -> bool {
+        one.source == other.source
+            && one.strategy == other.strategy
+            && one.ignore == other.ignore
+            && one.target.resolved(&self.root) == other.target.resolved(&self.root)
     }
 
     /// All overlays, the oldest first.
@@ -313,7 +356,7 @@ fn erase(overlay: &Overlay) -> Result<(), (PathBuf, io::Error)> {
     let canonical = fs::canonicalize(&spec.source).map_err(at_source)?;
     let from = Dir::open(&canonical, Last::Refuse).map_err(at_source)?;
     let Some(to) = place::existing(&overlay.root, &spec.target) else { return Ok(()) };
-    let (plan, stats) = (Plan::new(spec, canonical), overlay.progress.stats());
+    let (plan, stats) = (Plan::new(spec, canonical, &overlay.root), overlay.progress.stats());
     let since = job::since(overlay.created_at);
     let made = to.own_stat().is_ok_and(|stat| stat.born.is_some_and(|born| born >= since));
     Eraser::new(&plan, since, &stats).erase(from, to)?;

@@ -62,6 +62,8 @@ pub struct Pair {
     pub stat: Stat,
     /// Who made the copy.
     pub maker: Maker,
+    /// Whether it has the scripts of a Python environment.
+    pub has_scripts: bool,
     /// Tasks that may still put something into it, which changes its time.
     pub open: AtomicUsize,
     /// Whether something in it was put off, for which it has to stay writable.
@@ -76,16 +78,23 @@ impl Pair {
     pub fn top(from: Dir, to: Dir, path: PathBuf, maker: Maker, company: Company) -> io::Result<Arc<Pair>> {
         let again = to.try_clone()?;
         let tree = Arc::new(Tree { company, to: again, path: path.clone(), first_names: Mutex::default() });
-        Pair::new(tree, from, to, path, maker)
+        Pair::new(tree, from, to, path, maker, false)
     }
 
     /// One task has it.
     ///
     /// # Errors
     /// The system's.
-    pub fn new(tree: Arc<Tree>, from: Dir, to: Dir, path: PathBuf, maker: Maker) -> io::Result<Arc<Pair>> {
+    pub fn new(
+        tree: Arc<Tree>,
+        from: Dir,
+        to: Dir,
+        path: PathBuf,
+        maker: Maker,
+        has_scripts: bool,
+    ) -> io::Result<Arc<Pair>> {
         let (stat, open, has_deferred) = (from.own_stat()?, AtomicUsize::new(1), AtomicBool::new(false));
-        Ok(Arc::new(Pair { tree, from, to, path, stat, maker, open, has_deferred }))
+        Ok(Arc::new(Pair { tree, from, to, path, stat, maker, has_scripts, open, has_deferred }))
     }
 
     /// Whether it belongs to a heavy directory: nothing in there is put off once more.

@@ -35,16 +35,19 @@ pub struct Plan {
     source: PathBuf,
     /// The same without a symlink in it.
     canonical: PathBuf,
+    /// Where the copy is, as its users name it.
+    target: PathBuf,
     ignore: Ignore,
     strategy: Strategy,
 }
 
 impl Plan {
-    /// The plan of `spec`, whose source is `canonical` without a symlink in it.
-    pub fn new(spec: &OverlaySpec, canonical: PathBuf) -> Plan {
+    /// The plan of `spec`, whose source is `canonical` without a symlink in it. A relative target is taken from `root`.
+    pub fn new(spec: &OverlaySpec, canonical: PathBuf, root: &Path) -> Plan {
         Plan {
             source: spec.source.clone(),
             canonical,
+            target: spec.target.resolved(root),
             ignore: Ignore::new(spec.ignore.iter().map(String::as_str)),
             strategy: spec.strategy,
         }
@@ -63,6 +66,21 @@ impl Plan {
             (false, Strategy::Smart) if is_heavy => Verdict::Defer,
             (false, Strategy::Smart | Strategy::Copy) => Verdict::Copy,
         }
+    }
+
+    /// The template, without a symlink in its path.
+    pub fn template(&self) -> &Path {
+        &self.canonical
+    }
+
+    /// The paths by which something may name the template.
+    pub fn template_names(&self) -> [&Path; 2] {
+        [&self.source, &self.canonical]
+    }
+
+    /// The path by which the copy is named.
+    pub fn target(&self) -> &Path {
+        &self.target
     }
 
     /// The text of a placeholder for the template's `path`.
@@ -125,7 +143,7 @@ mod tests {
             ignore: ignore.iter().map(|pattern| (*pattern).to_owned()).collect(),
             strategy,
         };
-        Plan::new(&spec, "/disk/web".into())
+        Plan::new(&spec, "/disk/web".into(), Path::new("/root"))
     }
 
     #[test]

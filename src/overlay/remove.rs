@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::plan::{self, Plan, Verdict};
 use super::progress::Stats;
+use super::venv;
 use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
 use crate::sorted::SortedSet;
 
@@ -158,7 +159,9 @@ impl<'a> Eraser<'a> {
     }
 
     fn is_copy(&self, level: &Level, name: &Name, source: &Stat, there: &Stat) -> io::Result<bool> {
-        if !plan::is_copy(source, there, self.since) {
+        let is_same = |source: &Stat| plan::is_copy(source, there, self.since);
+        // A script of a Python environment has another content than in the template, and so another length.
+        if !is_same(source) && !is_same(&venv::expected(self.plan, &level.path, &level.from, name, source)) {
             return Ok(false);
         }
         if source.kind != Kind::Symlink {

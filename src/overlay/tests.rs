@@ -11,6 +11,8 @@ use crate::model::overlay::{Strategy, Target};
 mod copying;
 mod ending;
 mod escaping;
+mod python;
+mod vanishing;
 
 /// A directory that is removed at the end, with a root for targets in it and a template.
 struct Scratch(PathBuf);

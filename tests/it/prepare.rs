@@ -221,3 +221,102 @@ fn the_servers_of_a_payload_wait_for_its_overlays_and_edits_survive_every_boot()
     let failed = daemon.client.wait_for_status("dev", "failed");
     assert!(failed["status_reason"].as_str().unwrap().contains("/no/such/template"), "{failed}");
 }
+
+fn overlay_count(client: &Client) -> usize {
+    client.get("/filesystem/overlays").json()["overlays"].as_array().unwrap().len()
+}
+
+#[test]
+fn the_same_inline_overlay_is_one_overlay_whoever_asks_for_it_and_when() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 3000);
+    let mut daemon = Daemon::start();
+    let inline = json!({"source": source, "target": "app", "ignore": ["*.log"], "strategy": "copy"});
+    let spec = |slug: &str| json!({"slug": slug, "path": "app", "start": "sleep 600", "overlay": inline});
+    // Two at the same moment: both wait for the one copy.
+    std::thread::scope(|scope| {
+        for slug in ["one", "two"] {
+            let (client, spec) = (daemon.client.clone(), spec(slug));
+            scope.spawn(move || client.create(&spec).server(201));
+        }
+    });
+    let first = daemon.client.wait_for_status("one", "running")["depends_on"].clone();
+    assert_eq!(daemon.client.wait_for_status("two", "running")["depends_on"], first);
+    for _ in 0..3 {
+        daemon.client.post("/servers/one/stop").server(200);
+        daemon.client.create(&spec("one")).server(201);
+        assert_eq!(daemon.client.wait_for_status("one", "running")["depends_on"], first);
+        daemon.client.post("/servers/two/restart").server(200);
+    }
+    // The same place, written in another way.
+    let other = json!({"source": source, "target": daemon.root.join("app"), "ignore": ["*.log"], "strategy": "copy"});
+    daemon.client.create(&json!({"slug": "three", "start": "sleep 600", "overlay": other})).server(201);
+    assert_eq!(daemon.client.wait_for_status("three", "running")["depends_on"], first);
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    daemon.client.wait_for_status("one", "running");
+    daemon.client.post("/servers/one/stop").server(200);
+    daemon.client.create(&spec("one")).server(201);
+    assert_eq!(daemon.client.wait_for_status("one", "running")["depends_on"], first);
+    assert_eq!(overlay_count(&daemon.client), 1);
+    // One in a payload is the same as well, beside the server's own.
+    let setup = scratch.0.join("setup.json");
+    file(&setup, json!({"overlays": [inline], "servers": [spec("one")]}).to_string());
+    daemon.kill();
+    daemon.begin_anew(&["--setup", setup.to_str().unwrap()], &[]);
+    daemon.client.wait_for_status("one", "running");
+    assert_eq!(overlay_count(&daemon.client), 1);
+    // What differs is another one; so is the same when its target was removed.
+    for (name, value) in [("ignore", json!([])), ("strategy", json!("smart")), ("target", json!("app2"))] {
+        let mut different = inline.clone();
+        different[name] = value;
+        daemon.client.create(&json!({"slug": name, "start": "sleep 600", "overlay": different})).server(201);
+        assert_ne!(daemon.client.wait_for_status(name, "running")["depends_on"], first, "{name}");
+    }
+    assert_eq!(overlay_count(&daemon.client), 4);
+    daemon.client.post("/servers/one/stop").server(200);
+    fs::remove_dir_all(daemon.root.join("app")).unwrap();
+    daemon.client.create(&spec("one")).server(201);
+    daemon.client.wait_for_status("one", "running");
+    assert!(daemon.root.join("app/greeting.txt").exists());
+    assert_eq!(overlay_count(&daemon.client), 4, "it has taken the place of the one before");
+}
+
+#[test]
+fn an_inline_overlay_that_fails_again_and_again_is_one_record() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 3);
+    let daemon = Daemon::start();
+    let target = "/proc/no-place-for-an-app";
+    let spec = json!({"slug": "web", "start": "true", "overlay": {"source": source, "target": target}});
+    for _ in 0..3 {
+        daemon.client.create(&spec).server(201);
+        daemon.client.wait_for_status("web", "failed");
+        daemon.client.post("/servers/web/start").server(200);
+        daemon.client.wait_for_status("web", "failed");
+    }
+    assert_eq!(overlay_count(&daemon.client), 1);
+}
+
+#[test]
+fn an_environment_of_a_template_is_not_written_to_by_an_install() {
+    let scratch = Scratch::new();
+    let source = template(&scratch, 2000);
+    let made = std::process::Command::new("python3").args(["-m", "venv"]).arg(source.join(".venv")).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let daemon = Daemon::start();
+    for strategy in ["smart", "copy"] {
+        let spec = json!({
+            "slug": strategy, "path": strategy, "start": "sleep 600",
+            "install": ". .venv/bin/activate && touch $VIRTUAL_ENV/written; .venv/bin/pip -V",
+            "overlay": {"source": source, "target": strategy, "strategy": strategy},
+        });
+        daemon.client.create(&spec).server(201);
+        daemon.client.wait_for_status(strategy, "running");
+        assert!(daemon.root.join(strategy).join(".venv/written").exists());
+        let from = format!(" from {}/.venv/lib/", daemon.root.join(strategy).display());
+        let log = daemon.client.logs(strategy, "");
+        assert!(log.contains(&from), "{log}");
+    }
+    assert!(!source.join(".venv/written").exists());
+}

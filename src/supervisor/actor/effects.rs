@@ -83,7 +83,8 @@ impl Actor {
         self.look_at_preparation()
     }
 
-    /// One that has failed before is made once more: somebody has started the server again.
+    /// One that has failed before is made once more: a user has started the server again. The same one that is there already,
+    /// of an earlier configuration or of another server, is not.
     fn make_overlay(&mut self, number: usize) -> Result<(), String> {
         let overlays = Arc::clone(&self.context.overlays);
         let present = self.record.overlays().get(number).and_then(|id| overlays.find(id));
@@ -91,7 +92,7 @@ impl Actor {
             return Ok(());
         }
         let made = overlays
-            .create(self.spec.overlays[number].clone())
+            .obtain(self.spec.overlays[number].clone())
             .map_err(|why| format!("its overlay can't be made: {why}"))?;
         self.record.overlay_made(&self.spec, number, made.id.clone());
         Ok(())

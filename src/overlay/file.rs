@@ -1,0 +1,117 @@
+//! One file of a template into its copy.
+//!
+//! Owns: the order of calls for one file: its content, what it is given, its name, further names. Never: which files.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::copy::{Attempt, Copy};
+use super::pair::{Company, Maker, Pair, descend, lock};
+use super::plan;
+use super::venv;
+use crate::os::fs::data::{self, Copier};
+use crate::os::fs::{Kind, Name, Stat};
+
+/// A file of the template.
+struct Source<'a> {
+    file: &'a File,
+    /// As its copy has to be.
+    stat: &'a Stat,
+    /// Its content in the copy, if that is another one.
+    script: Option<&'a [u8]>,
+}
+
+impl Copy {
+    /// Takes note that the target has something of that name: ours from an earlier attempt, or another's.
+    pub fn present(&self, pair: &Pair, name: &Name, source: &Stat, path: &Path) -> io::Result<()> {
+        if self.attempt == Attempt::Again && plan::is_copy(source, &pair.to.stat(name)?, self.since) {
+            self.progress.file();
+        } else {
+            self.progress.skip(path);
+        }
+        Ok(())
+    }
+
+    /// Copies the file `name`, unless the target has something of that name.
+    pub fn file<'a>(&'a self, pair: &Pair, name: &Name, path: &Path, copier: &mut Copier<'a>) -> io::Result<()> {
+        let from = match pair.from.open_file(name) {
+            Err(error) if self.has_vanished(pair, name, path, Kind::File, &error) => return Ok(()),
+            other => other?,
+        };
+        let mut stat = data::stat(&from)?;
+        if stat.kind != Kind::File {
+            self.progress.skip(path);
+            return Ok(());
+        }
+        let script = if pair.has_scripts { venv::relocated(&self.plan, &from, &stat)? } else { None };
+        if let Some(script) = &script {
+            stat.size = script.len() as u64;
+        }
+        let source = Source { file: &from, stat: &stat, script: script.as_deref() };
+        // To find out before the copy saves it; that it is still so is made sure of after it.
+        if pair.maker != Maker::Us && pair.to.stat(name).is_ok() {
+            return self.present(pair, name, &stat, path);
+        }
+        // A name elsewhere may have the content of the template.
+        if stat.links < 2 || script.is_some() {
+            return self.content(pair, name, path, &source, copier);
+        }
+        let first = Arc::clone(lock(&pair.tree.first_names).entry(stat.identity).or_default());
+        let mut first = lock(&first);
+        if let Some(first) = &*first {
+            // Whatever keeps it from being a link, it can be a copy.
+            if self.hard_link(pair, name, first).is_ok() {
+                self.progress.file();
+                return Ok(());
+            }
+        }
+        self.content(pair, name, path, &source, copier)?;
+        first.get_or_insert_with(|| path.to_owned());
+        Ok(())
+    }
+
+    fn hard_link(&self, pair: &Pair, name: &Name, first: &Path) -> io::Result<()> {
+        let inside = first.strip_prefix(&pair.tree.path).unwrap_or(first);
+        let directory = descend(&pair.tree.to, inside.parent().unwrap_or(Path::new("")))?;
+        let from = inside.file_name().and_then(Name::new).ok_or(io::ErrorKind::InvalidFilename)?;
+        pair.to.link(name, &directory, &from)
+    }
+
+    fn content<'a>(
+        &'a self,
+        pair: &Pair,
+        name: &Name,
+        path: &Path,
+        source: &Source<'_>,
+        copier: &mut Copier<'a>,
+    ) -> io::Result<()> {
+        let stat = source.stat;
+        let temporary = match pair.tree.company {
+            Company::Shared => Some(self.temporary()?),
+            Company::Private => None,
+        };
+        let written = temporary.as_ref().unwrap_or(name);
+        let to = pair.to.create_file(written)?;
+        let written_out = match source.script {
+            Some(text) => (&to).write_all(text),
+            None => copier.copy(source.file, stat, &to, &|| self.progress.go_on()),
+        };
+        let copied = written_out
+            .and_then(|()| data::dress_file(&to, self.owner(stat), stat.mode, stat.modified))
+            .and_then(|()| temporary.as_ref().map_or(Ok(()), |temporary| pair.to.rename_new(temporary, name)));
+        match copied {
+            Ok(()) => {
+                self.progress.file();
+                Ok(())
+            }
+            Err(error) => {
+                // The first error is the one to tell.
+                let _ = pair.to.unlink(written);
+                let is_taken = error.kind() == io::ErrorKind::AlreadyExists && temporary.is_some();
+                if is_taken { self.present(pair, name, stat, path) } else { Err(error) }
+            }
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Python environments: scripts that name the place where they were made.
+//!
+//! Owns: which files these are, and what their copies have to say. Never: a write; any other file of an environment.
+//!
+//! An environment is a directory with `pyvenv.cfg` in it, whatever its name. The scripts in its `bin` begin with the absolute
+//! path of its interpreter, and `activate` in all its dialects sets it as `VIRTUAL_ENV`: a plain copy would install into the
+//! template. Programs that are no text have no such path that could be changed.
+
+use std::borrow::Cow;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use super::plan::Plan;
+use crate::os::fs::{Dir, Name, Stat, data};
+
+const MARK: &str = "pyvenv.cfg";
+const SCRIPTS: &str = "bin";
+/// The largest script, in bytes; those that tools write have a few thousand.
+const SCRIPT_MAX: u64 = 1024 * 1024;
+/// The longest first line that every kernel reads whole, in bytes.
+const SHEBANG_MAX: usize = 127;
+
+/// Whether `directory`, relative to the template, has the scripts of an environment.
+pub fn has_scripts(plan: &Plan, directory: &Path) -> bool {
+    let above = directory.parent().filter(|_| directory.file_name().is_some_and(|name| name == SCRIPTS));
+    above.is_some_and(|above| fs::metadata(plan.template().join(above).join(MARK)).is_ok_and(|mark| mark.is_file()))
+}
+
+/// What the copy of the script `from` has to say if that is something else. Leaves `from` at its beginning.
+///
+/// # Errors
+/// The system's.
+pub fn relocated(plan: &Plan, mut from: &File, stat: &Stat) -> io::Result<Option<Vec<u8>>> {
+    if stat.size == 0 || stat.size > SCRIPT_MAX {
+        return Ok(None);
+    }
+    let mut text = Vec::new();
+    from.take(SCRIPT_MAX).read_to_end(&mut text)?;
+    from.rewind()?;
+    let (template, target) = (plan.template_names(), plan.target());
+    Ok(moved(&text, template.map(|path| path.as_os_str().as_bytes()), target.as_os_str().as_bytes()))
+}
+
+/// `stat` of `name` in `from`, which is `directory` of the template, as its copy's has to be.
+pub fn expected(plan: &Plan, directory: &Path, from: &Dir, name: &Name, stat: &Stat) -> Stat {
+    let text = || {
+        let file = from.open_file(name).ok()?;
+        relocated(plan, &file, &data::stat(&file).ok()?).ok()?
+    };
+    match has_scripts(plan, directory).then(text).flatten() {
+        Some(text) => Stat { size: text.len() as u64, ..*stat },
+        None => *stat,
+    }
+}
+
+/// `text` with `to` in the place of each of `from`, where these are whole paths or the beginnings of some; `None` if there is
+/// nothing to change. Of a script with binary data behind its first line only that line.
+fn moved(text: &[u8], from: [&[u8]; 2], to: &[u8]) -> Option<Vec<u8>> {
+    // No dialect's quotes would hold these.
+    if to.iter().any(|byte| b"'\"`$\\!\n".contains(byte)) {
+        return None;
+    }
+    let end = text.iter().position(|&byte| byte == b'\n').map_or(text.len(), |place| place + 1);
+    let (first, rest) = text.split_at(if text.starts_with(b"#!") { end } else { 0 });
+    let first = replaced(first, from, to, Quoting::Never)
+        .map_or(Cow::Borrowed(first), |line| Cow::Owned(through_shell(first, line, to)));
+    let rest = match replaced(rest, from, to, Quoting::Words) {
+        Some(other) if !text.contains(&0) => Cow::Owned(other),
+        Some(_) | None => Cow::Borrowed(rest),
+    };
+    let is_same = matches!((&first, &rest), (Cow::Borrowed(_), Cow::Borrowed(_)));
+    (!is_same).then(|| [first, rest].concat())
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Quoting {
+    Never,
+    /// Where a path with blanks in it would be several words.
+    Words,
+}
+
+fn replaced(text: &[u8], from: [&[u8]; 2], to: &[u8], quoting: Quoting) -> Option<Vec<u8>> {
+    let is_of_path = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-./+@~".contains(byte) || *byte >= 0x80;
+    let mut other: Option<Vec<u8>> = None;
+    let (mut at, mut kept) = (0, 0);
+    while at < text.len() {
+        let before = at.checked_sub(1).and_then(|before| text.get(before));
+        let length = |path: &&[u8]| {
+            let after = text[at..].strip_prefix(*path)?;
+            after.first().is_none_or(|byte| *byte == b'/' || !is_of_path(byte)).then_some(path.len())
+        };
+        let found = if before.is_some_and(is_of_path) { None } else { from.iter().find_map(length) };
+        let Some(length) = found else {
+            at += 1;
+            continue;
+        };
+        let other = other.get_or_insert_default();
+        other.extend_from_slice(&text[kept..at]);
+        at += length;
+        let is_quoted = before.is_some_and(|byte| b"'\"".contains(byte));
+        if quoting == Quoting::Words && !is_quoted && !to.iter().all(is_of_path) {
+            let word = text[at..].iter().take_while(|byte| is_of_path(byte)).count();
+            other.extend([b"'", to, &text[at..at + word], b"'"].concat());
+            at += word;
+        } else {
+            other.extend_from_slice(to);
+        }
+        kept = at;
+    }
+    other.map(|mut other| {
+        other.extend_from_slice(&text[kept..]);
+        other
+    })
+}
+
+/// The first line `line`, or what does the same where a kernel would not take it: it ends the interpreter's path at a blank,
+/// and the line after so many bytes. To a shell this is a command, to Python a text.
+fn through_shell(before: &[u8], line: Vec<u8>, to: &[u8]) -> Vec<u8> {
+    let has_blank = to.iter().any(|byte| b" \t".contains(byte));
+    let path = before.get(2..).unwrap_or_default().trim_ascii();
+    let path_end = path.iter().position(|byte| b" \t".contains(byte)).unwrap_or(path.len());
+    let is_python = path[..path_end].rsplit(|&byte| byte == b'/').next().is_some_and(|name| name.starts_with(b"py"));
+    if !is_python || !has_blank && line.len() <= SHEBANG_MAX {
+        return line;
+    }
+    let arguments = path[path_end..].trim_ascii();
+    let interpreter = line.get(2..).unwrap_or_default().trim_ascii();
+    let interpreter = interpreter.strip_suffix(arguments).unwrap_or(interpreter).trim_ascii();
+    [b"#!/bin/sh\n'''exec' \"", interpreter, b"\" ", arguments, b" \"$0\" \"$@\"\n' '''\n"].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOURCES: [&[u8]; 2] = [b"/t/web", b"/disk/t/web"];
+
+    fn text(before: &str, to: &str) -> Option<String> {
+        moved(before.as_bytes(), SOURCES, to.as_bytes()).map(|text| String::from_utf8(text).unwrap())
+    }
+
+    #[test]
+    fn paths_of_the_template_become_those_of_the_target() {
+        for (before, after) in [
+            ("#!/t/web/.venv/bin/python\nimport x\n", "#!/root/app/.venv/bin/python\nimport x\n"),
+            ("#!/disk/t/web/env/bin/python3 -E\n", "#!/root/app/env/bin/python3 -E\n"),
+            ("VIRTUAL_ENV=\"/t/web/.venv\"\nexport PATH", "VIRTUAL_ENV=\"/root/app/.venv\"\nexport PATH"),
+            ("VIRTUAL_ENV=/t/web\n", "VIRTUAL_ENV=/root/app\n"),
+            ("a:/t/web/x:/disk/t/web:/t/web", "a:/root/app/x:/root/app:/root/app"),
+            ("#!/bin/sh\n'''exec' /t/web/v/bin/python \"$0\"", "#!/bin/sh\n'''exec' /root/app/v/bin/python \"$0\""),
+        ] {
+            assert_eq!(text(before, "/root/app").as_deref(), Some(after), "{before}");
+        }
+        for same in
+            ["", "#!/usr/bin/python\n", "/t/web2 /t/web-x /x/t/web /t/we ./t/web é/t/web", "/t", "PATH=/root/app"]
+        {
+            assert_eq!(text(same, "/root/app"), None, "{same}");
+        }
+        assert_eq!(text("/t/web", "/it's"), None);
+    }
+
+    #[test]
+    fn of_a_program_only_the_first_line() {
+        assert_eq!(text("\u{7f}ELF\0/t/web/x", "/a"), None);
+        assert_eq!(text("#!/t/web/bin/python\nPK\0/t/web/x", "/a").unwrap(), "#!/a/bin/python\nPK\0/t/web/x");
+        assert_eq!(text("#!/usr/bin/python\nPK\0/t/web/x", "/a"), None);
+    }
+
+    #[test]
+    fn what_no_kernel_takes_goes_through_a_shell() {
+        let moved = text("#!/t/web/bin/python3 -E -s\nimport x\n", "/my app").unwrap();
+        assert_eq!(moved, "#!/bin/sh\n'''exec' \"/my app/bin/python3\" -E -s \"$0\" \"$@\"\n' '''\nimport x\n");
+        let long = format!("/{}", "x".repeat(150));
+        let moved = text("#!/t/web/bin/python3\n", &long).unwrap();
+        assert_eq!(moved, format!("#!/bin/sh\n'''exec' \"{long}/bin/python3\"  \"$0\" \"$@\"\n' '''\n"));
+        assert_eq!(text("#!/t/web/bin/bash\n", &long).unwrap(), format!("#!{long}/bin/bash\n"));
+        let activate = text("A=/t/web/.venv\nB='/t/web'\nif [ -d \"/t/web/x\" ]\n", "/my app").unwrap();
+        assert_eq!(activate, "A='/my app/.venv'\nB='/my app'\nif [ -d \"/my app/x\" ]\n");
+    }
+}
