@@ -86,6 +86,19 @@ impl Status {
     }
 }
 
+/// What an exit code stands for with shells.
+const NOT_FOUND: &str = "command not found";
+const NOT_EXECUTABLE: &str = "command can't be executed";
+
+/// As [`reason`], where `fault` is known to be why a command could not be run: shells say less.
+pub fn reason_with(machine: &Machine, fault: Option<&str>) -> Option<String> {
+    let reason = reason(machine)?;
+    Some(match fault {
+        Some(fault) => reason.replacen(NOT_FOUND, fault, 1).replacen(NOT_EXECUTABLE, fault, 1),
+        None => reason,
+    })
+}
+
 /// Why the status is what it is, for a person; `None` when there is nothing to say.
 pub fn reason(machine: &Machine) -> Option<String> {
     match (machine.phase(), machine.wanted()) {
@@ -142,8 +155,8 @@ impl Exit {
 impl fmt::Display for Exit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Exit::Code(127) => f.write_str("exited with code 127 (command not found)"),
-            Exit::Code(126) => f.write_str("exited with code 126 (command can't be executed)"),
+            Exit::Code(127) => write!(f, "exited with code 127 ({NOT_FOUND})"),
+            Exit::Code(126) => write!(f, "exited with code 126 ({NOT_EXECUTABLE})"),
             Exit::Code(code) => write!(f, "exited with code {code}"),
             Exit::Signal(number) => write!(f, "was ended by {}", signal_name(*number)),
         }

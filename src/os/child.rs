@@ -105,7 +105,7 @@ fn by_itself(plan: &Plan) -> Result<Option<(CString, Vec<CString>)>, String> {
 }
 
 /// The file that a shell would run for `name`: a path as it is, anything else from `PATH`.
-fn find(name: &str, plan: &Plan) -> Option<PathBuf> {
+pub fn find(name: &str, plan: &Plan) -> Option<PathBuf> {
     if name.contains('/') {
         return Some(name.into());
     }

@@ -83,6 +83,10 @@ pub struct Actor {
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
     alive_since: Option<Instant>,
+    /// What install has left running, in words: it has to be said as long as the server lacks it.
+    install_left: Option<String>,
+    /// Why the last command could not be run, if more is known than its exit code.
+    fault: Option<String>,
     forget: Option<Box<dyn FnOnce() + Send>>,
 }
 
@@ -118,6 +122,8 @@ impl Actor {
             started_at: None,
             ready_at: None,
             alive_since: None,
+            install_left: None,
+            fault: None,
             forget: Some(forget),
         }
     }
@@ -278,7 +284,9 @@ impl Actor {
                     self.senses = None;
                     self.alive_since = None;
                     let id = run.id();
+                    let left = run.left_behind().to_vec();
                     let exit = run.finish();
+                    self.look_back(&left, exit);
                     self.tell(Level::Info, format_args!("run {} is over: it {exit}", id.0));
                     self.machine.event(Event::Ended(id, exit), Instant::now())
                 }

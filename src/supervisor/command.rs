@@ -7,7 +7,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Context;
 use crate::model::machine::{Job, RunId};
@@ -47,13 +47,16 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 /// # Errors
 /// A sentence for a person: what is wrong with the `env_file`.
 pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, marker: &str) -> Result<Plan, String> {
+    let directory = directory(spec, job)?;
+    let is_missing = directory != spec.path.resolved;
     let mut environment: Sorted<OsString, OsString> = context.environment.iter().cloned().collect();
     environment.insert("PYTHONUNBUFFERED".into(), "1".into());
-    environment.insert(DIRECTORY_VARIABLE.into(), spec.path.resolved.clone().into());
+    environment.insert(DIRECTORY_VARIABLE.into(), directory.clone().into());
     if let Some(port) = port {
         environment.insert("PORT".into(), port.to_string().into());
     }
-    if let Some(name) = &spec.env_file {
+    // In a directory that is not there yet is no file yet; install may make both.
+    if let Some(name) = spec.env_file.as_ref().filter(|name| !is_missing || Path::new(name).is_absolute()) {
         for (name, value) in read_env_file(&spec.path.resolved.join(name))? {
             environment.insert(name.into(), value.into());
         }
@@ -70,7 +73,7 @@ pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, 
     Ok(Plan {
         words: shell::words(command.as_str(), value),
         script: shell::exec_form(command.as_str()).into(),
-        directory: spec.path.resolved.clone(),
+        directory,
         environment: environment.into_iter().collect(),
         open_files: context.open_files,
         stdin: match job {
@@ -78,6 +81,19 @@ pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, 
             Job::Start => spec.stdin,
         },
     })
+}
+
+/// Where `job` runs. Install may be what makes the working directory (`git clone` into it): it runs in the nearest one above
+/// that is there then.
+fn directory(spec: &ServerSpec, job: Job) -> Result<PathBuf, String> {
+    let wanted = &spec.path.resolved;
+    match job {
+        Job::Install => Ok(wanted.ancestors().find(|place| place.is_dir()).unwrap_or(wanted).to_owned()),
+        Job::Start if spec.install.is_some() && !wanted.exists() => {
+            Err(format!("the working directory {} does not exist: install has not made it", wanted.display()))
+        }
+        Job::Start => Ok(wanted.clone()),
+    }
 }
 
 fn read_env_file(path: &Path) -> Result<Vec<(String, String)>, String> {

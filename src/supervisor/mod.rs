@@ -33,6 +33,7 @@ mod actor;
 mod answer;
 mod changes;
 mod command;
+mod diagnosis;
 mod preparation;
 mod reader;
 mod record;

@@ -91,6 +91,8 @@ pub struct Run {
     look_at: Option<Instant>,
     look_every: Duration,
     told_unseen: bool,
+    /// Of what lived when the leader had ended, for a person.
+    left_behind: Vec<String>,
     /// When nobody was seen for the first time, and not clearly.
     blurred_at: Option<Instant>,
 }
@@ -131,6 +133,7 @@ impl Run {
             look_at: None,
             look_every: LOOK_FIRST,
             told_unseen: false,
+            left_behind: Vec::new(),
             blurred_at: None,
         };
         let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
@@ -213,6 +216,9 @@ impl Run {
                     return Progress::Same;
                 }
                 LeaderIs::Exited if left.is_empty() => return Progress::Gone,
+                LeaderIs::Exited if self.left_behind.is_empty() => {
+                    self.left_behind = left.iter().map(described).collect();
+                }
                 LeaderIs::Exited => {}
             }
             let pids: SortedSet<Pid> = left.iter().map(|process| process.pid).collect();
@@ -223,6 +229,11 @@ impl Run {
         self.look_at = Some(now + self.look_every);
         self.look_every = (self.look_every * 2).min(LOOK_MAX);
         Progress::Same
+    }
+
+    /// The processes that lived on when the leader had ended, as a person knows them.
+    pub fn left_behind(&self) -> &[String] {
+        &self.left_behind
     }
 
     /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
@@ -291,6 +302,13 @@ impl Run {
 
     fn warn(&self, text: std::fmt::Arguments<'_>) {
         log::server(Level::Warn, &self.slug, text);
+    }
+}
+
+fn described(process: &Process) -> String {
+    match process.program() {
+        Some(program) => format!("{} ({program})", process.pid),
+        None => process.pid.to_string(),
     }
 }
 

@@ -162,7 +162,7 @@ fn a_command_that_does_not_exist() {
     let daemon = Daemon::start();
     for (slug, start, code, reason) in [
         ("none", "no-such-program --at-all", 127, "command not found"),
-        ("data", "./data.txt", 126, "can't be executed"),
+        ("data", "./data.txt", 126, "./data.txt is not executable"),
     ] {
         std::fs::write(daemon.root.join("data.txt"), "data").unwrap();
         daemon.client.create(&json!({"slug": slug, "start": start})).server(201);
@@ -185,4 +185,58 @@ fn a_path_that_is_a_file_or_is_made_too_late() {
     let failed = daemon.client.wait_for_status("app", "failed");
     assert!(failed["status_reason"].as_str().unwrap().contains("does not exist"), "{failed}");
     assert_eq!(daemon.client.get("/servers/app/logs?tail=x").status, 422);
+}
+
+#[test]
+fn why_a_program_that_is_there_can_not_be_run_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let put = |name: &str, content: &[u8], mode: u32| {
+        let path = daemon.root.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put("gone", b"#!/opt/none/bin/python3\nprint(1)\n", 0o755);
+    put("windows", b"#!/bin/sh\r\necho hi\r\n", 0o755);
+    put("windows-env", b"#!/usr/bin/env sh\r\necho hi\r\n", 0o755);
+    put("env", b"#!/usr/bin/env no-such-interpreter\n", 0o755);
+    put("plain", b"#!/bin/sh\n", 0o644);
+    put("through", format!("#!{}/gone\n", daemon.root.display()).as_bytes(), 0o755);
+    put("bin/in-path", b"#!/opt/none/bin/ruby\n", 0o755);
+    // The own program with another loader.
+    let mut elf = std::fs::read("/bin/sleep").unwrap();
+    let loader = elf.windows(4).position(|bytes| bytes == b"/lib").unwrap();
+    elf[loader..loader + 4].copy_from_slice(b"/bil");
+    put("loader", &elf, 0o755);
+    let path = format!("{}:/usr/bin:/bin", daemon.root.join("bin").display());
+    for (slug, start, words) in [
+        ("gone", "./gone", &["./gone names the interpreter /opt/none/bin/python3, which does not exist"][..]),
+        ("windows", "./windows", &["the first line of ./windows ends in CR", "\"/bin/sh\"", "LF"]),
+        ("windows-env", "./windows-env --x", &["the first line of ./windows-env ends in CR", "env sh"]),
+        ("env", "./env", &["./env names the interpreter no-such-interpreter, which is not in PATH"]),
+        ("plain", "./plain", &["./plain is not executable; chmod +x"]),
+        ("through", "./through", &["an interpreter that can't be run", "/opt/none/bin/python3"]),
+        ("in-path", "in-path a b", &["in-path names the interpreter /opt/none/bin/ruby"]),
+        ("loader", "./loader 1", &["./loader needs the loader /bil", "which does not exist"]),
+        ("chain", "cd bin && A=b ./in-path 'x y' || exit", &["/opt/none/bin/ruby"]),
+        ("directory", "./bin", &["./bin is a directory"]),
+    ] {
+        client.create(&json!({"slug": slug, "start": start, "environment": {"PATH": path}})).server(201);
+        let failed = client.wait_for_status(slug, "failed");
+        let reason = failed["status_reason"].as_str().unwrap();
+        assert!([126, 127].map(|code| json!(code)).contains(&failed["exit_code"]), "{failed}");
+        assert!(words.iter().all(|word| reason.contains(word)), "{slug}: {reason}");
+    }
+    let install = json!({"slug": "install", "install": "./gone", "start": "true"});
+    client.create(&install).server(201);
+    let reason = client.wait_for_status("install", "failed")["status_reason"].as_str().unwrap().to_owned();
+    assert!(reason.starts_with("install exited with code 127 (./gone names the interpreter"), "{reason}");
+    // What a program says by such a code itself is left as it is, and what is missing is missing.
+    for (slug, start) in [("own", "sh -c 'exit 127'"), ("none", "./none"), ("after", "true; exit 127")] {
+        client.create(&json!({"slug": slug, "start": start})).server(201);
+        let failed = client.wait_for_status(slug, "failed");
+        assert_eq!(failed["status_reason"], "exited with code 127 (command not found)", "{slug}");
+    }
 }

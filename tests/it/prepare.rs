@@ -320,3 +320,72 @@ fn an_environment_of_a_template_is_not_written_to_by_an_install() {
     }
     assert!(!source.join(".venv/written").exists());
 }
+
+#[test]
+fn install_may_make_the_directory_that_start_runs_in() {
+    let scratch = Scratch::new();
+    let repository = scratch.0.join("repository");
+    let make = format!(
+        "git init -q {0} && cd {0} && echo VALUE=cloned > .env && git add -f .env && git -c user.name=a -c user.email=a@b commit -qm x",
+        repository.display()
+    );
+    let made = std::process::Command::new("sh").args(["-c", &make]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    fs::create_dir(daemon.root.join("there")).unwrap();
+    for (slug, path, install, cwd) in [
+        ("clone", "app", format!("pwd; git clone -q {} app", repository.display()), "."),
+        ("deep", "a/b/c", format!("pwd; mkdir -p a/b && git clone -q {} a/b/c", repository.display()), "."),
+        ("inner", "there/app", format!("pwd; git clone -q {} app", repository.display()), "there"),
+        ("present", "there", format!("pwd; cp {}/.env .", repository.display()), "there"),
+    ] {
+        let start = "echo $VALUE in $PWD; exec sleep 600";
+        let spec = json!({"slug": slug, "path": path, "install": install, "start": start, "env_file": ".env"});
+        let created = client.create(&spec);
+        if slug == "present" {
+            // Where the directory is there, its files have to be too.
+            created.server(201);
+            let reason = client.wait_for_status(slug, "failed")["status_reason"].as_str().unwrap().to_owned();
+            assert!(reason.contains(".env does not exist"), "{reason}");
+            continue;
+        }
+        created.server(201);
+        client.wait_for_status(slug, "running");
+        let told = [daemon.root.join(cwd).canonicalize().unwrap(), daemon.root.join(path)];
+        let expected = format!("{}\ncloned in {}\n", told[0].display(), told[1].display());
+        wait_until("both have written", || (client.logs(slug, "?stream=stdout") == expected).then_some(()));
+    }
+    for (slug, install) in [("nothing", "true"), ("elsewhere", "mkdir other")] {
+        client.create(&json!({"slug": slug, "path": "missing/app", "install": install, "start": "true"})).server(201);
+        let reason = client.wait_for_status(slug, "failed")["status_reason"].as_str().unwrap().to_owned();
+        assert!(reason.contains("missing/app does not exist: install has not made it"), "{reason}");
+    }
+}
+
+#[test]
+fn what_install_leaves_running_is_ended_and_said() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    for (slug, install, program) in [
+        ("group", "sleep 7000 & sleep 7001 & echo done", "sleep"),
+        ("session", "setsid sleep 7002 >/dev/null 2>&1 & sleep 0.2", "sleep"),
+        ("perl", "perl -e 'use POSIX; exit if fork; setsid; sleep 7003'; echo done", "perl"),
+    ] {
+        client.create(&json!({"slug": slug, "install": install, "start": "sleep 600"})).server(201);
+        let running = client.wait_for_status(slug, "running");
+        let reason = running["status_reason"].as_str().unwrap();
+        assert!(reason.starts_with("install has ended and left process ") && reason.contains(program), "{reason}");
+        assert_eq!(reason.contains("and 1 more"), slug == "group", "{reason}");
+        let line = format!("servisor: {reason}\n");
+        assert!(client.logs(slug, "?stream=stderr").ends_with(&line), "{}", client.logs(slug, ""));
+        assert!(daemon.log().contains("install has ended and left"));
+        // It is no reason of what comes after a stop, but as long as the server lacks it.
+        assert_eq!(client.post(&format!("/servers/{slug}/stop")).server(200).get("status_reason"), None);
+        client.post(&format!("/servers/{slug}/start")).server(200);
+        assert_eq!(client.wait_for_status(slug, "running")["status_reason"], *reason);
+    }
+    assert_eq!(daemon.descendants().len(), 3, "{:?}", daemon.descendants());
+    client.create(&json!({"slug": "clean", "install": "sleep 0.01 & wait", "start": "sleep 600"})).server(201);
+    assert_eq!(client.wait_for_status("clean", "running").get("status_reason"), None);
+}

@@ -46,6 +46,8 @@ impl Actor {
         self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
         self.started_at = None;
         self.ready_at = None;
+        self.install_left = None;
+        self.fault = None;
         self.take_command(Command::Start, promise.reply);
     }
 

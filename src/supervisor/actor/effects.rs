@@ -8,12 +8,14 @@ use std::time::{Instant, SystemTime};
 
 use super::super::Message;
 use super::super::command;
+use super::super::diagnosis;
 use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
 use super::super::senses::Senses;
 use super::{Actor, News};
 use crate::log::Level;
-use crate::model::machine::{Effect, Event, Job, Phase, RunId};
+use crate::logs::StreamId;
+use crate::model::machine::{Cause, Effect, Event, Exit, Job, Phase, RunId, Stage};
 use crate::model::overlay::{CopyStatus, OverlayId};
 use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness};
@@ -119,6 +121,10 @@ impl Actor {
             let reserved = self.context.ports.reserve(&self.spec.slug, wanted, strictness);
             self.reservation = Some(reserved.map_err(|refusal| refusal.to_string())?);
         }
+        self.fault = None;
+        if job == Job::Install {
+            self.install_left = None;
+        }
         let port = self.reservation.as_ref().map(Reservation::port);
         let marker = command::marker(&self.context, &self.spec, id);
         let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
@@ -136,6 +142,38 @@ impl Actor {
             self.ready_at = None;
         }
         Ok(run)
+    }
+}
+
+impl Actor {
+    /// Finds out what has to be said of a run that ended by itself, before the machine goes on.
+    pub(super) fn look_back(&mut self, left: &[String], exit: Exit) {
+        let (Phase::Alive { stage, .. } | Phase::Killing { stage, cause: Cause::Own, .. }) = *self.machine.phase()
+        else {
+            return;
+        };
+        let job = match stage {
+            Stage::Installing => Job::Install,
+            Stage::Starting { .. } | Stage::Up(_) => Job::Start,
+        };
+        if let (Job::Install, [first, more @ ..]) = (job, left) {
+            let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+            let text = format!(
+                "install has ended and left process {first}{more} running, which was ended; what has to run beside the \
+                 server belongs into start, or is a server of its own"
+            );
+            self.tell(Level::Warn, format_args!("{text}"));
+            self.shared.log.append(StreamId::Stderr, format!("servisor: {text}\n").as_bytes());
+            self.install_left = Some(text);
+        }
+        if matches!(exit, Exit::Code(126 | 127)) {
+            let command = match (job, &self.spec.install) {
+                (Job::Install, Some(install)) => install,
+                (Job::Install, None) | (Job::Start, _) => &self.spec.start,
+            };
+            let plan = command::plan(&self.context, &self.spec, job, None, "");
+            self.fault = plan.ok().and_then(|plan| diagnosis::of(command.as_str(), &plan));
+        }
     }
 }
 

@@ -30,7 +30,8 @@ impl Actor {
         let view = ServerView {
             spec: Arc::clone(&self.spec),
             status,
-            reason: status::reason(&self.machine),
+            reason: status::reason_with(&self.machine, self.fault.as_deref())
+                .or_else(|| self.install_left.clone().filter(|_| self.machine.active())),
             pid: self.run.as_ref().map(|run| run.pid().number()),
             port: detected.or(allocated),
             ports: listening.map(|listening| listening.ports.clone()).unwrap_or_default(),
