@@ -2,9 +2,10 @@
 
 TARGET ?= $(shell uname -m)-unknown-linux-musl
 TARGETS := x86_64-unknown-linux-musl aarch64-unknown-linux-musl
-# Where `make run` serves, and what it uses as its sandbox root.
+# Where `make run` serves, its sandbox root, and its state: apart, or a file server in the root would serve the access token.
 LISTEN ?= 127.0.0.1:18080
-ROOT ?= .
+ROOT ?= .servisor/root
+STATE ?= .servisor/state
 # The budget for the static binary.
 SIZE_LIMIT_KIB := 1000
 
@@ -23,12 +24,13 @@ help: ## This list
 
 run: ## Build and serve on LISTEN (127.0.0.1:18080)
 	@cargo build --release --locked
+	@mkdir -p $(ROOT) && mkdir -p -m 700 $(STATE)
 	@echo
 	@echo 'In another terminal, start a first server (paste this):'
 	@echo
-	@echo '  curl -sS http://$(LISTEN)/servers -H "Authorization: Bearer $$(cat .servisor/access-token)" -H "Content-Type: application/json" -d '"'"'{"slug":"web","start":"python3 -m http.server $$PORT","port":8000}'"'"
+	@echo '  curl -sS http://$(LISTEN)/servers -H "Authorization: Bearer $$(cat $(STATE)/access-token)" -H "Content-Type: application/json" -d '"'"'{"slug":"web","start":"python3 -m http.server --bind 127.0.0.1 $$PORT","port":8000}'"'"
 	@echo
-	@exec target/release/servisor serve --listen $(LISTEN) --root $(ROOT) --state-dir .servisor
+	@exec target/release/servisor serve --listen $(LISTEN) --root $(ROOT) --state-dir $(STATE)
 
 test: test-rust test-sdk test-docs size bench-smoke budgets ## Everything: unit, integration, SDK and documentation tests, size of the static binary
 

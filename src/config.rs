@@ -32,6 +32,11 @@ const DEFAULT_LOG_BUFFER: usize = 1024 * 1024;
 /// Less than this could not hold a few lines, more than this would be a mistake.
 const LOG_BUFFER: RangeInclusive<usize> = 4 * 1024..=1024 * 1024 * 1024;
 
+/// The variables that can hold the access token. The first one that is set counts.
+const TOKEN_VARIABLES: [&str; 2] = ["SERVISOR_ACCESS_TOKEN", "COMPUTESDK_ACCESS_TOKEN"];
+/// The variables whose values are secrets.
+pub const SECRET_VARIABLES: [&str; 3] = [TOKEN_VARIABLES[0], TOKEN_VARIABLES[1], setup::VARIABLE];
+
 const DEFAULT_LOG_FILE: u64 = 10 * 1024 * 1024;
 const LOG_FILE: RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024 * 1024;
 
@@ -180,7 +185,7 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         .into_iter()
         .map(|(name, text)| AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text)))))
         .collect::<Result<Vec<_>, _>>()?;
-    let auth = auth(&given, &environment, &listen, &allow_origins)?;
+    let auth = auth(&given, &environment, &listen, &allow_origins, &mut warnings)?;
     let setup = setup(&given, &environment, &mut warnings)?;
     Ok(Config {
         listen,
@@ -222,19 +227,27 @@ fn auth(
     environment: &Environment,
     listen: &Listen,
     origins: &[AllowedOrigin],
+    warnings: &mut Vec<String>,
 ) -> Result<AuthSource, ConfigError> {
     let file = given.one(Opt::AccessTokenFile)?;
+    let mut variables = Vec::new();
+    for name in TOKEN_VARIABLES {
+        // Empty, ours is a mistake; the SDK's may be handed on by a program that has none.
+        let token = environment.text(name)?.filter(|token| name == TOKEN_VARIABLES[0] || !token.is_empty());
+        variables.extend(token.map(|token| (name, token)));
+    }
     let off = match given.one(Opt::NoAuth)? {
-        None => false,
+        None => None,
         Some((name, word)) => match word.as_str() {
-            "" | "1" | "true" | "yes" => true,
-            "0" | "false" | "no" => false,
+            "" | "1" | "true" | "yes" => Some(name),
+            "0" | "false" | "no" => None,
             _ => return error(format!("{name} {} must be true or false", quoted(&word))),
         },
     };
-    if off {
-        if let Some((name, _)) = file {
-            return error(format!("--no-auth and {name} contradict each other; give one of them"));
+    if let Some(off) = off {
+        let is_set = |(name, token): &(&str, &str)| (!token.is_empty()).then(|| (*name).to_owned());
+        if let Some(name) = file.map(|(name, _)| name).or_else(|| variables.iter().find_map(is_set)) {
+            return error(format!("{off} and {name} contradict each other; give one of them"));
         }
         if let Listen::Tcp(address) = listen
             && !is_loopback(address.ip())
@@ -249,14 +262,17 @@ fn auth(
         }
         return Ok(AuthSource::Off);
     }
-    match (file, environment.text("SERVISOR_ACCESS_TOKEN")?) {
-        (Some((_, path)), _) => Ok(AuthSource::File(path.into())),
-        (None, Some(token)) => match Token::parse(token) {
-            Ok(token) => Ok(AuthSource::Given(token)),
-            Err(why) => error(format!("the access token in SERVISOR_ACCESS_TOKEN {why}")),
+    let (used, source) = match (file, variables.first()) {
+        (Some((name, path)), _) => (name, AuthSource::File(path.into())),
+        (None, Some((name, token))) => match Token::parse(token) {
+            Ok(token) => ((*name).to_owned(), AuthSource::Given(token)),
+            Err(why) => return error(format!("the access token in {name} {why}")),
         },
-        (None, None) => Ok(AuthSource::Kept),
-    }
+        (None, None) => return Ok(AuthSource::Kept),
+    };
+    let unused = variables.iter().filter(|(name, _)| *name != used);
+    warnings.extend(unused.map(|(name, _)| format!("{name} is not used: {used} is given too")));
+    Ok(source)
 }
 
 /// The value of an option that is a number of bytes.

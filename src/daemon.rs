@@ -10,8 +10,6 @@
 use std::env;
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -22,11 +20,12 @@ use crate::api::access::{Access, Auth, Names, Token};
 use crate::api::http::HttpApi;
 use crate::api::places::Places;
 use crate::boot;
-use crate::config::{AuthSource, Config, Listen};
+use crate::config::{self, AuthSource, Config};
 use crate::control::Control;
-use crate::door::{Door, Limits, Listener};
+use crate::door::{Door, Limits};
 use crate::log;
 use crate::logs::LogFiles;
+use crate::os::environment;
 use crate::os::fs::plain::read_named;
 use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit::{self, Inherited};
@@ -44,6 +43,10 @@ use crate::sorted::SortedSet;
 use crate::store::files::Files;
 use crate::store::{Past, Store};
 use crate::supervisor::{self, Context, Supervisor};
+
+mod listen;
+
+use listen::Listening;
 
 /// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -94,6 +97,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         let what = what.to_owned();
         move |error: io::Error| StartError(format!("{what}: {error}"))
     };
+    environment::erase(&config::SECRET_VARIABLES);
     let inherited = inherit::put_in_order().map_err(start_error("can't set up the process"))?;
     // Before anything that takes time: the defaults of most of them would end the daemon.
     let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
@@ -115,7 +119,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let stored = boot::stored(store.servers(), &config.root).map_err(start_error(&cant_read))?;
     let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
     let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
-    let (listener, address) = listen(&config.listen)?;
+    warn_of_exposed_secrets(config);
+    let Listening { listener, address, socket } = listen::listen(&config.listen, &config.auth).map_err(StartError)?;
     let names = Names::new(listener.address(), config.public_url.clone());
     let access = Access::new(auth(config, &store)?, names, config.allow_origins.clone());
 
@@ -176,12 +181,37 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         }
     });
     control.join_by(Instant::now() + DOOR_LIMIT);
-    remove_socket(&config.listen);
+    drop(socket);
     if result.load(Ordering::SeqCst) == Ended::Clean as u8 {
         store.end_clean();
         Ok(Ended::Clean)
     } else {
         Ok(Ended::LeftBehind)
+    }
+}
+
+/// Warns of secrets among the files that servers work on: a file server there would serve them to everyone.
+fn warn_of_exposed_secrets(config: &Config) {
+    let below = |path: &Path| match (path.canonicalize(), config.root.canonicalize()) {
+        (Ok(path), Ok(root)) => path.starts_with(root),
+        (Err(_), _) | (_, Err(_)) => false,
+    };
+    let root = config.root.display();
+    if below(&config.state_dir) {
+        log::warn(format_args!(
+            "the state directory {} lies under the root {root}: a server that serves the root's files serves the access \
+             token and the servers' variables too; give --state-dir or --root another place",
+            config.state_dir.display()
+        ));
+    }
+    if let AuthSource::File(path) = &config.auth
+        && below(path)
+    {
+        log::warn(format_args!(
+            "the access token file {} lies under the root {root}: a server that serves the root's files serves it too; \
+             put it in another place",
+            path.display()
+        ));
     }
 }
 
@@ -235,49 +265,6 @@ fn read_token(path: &Path, word: Result<String, StartError>) -> Result<Auth, Sta
     let token = Token::parse(word?.trim())
         .map_err(|why| StartError(format!("the access token in {} {why}; write one word", path.display())))?;
     Ok(Auth::Token(token))
-}
-
-/// Binds the public address, and names it as a client would.
-fn listen(listen: &Listen) -> Result<(Listener, String), StartError> {
-    match listen {
-        Listen::Tcp(wanted) => {
-            let listener = TcpListener::bind(wanted).map_err(|error| cant_listen(wanted, &error))?;
-            let address = listener.local_addr().map_err(|error| cant_listen(wanted, &error))?;
-            Ok((Listener::Tcp(listener), format!("http://{address}")))
-        }
-        Listen::Unix(path) => {
-            let shown = path.display();
-            remove_dead_socket(path);
-            let listener = UnixListener::bind(path)
-                .map_err(|error| StartError(format!("can't listen on unix socket {shown}: {error}")))?;
-            Ok((Listener::Unix(listener), format!("unix:{shown}")))
-        }
-    }
-}
-
-fn cant_listen(address: &SocketAddr, error: &io::Error) -> StartError {
-    let advice = match error.kind() {
-        io::ErrorKind::AddrInUse => "another program listens there; stop it or give --listen",
-        io::ErrorKind::AddrNotAvailable => "this machine has no such address; give --listen",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need a right that servisor does not have; give --listen",
-        _ => "give --listen",
-    };
-    StartError(format!("can't listen on {address}: {error}; {advice}"))
-}
-
-/// A socket that nobody answers on is what a killed daemon has left.
-fn remove_dead_socket(path: &Path) {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    if is_socket && UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
-        let _ = std::fs::remove_file(path);
-    }
-}
-
-fn remove_socket(listen: &Listen) {
-    if let Listen::Unix(path) = listen {
-        let _ = std::fs::remove_file(path);
-    }
 }
 
 /// What the end of the daemon has to go through.

@@ -52,7 +52,7 @@ impl Token {
     }
 
     /// Compares in a time that depends on `presented` alone.
-    fn is(&self, presented: &str) -> bool {
+    pub fn is(&self, presented: &str) -> bool {
         let (kept, presented) = (self.0.as_bytes(), presented.as_bytes());
         let mut difference = kept.len() ^ presented.len();
         for (place, byte) in presented.iter().enumerate() {

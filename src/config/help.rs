@@ -32,9 +32,10 @@ Usage: servisor serve [OPTION]...
 
 Each option can also be given as a variable: SERVISOR_LISTEN for --listen, and
 so on (SERVISOR_NO_AUTH=1; SERVISOR_ALLOW_ORIGIN with commas). Without a file,
-the token is taken from SERVISOR_ACCESS_TOKEN; without that, one is made at the
-first start and kept in STATE_DIR/access-token. Without --setup, the payload is
-taken from COMPUTESDK_SETUP_B64, in base64.
+the token is taken from SERVISOR_ACCESS_TOKEN or else COMPUTESDK_ACCESS_TOKEN;
+without these, one is made at the first start and kept in
+STATE_DIR/access-token. Without --setup, the payload is taken from
+COMPUTESDK_SETUP_B64, in base64.
 
   servisor --help           this text
   servisor --version        the version

@@ -84,11 +84,49 @@ fn tokens_and_their_absence() {
     assert!(matches!(config(&[], &token).auth, AuthSource::Given(_)));
     let file = config(&["--access-token-file", "/t"], &token).auth;
     assert!(matches!(file, AuthSource::File(path) if path == std::path::Path::new("/t")));
-    for (options, variables) in [(&["--no-auth"][..], &token[..]), (&[], &[("SERVISOR_NO_AUTH", "1")])] {
+    for (options, variables) in [(&["--no-auth"][..], &[][..]), (&[], &[("SERVISOR_NO_AUTH", "1")])] {
         assert!(matches!(config(options, variables).auth, AuthSource::Off));
     }
     assert!(matches!(config(&[], &[("SERVISOR_NO_AUTH", "0")]).auth, AuthSource::Kept));
     assert!(matches!(config(&["--no-auth", "--listen", "unix:/s"], &[]).auth, AuthSource::Off));
+}
+
+#[test]
+fn the_sdks_variable_is_the_token_when_no_other_is_given() {
+    let both = [("COMPUTESDK_ACCESS_TOKEN", "theirs"), ("SERVISOR_ACCESS_TOKEN", "ours")];
+    let is = |config: &Config, expected: &str| match &config.auth {
+        AuthSource::Given(token) => token.is(expected),
+        AuthSource::File(_) | AuthSource::Kept | AuthSource::Off => false,
+    };
+    let theirs = config(&[], &both[..1]);
+    assert!(is(&theirs, "theirs") && theirs.warnings.is_empty(), "{theirs:?}");
+    let ours = config(&[], &both);
+    assert!(is(&ours, "ours"), "{ours:?}");
+    assert_eq!(ours.warnings, ["COMPUTESDK_ACCESS_TOKEN is not used: SERVISOR_ACCESS_TOKEN is given too"]);
+    assert!(matches!(config(&[], &[("COMPUTESDK_ACCESS_TOKEN", "")]).auth, AuthSource::Kept));
+    let file = config(&["--access-token-file", "/t"], &both);
+    assert!(matches!(file.auth, AuthSource::File(_)));
+    assert_eq!(file.warnings.len(), 2, "{:?}", file.warnings);
+}
+
+#[test]
+fn a_token_beside_no_auth_is_refused_wherever_it_comes_from() {
+    let no_auth = [("SERVISOR_NO_AUTH", "true")];
+    for (options, variable, name) in [
+        (&["--access-token-file", "x"][..], None, "--access-token-file"),
+        (&[], Some("SERVISOR_ACCESS_TOKEN_FILE"), "SERVISOR_ACCESS_TOKEN_FILE"),
+        (&[], Some("SERVISOR_ACCESS_TOKEN"), "SERVISOR_ACCESS_TOKEN"),
+        (&[], Some("COMPUTESDK_ACCESS_TOKEN"), "COMPUTESDK_ACCESS_TOKEN"),
+    ] {
+        let variables: Vec<_> = variable.map(|name| (name, "secret")).into_iter().collect();
+        let text = refusal(&[&["--no-auth"], options].concat(), &variables);
+        assert_eq!(text, format!("--no-auth and {name} contradict each other; give one of them"));
+        let text = refusal(options, &[&variables[..], &no_auth].concat());
+        assert_eq!(text, format!("SERVISOR_NO_AUTH and {name} contradict each other; give one of them"));
+    }
+    // What is empty is not given.
+    let empty = [("SERVISOR_ACCESS_TOKEN", ""), ("COMPUTESDK_ACCESS_TOKEN", ""), ("SERVISOR_ACCESS_TOKEN_FILE", "")];
+    assert!(matches!(config(&["--no-auth"], &empty).auth, AuthSource::Off));
 }
 
 #[test]
@@ -126,6 +164,7 @@ fn mistakes_are_named_with_what_would_be_right() {
         (&["--no-auth", "--allow-origin", "*"], &[], &["any web page"]),
         (&[], &[("SERVISOR_ACCESS_TOKEN", "")], &["SERVISOR_ACCESS_TOKEN", "must not be empty"]),
         (&[], &[("SERVISOR_ACCESS_TOKEN", "a b")], &["SERVISOR_ACCESS_TOKEN", "ASCII"]),
+        (&[], &[("COMPUTESDK_ACCESS_TOKEN", "a b")], &["COMPUTESDK_ACCESS_TOKEN", "ASCII"]),
     ] {
         let text = refusal(options, variables);
         for word in words {

@@ -16,7 +16,7 @@ use super::slots::NoSlot;
 use crate::log;
 use crate::os::peer::Unread;
 use crate::os::poll::{Interest, Poll};
-use crate::os::{is_shortage, peer, thread};
+use crate::os::{is_shortage, local, peer, thread};
 
 /// The system is out of something; trying again at once would only burn time that others need.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
@@ -106,6 +106,14 @@ fn accept(listener: &Listener) -> io::Result<UnixStream> {
     match listener {
         Listener::Tcp(listener) => listener.accept().map(|(stream, _)| UnixStream::from(OwnedFd::from(stream))),
         Listener::Unix(listener) => listener.accept().map(|(stream, _)| stream),
+        Listener::OwnUnix(listener) => {
+            let (stream, _) = listener.accept()?;
+            if local::is_own_peer(&stream) {
+                return Ok(stream);
+            }
+            answer::refuse_at_once(&stream, Refusal::ForeignUser);
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub enum Refusal {
     UnknownCoding,
     /// Neither HTTP/1.0 nor HTTP/1.1.
     UnknownVersion,
+    /// Another user than the daemon's own or root has connected to a socket of theirs.
+    ForeignUser,
     /// Every connection is busy.
     TooManyConnections,
     /// The bodies of other clients take all the memory that there is for bodies.
@@ -62,6 +64,9 @@ impl Refusal {
                 (501, "unknown_coding", "the only transfer coding is chunked; send a Content-Length instead")
             }
             Refusal::UnknownVersion => (505, "unknown_version", "only HTTP/1.1 and HTTP/1.0 are spoken here"),
+            Refusal::ForeignUser => {
+                (403, "foreign_user", "without a token this socket is for the daemon's user and root; connect as one")
+            }
             Refusal::TooManyConnections => {
                 (503, "busy", "all connections are busy; close those that are not needed, or try again later")
             }

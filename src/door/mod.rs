@@ -42,6 +42,8 @@ pub enum Listener {
     Tcp(TcpListener),
     /// By a unix socket.
     Unix(UnixListener),
+    /// By a unix socket, for the daemon's own user and root alone.
+    OwnUnix(UnixListener),
 }
 
 impl Listener {
@@ -49,7 +51,7 @@ impl Listener {
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().ok(),
-            Listener::Unix(_) => None,
+            Listener::Unix(_) | Listener::OwnUnix(_) => None,
         }
     }
 }
@@ -58,7 +60,7 @@ impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
             Listener::Tcp(listener) => listener.as_fd(),
-            Listener::Unix(listener) => listener.as_fd(),
+            Listener::Unix(listener) | Listener::OwnUnix(listener) => listener.as_fd(),
         }
     }
 }
@@ -133,7 +135,7 @@ impl Door {
         }
         let listening: OwnedFd = match &listener {
             Listener::Tcp(listener) => listener.try_clone()?.into(),
-            Listener::Unix(listener) => listener.try_clone()?.into(),
+            Listener::Unix(listener) | Listener::OwnUnix(listener) => listener.try_clone()?.into(),
         };
         let slots = Arc::new(slots::Slots::new(limits.connections));
         let shared = connection::Shared {

@@ -33,6 +33,7 @@ mod input;
 mod large;
 mod latency;
 mod lifecycle;
+mod listen;
 mod logs;
 mod lost;
 mod matrix;

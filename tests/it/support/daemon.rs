@@ -292,7 +292,11 @@ fn begin(
     variables: &[(&str, &str)],
     log: &Arc<Mutex<String>>,
 ) -> (Child, SocketAddr) {
-    watch(Daemon::command_on(scratch).args(options).envs(variables.iter().copied()), log)
+    let mut command = Daemon::command_on(scratch);
+    if options.contains(&"--no-auth") {
+        command.env_remove("SERVISOR_ACCESS_TOKEN");
+    }
+    watch(command.args(options).envs(variables.iter().copied()), log)
 }
 
 #[track_caller]
