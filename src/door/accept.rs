@@ -16,17 +16,20 @@ use super::slots::NoSlot;
 use crate::log;
 use crate::os::peer::Unread;
 use crate::os::poll::{Interest, Poll};
-use crate::os::{is_shortage, local, peer, thread};
+use crate::os::reserve::Reserve;
+use crate::os::{is_shortage, local, peer};
 
 /// The system is out of something; trying again at once would only burn time that others need.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 /// As long as this a newcomer waits for the thread of a connection that was evicted.
 const THREAD_LIMIT: Duration = Duration::from_millis(200);
+/// Between two tries to get a thread.
+const THREAD_PAUSE: Duration = Duration::from_millis(5);
 /// The same trouble is told once in this time.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the door is closed.
-pub fn run(listener: &Listener, shared: &Arc<Shared>) {
+pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &Reserve) {
     let mut reported: Option<Instant> = None;
     let mut report = |what: &str, error: &io::Error| {
         if reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
@@ -45,7 +48,7 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>) {
             // A flood of clients that connect and leave costs no threads.
             Ok(socket) if peer::unread(&socket) == Unread::End => {}
             Ok(socket) => {
-                if let Err(error) = welcome(socket, shared) {
+                if let Err(error) = welcome(socket, shared, reserve) {
                     report("no thread for a connection", &error);
                 }
                 spare.keep();
@@ -118,9 +121,10 @@ fn accept(listener: &Listener) -> io::Result<UnixStream> {
 }
 
 /// Fails only when there is no thread; the client is answered then, as when there is no slot.
-fn welcome(socket: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
+fn welcome(socket: UnixStream, shared: &Arc<Shared>, reserve: &Reserve) -> io::Result<()> {
     let socket = Arc::new(socket);
     let give_up_at = Instant::now() + THREAD_LIMIT;
+    let mut has_room = false;
     loop {
         let slot = match shared.slots.admit(Arc::clone(&socket)) {
             Ok(slot) => slot,
@@ -133,12 +137,12 @@ fn welcome(socket: UnixStream, shared: &Arc<Shared>) -> io::Result<()> {
         let for_thread = Arc::clone(shared);
         let name = format!("conn-{}", slot.number());
         // The slot moves into the closure; if the thread can't be made, it is freed with it.
-        let spawned = thread::spawn(&name, thread::STACK, move || connection::serve(&for_thread, slot));
-        match spawned {
+        match reserve.spawn(&name, Box::new(move |place| connection::serve(&for_thread, slot, place))) {
             Ok(_) => return Ok(()),
-            // A stranger's thread will do.
-            Err(_) if Instant::now() < give_up_at && shared.slots.make_room() => {
-                shared.slots.wait_for_leaver(give_up_at);
+            // A stranger's thread will do, or the one in reserve as soon as it is idle.
+            Err(_) if Instant::now() < give_up_at => {
+                has_room = has_room || shared.slots.make_room();
+                shared.slots.wait_for_leaver(give_up_at.min(Instant::now() + THREAD_PAUSE));
             }
             Err(error) => {
                 answer::refuse_at_once(&socket, Refusal::TooManyConnections);

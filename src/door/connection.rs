@@ -20,6 +20,7 @@ use super::service::{Body, Request, Service, Standing, Step};
 use super::slots::{Activity, NoSlot, Slot, Slots};
 use crate::handoff::{Client, Outcome, Reply, StreamBody};
 use crate::log;
+use crate::os::reserve::Place;
 use crate::os::thread::panic_text;
 use crate::os::{peer, retry};
 
@@ -35,6 +36,9 @@ const SHARE_STEP: usize = 64 * 1024;
 /// Answers up to this size cost a stranger no share.
 const ANSWER_FREE: usize = 4 * 1024;
 
+/// On the thread in reserve a client waits no longer than this: the next one may need it, to stop what has all threads.
+const RESERVE_WAIT: Duration = Duration::from_secs(1);
+
 /// What all connections share.
 pub struct Shared {
     /// What is allowed.
@@ -49,10 +53,12 @@ pub struct Shared {
     pub strangers: Arc<Budget>,
 }
 
-/// Serves a client until it leaves or has to.
-pub fn serve(shared: &Shared, slot: Slot) {
+/// Serves a client until it leaves or has to. On the thread in reserve it is served one request.
+pub fn serve(shared: &Shared, slot: Slot, place: Place) {
     let mut connection = Connection {
         shared,
+        place,
+        begun: Instant::now(),
         slot: &slot,
         input: Input::new(slot.socket()),
         standing: Standing::Stranger,
@@ -72,6 +78,8 @@ pub fn serve(shared: &Shared, slot: Slot) {
 
 struct Connection<'a> {
     shared: &'a Shared,
+    place: Place,
+    begun: Instant,
     slot: &'a Slot,
     input: Input<'a>,
     standing: Standing,
@@ -97,7 +105,10 @@ impl Connection<'_> {
             self.input.await_request(Instant::now() + limits.idle)?;
             let deadline = Instant::now() + limits.request;
             let share = (self.standing == Standing::Stranger).then(|| self.shared.strangers.share());
-            let head = self.input.head(limits, deadline, share)?;
+            let mut head = self.input.head(limits, deadline, share)?;
+            if self.place == Place::Reserve {
+                head.persistence = Persistence::Close;
+            }
             if !self.slot.enter(Activity::Busy) {
                 return Ok(());
             }
@@ -272,6 +283,9 @@ impl Connection<'_> {
         headers: Vec<(&'static str, String)>,
         body: StreamBody,
     ) -> Result<After, End> {
+        if self.place == Place::Reserve {
+            return Err(Refusal::TooManyConnections.into());
+        }
         let framing = match head.version {
             Version::Http10 => answer::Framing::Close,
             Version::Http11 => answer::Framing::Chunks,
@@ -339,6 +353,7 @@ fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 impl Client for Connection<'_> {
     fn is_present(&self) -> bool {
-        !peer::has_left(self.slot.socket())
+        let has_time = self.place == Place::Own || self.begun.elapsed() < RESERVE_WAIT;
+        has_time && !peer::has_left(self.slot.socket())
     }
 }

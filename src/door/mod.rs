@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::os::listener;
+use crate::os::reserve::Reserve;
 use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
@@ -145,7 +146,9 @@ impl Door {
             bodies: Budget::new(limits.bodies),
             strangers: Budget::new(limits.strangers),
         };
-        let thread = thread::spawn("door", thread::SMALL_STACK, move || accept::run(&listener, &Arc::new(shared)))?;
+        let reserve = Reserve::start("reserve", thread::STACK)?;
+        let accept = move || accept::run(&listener, &Arc::new(shared), &reserve);
+        let thread = thread::spawn("door", thread::SMALL_STACK, accept)?;
         Ok(Door { slots, listening, thread })
     }
 

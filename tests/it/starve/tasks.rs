@@ -48,10 +48,25 @@ fn without_threads_it_refuses_politely_and_recovers() {
     let before = client.wait_for_status("app", "running")["pid"].as_i64().unwrap();
     // A client that was let in before.
     let mut early = crate::support::Stream::open(client, "/servers/rest/logs?follow=true", &[]);
+    let stubborn =
+        json!({"slug": "stubborn", "start": "trap '' TERM; echo up; sleep 600 & wait; wait", "stop_timeout_ms": 3000});
+    client.create(&stubborn).server(201);
+    wait_until("it ignores SIGTERM", || client.get("/servers/stubborn/logs").text().contains("up").then_some(()));
     let starved = Starved::new(daemon.pid(), Limit::Tasks, 1);
-    let refused = client.get("/servers");
-    refused.error(503);
+    // One client after the other has the thread in reserve, and streams have none.
+    for _ in 0..20 {
+        assert_eq!(client.get("/servers").status, 200);
+    }
+    let streamed = client.get("/servers/rest/logs?follow=true");
+    streamed.error(503);
+    let stopper = client.clone();
+    let stop = std::thread::spawn(move || stopper.post("/servers/stubborn/stop").status);
+    let refused = wait_until("the thread in reserve has a stop to wait for", || {
+        let answer = client.get("/servers");
+        (answer.status == 503).then_some(answer)
+    });
     assert_eq!(refused.header("Retry-After"), Some("1"));
+    assert_eq!(stop.join().unwrap(), 200);
     // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
     unsafe { libc::kill(before as i32, libc::SIGKILL) };
     wait_until("the reason is told", || daemon.log().contains("the limit on processes is reached").then_some(()));
@@ -64,6 +79,27 @@ fn without_threads_it_refuses_politely_and_recovers() {
     early.read_to_end();
     assert!(early.is_whole);
     assert!(tasks_of(uid) > 0);
+}
+
+#[test]
+fn a_fork_bomb_does_not_keep_a_stop_from_its_server() {
+    /// Forks in each of its processes as long as the limit on processes lets it, and tries again for ever.
+    const BOMB: &str = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)\n";
+    let (daemon, uid) = daemon(61_002);
+    let client = &daemon.client;
+    fs::write(daemon.root.join("bomb.py"), BOMB).unwrap();
+    let limit = tasks_of(uid) + 40;
+    let starved = Starved::new(daemon.pid(), Limit::Tasks, limit);
+    client.create(&json!({"slug": "bomb", "start": "exec python3 bomb.py", "restart_policy": "never"})).server(201);
+    wait_until("no task is left", || (tasks_of(uid) >= limit).then_some(()));
+    // A stranger that says nothing has the thread in reserve.
+    let _silent = std::net::TcpStream::connect(client.address).unwrap();
+    let _slow = std::net::TcpStream::connect(client.address).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    client.show("bomb");
+    assert_eq!(client.post("/servers/bomb/stop").server(200)["status"], "stopped");
+    drop(starved);
+    assert_eq!(daemon.descendants(), []);
 }
 
 #[test]
