@@ -19,6 +19,8 @@ mod tests;
 
 /// As many wrong fields are told in the sentence; all are in the list beside it.
 const FIELDS_IN_SENTENCE: usize = 5;
+/// As many wrong fields are named at most; beyond them their number is.
+pub const WRONG_MAX: usize = 100;
 /// As many warnings are given, so that an answer does not grow with the nonsense in a request.
 pub const WARNINGS_MAX: usize = 20;
 /// As much of a client's text is shown in a sentence, in characters.
@@ -154,7 +156,9 @@ impl Error {
         let mut parts: Vec<String> =
             wrong.iter().take(FIELDS_IN_SENTENCE).map(|wrong| format!("{} {}", wrong.field, wrong.why)).collect();
         if let Some(more @ 1..) = wrong.len().checked_sub(FIELDS_IN_SENTENCE) {
-            parts.push(format!("and {more} more, listed in \"fields\""));
+            // The last one stands for all that are not named.
+            let number = if wrong.len() > WRONG_MAX { String::new() } else { format!("{more} ") };
+            parts.push(format!("and {number}more, listed in \"fields\""));
         }
         Error { code: Code::Invalid, sentence: parts.join("; "), wrong }
     }

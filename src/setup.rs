@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use crate::api::input;
-use crate::error::{Error, Wrong, quoted, unknown};
+use crate::error::{Error, WARNINGS_MAX, WRONG_MAX, Wrong, quoted, unknown};
 use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
 use crate::os::fs::plain::read_named;
+use crate::sorted::SortedSet;
 
 mod base64;
 #[cfg(test)]
@@ -87,7 +88,7 @@ fn parse(text: &[u8], root: &Path) -> Result<Payload, String> {
     let (overlays, mut warnings) = overlays(&list(&mut payload, "overlays")?)?;
     let (servers, more) = servers(&list(&mut payload, "servers")?, root)?;
     warnings.extend(more);
-    warnings.extend(payload.keys().map(|name| unknown("field", name, &["overlays", "servers"])));
+    warnings.extend(payload.keys().take(WARNINGS_MAX).map(|name| unknown("field", name, &["overlays", "servers"])));
     Ok(Payload { overlays, servers, warnings })
 }
 
@@ -106,8 +107,9 @@ fn overlays(list: &[Value]) -> Result<(Vec<OverlaySpec>, Vec<String>), String> {
 
 fn servers(list: &[Value], root: &Path) -> Result<(Vec<ServerSpec>, Vec<String>), String> {
     let (servers, warnings) = read_all("servers", list, |body| input::server_spec(body, root))?;
+    let mut slugs = SortedSet::default();
     for (number, spec) in servers.iter().enumerate() {
-        if servers[..number].iter().any(|other| other.slug == spec.slug) {
+        if !slugs.insert(&spec.slug) {
             return Err(format!("servers[{number}].slug {} is given twice", quoted(spec.slug.as_str())));
         }
     }
@@ -120,7 +122,7 @@ fn read_all<T>(
     list: &[Value],
     read: impl Fn(&[u8]) -> Result<(T, Vec<String>), Error>,
 ) -> Result<(Vec<T>, Vec<String>), String> {
-    let (mut all, mut warnings, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut all, mut warnings, mut wrong) = (Vec::new(), Vec::new(), Wrongs::default());
     for (number, value) in list.iter().enumerate() {
         let place = format!("{name}[{number}]");
         if !value.is_object() {
@@ -134,9 +136,36 @@ fn read_all<T>(
             }
             Err(error) if error.wrong().is_empty() => wrong.push(format!("{place}: {error}")),
             Err(error) => {
-                wrong.extend(error.wrong().iter().map(|Wrong { field, why }| format!("{place}.{field} {why}")));
+                error.wrong().iter().for_each(|Wrong { field, why }| wrong.push(format!("{place}.{field} {why}")));
             }
         }
     }
-    if wrong.is_empty() { Ok((all, warnings)) } else { Err(wrong.join("; ")) }
+    match wrong.into_sentence() {
+        None => Ok((all, warnings)),
+        Some(sentence) => Err(sentence),
+    }
+}
+
+/// What is wrong with a list: the first that are, and how many more.
+#[derive(Default)]
+struct Wrongs {
+    named: Vec<String>,
+    more: usize,
+}
+
+impl Wrongs {
+    fn push(&mut self, what: String) {
+        if self.named.len() < WRONG_MAX {
+            self.named.push(what);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn into_sentence(mut self) -> Option<String> {
+        if self.more > 0 {
+            self.named.push(format!("and {} more are wrong", self.more));
+        }
+        (!self.named.is_empty()).then(|| self.named.join("; "))
+    }
 }

@@ -69,3 +69,14 @@ fn base64_and_files() {
         assert!(why.starts_with(&format!("setup file {path} can't be read")), "{why}");
     }
 }
+
+#[test]
+fn of_a_hundred_thousand_wrong_servers_the_first_are_named_and_the_others_counted() {
+    let begun = std::time::Instant::now();
+    let why = parsed(&format!(r#"{{"servers": [{}]}}"#, vec!["{}"; 100_000].join(","))).unwrap_err();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(why.starts_with("servers[0].slug is required; servers[0].start is required; "), "{why}");
+    assert!(why.ends_with("; and 199900 more are wrong") && why.len() < 10_000, "{why}");
+    let same: Vec<String> = (0..20_000).map(|n| format!(r#"{{"slug":"s{n}","start":"true"}}"#)).collect();
+    assert_eq!(parsed(&format!(r#"{{"servers": [{}]}}"#, same.join(","))).unwrap().servers.len(), 20_000);
+}

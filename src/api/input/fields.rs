@@ -14,7 +14,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::slips;
-use crate::error::{Code, Error, WARNINGS_MAX, Wrong, hint, quoted};
+use crate::error::{Code, Error, WARNINGS_MAX, WRONG_MAX, Wrong, hint, quoted};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
 
@@ -27,6 +27,8 @@ pub struct Fields {
     members: Map<String, Value>,
     known: Vec<&'static str>,
     wrong: Vec<Wrong>,
+    /// How many more are wrong than `wrong` has room for.
+    more_wrong: usize,
     warnings: Vec<String>,
 }
 
@@ -207,30 +209,27 @@ impl Fields {
 
     /// Takes over what was wrong and strange with the object at `place`.
     fn adopt(&mut self, place: &str, inner: Fields) {
-        let (wrong, warnings) = inner.finish(&format!("field of {place}"));
+        let (wrong, more, warnings) = inner.close(&format!("field of {place}"));
         for Wrong { field, why } in wrong {
             self.blame(&format!("{place}.{field}"), why);
         }
-        self.warnings.extend(warnings);
+        self.more_wrong += more;
+        let room = WARNINGS_MAX.saturating_sub(self.warnings.len());
+        self.warnings.extend(warnings.into_iter().take(room));
     }
 
     /// Takes all members that are left. `parse` reads each; its error is a phrase that fits after the name.
     pub fn rest<T>(&mut self, parse: impl Fn(&str, &Value) -> Result<T, String>) -> Sorted<String, T> {
         let mut good = Sorted::default();
-        let mut more = 0_usize;
         for (name, value) in std::mem::take(&mut self.members) {
             match parse(&name, &value) {
                 Ok(taken) => drop(good.insert(name, taken)),
-                Err(why) if self.wrong.len() < WARNINGS_MAX => {
+                Err(why) => {
                     let plain =
                         !name.is_empty() && name.len() <= 60 && name.bytes().all(|byte| byte.is_ascii_graphic());
                     self.blame(&if plain { name } else { quoted(&name) }, why);
                 }
-                Err(_) => more += 1,
             }
-        }
-        if more > 0 {
-            self.blame("*", format!("has {more} more that can't be taken"));
         }
         good
     }
@@ -246,7 +245,11 @@ impl Fields {
 
     /// Reports that `name` is wrong; `why` fits after the name.
     pub fn blame(&mut self, name: &str, why: String) {
-        self.wrong.push(Wrong { field: name.to_owned(), why });
+        if self.wrong.len() < WRONG_MAX {
+            self.wrong.push(Wrong { field: name.to_owned(), why });
+        } else {
+            self.more_wrong += 1;
+        }
     }
 
     /// Reports what is possible and probably not what was meant.
@@ -255,10 +258,19 @@ impl Fields {
     }
 
     /// What was wrong, and what is only strange: the members that nobody has taken, each of them a `what`.
+    /// Of very many wrong ones the last entry says how many are not named.
     pub fn finish(self, what: &str) -> (Vec<Wrong>, Vec<String>) {
+        let (mut wrong, more, warnings) = self.close(what);
+        if more > 0 {
+            wrong.push(Wrong { field: "*".into(), why: format!("stands for {more} more that are wrong") });
+        }
+        (wrong, warnings)
+    }
+
+    fn close(self, what: &str) -> (Vec<Wrong>, usize, Vec<String>) {
         let strangers = self.members.keys().map(|name| slips::warning(what, name, &self.known));
         let warnings = self.warnings.into_iter().chain(strangers).take(WARNINGS_MAX).collect();
-        (self.wrong, warnings)
+        (self.wrong, self.more_wrong, warnings)
     }
 
     /// The names that were asked for so far.
@@ -268,7 +280,7 @@ impl Fields {
     }
 
     fn of(members: Map<String, Value>) -> Fields {
-        Fields { members, known: Vec::new(), wrong: Vec::new(), warnings: Vec::new() }
+        Fields { members, known: Vec::new(), wrong: Vec::new(), more_wrong: 0, warnings: Vec::new() }
     }
 
     fn take(&mut self, name: &'static str) -> Option<Value> {

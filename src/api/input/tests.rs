@@ -3,7 +3,9 @@
 use serde_json::{Value, json};
 
 use super::*;
+use crate::error::Wrong;
 
+mod many;
 mod warnings;
 
 const ROOT: &str = "/sandbox";
@@ -237,10 +239,11 @@ fn variables_are_texts_and_are_never_shown() {
         assert_eq!(fields(&error), [format!("environment.{name:?}").replace("\"A=B\"", "A=B")]);
         assert!(!error.sentence().contains("4242"), "{error}");
     }
-    let many: serde_json::Map<_, _> = (0..100).map(|n| (format!("N{n:03}"), json!(n))).collect();
-    let error = bad(json!({"environment": many}));
-    assert_eq!(error.wrong().len(), 21);
-    assert_eq!(error.wrong()[20].why, "has 80 more that can't be taken");
+    let many: serde_json::Map<_, _> = (0..180).map(|n| (format!("N{n:03}"), json!(n))).collect();
+    let error = bad(json!({"environment": many, "port": 0}));
+    assert_eq!(error.wrong().len(), 101);
+    assert_eq!(error.wrong()[100], Wrong { field: "*".into(), why: "stands for 81 more that are wrong".into() });
+    assert!(error.sentence().ends_with("; and more, listed in \"fields\""), "{error}");
     assert_eq!(good(json!({"environment": {"npm_config_x y": "", "é": "\n"}})).environment.len(), 2);
 }
 
