@@ -69,6 +69,10 @@ pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Result<Reply
         Undeleted::Stuck => failed(format!(
             "overlay \"{id}\" can't be deleted: its copy hangs in the file system; delete it again later"
         )),
+        Undeleted::FilesLater => Error::new(
+            Code::Busy,
+            format!("overlay \"{id}\" is forgotten; the removal of its files takes longer than a client waits, and goes on"),
+        ),
         Undeleted::Files(path, error) => failed(format!(
             "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
             path.display()

@@ -14,11 +14,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::{check, retry};
-use stat::{dress, statx, times};
+use stat::{dress, statx};
 
 pub use stat::{Kind, Moment, Stat};
 
 pub mod data;
+mod own;
 pub mod plain;
 mod stat;
 
@@ -148,13 +149,7 @@ impl Dir {
     /// # Errors
     /// The system's: `EINVAL` for anything but a symlink.
     pub fn read_link(&self, name: &Name) -> io::Result<Vec<u8>> {
-        // No symlink has more than `PATH_MAX` bytes.
-        let mut text = vec![0; libc::PATH_MAX as usize];
-        let (buffer, length) = (text.as_mut_ptr().cast(), text.len());
-        // SAFETY: the name is NUL-terminated, `text` is valid for writes of its length, both live through the call.
-        let length = unsafe { libc::readlinkat(self.raw(), name.0.as_ptr(), buffer, length) };
-        text.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
-        Ok(text)
+        read_link(self.raw(), &name.0)
     }
 
     /// Renames `from` to `to`, unless anything has that name.
@@ -270,21 +265,6 @@ impl Dir {
         statx(self.raw(), c"", libc::AT_EMPTY_PATH)
     }
 
-    /// Gives the symlink `name` its time, and its owner if there is one to give.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn dress_symlink(&self, name: &Name, owner: Option<(u32, u32)>, modified: Moment) -> io::Result<()> {
-        let (fd, name, flag) = (self.raw(), name.0.as_ptr(), libc::AT_SYMLINK_NOFOLLOW);
-        if let Some((user, group)) = owner {
-            // SAFETY: the name is a NUL-terminated text that lives through the call; the descriptor is open.
-            check(unsafe { libc::fchownat(fd, name, user, group, flag) })?;
-        }
-        let times = times(modified);
-        // SAFETY: as above, and `times` is the two that the call reads.
-        check(unsafe { libc::utimensat(fd, name, times.as_ptr(), flag) }).map(drop)
-    }
-
     /// Gives this directory its owner, if there is one to give, its mode and its time.
     ///
     /// # Errors
@@ -333,6 +313,17 @@ impl Dir {
     fn raw(&self) -> libc::c_int {
         self.0.as_raw_fd()
     }
+}
+
+/// The text of the symlink `name` in `at`; of what `at` is itself if there is no name.
+fn read_link(at: libc::c_int, name: &CStr) -> io::Result<Vec<u8>> {
+    // No symlink has more than `PATH_MAX` bytes.
+    let mut text = vec![0; libc::PATH_MAX as usize];
+    let (buffer, length) = (text.as_mut_ptr().cast(), text.len());
+    // SAFETY: the name is NUL-terminated, `text` is valid for writes of its length, both live through the call.
+    let length = unsafe { libc::readlinkat(at, name.as_ptr(), buffer, length) };
+    text.truncate(usize::try_from(length).map_err(|_| io::Error::last_os_error())?);
+    Ok(text)
 }
 
 fn name_of(text: &CStr) -> Option<Name> {

@@ -68,8 +68,9 @@ pub struct Deferred {
     pub directory: PathBuf,
     /// Its name there.
     pub name: Name,
-    /// What its parent in the template is, if the parent's copy has to be made the same again afterwards.
-    pub dress: Option<Stat>,
+    /// What its parent in the template is, if the parent's copy has to be made the same again afterwards, and the identity
+    /// of that copy.
+    pub dress: Option<(Stat, (u64, u64))>,
     /// What stands there now.
     pub stands: Stands,
 }
@@ -197,7 +198,7 @@ impl Copy {
             }
             Err(error) => return Err(error),
         };
-        let maker = self.maker(made, &stat, &to)?;
+        let maker = self.maker(known(made, &to)?, &stat, &to)?;
         let has_scripts = venv::has_scripts(&self.plan, path);
         Pair::new(Arc::clone(&parent.tree), from, to, path.to_owned(), maker, has_scripts).map(Some)
     }
@@ -225,7 +226,7 @@ impl Copy {
             (Made::Present, Attempt::Again) => {
                 for (name, kind) in to.entries()? {
                     if plan::is_temporary_of(&self.id, name.as_os_str()) {
-                        super::remove::tree(to, &name, kind)?;
+                        super::remove::tree(to, &name, kind, self.since)?;
                     }
                 }
                 let is_ours = plan::is_copy(source, &to.own_stat()?, self.since);
@@ -295,7 +296,10 @@ impl Copy {
             Err(error) => return Err(error),
         };
         pair.has_deferred.store(true, Ordering::SeqCst);
-        let dress = (pair.maker != Maker::Another).then_some(pair.stat);
+        let dress = match pair.maker {
+            Maker::Us | Maker::UsBefore => Some((pair.stat, pair.to.own_stat()?.identity)),
+            Maker::Another => None,
+        };
         lock(&self.deferred).push(Deferred { directory: pair.path.clone(), name, dress, stands });
         Ok(())
     }
@@ -310,10 +314,18 @@ impl Copy {
         match pair.to.make_symlink(name, &text) {
             Ok(()) => {
                 self.progress.file();
-                pair.to.dress_symlink(name, self.owner(&stat), stat.modified)
+                pair.to.dress_symlink(name, &text, self.owner(&stat), stat.modified)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.present(pair, name, &stat, path),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether `to`, which has the name of a directory that was `made`, is that one: someone may have put another there.
+pub fn known(made: Made, to: &Dir) -> io::Result<Made> {
+    match made {
+        Made::New if to.is_fresh()? => Ok(Made::New),
+        Made::New | Made::Present => Ok(Made::Present),
     }
 }

@@ -63,6 +63,9 @@ impl Deferred {
                 let temporary = copy.temporary()?;
                 parent.make_dir(&temporary, 0o700)?;
                 let to = parent.open_dir(&temporary)?;
+                if !to.is_fresh()? {
+                    return Err(io::Error::other("another directory was put in the place of its copy"));
+                }
                 let pair = Pair::top(from, to, path.to_owned(), Maker::Us, Company::Private)?;
                 crew.run(Task::Fill(pair));
                 let placed = copy.progress.go_on().and_then(|()| self.take_place(copy, &parent, &temporary));
@@ -72,7 +75,7 @@ impl Deferred {
                 }
                 // At the end of the daemon there is no time for it; the next one removes it.
                 if copy.progress.halted() != Some(Halt::Stopped(Stop::ShutDown)) {
-                    remove::tree(&parent, &temporary, Some(Kind::Directory))?;
+                    remove::tree(&parent, &temporary, Some(Kind::Directory), copy.since)?;
                 }
                 placed.map(|_| copy.progress.skip(path))
             }
@@ -122,9 +125,12 @@ impl Deferred {
 
     /// Gives the parent its mode and time back, which changed with what was done in it.
     pub fn dress_parent(&self, copy: &Copy, target: &Dir) {
-        if let Some(stat) = &self.dress {
-            let dressed = descend(target, &self.directory)
-                .and_then(|parent| parent.dress(copy.owner(stat), stat.mode, stat.modified));
+        if let Some((stat, identity)) = &self.dress {
+            let dressed = descend(target, &self.directory).and_then(|parent| match parent.own_stat()?.identity {
+                same if same == *identity => parent.dress(copy.owner(stat), stat.mode, stat.modified),
+                // Another directory has its name by now, and is none of ours.
+                _ => Ok(()),
+            });
             match dressed {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => copy.progress.fail(&self.directory, &error),
                 Ok(()) | Err(_) => {}

@@ -23,6 +23,7 @@ use self::record::{Kept, Records};
 use self::remove::Eraser;
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec};
+use crate::os::deadline;
 use crate::os::fs::{Dir, Last};
 use crate::os::random;
 use crate::os::thread::{self, Joined};
@@ -51,6 +52,11 @@ pub use state::{Change, Overlay, OverlayView, Until, Watcher};
 const ID_BYTES: usize = 5;
 /// A copy looks up between files and between pieces of large ones; after this its file system hangs.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Both directories of a new overlay are looked at within this.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
+/// A client that deletes an overlay with its files waits for so long.
+const ERASE_LIMIT: Duration = Duration::from_secs(8);
 
 /// The overlays of the daemon.
 pub struct Overlays {
@@ -108,6 +114,8 @@ pub enum Undeleted {
     Stuck,
     /// It is forgotten, and not all of its files could be removed: which one, and why.
     Files(PathBuf, io::Error),
+    /// It is forgotten, and the removal of its files takes longer than a client waits.
+    FilesLater,
 }
 
 /// What becomes of the files when an overlay is deleted.
@@ -160,7 +168,7 @@ impl Overlays {
     /// Makes an overlay of `spec`, unless someone else has just done so: `useless` are those of the same kind that are known
     /// and can't be taken; `None` makes one in any case.
     fn make(&self, spec: OverlaySpec, useless: Option<&[OverlayId]>) -> Result<Arc<Overlay>, Refused> {
-        place::check(&self.root, &spec).map_err(Refused::Fields)?;
+        self.check(&spec).map_err(Refused::Fields)?;
         let kept = |id| Kept {
             id,
             spec: spec.clone(),
@@ -206,12 +214,16 @@ impl Overlays {
         begun.map(|()| overlay)
     }
 
-    /// Whether `spec` could be made now. Looks at the file system.
+    /// Whether `spec` could be made now. Looks at the file system, within 5 s.
     ///
     /// # Errors
     /// For each field that can't be its name, and a phrase that fits after it.
     pub fn check(&self, spec: &OverlaySpec) -> Result<(), Vec<(&'static str, String)>> {
-        place::check(&self.root, spec)
+        let (root, looked_at) = (self.root.clone(), spec.clone());
+        deadline::within(LOOK_LIMIT, &spec.source, move || place::check(&root, &looked_at)).unwrap_or_else(|error| {
+            let (source, target) = (spec.source.display(), spec.target.as_str());
+            Err(vec![("source", format!("can't be used: {source} or the target {target:?}: {error}"))])
+        })
     }
 
     /// As [`Overlays::obtain`]: what comes with every start of the same sandbox is not laid out again over what its user has
@@ -310,7 +322,14 @@ impl Overlays {
         log::info(format_args!("overlay {id} is deleted"));
         match files {
             Files::Keep => Ok(()),
-            Files::Remove => erase(&overlay).map_err(|(path, error)| Undeleted::Files(path, error)),
+            Files::Remove => {
+                let erased = Arc::clone(&overlay);
+                match deadline::within(ERASE_LIMIT, &overlay.spec.source, move || erase(&erased)) {
+                    Ok(erased) => erased.map_err(|(path, error)| Undeleted::Files(path, error)),
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Undeleted::FilesLater),
+                    Err(error) => Err(Undeleted::Files(overlay.spec.source.clone(), error)),
+                }
+            }
         }
     }
 
@@ -356,13 +375,15 @@ fn erase(overlay: &Overlay) -> Result<(), (PathBuf, io::Error)> {
     let canonical = fs::canonicalize(&spec.source).map_err(at_source)?;
     let from = Dir::open(&canonical, Last::Refuse).map_err(at_source)?;
     let Some(to) = place::existing(&overlay.root, &spec.target) else { return Ok(()) };
+    let at_target = |error| (PathBuf::new(), error);
+    let again = to.try_clone().map_err(at_target)?;
     let (plan, stats) = (Plan::new(spec, canonical, &overlay.root), overlay.progress.stats());
     let since = job::since(overlay.created_at);
     let made = to.own_stat().is_ok_and(|stat| stat.born.is_some_and(|born| born >= since));
     Eraser::new(&plan, since, &stats).erase(from, to)?;
     if made {
-        // Succeeds for an empty directory only, and not for a symlink.
-        let _ = fs::remove_dir(spec.target.resolved(&overlay.root));
+        // Fails when something is left in it.
+        let _ = place::remove_empty(&overlay.root, &spec.target, &again);
     }
     Ok(())
 }

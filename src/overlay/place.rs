@@ -129,3 +129,24 @@ pub fn existing(root: &Path, target: &Target) -> Option<Dir> {
     let resolved = resolve(root, target).ok()?;
     resolved.missing.is_empty().then(|| open(root, target).ok()).flatten().map(|(directory, _)| directory)
 }
+
+/// Removes `directory`, which is the target, if nothing is in it and it still has its name: whatever has been put in the
+/// place of it or of a directory above stays. A target that is a symlink stays too.
+///
+/// # Errors
+/// The system's.
+pub fn remove_empty(root: &Path, target: &Target, directory: &Dir) -> io::Result<()> {
+    let full = target.resolved(root);
+    if fs::symlink_metadata(&full)?.is_symlink() {
+        return Ok(());
+    }
+    let canonical = fs::canonicalize(&full)?;
+    let (Some(above), Some(name)) = (canonical.parent(), canonical.file_name().and_then(Name::new)) else {
+        return Ok(());
+    };
+    let above = Dir::open(above, Last::Refuse)?;
+    if above.stat(&name)?.identity != directory.own_stat()?.identity {
+        return Ok(());
+    }
+    above.remove_dir(&name)
+}

@@ -19,11 +19,11 @@ use super::venv;
 use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
 use crate::sorted::SortedSet;
 
-/// Removes `name` and all that is in it.
+/// Removes `name` and all that is in it, unless it came into being before `since`: then it is not what was made here.
 ///
 /// # Errors
 /// The system's.
-pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>) -> io::Result<()> {
+pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io::Result<()> {
     struct Level {
         name: Name,
         dir: Dir,
@@ -42,7 +42,13 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>) -> io::Result<()> {
     if !is_directory(parent, name, kind)? {
         return parent.unlink(name);
     }
-    let mut levels = vec![enter(parent, name.clone())?];
+    let top = parent.open_dir(name)?;
+    if top.own_stat()?.born.is_some_and(|born| born < since) {
+        return Ok(());
+    }
+    make_writable(&top);
+    let entries = top.entries()?;
+    let mut levels = vec![Level { name: name.clone(), dir: top, entries }];
     while let Some(level) = levels.last_mut() {
         match level.entries.pop() {
             Some((name, kind)) if is_directory(&level.dir, &name, kind)? => {

@@ -48,6 +48,7 @@ mod ready;
 mod restart;
 mod scale;
 mod shutdown;
+mod silent;
 mod soak;
 mod starve;
 mod state;

@@ -12,12 +12,16 @@ use super::{Asked, COMMAND_LIMIT, outcome, refusal};
 use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::model::spec::{ServerSpec, Slug};
+use crate::os::deadline;
 use crate::overlay::Overlays;
 use crate::supervisor::{Creation, Pending, Unsettled};
 
 /// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
 /// up after 30 s.
 const CREATE_LIMIT: Duration = Duration::from_secs(1);
+
+/// A file system that never answers keeps a client no longer than this.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Makes a server, or gives a resting one another configuration, and starts it.
 pub fn create(api: &Api, spec: ServerSpec, warnings: &[String]) -> Result<Reply, Error> {
@@ -60,9 +64,11 @@ fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {
 fn check_path(spec: &ServerSpec) -> Result<(), String> {
     let resolved = &spec.path.resolved;
     let shown = resolved.display();
-    match fs::metadata(resolved) {
+    let path = resolved.clone();
+    match deadline::within(LOOK_LIMIT, resolved, move || fs::metadata(path)).flatten() {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(format!("must be a directory; {shown} is none")),
+        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(format!("can't be used: {shown}: {error}")),
         Err(_) if spec.install.is_some() || spec.waits_for_overlays() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("must exist; there is no {shown}")),
         Err(error) => Err(format!("can't be used: {shown}: {error}")),

@@ -110,3 +110,26 @@ fn a_symlink_that_is_swapped_in_leads_nowhere() {
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0, "round {round}");
     }
 }
+
+#[test]
+fn an_empty_directory_outside_is_not_removed_through_a_swapped_parent() {
+    let scratch = Scratch::new();
+    let (root, outside) = (scratch.root(), scratch.0.join("outside"));
+    fs::create_dir_all(root.join("way/app")).unwrap();
+    fs::create_dir_all(outside.join("app")).unwrap();
+    let target = Target::parse("way/app").unwrap();
+    let own = super::super::place::existing(&root, &target).unwrap();
+    // Between the last look and the removal.
+    fs::rename(root.join("way"), root.join("away")).unwrap();
+    symlink(&outside, root.join("way")).unwrap();
+    let _ = super::super::place::remove_empty(&root, &target, &own);
+    assert!(outside.join("app").exists() && root.join("away/app").exists());
+    // Nor another directory that has its name by now.
+    fs::remove_file(root.join("way")).unwrap();
+    fs::create_dir_all(root.join("way/app")).unwrap();
+    let _ = super::super::place::remove_empty(&root, &target, &own);
+    assert!(root.join("way/app").exists());
+    let other = super::super::place::existing(&root, &target).unwrap();
+    super::super::place::remove_empty(&root, &target, &other).unwrap();
+    assert!(!root.join("way/app").exists() && root.join("way").exists());
+}
