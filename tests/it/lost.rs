@@ -47,6 +47,12 @@ fn a_removed_state_directory_is_noticed_and_servers_can_still_be_stopped_and_del
     daemon.client.create(&json!({"slug": "other", "start": "exec sleep 600"})).server(201);
     fs::remove_dir_all(&daemon.state).unwrap();
     refuses_changes(&daemon.client, "was removed while servisor ran");
+    // More requests at once than there are readers of heads by now: none of them needs the directory.
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(|| (0..20).for_each(|_| assert_eq!(daemon.client.get("/servers/web").status, 200)));
+        }
+    });
     daemon.client.post("/servers/other/restart").server(200);
     assert_eq!(daemon.client.post("/servers/other/stop").status, 200);
     assert_eq!(daemon.client.delete("/servers/other").status, 204);

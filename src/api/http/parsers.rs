@@ -3,13 +3,17 @@
 //! Owns: their number, one to begin with, more while requests wait, and the end of those that only a rush has needed.
 //! Never: a client's connection; a request that was read: by then its parser is free again.
 
+use std::env;
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{Parser, Read};
 use crate::log;
+use crate::os::random;
 
 /// A head is read within some ten microseconds: so few parsers keep two cores busy, and their memory small.
 const PARSERS_MAX: usize = 4;
@@ -26,6 +30,9 @@ const LONG_PAUSE: Duration = Duration::from_secs(2);
 const EXTRA_FOR: Duration = Duration::from_secs(5);
 /// Between two looks for such parsers.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A directory of that name is not there yet.
+const DIRECTORY_BYTES: usize = 8;
 
 /// The parsers that there are.
 pub struct Parsers {
@@ -49,6 +56,16 @@ struct State {
     rush_at: Instant,
     /// A thread looks for parsers to close.
     is_closing: bool,
+}
+
+/// A parser with its socket in a new directory. When the state directory was removed, stops and deletions still have to be
+/// understood.
+fn elsewhere(name: &str) -> io::Result<Parser> {
+    let directory = env::temp_dir().join(format!("servisor-{}", random::hex(DIRECTORY_BYTES)?));
+    DirBuilder::new().mode(0o700).create(&directory)?;
+    let parser = Parser::open(&directory, name);
+    let _ = fs::remove_dir(&directory);
+    parser
 }
 
 /// A parser in use, or being made. Unless it is given back it is lost, after a panic too.
@@ -136,7 +153,11 @@ impl Parsers {
             state.made += 1;
             state.made
         };
-        Parser::open(&self.directory, &name(number)).inspect_err(|error| {
+        let opened = match Parser::open(&self.directory, &name(number)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => elsewhere(&name(number)),
+            opened => opened,
+        };
+        opened.inspect_err(|error| {
             log::error(format_args!("an internal HTTP server can't be started: {error}"));
         })
     }
