@@ -343,6 +343,15 @@ pub fn stat(path: &Path, last: Last) -> io::Result<Stat> {
     statx(libc::AT_FDCWD, &path, flags)
 }
 
+/// Waits until the file or directory at `path` is on the disk.
+///
+/// # Errors
+/// The system's.
+pub fn sync(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    Dir(open(libc::AT_FDCWD, &path, libc::O_RDONLY | libc::O_NONBLOCK | libc::O_CLOEXEC, 0)?).sync()
+}
+
 /// Whether `error` says that this file system or kernel has no such operation, or a sandbox does not let us have it.
 pub fn is_unsupported(error: &io::Error) -> bool {
     let unsupported = [libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTTY, libc::EINVAL, libc::EXDEV, libc::EPERM];

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::Serialize;
 
-use super::home::{self, Home, Lost, MEMBER_MAX};
+use super::home::{self, Durable, Home, Lost, MEMBER_MAX};
 use super::members::Members;
 use super::name;
 use crate::log;
@@ -125,14 +125,13 @@ impl Files {
         self.check().map_err(io::Error::other)?;
         let (file, unfinished) = self.names(name)?;
         let previous = self.dir.read_plain(&file, &self.demands).ok();
-        home::write(&self.dir, &unfinished, text)?;
+        home::write(&self.dir, &unfinished, text, Durable::Now)?;
         self.dir.rename(&unfinished, &file).inspect_err(|_| drop(self.dir.unlink(&unfinished)))?;
         self.sync().inspect_err(|_| {
             // Nobody may count on the new one, so it must not be the one that is found.
             let _ = match previous {
-                Some(previous) => {
-                    home::write(&self.dir, &unfinished, &previous).and_then(|()| self.dir.rename(&unfinished, &file))
-                }
+                Some(previous) => home::write(&self.dir, &unfinished, &previous, Durable::Now)
+                    .and_then(|()| self.dir.rename(&unfinished, &file)),
                 None => self.dir.unlink(&file),
             };
         })
@@ -227,10 +226,13 @@ impl Files {
     }
 
     fn sync(&self) -> io::Result<()> {
+        if let Some((home, _)) = &self.home {
+            home.sync_new()?;
+        }
         // A directory that a crash takes back would take its files along.
         if self.is_new.load(Ordering::Acquire) {
             match &self.home {
-                Some((home, _)) => home.sync()?,
+                Some((home, _)) => home.dir().sync()?,
                 None => Dir::open(self.path.parent().unwrap_or(Path::new("/")), Last::Follow)?.sync()?,
             }
             self.is_new.store(false, Ordering::Release);

@@ -46,7 +46,7 @@ pub struct Home {
     demands: Demands,
     /// Held as long as this is open.
     lock: File,
-    /// Directories that have a new member which a loss of power may still take back.
+    /// New files, and directories that have a new member, which a loss of power may still take back.
     unsynced: Mutex<Vec<PathBuf>>,
 }
 
@@ -179,18 +179,18 @@ impl Home {
         Err(Lost(format!("\"{member}\" in the state directory {shown} was removed or replaced")))
     }
 
-    /// Waits until the directory and all that is new above it are on the disk.
+    /// Waits until all that is new here and above is on the disk. To be called before anything that lasts is answered for: a
+    /// start with a new directory does not wait for the disk.
     ///
     /// # Errors
     /// The system's.
-    pub fn sync(&self) -> io::Result<()> {
+    pub fn sync_new(&self) -> io::Result<()> {
         let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(above) = unsynced.last() {
-            Dir::open(above, Last::Follow)?.sync()?;
+        while let Some(path) = unsynced.last() {
+            system::sync(path)?;
             unsynced.pop();
         }
-        drop(unsynced);
-        self.dir.sync()
+        Ok(())
     }
 
     /// Opens the member directory `name` and closes it to others; makes it if there is none. What is there and is no
@@ -224,14 +224,30 @@ impl Home {
     ///
     /// # Errors
     /// The system's.
-    pub fn write(&self, name: &Name, unfinished: &Name, text: &[u8]) -> io::Result<()> {
+    pub fn write(&self, name: &Name, unfinished: &Name, text: &[u8], durable: Durable) -> io::Result<()> {
         if self.dir.stat(unfinished).is_ok_and(|stat| stat.kind == Kind::Directory) {
             report(&self.path, unfinished, "it is a directory", set_aside(&self.dir, unfinished, "unsafe"));
         }
-        write(&self.dir, unfinished, text)?;
+        write(&self.dir, unfinished, text, durable)?;
         self.dir.rename(unfinished, name)?;
-        self.sync()
+        match durable {
+            Durable::Now => self.sync_new().and_then(|()| self.dir.sync()),
+            Durable::Later => {
+                let new = [self.path.clone(), self.path.join(name.as_os_str())];
+                self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+                Ok(())
+            }
+        }
     }
+}
+
+/// When a new file has to be on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durable {
+    /// Before the call returns.
+    Now,
+    /// With [`Home::sync_new`].
+    Later,
 }
 
 /// The directories that get a new member when `path` is made with all that is missing above it, the topmost last.
@@ -315,7 +331,7 @@ fn holder(text: &[u8]) -> Option<Pid> {
 ///
 /// # Errors
 /// The system's; nothing has that name then.
-pub fn write(dir: &Dir, name: &Name, text: &[u8]) -> io::Result<()> {
+pub fn write(dir: &Dir, name: &Name, text: &[u8], durable: Durable) -> io::Result<()> {
     let made = match dir.create_file(name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             dir.unlink(name)?;
@@ -324,7 +340,11 @@ pub fn write(dir: &Dir, name: &Name, text: &[u8]) -> io::Result<()> {
         made => made,
     };
     let mut file = made?;
-    file.write_all(text).and_then(|()| file.sync_all()).inspect_err(|_| {
+    let written = file.write_all(text).and_then(|()| match durable {
+        Durable::Now => file.sync_all(),
+        Durable::Later => Ok(()),
+    });
+    written.inspect_err(|_| {
         let _ = dir.unlink(name);
     })
 }

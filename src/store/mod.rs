@@ -20,7 +20,7 @@ mod word;
 pub use home::{Lost, lost};
 
 use files::Files;
-use home::Home;
+use home::{Durable, Home};
 
 /// The name of this instance: it stands in the marker of each process that belongs to this state directory.
 const INSTANCE: &str = "instance";
@@ -101,7 +101,7 @@ impl Store {
     /// # Errors
     /// It can't be read or written.
     pub fn token(&self) -> Result<String, String> {
-        let token = word::kept(&self.home, TOKEN, TOKEN_BYTES, |word| !word.is_empty());
+        let token = word::kept(&self.home, TOKEN, TOKEN_BYTES, Durable::Now, |word| !word.is_empty());
         token.map_err(|error| format!("access token {}: {error}", self.token_path().display()))
     }
 

@@ -5,7 +5,7 @@
 use std::fs;
 use std::io;
 
-use super::home::{Home, report, set_aside};
+use super::home::{Durable, Home, report, set_aside};
 use super::name;
 use crate::os::fs::plain::Rejected;
 use crate::os::random;
@@ -28,7 +28,8 @@ pub fn instance(home: &Home, member: &str) -> io::Result<String> {
         word.len() == 2 * INSTANCE_BYTES
             && word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
-    let word = kept(home, member, INSTANCE_BYTES, is_instance)?;
+    // No process outlives the system, and until something is stored there is nothing to lose with the name.
+    let word = kept(home, member, INSTANCE_BYTES, Durable::Later, is_instance)?;
     let (device, inode) = home.dir().stat(&name(member)?)?.identity;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let boot: String = boot.chars().filter(char::is_ascii_hexdigit).take(BOOT_DIGITS).collect();
@@ -40,7 +41,13 @@ pub fn instance(home: &Home, member: &str) -> io::Result<String> {
 ///
 /// # Errors
 /// It can't be read or written.
-pub fn kept(home: &Home, member: &str, bytes: usize, valid: impl Fn(&str) -> bool) -> io::Result<String> {
+pub fn kept(
+    home: &Home,
+    member: &str,
+    bytes: usize,
+    durable: Durable,
+    valid: impl Fn(&str) -> bool,
+) -> io::Result<String> {
     let member = name(member)?;
     let unfit = match home.dir().read_plain(&member, home.demands()) {
         Ok(text) => match str::from_utf8(&text).map(str::trim) {
@@ -60,6 +67,6 @@ pub fn kept(home: &Home, member: &str, bytes: usize, valid: impl Fn(&str) -> boo
     let mut unfinished = member.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = unfinished.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
-    home.write(&member, &name(unfinished)?, format!("{word}\n").as_bytes())?;
+    home.write(&member, &name(unfinished)?, format!("{word}\n").as_bytes(), durable)?;
     Ok(word)
 }
