@@ -22,7 +22,7 @@ use self::progress::{Halt, Stats, Stop};
 use self::record::{Kept, Records};
 use self::remove::Eraser;
 use crate::log;
-use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec};
+use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Target};
 use crate::os::deadline;
 use crate::os::fs::{Dir, Last};
 use crate::os::random;
@@ -250,7 +250,7 @@ impl Overlays {
         for present in self.all().into_iter().filter(|overlay| self.is_same(&overlay.spec, spec)) {
             match present.status() {
                 CopyStatus::Pending | CopyStatus::InProgress => return Ok(present),
-                CopyStatus::Complete if place::existing(&self.root, &spec.target).is_some() => return Ok(present),
+                CopyStatus::Complete if self.has_target(&spec.target) => return Ok(present),
                 CopyStatus::Complete | CopyStatus::Failed => {
                     if self.delete(&present.id, Files::Keep).is_err() {
                         useless.push(present.id.clone());
@@ -343,6 +343,11 @@ impl Overlays {
                 log::warn(format_args!("overlay {} does not stop copying", overlay.id));
             }
         }
+    }
+
+    fn has_target(&self, target: &Target) -> bool {
+        let (root, looked_at, path) = (self.root.clone(), target.clone(), target.resolved(&self.root));
+        deadline::within(LOOK_LIMIT, &path, move || place::existing(&root, &looked_at).is_some()).unwrap_or(false)
     }
 
     fn all(&self) -> Vec<Arc<Overlay>> {
