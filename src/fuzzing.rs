@@ -8,4 +8,4 @@ pub use crate::door::body::{Chunked, Progress};
 pub use crate::door::head::{Expects, Framing, Head, end, vet};
 pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, StreamId};
 pub use crate::logs::{Lines, Shown};
-pub use crate::prober::head::{ANSWER_MAX, read as read_probe};
+pub use crate::prober::head::Head as ProbeHead;

@@ -56,8 +56,14 @@ impl PublicUrl {
         Ok(PublicUrl { parts })
     }
 
-    /// The URL of one server.
-    pub fn fill(&self, port: Port, slug: &Slug) -> String {
+    /// The URL of one server. `named` is its address and port if `localhost`, to which the default template leads, does
+    /// not lead to it.
+    pub fn fill(&self, port: Port, slug: &Slug, named: Option<&str>) -> String {
+        if let Some(authority) = named
+            && *self == PublicUrl::default()
+        {
+            return format!("http://{authority}");
+        }
         self.parts.iter().fold(String::new(), |url, part| match part {
             Part::Text(text) => url + text,
             Part::Port => url + &port.to_string(),
@@ -129,7 +135,7 @@ mod tests {
     use super::*;
 
     fn fill(template: &str) -> String {
-        PublicUrl::parse(template).unwrap().fill(Port::new(3000).unwrap(), &Slug::parse("web").unwrap())
+        PublicUrl::parse(template).unwrap().fill(Port::new(3000).unwrap(), &Slug::parse("web").unwrap(), None)
     }
 
     #[test]
@@ -178,6 +184,14 @@ mod tests {
             }
         }
         assert!(!PublicUrl::parse("http://{slug}:{port}").unwrap().has_host(&"a".repeat(300)));
+    }
+
+    #[test]
+    fn an_address_is_named_where_localhost_does_not_lead() {
+        let (port, slug) = (Port::new(3000).unwrap(), Slug::parse("web").unwrap());
+        assert_eq!(PublicUrl::default().fill(port, &slug, Some("[fd00::1]:3000")), "http://[fd00::1]:3000");
+        let proxied = PublicUrl::parse("https://{port}.example").unwrap();
+        assert_eq!(proxied.fill(port, &slug, Some("127.0.0.2:3000")), "https://3000.example");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The kernel's listening TCP sockets, and who has them open.
 //!
-//! Owns: reading them, by netlink or from `/proc`. Never: which server they belong to, which of them matters.
+//! Owns: reading them, by netlink or from `/proc` (and, in `open`, the descriptors of processes). Never: which server they belong to, which of them matters.
 //!
 //! `NETLINK_SOCK_DIAG` tells of listeners alone, so that it costs the same however many connections there are. Where
 //! it is refused (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
@@ -11,16 +11,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::Pid;
 use crate::log;
 use crate::model::spec::Port;
 use crate::sorted::SortedSet;
 
 mod netlink;
+mod open;
 #[cfg(test)]
 pub(crate) mod tests;
 
 use netlink::Netlink;
+pub use open::{open_in_threads, open_sockets};
 
 /// The state of a listener in `/proc/net/tcp`, and as a bit in netlink's filter.
 const LISTEN: u8 = 10;
@@ -112,29 +113,6 @@ pub fn inodes_match(listeners: &mut Listeners) -> io::Result<bool> {
     Ok(all
         .iter()
         .any(|listener| SocketAddr::new(listener.ip, listener.port.get()) == address && Some(listener.inode) == inode))
-}
-
-/// Those of `wanted` that process `pid` has open.
-///
-/// # Errors
-/// It may not be looked into. A process that has ended has none open, which is no error.
-pub fn open_sockets(pid: Pid, wanted: &SortedSet<u64>) -> io::Result<Vec<u64>> {
-    let gone = |error: &io::Error| matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ESRCH));
-    let open = match fs::read_dir(format!("/proc/{pid}/fd")) {
-        Ok(open) => open,
-        Err(error) if gone(&error) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let mut found = Vec::new();
-    // A descriptor that was closed since the listing is none, and so are all of a process that has ended since.
-    for entry in open.filter_map(Result::ok) {
-        match fs::read_link(entry.path()) {
-            Ok(link) => found.extend(inode_of(&link).filter(|inode| wanted.contains(inode))),
-            Err(error) if gone(&error) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(found)
 }
 
 fn inode_of(link: &Path) -> Option<u64> {

@@ -1,196 +1,256 @@
-//! Which of a server's ports is the one to show, and where to reach it from here.
+//! Which of a server's ports is its own, and which ones are checked to find that out.
 //!
-//! Owns: the choice. Never: a look at what is there; all it needs comes in.
+//! Owns: the rank of each port, the choice, and what time and the results of checks change about it. Never: a clock, a
+//! socket; facts come in, each with the present moment.
+//!
+//! Helpers listen too: Vite's middleware mode on 24678 before the application's own port, debugpy and wrangler on an
+//! ephemeral one, Node's inspectors on 9229 and up. So a port has a rank: the requested one, then ordinary ones, the lowest
+//! first, then those of helpers and the ephemeral range.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
+use super::listening::Open;
+use crate::model::machine::Demand;
 use crate::model::spec::Port;
-use crate::os::sockets::{Family, Listener};
 
-/// Where Node's debugger listens, and the one of a process that it has forked.
-const DEBUGGERS: [u16; 2] = [9229, 9230];
+#[cfg(test)]
+mod tests;
 
-/// Whether a debugger's port can be all that a server has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Alone {
-    /// A debugger listens before what it debugs does: there is more to come.
-    TooEarly,
-    /// There was time enough for anything else.
-    Counts,
+/// Where helpers listen: Node's inspectors, Vite's update channel, debugpy.
+const HELPERS: [RangeInclusive<u16>; 3] = [9229..=9329, 24678..=24777, 5678..=5678];
+/// An ordinary port counts when the requested one has not opened within this time of it.
+const REQUESTED_WITHIN: Duration = Duration::from_secs(1);
+/// A port of a better rank that opens this long after the start of the run, or sooner, takes the place of an ordinary one.
+const BETTER_WITHIN: Duration = Duration::from_secs(10);
+/// A port of the last rank counts when for this time no better one was open.
+const ALONE_FOR: Duration = Duration::from_secs(5);
+/// As many ports are checked at the same time.
+const CHECKED_MAX: usize = 16;
+
+/// What the choice depends on beside what is open.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The port that the server was given.
+    pub requested: Option<Port>,
+    /// Ports of helpers, by the server's specification.
+    pub ignored: Vec<Port>,
+    /// The range from which the system takes the ports of those who ask for none in particular.
+    pub ephemeral: RangeInclusive<u16>,
+    /// Whether checks decide.
+    pub demand: Demand,
 }
 
-/// On what a server listens.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Listening {
-    /// The port to show; there is one as soon as there is any, a debugger's aside.
-    pub chosen: Option<Chosen>,
-    /// All of them, in order.
-    pub ports: Vec<Port>,
-}
-
-/// The port of a server.
+/// A port to be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Chosen {
+pub struct Checked {
     /// The port.
     pub port: Port,
-    /// Where it can be connected to from this machine.
+    /// Where it can be connected to.
     pub probe: SocketAddr,
-}
-
-impl Listening {
-    /// What a server with these listeners is to be known for. `requested` is the port that it was given, `before` the
-    /// one that was chosen last, and the system hands out the `ephemeral` ones to whoever asks for none in particular.
-    pub fn of(
-        listeners: &[Listener],
-        requested: Option<Port>,
-        before: Option<Port>,
-        ephemeral: &RangeInclusive<u16>,
-        debugger: Alone,
-    ) -> Listening {
-        let mut ports: Vec<Port> = listeners.iter().map(|listener| listener.port).collect();
-        ports.sort_unstable();
-        ports.dedup();
-        // The one of before goes before its equals, so that the choice does not jump; a better one comes first still.
-        let key = |port: &Port| (rank(*port, requested, ephemeral), before != Some(*port), *port);
-        let is_taken = |port: &Port| debugger == Alone::Counts || rank(*port, requested, ephemeral) != Rank::Debugger;
-        let port = ports.iter().copied().filter(is_taken).min_by_key(key);
-        Listening { chosen: port.and_then(|port| Some(Chosen { port, probe: probe(listeners, port)? })), ports }
-    }
+    /// When it was first seen.
+    pub since: Instant,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rank {
     Requested,
     Ordinary,
-    Ephemeral,
-    Debugger,
+    Last,
 }
 
-fn rank(port: Port, requested: Option<Port>, ephemeral: &RangeInclusive<u16>) -> Rank {
-    if requested == Some(port) {
-        Rank::Requested
-    } else if DEBUGGERS.contains(&port.get()) {
-        Rank::Debugger
-    } else if ephemeral.contains(&port.get()) {
-        Rank::Ephemeral
-    } else {
-        Rank::Ordinary
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    open: Open,
+    rank: Rank,
+    since: Instant,
+    /// A check of it has failed, has passed or takes longer than its limit: it no longer holds back the checks of others.
+    is_judged: bool,
+    /// It has failed for so long that it is not tried beside a port that has passed.
+    is_hopeless: bool,
+}
+
+impl Seen {
+    fn checked(&self) -> Checked {
+        Checked { port: self.open.port, probe: self.open.probe, since: self.since }
     }
 }
 
-/// Loopback if it is reached by it, IPv4 rather than IPv6, since some sandboxes have no IPv6 on loopback; else the lowest
-/// of its addresses.
-fn probe(listeners: &[Listener], port: Port) -> Option<SocketAddr> {
-    let addresses = listeners.iter().filter(|listener| listener.port == port).map(|listener| match listener.ip {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => match listener.family {
-            Family::Both => Ipv4Addr::LOCALHOST.into(),
-            Family::Own => Ipv6Addr::LOCALHOST.into(),
-        },
-        ip => ip,
-    });
-    let ip = addresses.min_by_key(|ip| (*ip != Ipv4Addr::LOCALHOST, *ip != Ipv6Addr::LOCALHOST, *ip))?;
-    Some(SocketAddr::new(ip, port.get()))
+/// The choice for one run.
+#[derive(Debug)]
+pub struct Choice {
+    rules: Rules,
+    born: Instant,
+    /// By port.
+    seen: Vec<Seen>,
+    chosen: Option<Port>,
+    /// Whether a check has passed on the chosen port.
+    has_passed: bool,
+    /// When a port that is not of the last rank was last open.
+    better_until: Option<Instant>,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
-
-    fn port(number: u16) -> Port {
-        Port::new(number).unwrap()
+impl Choice {
+    /// Nothing is open. The run was spawned at `born` or a moment later.
+    pub fn new(rules: Rules, born: Instant) -> Choice {
+        Choice { rules, born, seen: Vec::new(), chosen: None, has_passed: false, better_until: None }
     }
 
-    fn listener(address: &str, family: Family) -> Listener {
-        let address: SocketAddr = address.parse().unwrap();
-        Listener { inode: 1, ip: address.ip(), port: port(address.port()), family }
+    /// Takes what is open `now`, in place of what was.
+    pub fn take(&mut self, open: &[Open], now: Instant) {
+        if self.has_better() {
+            self.better_until = Some(now);
+        }
+        let before = std::mem::take(&mut self.seen);
+        self.seen = open
+            .iter()
+            .map(|open| match before.iter().find(|seen| seen.open.port == open.port) {
+                Some(seen) => Seen { open: *open, is_judged: seen.is_judged && seen.open.probe == open.probe, ..*seen },
+                None => {
+                    Seen { open: *open, rank: self.rank(open.port), since: now, is_judged: false, is_hopeless: false }
+                }
+            })
+            .collect();
+        if self.current().is_none() {
+            self.choose(None);
+        }
+        self.decide(now);
     }
 
-    fn chosen(numbers: &[u16], requested: u16, before: u16) -> Option<u16> {
-        let listeners: Vec<_> =
-            numbers.iter().map(|number| listener(&format!("0.0.0.0:{number}"), Family::Own)).collect();
-        Listening::of(&listeners, Port::new(requested), Port::new(before), &EPHEMERAL, Alone::Counts)
-            .chosen
-            .map(|chosen| chosen.port.get())
-    }
-
-    #[test]
-    fn the_choice_among_several() {
-        for (numbers, requested, before, expected) in [
-            (&[][..], 3000, 0, None),
-            (&[], 3000, 3000, None),
-            (&[3000], 0, 0, Some(3000)),
-            (&[8080, 3000], 0, 0, Some(3000)),
-            // Asked for.
-            (&[3000, 8080], 8080, 0, Some(8080)),
-            (&[3000, 40000], 40000, 0, Some(40000)),
-            (&[3000, 9229], 9229, 0, Some(9229)),
-            (&[3000, 5000], 4000, 0, Some(3000)),
-            // Doubtful ones only when there is nothing else.
-            (&[9229, 9230, 10000], 0, 0, Some(10000)),
-            (&[24678, 32768], 0, 0, Some(24678)),
-            (&[60999, 61000], 0, 0, Some(61000)),
-            (&[45000, 44000], 0, 0, Some(44000)),
-            (&[9229, 44000], 0, 0, Some(44000)),
-            (&[9230], 0, 0, Some(9230)),
-            // The one of before, as long as it lives.
-            (&[3000, 8080], 0, 8080, Some(8080)),
-            (&[3000, 8080], 0, 5000, Some(3000)),
-            (&[44000, 45000], 0, 45000, Some(45000)),
-            // But not against a better one.
-            (&[3000, 8080], 3000, 8080, Some(3000)),
-            (&[3000, 9229], 0, 9229, Some(3000)),
-            (&[3000, 44000], 0, 44000, Some(3000)),
-        ] {
-            assert_eq!(chosen(numbers, requested, before), expected, "{numbers:?} {requested} {before}");
+    /// Takes the passing of time.
+    pub fn decide(&mut self, now: Instant) {
+        let best = self.counted(now).min_by_key(|seen| (seen.rank, seen.open.port));
+        match (self.current(), best) {
+            (None, Some(best)) => self.choose(Some(best.open.port)),
+            (Some(current), Some(best)) if best.rank < current.rank && self.yields(current, best) => {
+                self.choose(Some(best.open.port));
+            }
+            (Some(_) | None, _) => {}
         }
     }
 
-    #[test]
-    fn a_debugger_comes_before_what_it_debugs() {
-        let chosen = |numbers: &[u16], requested| {
-            let listeners: Vec<_> =
-                numbers.iter().map(|number| listener(&format!("127.0.0.1:{number}"), Family::Own)).collect();
-            let listening = Listening::of(&listeners, Port::new(requested), None, &EPHEMERAL, Alone::TooEarly);
-            assert_eq!(listening.ports.len(), numbers.len());
-            listening.chosen.map(|chosen| chosen.port.get())
-        };
-        assert_eq!(chosen(&[9229], 3000), None);
-        assert_eq!(chosen(&[9229, 9230], 0), None);
-        assert_eq!(chosen(&[9229], 9229), Some(9229));
-        assert_eq!(chosen(&[9229, 3000], 0), Some(3000));
-        assert_eq!(chosen(&[9229, 44000], 0), Some(44000));
-    }
-
-    #[test]
-    fn where_it_is_reached() {
-        for (addresses, expected) in [
-            (&[("0.0.0.0:80", Family::Own)][..], "127.0.0.1:80"),
-            (&[("127.0.0.1:80", Family::Own)], "127.0.0.1:80"),
-            (&[("[::]:80", Family::Both)], "127.0.0.1:80"),
-            (&[("[::]:80", Family::Own)], "[::1]:80"),
-            (&[("[::1]:80", Family::Own)], "[::1]:80"),
-            (&[("[::1]:80", Family::Own), ("127.0.0.1:80", Family::Own)], "127.0.0.1:80"),
-            (&[("[::]:80", Family::Own), ("0.0.0.0:80", Family::Own)], "127.0.0.1:80"),
-            (&[("10.1.2.3:80", Family::Own), ("[::1]:80", Family::Own)], "[::1]:80"),
-            (&[("10.1.2.3:80", Family::Own), ("10.1.2.2:80", Family::Own)], "10.1.2.2:80"),
-            (&[("127.0.0.2:80", Family::Own)], "127.0.0.2:80"),
-            (&[("[fd00::1]:80", Family::Own)], "[fd00::1]:80"),
-            (&[("127.0.0.1:81", Family::Own), ("[::1]:80", Family::Own)], "[::1]:80"),
-        ] {
-            let listeners: Vec<_> = addresses.iter().map(|(address, family)| listener(address, *family)).collect();
-            let listening = Listening::of(&listeners, Some(port(80)), None, &EPHEMERAL, Alone::Counts);
-            assert_eq!(listening.chosen.unwrap().probe, expected.parse().unwrap(), "{addresses:?}");
+    /// Takes that a check of `port` has passed: it is the server's port.
+    pub fn passed(&mut self, port: Port) {
+        if let Some(seen) = self.seen.iter_mut().find(|seen| seen.open.port == port) {
+            seen.is_judged = true;
+            self.choose(Some(port));
+            self.has_passed = true;
         }
     }
 
-    #[test]
-    fn ports_are_in_order_and_each_stands_once() {
-        let listeners = ["0.0.0.0:9000", "[::1]:80", "127.0.0.1:80"].map(|address| listener(address, Family::Own));
-        assert_eq!(Listening::of(&listeners, None, None, &EPHEMERAL, Alone::Counts).ports, [port(80), port(9000)]);
-        assert_eq!(Listening::of(&[], None, None, &EPHEMERAL, Alone::Counts), Listening::default());
+    /// Takes that a check of `port` has failed, or has not ended within its limit.
+    pub fn failed(&mut self, port: Port) {
+        self.seen.iter_mut().filter(|seen| seen.open.port == port).for_each(|seen| seen.is_judged = true);
+    }
+
+    /// Takes that checks of `port` have done nothing but fail for too long.
+    pub fn hopeless(&mut self, port: Port) {
+        self.seen.iter_mut().filter(|seen| seen.open.port == port).for_each(|seen| seen.is_hopeless = true);
+    }
+
+    /// The server's port.
+    pub fn chosen(&self) -> Option<Open> {
+        self.current().map(|seen| seen.open)
+    }
+
+    /// The ports to be checked `now`, the chosen one first. As long as none has passed, the others follow in their order,
+    /// each as soon as the one before is judged.
+    pub fn checked(&self, now: Instant) -> Vec<Checked> {
+        let Some(current) = self.current().filter(|_| self.rules.demand == Demand::Health) else { return Vec::new() };
+        let has_better = self.has_better();
+        let mut all: Vec<&Seen> = self
+            .counted(now)
+            .filter(|seen| seen.open.port != current.open.port)
+            .filter(|seen| !self.has_passed || self.may_replace(current, seen))
+            .collect();
+        all.sort_by_key(|seen| (seen.rank, seen.open.port));
+        if current.rank != Rank::Last || !has_better {
+            all.insert(0, current);
+        }
+        let judged = all.iter().take_while(|seen| seen.is_judged).count();
+        all.into_iter().take((judged + 1).min(CHECKED_MAX)).map(Seen::checked).collect()
+    }
+
+    /// The other ports that may be the server's by now, if its port no longer answers.
+    pub fn others(&self, now: Instant) -> Vec<Checked> {
+        let mut all: Vec<&Seen> = self.counted(now).filter(|seen| self.chosen != Some(seen.open.port)).collect();
+        all.sort_by_key(|seen| (seen.rank, seen.open.port));
+        all.into_iter().take(CHECKED_MAX).map(Seen::checked).collect()
+    }
+
+    /// When [`Choice::decide`] wants to be called, if ever.
+    pub fn deadline(&self, now: Instant) -> Option<Instant> {
+        let others = self.seen.iter().filter(|seen| self.chosen != Some(seen.open.port));
+        others.map(|seen| self.counts_at(seen)).filter_map(|at| at.filter(|at| *at > now)).min()
+    }
+
+    /// Until when a better port than the chosen one may open and take its place. `None` if there can't be a better one.
+    pub fn better_until(&self) -> Option<Instant> {
+        let best = if self.rules.requested.is_some() { Rank::Requested } else { Rank::Ordinary };
+        self.current().is_none_or(|current| current.rank > best).then(|| self.born + BETTER_WITHIN)
+    }
+
+    fn current(&self) -> Option<&Seen> {
+        self.seen.iter().find(|seen| self.chosen == Some(seen.open.port))
+    }
+
+    fn choose(&mut self, port: Option<Port>) {
+        if self.chosen != port {
+            self.chosen = port;
+            self.has_passed = false;
+        }
+    }
+
+    fn yields(&self, current: &Seen, best: &Seen) -> bool {
+        match current.rank {
+            Rank::Last => true,
+            // The better one is checked beside it, and takes its place when it passes.
+            Rank::Ordinary | Rank::Requested => self.is_early(best) && !self.has_passed,
+        }
+    }
+
+    /// Whether `seen` takes the place of `current` when it passes, although that has passed too.
+    fn may_replace(&self, current: &Seen, seen: &Seen) -> bool {
+        seen.rank < current.rank && self.is_early(seen) && !seen.is_hopeless
+    }
+
+    fn is_early(&self, seen: &Seen) -> bool {
+        seen.since <= self.born + BETTER_WITHIN
+    }
+
+    fn counted(&self, now: Instant) -> impl Iterator<Item = &Seen> {
+        self.seen.iter().filter(move |seen| self.counts_at(seen).is_some_and(|at| at <= now))
+    }
+
+    /// From when on a port can be the server's, as things are.
+    fn counts_at(&self, seen: &Seen) -> Option<Instant> {
+        match seen.rank {
+            Rank::Requested => Some(seen.since),
+            Rank::Ordinary if self.waits_for_requested() => Some(seen.since + REQUESTED_WITHIN),
+            Rank::Ordinary => Some(seen.since),
+            Rank::Last if self.has_better() => None,
+            Rank::Last => Some(self.better_until.map_or(seen.since, |until| until.max(seen.since)) + ALONE_FOR),
+        }
+    }
+
+    fn waits_for_requested(&self) -> bool {
+        self.rules.requested.is_some() && self.seen.iter().all(|seen| seen.rank != Rank::Requested)
+    }
+
+    fn has_better(&self) -> bool {
+        self.seen.iter().any(|seen| seen.rank != Rank::Last)
+    }
+
+    fn rank(&self, port: Port) -> Rank {
+        let is_helper =
+            || HELPERS.iter().any(|range| range.contains(&port.get())) || self.rules.ignored.contains(&port);
+        if self.rules.requested == Some(port) {
+            Rank::Requested
+        } else if is_helper() || self.rules.ephemeral.contains(&port.get()) {
+            Rank::Last
+        } else {
+            Rank::Ordinary
+        }
     }
 }

@@ -1,14 +1,17 @@
 //! Ports: which one a server gets, and on which ones it really listens.
 //!
 //! Owns: the map. `reserve` gives ports out, and `holder` names who stands in the way; `watch` finds out what servers
-//! listen on, and `choose` decides which of several is the one to show. Never: a server's life.
+//! listen on, `listening` says where each port is reached, and `choose` decides which of several is the server's. Never: a
+//! server's life.
 
 mod choose;
 mod holder;
+mod listening;
 mod reserve;
 mod watch;
 
-pub use choose::{Chosen, Listening};
+pub use choose::{Checked, Choice, Rules};
 pub use holder::Holder;
+pub use listening::{Given, Listening, Open};
 pub use reserve::{Ports, Reservation, Strictness, Unavailable};
 pub use watch::{Notify, Pace, Refreshed, Watch, Watcher};

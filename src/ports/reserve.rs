@@ -119,7 +119,7 @@ impl Ports {
                 (Err(refusal @ Unavailable::Denied(_)), _) if port == wanted => return Err(refusal),
                 // Only now, since the search takes its time.
                 (Err(Unavailable::Taken(port, None)), Strictness::Strict) => {
-                    return Err(Unavailable::Taken(port, Holder::find(port, &self.daemon)));
+                    return Err(Unavailable::Taken(port, self.holder(port)));
                 }
                 (Err(refusal @ Unavailable::Unknown(..)), _) | (Err(refusal), Strictness::Strict) => {
                     return Err(refusal);
@@ -128,6 +128,11 @@ impl Ports {
             }
             port = port.checked_add(1).ok_or(Unavailable::NoneLeft(wanted))?;
         }
+    }
+
+    /// Looks for the process that listens on `port` (see [`Holder::find`]).
+    pub fn holder(&self, port: Port) -> Option<Holder> {
+        Holder::find(port, &self.daemon)
     }
 
     fn try_one(self: &Arc<Self>, slug: &Slug, port: Port) -> Result<Reservation, Unavailable> {

@@ -13,12 +13,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::choose::Listening;
+use super::listening::Listening;
 use crate::log;
 use crate::model::spec::Port;
 use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
 use crate::os::oneshot::{self, Unsaid, oneshot};
-use crate::os::port;
 use crate::os::sockets::{self, Listeners};
 use crate::os::thread::{self, Joined, Thread};
 use crate::os::tree::{Forest, Tree};
@@ -68,6 +67,8 @@ enum Request {
     Watch(Id, Watched),
     Unwatch(Id),
     Pace(Id, Pace),
+    /// A look, after which the server hears what it listens on, changed or not.
+    Tell(Id),
     /// A look begun after the moment; the reply says that it is over.
     Look(Instant, oneshot::Sender<()>),
     Close,
@@ -76,7 +77,7 @@ enum Request {
 /// What the thread writes and others read.
 #[derive(Default)]
 struct Shared {
-    /// When the last look that is over was begun.
+    /// When the last look that has left nothing open was begun.
     looked: Mutex<Option<Instant>>,
     wake_ups: AtomicU64,
 }
@@ -127,7 +128,7 @@ impl Watcher {
         let shared = Arc::new(Shared::default());
         let (requests, inbox) = inbox();
         let looker =
-            Looker { inbox, eye, table: Table::new(port::ephemeral()), shared: Arc::clone(&shared), last: None };
+            Looker { inbox, eye, table: Table::default(), shared: Arc::clone(&shared), last: None, last_whole: None };
         let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
         Ok(Arc::new(Watcher { requests, next: AtomicU64::new(0), shared, thread }))
     }
@@ -192,6 +193,11 @@ impl Watch {
             let _ = self.requests.send(Request::Pace(self.id, pace));
         }
     }
+
+    /// Asks for a look, after which `notify` is called whether something has changed or not.
+    pub fn look(&self) {
+        let _ = self.requests.send(Request::Tell(self.id));
+    }
 }
 
 impl Drop for Watch {
@@ -206,13 +212,10 @@ struct Looker {
     eye: Eye,
     table: Table,
     shared: Arc<Shared>,
-    last: Option<Look>,
-}
-
-#[derive(Clone, Copy)]
-struct Look {
-    begun: Instant,
-    over: Instant,
+    /// When the last look was over.
+    last: Option<Instant>,
+    /// When the last look was begun that has left nothing open.
+    last_whole: Option<Instant>,
 }
 
 impl Looker {
@@ -221,6 +224,7 @@ impl Looker {
             let mut request = self.inbox.recv_by(self.next_tick());
             self.shared.wake_ups.fetch_add(1, Ordering::Relaxed);
             let mut waiting = Vec::new();
+            let mut is_asked = false;
             // All that are there before the look, so that they share it.
             loop {
                 match request {
@@ -230,6 +234,10 @@ impl Looker {
                     },
                     Ok(Request::Unwatch(id)) => self.table.remove(id),
                     Ok(Request::Pace(id, pace)) => self.table.set_pace(id, pace, Instant::now()),
+                    Ok(Request::Tell(id)) => {
+                        self.table.ask(id);
+                        is_asked = true;
+                    }
                     Ok(Request::Look(newer_than, done)) => waiting.push((newer_than, done)),
                     Err(Nothing::Yet) => break,
                     Ok(Request::Close) | Err(Nothing::EverMore) => return,
@@ -237,10 +245,10 @@ impl Looker {
                 request = self.inbox.try_recv();
             }
             let is_due = self.next_tick().is_some_and(|tick| tick <= Instant::now());
-            let is_old = |newer_than| self.last.is_none_or(|last| last.begun < newer_than);
+            let is_old = |newer_than| self.last_whole.is_none_or(|begun| begun < newer_than);
             if waiting.iter().any(|(newer_than, _)| is_old(*newer_than)) {
                 self.look(Scope::All);
-            } else if is_due {
+            } else if is_due || is_asked {
                 self.look(Scope::Urgent);
             }
             for (_, done) in waiting {
@@ -253,7 +261,7 @@ impl Looker {
     fn next_tick(&self) -> Option<Instant> {
         let fast_since = self.table.fast_since()?;
         Some(match self.last {
-            Some(last) => last.over + tick(last.over.saturating_duration_since(fast_since)).max(self.eye.rest()),
+            Some(over) => over + tick(over.saturating_duration_since(fast_since)).max(self.eye.rest()),
             None => fast_since,
         })
     }
@@ -261,9 +269,12 @@ impl Looker {
     fn look(&mut self, scope: Scope) {
         let begun = Instant::now();
         self.eye.look(&mut self.table, scope, begun);
-        self.table.tell(begun);
-        *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
-        self.last = Some(Look { begun, over: Instant::now() });
+        self.table.tell();
+        if scope == Scope::All || !self.table.has_unknown() {
+            self.last_whole = Some(begun);
+            *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+        }
+        self.last = Some(Instant::now());
     }
 }
 

@@ -7,10 +7,14 @@ use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 use crate::model::health::{Failure, Outcome};
 use crate::model::spec::HealthCheck;
 
-/// So many bytes of an answer are read at most, interim answers included (nginx and Node allow their peers as much).
-pub const ANSWER_MAX: usize = 16 * 1024;
-/// More than Apache and nginx let a program send.
+/// So many bytes of an answer are kept until its final status line is known, interim answers included.
+const KEPT_MAX: usize = 16 * 1024;
+/// A head whose status line is known is read up to so many bytes in all. After that the status line alone counts.
+const HEAD_MAX: usize = 256 * 1024;
+/// More headers than this are not parsed, only read.
 const HEADERS_MAX: usize = 200;
+/// The type of a TLS record that is an alert, and the major version of all TLS versions.
+const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
 /// The request of a check. `Host` is `localhost`, whatever the address: dev servers refuse names that they don't know, and
 /// all of them know this one.
@@ -23,17 +27,113 @@ pub fn request(check: &HealthCheck, port: u16) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// What the first bytes of an answer say; `None` while the head is not complete. Interim answers are passed over.
-pub fn read(mut bytes: &[u8]) -> Option<Outcome> {
-    let is_full = bytes.len() >= ANSWER_MAX;
-    loop {
-        match read_one(bytes) {
-            One::Partial if is_full => return Some(Outcome::Failed(Failure::HeadTooLong)),
-            One::Partial => return None,
-            One::Interim { length } => bytes = bytes.get(length..).unwrap_or_default(),
-            One::Final(outcome) => return Some(outcome),
+/// The head of an answer, taken piece by piece as it comes.
+#[derive(Debug)]
+pub enum Head {
+    /// The final status line may not have come yet. These are the bytes so far.
+    Open(Vec<u8>),
+    /// The final status line is known and the head is long: no byte of it is kept.
+    Long { status: u16, read: usize, line: Line },
+}
+
+/// How far the line of a long head has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Line {
+    /// Nothing of it, or a CR.
+    Empty,
+    /// Something.
+    Begun,
+}
+
+impl Head {
+    /// Nothing has come yet.
+    pub fn new() -> Head {
+        Head::Open(Vec::new())
+    }
+
+    /// Takes the next piece; `None` while the head is not complete. Interim answers are passed over.
+    pub fn take(&mut self, piece: &[u8]) -> Option<Outcome> {
+        match self {
+            Head::Open(bytes) => {
+                bytes.extend_from_slice(piece);
+                let (length, one) = last_of(bytes);
+                match one {
+                    One::Final(outcome) => return Some(outcome),
+                    One::Partial | One::Interim { .. } if bytes.len() < KEPT_MAX => return None,
+                    One::Partial | One::Interim { .. } => {}
+                    One::Long { status } => return self.go_on(status, length),
+                }
+                match status_of(bytes.get(length..).unwrap_or_default()) {
+                    Some(status) => self.go_on(status, length),
+                    None => Some(Outcome::Failed(Failure::HeadTooLong)),
+                }
+            }
+            Head::Long { status, read, line } => {
+                *read += piece.len();
+                let is_over = ends_head(line, piece) || *read >= HEAD_MAX;
+                is_over.then_some(Outcome::Answered(*status))
+            }
         }
     }
+
+    /// What the end of the connection means.
+    pub fn end(&self) -> Failure {
+        match self {
+            Head::Open(bytes) if bytes.is_empty() => Failure::ClosedAtOnce,
+            Head::Open(bytes) if is_tls_alert(bytes) => Failure::TlsAlert,
+            Head::Open(_) | Head::Long { .. } => Failure::Closed,
+        }
+    }
+
+    /// From here on the bytes are not kept. The final head begins at `begin`.
+    fn go_on(&mut self, status: u16, begin: usize) -> Option<Outcome> {
+        let Head::Open(bytes) = std::mem::replace(self, Head::Long { status, read: 0, line: Line::Empty }) else {
+            return None;
+        };
+        self.take(bytes.get(begin..).unwrap_or_default())
+    }
+}
+
+/// Whether `piece` has the empty line that ends a head.
+fn ends_head(line: &mut Line, piece: &[u8]) -> bool {
+    piece.iter().any(|byte| {
+        let (next, is_end) = match (*line, byte) {
+            (Line::Empty, b'\n') => (Line::Empty, true),
+            (Line::Begun, b'\n') | (Line::Empty, b'\r') => (Line::Empty, false),
+            (Line::Empty | Line::Begun, _) => (Line::Begun, false),
+        };
+        *line = next;
+        is_end
+    })
+}
+
+fn is_tls_alert(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.iter().zip(TLS_ALERT).all(|(byte, wanted)| *byte == wanted)
+}
+
+/// Where the last head of `bytes` begins, and what it is.
+fn last_of(bytes: &[u8]) -> (usize, One) {
+    let mut begin = 0;
+    loop {
+        match read_one(bytes.get(begin..).unwrap_or_default()) {
+            One::Interim { length } => begin += length,
+            other => return (begin, other),
+        }
+    }
+}
+
+/// The status of a head that is not complete, if it is a final one.
+fn status_of(bytes: &[u8]) -> Option<u16> {
+    let mut headers = [EMPTY_HEADER; 0];
+    let mut response = Response::new(&mut headers);
+    // Whatever it says of the headers, the status line comes first.
+    let _ = response.parse(bytes);
+    response.code.filter(|code| !is_interim(*code))
+}
+
+/// With 101 the head is over, and something else than HTTP begins.
+fn is_interim(status: u16) -> bool {
+    matches!(status, 100 | 102..200)
 }
 
 /// One head out of possibly several.
@@ -44,6 +144,8 @@ enum One {
     Interim { length: usize },
     /// The last one.
     Final(Outcome),
+    /// The last one has this status and more headers than are parsed.
+    Long { status: u16 },
 }
 
 fn read_one(bytes: &[u8]) -> One {
@@ -53,10 +155,13 @@ fn read_one(bytes: &[u8]) -> One {
     let parsed = ParserConfig::default().ignore_invalid_headers_in_responses(true).parse_response(&mut response, bytes);
     match (parsed, response.code) {
         (Ok(Status::Partial), _) => One::Partial,
-        // With 101 the head is over, and something else than HTTP begins.
-        (Ok(Status::Complete(length)), Some(100 | 102..200)) => One::Interim { length },
+        (Ok(Status::Complete(length)), Some(status)) if is_interim(status) => One::Interim { length },
         (Ok(Status::Complete(_)), Some(status)) => One::Final(Outcome::Answered(status)),
+        (Err(httparse::Error::TooManyHeaders), Some(status)) if !is_interim(status) => One::Long { status },
         (Err(httparse::Error::TooManyHeaders), _) => One::Final(Outcome::Failed(Failure::HeadTooLong)),
+        (Ok(Status::Complete(_)), None) | (Err(_), _) if is_tls_alert(bytes) => {
+            One::Final(Outcome::Failed(Failure::TlsAlert))
+        }
         (Ok(Status::Complete(_)), None) | (Err(_), _) => One::Final(Outcome::Failed(Failure::NotHttp)),
     }
 }
@@ -65,6 +170,16 @@ fn read_one(bytes: &[u8]) -> One {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    fn read(bytes: &[u8]) -> Option<Outcome> {
+        Head::new().take(bytes)
+    }
+
+    /// The same, in pieces.
+    fn read_in(bytes: &[u8], size: usize) -> Option<Outcome> {
+        let mut head = Head::new();
+        bytes.chunks(size).find_map(|piece| head.take(piece))
+    }
 
     fn whole(bytes: &[u8]) -> Outcome {
         read(bytes).unwrap_or_else(|| panic!("{:?} is not complete", String::from_utf8_lossy(bytes)))
@@ -120,7 +235,6 @@ mod tests {
     fn what_is_not_http_is_known_at_once() {
         for bytes in [
             &b"SSH-2.0-OpenSSH_9.2\r\n"[..],
-            b"\x15\x03\x01\x00\x02\x02\x46",
             b"<html>",
             b"220 mail ESMTP\r\n",
             b"HTTP/2 200\r\n\r\n",
@@ -132,14 +246,53 @@ mod tests {
     }
 
     #[test]
-    fn a_head_has_its_limits() {
-        let endless = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'y'; ANSWER_MAX]].concat();
-        assert_eq!(read(&endless[..ANSWER_MAX - 1]), None);
-        assert_eq!(whole(&endless[..ANSWER_MAX]), Outcome::Failed(Failure::HeadTooLong));
-        let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(ANSWER_MAX);
-        assert_eq!(whole(&interim[..ANSWER_MAX]), Outcome::Failed(Failure::HeadTooLong));
-        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(HEADERS_MAX + 1));
-        assert_eq!(whole(many.as_bytes()), Outcome::Failed(Failure::HeadTooLong));
+    fn tls_is_known_by_its_alert_and_by_an_end_without_a_word() {
+        for alert in [&b"\x15\x03\x01\x00\x02\x02\x46"[..], b"\x15\x03\x03\x00\x02\x02\x16", b"\x15\x03\x01"] {
+            assert_eq!(whole(alert), Outcome::Failed(Failure::TlsAlert), "{alert:?}");
+        }
+        let ended = |bytes: &[u8]| {
+            let mut head = Head::new();
+            head.take(bytes);
+            head.end()
+        };
+        assert_eq!(ended(b""), Failure::ClosedAtOnce);
+        for text in ["HTTP/1.1 200 OK\r\nA: b", "HTTP/1.1", "H"] {
+            assert_eq!(ended(text.as_bytes()), Failure::Closed, "it is clear text: {text}");
+        }
+        assert_eq!(whole(b"\x16\x03\x01"), Outcome::Failed(Failure::NotHttp));
+    }
+
+    #[test]
+    fn a_long_head_is_judged_by_its_status_line() {
+        let lines = |count: usize| "X: y\r\n".repeat(count);
+        for (status, head) in [
+            (200, format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "y".repeat(100_000))),
+            (200, format!("HTTP/1.1 200 OK\r\n{}\r\n", lines(HEADERS_MAX + 1))),
+            (503, format!("HTTP/1.1 503 X\r\n{}\r\n", lines(20_000))),
+            (404, format!("HTTP/1.1 404\n{}\n", "X: y\n".repeat(5000))),
+            (302, format!("HTTP/1.1 103 X\r\nLink: a\r\n\r\nHTTP/1.1 302 X\r\n{}\r\n", lines(10_000))),
+        ] {
+            for size in [1, 7, 4096, usize::MAX] {
+                // A byte at a time is a parse each; that of the short ones will do.
+                if size < 4096 && head.len() > 20_000 {
+                    continue;
+                }
+                let bytes = head.as_bytes();
+                assert_eq!(read_in(bytes, size), Some(Outcome::Answered(status)), "{size}");
+                assert_eq!(read_in(&bytes[..bytes.len() - 1], size), None, "{status} before its end, {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_read_has_its_limits() {
+        let endless = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'y'; HEAD_MAX]].concat();
+        assert_eq!(read_in(&endless[..HEAD_MAX - 1], 4096), None);
+        assert_eq!(read_in(&endless, 4096), Some(Outcome::Answered(200)), "the status line alone counts then");
+        let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(KEPT_MAX);
+        assert_eq!(read_in(&interim, 4096), Some(Outcome::Failed(Failure::HeadTooLong)));
+        let half = [b"HTTP/1.1 103 X\r\nX: ".as_slice(), &[b'y'; KEPT_MAX]].concat();
+        assert_eq!(read_in(&half, 4096), Some(Outcome::Failed(Failure::HeadTooLong)));
         let most = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(HEADERS_MAX));
         assert_eq!(whole(most.as_bytes()), Outcome::Answered(200));
     }

@@ -84,17 +84,18 @@ impl Prober {
         Ok(Arc::new(Prober { mailbox, thread, next: AtomicU64::new(0) }))
     }
 
-    /// Checks from now on, the moment in which its port was detected, what listens on `address` (a wildcard is taken as
-    /// the loopback address). After each check, and when the passing of time changes the health, `notify` is called with
+    /// Checks from now on what listens on `address` (a wildcard is taken as the loopback address), whose port was
+    /// detected at `detected`. After each check, and when the passing of time changes the health, `notify` is called with
     /// the health of this watch; it must not block, since all checks wait for it.
     pub fn watch(
         &self,
         address: SocketAddr,
         check: &HealthCheck,
+        detected: Instant,
         notify: impl FnMut(Health, Verdict) + Send + 'static,
     ) -> Probing {
         let id = WatchId(self.next.fetch_add(1, Ordering::Relaxed));
-        let watched = Watched::new(address, check, Instant::now(), Box::new(notify));
+        let watched = Watched::new(address, check, detected, Box::new(notify));
         self.mailbox.send(Order::Watch(id, Box::new(watched)));
         Probing { id, mailbox: self.mailbox.clone() }
     }

@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::head;
+use super::head::Head;
 use crate::model::health::{Failure, Outcome};
 use crate::os::connect;
 use crate::os::poll::Interest;
@@ -26,7 +26,7 @@ enum Step {
     /// So much of the request is sent; the connection may not be made yet.
     Asking { sent: usize },
     /// This is what has come of the answer.
-    Listening { answer: Vec<u8> },
+    Listening { answer: Head },
 }
 
 impl Probe {
@@ -56,7 +56,7 @@ impl Probe {
                     Ok(count) => {
                         *sent += count;
                         if *sent >= request.len() {
-                            self.step = Step::Listening { answer: Vec::new() };
+                            self.step = Step::Listening { answer: Head::new() };
                         }
                         Ok(())
                     }
@@ -64,16 +64,12 @@ impl Probe {
                 },
                 Step::Listening { answer } => {
                     let mut buffer = [0; BUFFER];
-                    let room = (head::ANSWER_MAX - answer.len()).min(BUFFER);
-                    match self.stream.read(&mut buffer[..room]) {
-                        Ok(0) => return Some(Outcome::Failed(Failure::Closed)),
-                        Ok(count) => {
-                            answer.extend_from_slice(&buffer[..count]);
-                            if let Some(outcome) = head::read(answer) {
-                                return Some(outcome);
-                            }
-                            Ok(())
-                        }
+                    match self.stream.read(&mut buffer) {
+                        Ok(0) => return Some(Outcome::Failed(answer.end())),
+                        Ok(count) => match answer.take(&buffer[..count]) {
+                            Some(outcome) => return Some(outcome),
+                            None => Ok(()),
+                        },
                         Err(error) => Err(error),
                     }
                 }
@@ -82,8 +78,17 @@ impl Probe {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => return Some(Outcome::Failed(explain(&error))),
+                Err(error) => return Some(Outcome::Failed(self.explain(&error))),
             }
+        }
+    }
+
+    /// Why it has failed. A reset is an end of what has come by then.
+    fn explain(&self, error: &io::Error) -> Failure {
+        match (explain(error), &self.step) {
+            (Failure::Closed, Step::Listening { answer }) => answer.end(),
+            (Failure::Closed, Step::Asking { .. }) => Failure::ClosedAtOnce,
+            (other, _) => other,
         }
     }
 

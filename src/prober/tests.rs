@@ -45,18 +45,37 @@ fn each_failure_has_its_sentence() {
     let garbage = Server::saying("127.0.0.1:0", "SSH-2.0-OpenSSH_9.2\r\n");
     assert_eq!(first_error(&garbage), "answered with something that is not HTTP");
     let half = Server::saying("127.0.0.1:0", "HTTP/1.1 200 OK\r\nContent-Le");
-    assert_eq!(first_error(&half), "closed the connection before answering");
+    assert_eq!(first_error(&half), "closed the connection before the end of its answer's head");
     let silent = Server::saying("127.0.0.1:0", "");
-    assert_eq!(first_error(&silent), "closed the connection before answering");
+    assert_eq!(
+        first_error(&silent),
+        "closed the connection before answering; checks are plain HTTP: does it speak TLS?"
+    );
     // Closing a socket that has unread bytes is a reset.
     let resetting = Server::start("[::1]:0", |_, stream| drop(stream.peek(&mut [0])));
-    assert_eq!(first_error(&resetting), "closed the connection before answering");
+    assert_eq!(
+        first_error(&resetting),
+        "closed the connection before answering; checks are plain HTTP: does it speak TLS?"
+    );
+    let alert = Server::saying("127.0.0.1:0", "\x15\x03\x03\0\x02\x02\x46");
+    let sentence = "answered a plain HTTP request with a TLS alert: does it speak TLS? Checks are plain HTTP";
+    assert_eq!(first_error(&alert), sentence);
+}
+
+#[test]
+fn a_long_head_passes_by_its_status_line() {
+    let prober = Prober::start().unwrap();
+    let lines: &'static str = Box::leak(format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(5000)).into());
+    let long = Server::saying("127.0.0.1:0", lines);
     let endless = Server::start("127.0.0.1:0", |_, mut stream| {
         listen(&stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nX: ");
         while stream.write_all(&[b'y'; 1000]).is_ok() {}
     });
-    assert_eq!(first_error(&endless), "answered with a head that is too long");
+    for server in [long, endless] {
+        let (_probing, told) = watch(&prober, server.address, &check());
+        assert_eq!(next(&told).1, Verdict::BecameHealthy);
+    }
 }
 
 #[test]
@@ -252,7 +271,7 @@ fn a_panic_costs_one_server_s_checks() {
     let server = Server::saying("127.0.0.1:0", "HTTP/1.1 200 OK\r\n\r\n");
     let prober = Prober::start().unwrap();
     let (called_tx, called) = unbounded();
-    let _bad = prober.watch(server.address, &check(), move |_, _| {
+    let _bad = prober.watch(server.address, &check(), Instant::now(), move |_, _| {
         called_tx.send(()).unwrap();
         panic!("on purpose");
     });
@@ -275,7 +294,7 @@ fn without_a_server_the_thread_never_wakes() {
     let server = Server::saying("127.0.0.1:0", "HTTP/1.1 200 OK\r\n\r\n");
     let prober = Prober::start().unwrap();
     let (thread_tx, threads) = unbounded();
-    let probing = prober.watch(server.address, &check(), move |_, _| {
+    let probing = prober.watch(server.address, &check(), Instant::now(), move |_, _| {
         let _ = thread_tx.send(fs::read_link("/proc/thread-self").unwrap());
     });
     let thread = threads.recv_timeout(LIMIT).unwrap().display().to_string();

@@ -268,6 +268,11 @@ impl Actor {
             let effects = self.progress(progress);
             self.carry_out(effects);
         }
+        let events = self.senses.as_mut().map(|senses| senses.timeout(now)).unwrap_or_default();
+        for event in events {
+            let effects = self.machine.event(event, now);
+            self.carry_out(effects);
+        }
         let effects = self.machine.timeout(Instant::now());
         self.carry_out(effects);
     }

@@ -1,7 +1,7 @@
 //! What is seen of a living start command: what it listens on, and what its health checks find.
 //!
-//! Owns: the watch and the probe of one run, how urgently they look, and what they have found last. Never: what follows
-//! from it (see `model::machine`).
+//! Owns: the watch and the probes of one run, how urgently they look, and what they have found last. Never: which port is
+//! the server's (see `ports::choose`), what follows from it all (see `model::machine`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +9,17 @@ use std::time::{Duration, Instant};
 
 use super::Context;
 use crate::model::health::{Failure, Health, Verdict};
-use crate::model::machine::{Event, RunId};
-use crate::model::spec::ServerSpec;
+use crate::model::machine::{Demand, Event, RunId};
+use crate::model::spec::{HealthCheck, Port, ServerSpec};
 use crate::model::view::WORKER_AFTER;
+use crate::os::port;
 use crate::os::tree::Tree;
-use crate::ports::{Listening, Pace, Watch};
+use crate::ports::{Checked, Choice, Given, Listening, Open, Pace, Rules, Watch};
 use crate::prober::Probing;
+
+mod rescue;
+
+use rescue::Rescue;
 
 /// A server that is expected to listen is watched closely for so long; the first start of a large application takes
 /// its minutes.
@@ -27,10 +32,10 @@ pub type Tell = Arc<dyn Fn(Sight) + Send + Sync>;
 
 /// What was seen.
 pub enum Sight {
-    /// It listens on other ports than before.
+    /// What it listens on, changed or not.
     Listening(Listening),
-    /// A check has ended; the address that was checked.
-    Health(SocketAddr, Health, Verdict),
+    /// A check has ended; the number of the probe.
+    Health(u64, Health, Verdict),
 }
 
 /// Whether somebody waits for the server.
@@ -42,6 +47,14 @@ pub enum Attention {
     Some,
 }
 
+/// The checks of one port.
+struct Probe {
+    number: u64,
+    target: Checked,
+    health: Health,
+    _probing: Probing,
+}
+
 /// The senses for one run.
 pub struct Senses {
     context: Arc<Context>,
@@ -50,43 +63,69 @@ pub struct Senses {
     tell: Tell,
     watch: Watch,
     pace: Pace,
-    probing: Option<(SocketAddr, Probing)>,
-    listening: Listening,
+    choice: Choice,
+    requested: Option<Port>,
+    ports: Vec<Port>,
+    probes: Vec<Probe>,
+    /// The number of the last probe.
+    last_probe: u64,
     health: Option<Health>,
+    /// A restart is due, and the server may only have moved.
+    rescue: Option<Rescue>,
+    /// Who listens on the requested port instead of the server.
+    holder: Option<String>,
     /// Until then a change is likely.
     close_until: Instant,
 }
 
 impl Senses {
-    /// Begins to look at `tree`, whose run was spawned just now, after `born`.
+    /// Begins to look at `tree`, whose run was spawned just now, after `born`, with the port `requested`.
     pub fn open(
         context: &Arc<Context>,
         spec: &Arc<ServerSpec>,
         run: RunId,
         tree: &Tree,
+        requested: Option<Port>,
         tell: Tell,
         born: Instant,
     ) -> Senses {
         let watcher_tell = Arc::clone(&tell);
         let hears = move |listening| watcher_tell(Sight::Listening(listening));
-        let watch = context.watcher.watch(tree, spec.port, born, hears);
+        let watch = context.watcher.watch(tree, requested, born, hears);
+        let demand = if spec.health_check.is_some() { Demand::Health } else { Demand::Listening };
+        let rules = Rules { requested, ignored: spec.ignore_ports.clone(), ephemeral: port::ephemeral(), demand };
         Senses {
             context: Arc::clone(context),
             run,
             tell,
             watch,
             pace: Pace::Fast,
-            probing: None,
-            listening: Listening::default(),
+            choice: Choice::new(rules, born),
+            requested,
+            ports: Vec::new(),
+            probes: Vec::new(),
+            last_probe: 0,
             health: spec.health_check.as_ref().map(|_| Health::default()),
+            rescue: None,
+            holder: None,
             close_until: born + patience(spec),
             spec: Arc::clone(spec),
         }
     }
 
-    /// What it listens on.
-    pub fn listening(&self) -> &Listening {
-        &self.listening
+    /// Its port.
+    pub fn port(&self) -> Option<Port> {
+        self.choice.chosen().map(|open| open.port)
+    }
+
+    /// What its URL has to name because `localhost` would not lead to it.
+    pub fn named(&self) -> Option<SocketAddr> {
+        self.choice.chosen().and_then(|open| open.named())
+    }
+
+    /// All ports on which it listens.
+    pub fn ports(&self) -> &[Port] {
+        &self.ports
     }
 
     /// What its checks have found; `None` without a health check.
@@ -94,32 +133,49 @@ impl Senses {
         self.health.as_ref()
     }
 
+    /// Why it is not ready, if that can be seen from outside.
+    pub fn reason(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
+
     /// Takes what was seen, and gives what it means for the life-cycle.
     pub fn take(&mut self, sight: Sight, now: Instant) -> Vec<Event> {
         match sight {
             Sight::Listening(listening) => self.take_listening(listening, now),
-            // News of an address that it has left, or of a port that was closed since.
-            Sight::Health(address, ..) if self.probing.as_ref().is_none_or(|(probed, _)| *probed != address) => {
-                Vec::new()
-            }
-            Sight::Health(_, health, verdict) => self.take_health(health, verdict, now),
+            Sight::Health(number, health, verdict) => self.take_health(number, health, verdict, now),
         }
     }
 
-    /// When [`Senses::adjust`] wants to be called: while it looks closely it is told when not to any more.
+    /// When [`Senses::timeout`] and [`Senses::adjust`] want to be called: when the choice may change, and when not to look
+    /// closely any more.
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
-        (self.pace == Pace::Fast && now < self.close_until).then_some(self.close_until)
+        let looks = [Some(self.close_until), self.choice.better_until()];
+        let calms = looks.into_iter().flatten().filter(|at| self.pace == Pace::Fast && now < *at).min();
+        let rescue = self.rescue.as_ref().map(Rescue::deadline);
+        [self.choice.deadline(now), rescue, calms].into_iter().flatten().min()
+    }
+
+    /// Takes the passing of time.
+    pub fn timeout(&mut self, now: Instant) -> Vec<Event> {
+        let before = self.choice.chosen();
+        self.choice.decide(now);
+        let mut events = self.follow(before, now);
+        if self.rescue.as_ref().is_some_and(|rescue| rescue.deadline() <= now) {
+            events.extend(self.give_up());
+        }
+        events
     }
 
     /// Looks as closely as the moment asks for: `is_ready` means that nothing is waited for.
     pub fn adjust(&mut self, is_ready: bool, attention: Attention, now: Instant) {
-        // What fails its checks may not be what was waited for: a debugger, or the first of several. Nothing is better than
-        // the requested port.
-        let is_best = self.listening.chosen.is_some_and(|chosen| self.spec.port == Some(chosen.port));
+        let may_get_better = self.choice.better_until().is_some_and(|until| now < until);
         let is_likely = now < self.close_until;
+        // There is no better port than the present one, so nothing but its checks is waited for.
+        let is_best = self.choice.better_until().is_none();
+        let is_settled = if is_ready { !may_get_better } else { is_best };
         self.pace = match attention {
-            _ if (is_ready || is_best) && !self.doubts(now) => Pace::OnRequest,
-            Attention::None if !is_likely => Pace::OnRequest,
+            _ if is_settled && !self.doubts(now) => Pace::OnRequest,
+            Attention::None if !is_likely && !may_get_better => Pace::OnRequest,
             Attention::None | Attention::Some => Pace::Fast,
         };
         self.watch.set_pace(self.pace);
@@ -128,28 +184,52 @@ impl Senses {
     /// It listens, and yet its closing is looked for.
     fn doubts(&self, now: Instant) -> bool {
         let refused = self.health.as_ref().is_some_and(|health| health.last_error == Some(Failure::Refused));
-        refused && self.listening.chosen.is_some() && now < self.close_until
+        (refused || self.rescue.is_some()) && self.choice.chosen().is_some() && now < self.close_until
     }
 
     fn take_listening(&mut self, listening: Listening, now: Instant) -> Vec<Event> {
-        let before = self.listening.chosen.map(|chosen| chosen.probe);
-        let present = listening.chosen.map(|chosen| chosen.probe);
-        self.listening = listening;
-        if before == present {
+        let before = self.choice.chosen();
+        self.ports = listening.open.iter().map(|open| open.port).collect();
+        self.choice.take(&listening.open, now);
+        let mut events = self.follow(before, now);
+        self.take_given(listening.given);
+        events.extend(self.look_for_rescue(now));
+        events
+    }
+
+    /// Names the holder of its port once, if it has none itself.
+    fn take_given(&mut self, given: Given) {
+        let port = self.requested.filter(|_| given == Given::Foreign && self.choice.chosen().is_none());
+        if port.is_some() == self.holder.is_some() {
+            return;
+        }
+        self.holder = port.map(|port| match self.context.ports.holder(port) {
+            Some(holder) => format!("port {port} is held by {holder}, which is not a process of this server"),
+            None => format!(
+                "port {port} is held by a process that servisor may not look into, and which is not one of this server's"
+            ),
+        });
+        if let Some(health) = &mut self.health {
+            health.last_error = self.holder.clone().map(Failure::PortHeld);
+        }
+    }
+
+    /// Takes what has become of the choice: what is checked, and what that means.
+    fn follow(&mut self, before: Option<Open>, now: Instant) -> Vec<Event> {
+        let present = self.choice.chosen();
+        let (from, to) = (before.map(|open| open.probe), present.map(|open| open.probe));
+        if from != to {
+            self.rescue = None;
+        }
+        self.check(now);
+        if from == to {
             return Vec::new();
         }
         if self.health.is_some() {
-            self.health = Some(Health::default());
+            let probe = self.probes.iter().find(|probe| Some(probe.target.probe) == to);
+            self.health = Some(probe.map(|probe| probe.health.clone()).unwrap_or_default());
         }
-        self.probing = match (present, &self.spec.health_check) {
-            (Some(address), Some(check)) => {
-                let tell = Arc::clone(&self.tell);
-                let tell = move |health, verdict| tell(Sight::Health(address, health, verdict));
-                Some((address, self.context.prober.watch(address, check, tell)))
-            }
-            (_, _) => None,
-        };
-        match (before, present, &self.spec.health_check) {
+        match (from, to, &self.spec.health_check) {
             (_, None, _) => {
                 self.close_until = now + patience(&self.spec);
                 vec![Event::Silent(self.run)]
@@ -160,16 +240,72 @@ impl Senses {
         }
     }
 
-    fn take_health(&mut self, health: Health, verdict: Verdict, now: Instant) -> Vec<Event> {
+    /// Checks the ports that are to be checked, and no others.
+    fn check(&mut self, now: Instant) {
+        let Some(check) = self.spec.health_check.clone() else { return };
+        let wanted = match &self.rescue {
+            Some(rescue) => rescue.targets().to_vec(),
+            None => self.choice.checked(now),
+        };
+        self.probes.retain(|probe| wanted.contains(&probe.target));
+        for target in wanted {
+            if self.probes.iter().all(|probe| probe.target != target) {
+                self.begin(target, &check);
+            }
+        }
+    }
+
+    fn begin(&mut self, target: Checked, check: &HealthCheck) {
+        self.last_probe += 1;
+        let (number, tell) = (self.last_probe, Arc::clone(&self.tell));
+        let tell = move |health, verdict| tell(Sight::Health(number, health, verdict));
+        let probing = self.context.prober.watch(target.probe, check, target.since, tell);
+        self.probes.push(Probe { number, target, health: Health::default(), _probing: probing });
+    }
+
+    fn take_health(&mut self, number: u64, health: Health, verdict: Verdict, now: Instant) -> Vec<Event> {
+        // News of an address that it has left, or of a port that was closed since.
+        let Some(probe) = self.probes.iter_mut().find(|probe| probe.number == number) else { return Vec::new() };
+        probe.health = health.clone();
+        let target = probe.target;
+        let is_chosen = self.port() == Some(target.port);
+        match &health.last_error {
+            None if verdict == Verdict::BecameHealthy => {
+                self.choice.passed(target.port);
+                self.rescue = None;
+                self.holder = None;
+                self.health = Some(health);
+                self.check(now);
+                return vec![Event::Healthy(self.run)];
+            }
+            None | Some(Failure::NoDescriptor) => {}
+            Some(_) => {
+                self.choice.failed(target.port);
+                if is_chosen && health.status != crate::model::health::HealthStatus::Healthy {
+                    // Another port may have opened since, which is then tried beside it.
+                    self.watch.look();
+                }
+                self.check(now);
+            }
+        }
+        if !is_chosen {
+            if verdict == Verdict::BecameUnhealthy {
+                self.choice.hopeless(target.port);
+                self.check(now);
+            }
+            return self.rescue_failed(target);
+        }
         if health.last_error == Some(Failure::Refused) {
             self.close_until = now + DOUBT_FOR;
         }
         self.health = Some(health);
         match verdict {
-            Verdict::Same => Vec::new(),
-            Verdict::BecameHealthy => vec![Event::Healthy(self.run)],
+            Verdict::Same | Verdict::BecameHealthy => Vec::new(),
             Verdict::BecameUnhealthy => vec![Event::Unhealthy(self.run)],
-            Verdict::RestartDue => vec![Event::Unhealthy(self.run), Event::BeyondHope(self.run)],
+            Verdict::RestartDue => {
+                self.begin_rescue(now);
+                vec![Event::Unhealthy(self.run)]
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Child, Control, Daemon, Scratch, quiet_port, testchild, wait_until};
+use crate::support::{Child, Control, Daemon, Scratch, free_helper, quiet_port, testchild, wait_until};
 
 /// A server that listens where it is told to.
 fn obedient(daemon: &Daemon, control: &Control, spec: Value) -> (Value, Child) {
@@ -90,25 +90,30 @@ fn a_debugger_is_not_the_server_and_neither_is_a_random_port() {
     let daemon = Daemon::start();
     let control = Control::new();
     let (_, mut app) = obedient(&daemon, &control, json!({}));
-    // Of the debugger's two, one that is free; nobody but this test wants them.
-    let debugger = [9229, 9230].into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
-    let debugger = debugger.expect("one of the debugger's ports is free");
+    let debugger = free_helper(9229..=9329);
     app.order(&format!("serve 127.0.0.1:{debugger} 200"));
     wait_until("the debugger is seen", || (daemon.client.show("app")["ports"] == json!([debugger])).then_some(()));
     assert!(daemon.client.show("app").get("url").is_none(), "it comes before what it debugs");
     // After five seconds it is all there is.
     assert_eq!(daemon.client.when_ready("app")["port"], debugger);
+    // Another one of its kind is no better; an ordinary one is.
     app.order("serve 127.0.0.1:0 200");
-    let random = wait_until("a random port is preferred to the debugger's", || {
-        daemon.client.show("app")["port"].as_u64().filter(|port| *port != u64::from(debugger))
+    let random = wait_until("the random one is seen", || {
+        daemon.client.show("app")["ports"]
+            .as_array()?
+            .iter()
+            .filter_map(|port| port.as_u64())
+            .find(|port| *port >= 32768)
     });
-    assert!(random >= 32768, "{random}");
+    assert_eq!(daemon.client.show("app")["port"], debugger);
     let ordinary = quiet_port();
     app.order(&format!("serve 127.0.0.1:{ordinary} 200"));
     wait_until("an ordinary one is preferred to both", || {
         (daemon.client.show("app")["port"] == ordinary).then_some(())
     });
-    assert_eq!(daemon.client.show("app")["ports"], json!([debugger, ordinary, random]));
+    let mut all = [u64::from(debugger), u64::from(ordinary), random];
+    all.sort_unstable();
+    assert_eq!(daemon.client.show("app")["ports"], json!(all));
     assert_eq!(daemon.client.delete("/servers/app").status, 204);
     // `node --inspect`: whoever waits is told of the server and not of its debugger.
     let requested = quiet_port();

@@ -69,10 +69,16 @@ pub enum Failure {
     Status(u16),
     /// The connection ended before the end of the head.
     Closed,
+    /// The connection ended before the first byte, as a TLS server does that is asked in clear text.
+    ClosedAtOnce,
+    /// The answer was a TLS alert.
+    TlsAlert,
     /// What came is no HTTP/1 answer.
     NotHttp,
-    /// The head has more bytes or headers than are read.
+    /// There were more interim answers than are read.
     HeadTooLong,
+    /// Nothing was checked: another process listens on the port that the server was given. A sentence without its point.
+    PortHeld(String),
     /// The daemon is at its own limit; the server may be well.
     NoDescriptor,
 }
@@ -84,9 +90,16 @@ impl fmt::Display for Failure {
             Failure::Unreachable(why) => write!(f, "could not be connected to: {why}"),
             Failure::NoAnswer(within) => write!(f, "no answer within {} ms", within.as_millis()),
             Failure::Status(status) => write!(f, "answered {status}"),
-            Failure::Closed => f.write_str("closed the connection before answering"),
+            Failure::Closed => f.write_str("closed the connection before the end of its answer's head"),
+            Failure::ClosedAtOnce => {
+                f.write_str("closed the connection before answering; checks are plain HTTP: does it speak TLS?")
+            }
+            Failure::TlsAlert => {
+                f.write_str("answered a plain HTTP request with a TLS alert: does it speak TLS? Checks are plain HTTP")
+            }
             Failure::NotHttp => f.write_str("answered with something that is not HTTP"),
-            Failure::HeadTooLong => f.write_str("answered with a head that is too long"),
+            Failure::HeadTooLong => f.write_str("answered with interim responses and no final one within 16 KiB"),
+            Failure::PortHeld(why) => f.write_str(why),
             Failure::NoDescriptor => f.write_str("not checked: servisor's limit on open files is reached"),
         }
     }

@@ -1,5 +1,5 @@
 use super::*;
-use crate::os::check;
+use crate::os::{Pid, check};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::FromRawFd;
 
@@ -26,6 +26,21 @@ pub fn listen_for_ipv6_only() -> TcpListener {
         check(libc::listen(fd, 1)).unwrap();
         listener
     }
+}
+
+/// The port of a listener that only one thread has open; it lives as long as the process.
+pub fn listen_in_a_thread_with_its_own_table() -> u16 {
+    let (told, port) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        // SAFETY: plain numbers; from here on the descriptors of this thread are its own.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
+        let (_listener, address) = listen("127.0.0.1:0");
+        told.send(address.port()).unwrap();
+        loop {
+            std::thread::park();
+        }
+    });
+    port.recv().unwrap()
 }
 
 fn find(all: &[Listener], address: SocketAddr) -> Option<Listener> {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::table::{Searched, Table};
 use crate::log;
-use crate::os::is_shortage;
 use crate::os::proc::Process;
-use crate::os::sockets::{Listener, Listeners, open_sockets};
+use crate::os::sockets::{Listener, Listeners, open_in_threads, open_sockets};
 use crate::os::tree::Forest;
+use crate::os::{Pid, is_shortage};
 use crate::sorted::SortedSet;
 
 /// A listener whose owner was not found is looked for again after this time, and each time after four times as long: its
@@ -21,9 +21,6 @@ const SEARCH_FACTOR: u32 = 4;
 /// After a pause longer than this it is given up: half a second has passed, and the listener is a stranger's.
 const SEARCH_LAST: Duration = Duration::from_millis(400);
 
-/// Other programs may open listeners all the time, and each one is a reason to search. With hundreds of processes that
-/// takes some 10 ms, most of it for servers that wait for nothing; so these are gone through no more often than this.
-const WIDE_PAUSE: Duration = Duration::from_millis(250);
 /// A search is followed by a rest of so many times its duration, up to the limit.
 const SEARCH_REST: u32 = 2;
 const SEARCH_REST_MAX: Duration = Duration::from_millis(20);
@@ -34,9 +31,10 @@ const READ_REST_MAX: Duration = Duration::from_millis(50);
 /// Whose listeners a look has to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the servers that wait for one; others' if it is no trouble.
+    /// Those of the servers that wait for one. Other programs open listeners too, and each one is a reason to search: a
+    /// server that waits for none is not looked into for that, however many descriptors it has open.
     Urgent,
-    /// Everybody's.
+    /// Those of all servers.
     All,
 }
 
@@ -52,7 +50,6 @@ pub struct Eye {
     seen: Vec<Listener>,
     /// What the last look was worth a rest for.
     rest: Duration,
-    wide_at: Option<Instant>,
     search: Option<Search>,
     /// What was complained about already.
     told_reading: bool,
@@ -76,7 +73,6 @@ impl Eye {
             before,
             seen: Vec::new(),
             rest: Duration::ZERO,
-            wide_at: None,
             search: None,
             told_reading: false,
             told_guessing: false,
@@ -107,7 +103,8 @@ impl Eye {
         if table.take_unsearched() {
             self.search = Some(Search { at: now, pause: SEARCH_FIRST });
         }
-        if self.search.is_some_and(|search| search.at <= now || scope == Scope::All) {
+        let is_due = self.search.is_some_and(|search| search.at <= now);
+        if is_due || scope == Scope::All && table.has_unknown() {
             self.search(table, scope, now);
             self.rest = self.rest.max((now.elapsed() * SEARCH_REST).min(SEARCH_REST_MAX));
         }
@@ -137,14 +134,9 @@ impl Eye {
     }
 
     fn search(&mut self, table: &mut Table, scope: Scope, now: Instant) {
-        let mut sought = table.sought();
+        let mut sought = table.sought(scope);
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
         let gives_up = pause * SEARCH_FACTOR > SEARCH_LAST;
-        let is_time = self.wide_at.is_none_or(|at| now.saturating_duration_since(at) >= WIDE_PAUSE);
-        let scope = if gives_up || is_time { Scope::All } else { scope };
-        if scope == Scope::All {
-            self.wide_at = Some(now);
-        }
         let searched = match self.search_processes(table, scope, &mut sought, now) {
             Ok(searched) => searched,
             Err(error) => {
@@ -161,7 +153,7 @@ impl Eye {
                  and from what is new"
             ));
         }
-        table.take(&searched, is_last);
+        table.take(&searched, scope, is_last, now);
     }
 
     /// Looks for the owners of `sought`, among those who wait for a listener first, and takes out what it finds. What was
@@ -194,26 +186,30 @@ impl Eye {
                 return Ok(searched);
             }
         };
-        for place in places.into_iter().filter(|place| scope == Scope::All || place.is_urgent || place.is_new) {
-            for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
-                let wanted = if place.is_new { &unowned } else { &*sought };
-                if wanted.is_empty() {
-                    break;
-                }
-                match open_sockets(pid, wanted) {
-                    Ok(found) => {
-                        for inode in found {
-                            sought.remove(&inode);
-                            unowned.remove(&inode);
-                            searched.found.insert(inode, place.id);
-                        }
+        // First what is quick: the table of descriptors that almost all threads of a process share. Then the tables of
+        // threads that have their own, which few programs have, if something is still not found.
+        for look in [open_sockets as Look, open_in_threads as Look] {
+            for place in places.iter().filter(|place| scope == Scope::All || place.is_urgent || place.is_new) {
+                for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
+                    let wanted = if place.is_new { &unowned } else { &*sought };
+                    if wanted.is_empty() {
+                        break;
                     }
-                    Err(error) if is_shortage(&error) => return Err(error),
-                    // One that is about to end can't be looked into either, and has nothing open.
-                    Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
-                    Err(error) => {
-                        log::debug(format_args!("process {pid} can't be looked into: {error}"));
-                        searched.hidden.insert(place.id);
+                    match look(pid, wanted) {
+                        Ok(found) => {
+                            for inode in found {
+                                sought.remove(&inode);
+                                unowned.remove(&inode);
+                                searched.found.insert(inode, place.id);
+                            }
+                        }
+                        Err(error) if is_shortage(&error) => return Err(error),
+                        // One that is about to end can't be looked into either, and has nothing open.
+                        Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
+                        Err(error) => {
+                            log::debug(format_args!("process {pid} can't be looked into: {error}"));
+                            searched.hidden.insert(place.id);
+                        }
                     }
                 }
             }
@@ -221,3 +217,6 @@ impl Eye {
         Ok(searched)
     }
 }
+
+/// A way to look into a process.
+type Look = fn(Pid, &SortedSet<u64>) -> io::Result<Vec<u64>>;

@@ -3,21 +3,22 @@
 //! Owns: the servers that are watched, the listeners there are, and what was told. Never: a look at the system; time
 //! and facts come in.
 
-use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
+use super::eye::Scope;
 use super::{Id, Notify, Pace};
 use crate::model::spec::Port;
 use crate::os::Pid;
 use crate::os::sockets::Listener;
-use crate::ports::choose::{Alone, Listening};
+use crate::ports::listening::{Given, Listening, is_on_localhost, ports_of};
 use crate::sorted::{Sorted, SortedSet};
 
 #[cfg(test)]
 mod tests;
 
-/// For so long from its start a server with nothing but a debugger's port is one that is still on its way up.
-const DEBUGGER_ALONE_AFTER: Duration = Duration::from_secs(5);
+/// A listener that has been there for this time was not forked off while the processes were looked at: who has it is found
+/// by one search through all servers.
+const SETTLED_AFTER: Duration = Duration::from_millis(500);
 
 /// A server that is watched.
 pub struct Watched {
@@ -78,7 +79,9 @@ impl Watched {
 enum Owner {
     /// Not known yet.
     Sought,
-    /// Nobody who is watched, as far as could be found.
+    /// No server that is waited for. It may be one of the others: these are searched on request only.
+    Unclaimed,
+    /// No server at all, as far as could be found.
     Stranger,
     Server(Id),
 }
@@ -100,32 +103,21 @@ pub struct Searched {
 }
 
 /// Servers and listeners.
+#[derive(Default)]
 pub struct Table {
-    ephemeral: RangeInclusive<u16>,
     watched: Sorted<Id, Watched>,
     known: Sorted<Listener, Known>,
     /// Whose listeners have changed since they were told.
     changed: SortedSet<Id>,
-    /// Whose choice will be another one by the passing of time.
-    undecided: SortedSet<Id>,
+    /// Ports on which something has changed, no matter whose.
+    touched: SortedSet<Port>,
+    /// Who is told even if nothing has changed.
+    asked: SortedSet<Id>,
     unsearched: bool,
     looks: u64,
 }
 
 impl Table {
-    /// Nothing is known.
-    pub fn new(ephemeral: RangeInclusive<u16>) -> Table {
-        Table {
-            ephemeral,
-            watched: Sorted::default(),
-            known: Sorted::default(),
-            changed: SortedSet::default(),
-            undecided: SortedSet::default(),
-            unsearched: false,
-            looks: 0,
-        }
-    }
-
     /// One more is watched.
     pub fn add(&mut self, id: Id, watched: Watched) -> Heirs {
         let is_young = |known: &Known| !matches!(known.owner, Owner::Server(_)) && known.seen_by >= watched.since;
@@ -138,10 +130,17 @@ impl Table {
     pub fn remove(&mut self, id: Id) {
         self.watched.remove(&id);
         self.changed.remove(&id);
-        self.undecided.remove(&id);
+        self.asked.remove(&id);
         for known in self.known.values_mut().filter(|known| known.owner == Owner::Server(id)) {
             known.owner = Owner::Sought;
             self.unsearched = true;
+        }
+    }
+
+    /// Has it told after the next look, whether something has changed or not.
+    pub fn ask(&mut self, id: Id) {
+        if self.watched.contains_key(&id) {
+            self.asked.insert(id);
         }
     }
 
@@ -150,6 +149,13 @@ impl Table {
         if let Some(watched) = self.watched.get_mut(&id) {
             watched.pace = pace;
             watched.pace_since = now;
+            if pace == Pace::Fast {
+                // It was not looked into for what has come meanwhile.
+                for known in self.known.values_mut().filter(|known| known.owner == Owner::Unclaimed) {
+                    known.owner = Owner::Sought;
+                    self.unsearched = true;
+                }
+            }
         }
     }
 
@@ -161,7 +167,6 @@ impl Table {
     /// Counts a look.
     pub fn begin_look(&mut self) {
         self.looks += 1;
-        self.changed.extend(std::mem::take(&mut self.undecided));
     }
 
     /// Whether something that was there is not in `all`.
@@ -171,9 +176,12 @@ impl Table {
 
     /// These are there `now`, and no others.
     pub fn update(&mut self, all: &SortedSet<Listener>, now: Instant) {
-        let changed = &mut self.changed;
+        let (changed, touched) = (&mut self.changed, &mut self.touched);
         self.known.retain(|listener, known| {
             let is_there = all.contains(listener);
+            if !is_there {
+                touched.insert(listener.port);
+            }
             if let (false, Owner::Server(id)) = (is_there, known.owner) {
                 changed.insert(id);
             }
@@ -192,14 +200,26 @@ impl Table {
         std::mem::take(&mut self.unsearched)
     }
 
-    /// The inodes of the listeners whose owners are not known yet.
-    pub fn sought(&self) -> SortedSet<u64> {
-        self.inodes(|owner| owner == Owner::Sought)
+    /// Whether a listener may belong to a server and it is not known which.
+    pub fn has_unknown(&self) -> bool {
+        self.known.values().any(|known| matches!(known.owner, Owner::Sought | Owner::Unclaimed))
     }
 
-    /// The same, with those of strangers.
+    /// The inodes of the listeners whose owners are not known yet and are looked for in `scope`.
+    pub fn sought(&self, scope: Scope) -> SortedSet<u64> {
+        self.inodes(|owner| match owner {
+            Owner::Sought => true,
+            Owner::Unclaimed => scope == Scope::All,
+            Owner::Stranger | Owner::Server(_) => false,
+        })
+    }
+
+    /// The inodes of all listeners that belong to no server as far as is known.
     pub fn unowned(&self) -> SortedSet<u64> {
-        self.inodes(|owner| matches!(owner, Owner::Sought | Owner::Stranger))
+        self.inodes(|owner| match owner {
+            Owner::Sought | Owner::Unclaimed | Owner::Stranger => true,
+            Owner::Server(_) => false,
+        })
     }
 
     fn inodes(&self, wanted: impl Fn(Owner) -> bool) -> SortedSet<u64> {
@@ -220,60 +240,82 @@ impl Table {
             .collect()
     }
 
-    /// Takes what was found. What nobody could be proven to have is given to those who can't be looked into. The
-    /// requested port is given at once: it was free before the server was started. What is merely new is given when
-    /// the search is over, and only if there is no second one that waits for a listener.
-    pub fn take(&mut self, searched: &Searched, is_last: bool) {
-        self.watched.values_mut().for_each(|watched| watched.searched = true);
+    /// Takes what a search in `scope` has found `now`. What no server could be proven to have is given to those that can't
+    /// be looked into. The requested port is given at once: it was free before the server was started. What is merely new is
+    /// given when the search is over, and only if there is no second one that waits for a listener.
+    pub fn take(&mut self, searched: &Searched, scope: Scope, is_last: bool, now: Instant) {
+        let is_reached = |watched: &Watched| scope == Scope::All || watched.pace == Pace::Fast || !watched.searched;
+        self.watched.values_mut().filter(|watched| is_reached(watched)).for_each(|watched| watched.searched = true);
+        let hidden: Vec<_> = self.watched.iter().filter(|(id, _)| searched.hidden.contains(id)).collect();
         for (listener, known) in self.known.iter_mut() {
+            let before = known.owner;
             if let Some(id) = searched.found.get(&listener.inode) {
                 known.owner = Owner::Server(*id);
-                self.changed.insert(*id);
+            } else if !matches!(before, Owner::Server(_)) {
+                let asked_for_it = only(hidden.iter().filter(|(_, watched)| watched.requested == Some(listener.port)));
+                let waits_for_one = || {
+                    let is_new = |watched: &Watched| known.first_look > watched.first_look;
+                    only(hidden.iter().filter(|(_, watched)| watched.pace == Pace::Fast && is_new(watched)))
+                };
+                let is_settled = now.saturating_duration_since(known.seen_by) >= SETTLED_AFTER;
+                if let Some((id, _)) = asked_for_it.or_else(|| is_last.then(waits_for_one).flatten()) {
+                    known.owner = Owner::Server(*id);
+                } else if scope == Scope::All && is_settled {
+                    known.owner = Owner::Stranger;
+                } else if is_last && before == Owner::Sought {
+                    known.owner = Owner::Unclaimed;
+                }
             }
-        }
-        let hidden: Vec<_> = self.watched.iter().filter(|(id, _)| searched.hidden.contains(id)).collect();
-        for (listener, known) in self.known.iter_mut().filter(|(_, known)| !matches!(known.owner, Owner::Server(_))) {
-            let asked_for_it = only(hidden.iter().filter(|(_, watched)| watched.requested == Some(listener.port)));
-            let waits_for_one = || {
-                let is_new = |watched: &Watched| known.first_look > watched.first_look;
-                only(hidden.iter().filter(|(_, watched)| watched.pace == Pace::Fast && is_new(watched)))
-            };
-            if let Some((id, _)) = asked_for_it.or_else(|| is_last.then(waits_for_one).flatten()) {
-                known.owner = Owner::Server(*id);
-                self.changed.insert(*id);
-            } else if is_last {
-                known.owner = Owner::Stranger;
+            if known.owner != before {
+                self.touched.insert(listener.port);
             }
         }
     }
 
-    /// Tells everyone whose listeners look different `now`.
-    pub fn tell(&mut self, now: Instant) {
-        if self.changed.is_empty() {
-            return;
+    /// Tells everyone whose listeners look different now.
+    pub fn tell(&mut self) {
+        let touched = std::mem::take(&mut self.touched);
+        let mut concerned = std::mem::take(&mut self.changed);
+        concerned.extend(self.asked.iter().copied());
+        if !touched.is_empty() {
+            let owners = self.known.iter().filter(|(listener, _)| touched.contains(&listener.port));
+            concerned.extend(owners.filter_map(|(_, known)| known.owner.server()));
+            let given = |watched: &Watched| watched.requested.is_some_and(|port| touched.contains(&port));
+            concerned.extend(self.watched.iter().filter(|(_, watched)| given(watched)).map(|(id, _)| *id));
         }
-        let mut owned: Sorted<Id, Vec<Listener>> =
-            std::mem::take(&mut self.changed).into_iter().map(|id| (id, Vec::new())).collect();
-        for (listener, known) in &self.known {
-            if let Owner::Server(id) = known.owner
-                && let Some(listeners) = owned.get_mut(&id)
-            {
-                listeners.push(*listener);
-            }
-        }
-        for (id, listeners) in owned {
+        for id in concerned.iter().copied() {
+            let listening = self.listening(id);
+            let is_asked = self.asked.remove(&id);
             let Some(watched) = self.watched.get_mut(&id) else { continue };
-            let before = watched.told.chosen.map(|chosen| chosen.port);
-            let is_early = now < watched.since + DEBUGGER_ALONE_AFTER;
-            let debugger = if is_early { Alone::TooEarly } else { Alone::Counts };
-            let listening = Listening::of(&listeners, watched.requested, before, &self.ephemeral, debugger);
-            if listening.chosen.is_none() && !listening.ports.is_empty() {
-                self.undecided.insert(id);
-            }
-            if listening != watched.told {
+            if is_asked || listening != watched.told {
                 watched.told = listening.clone();
                 (watched.notify)(listening);
             }
+        }
+    }
+
+    fn listening(&self, id: Id) -> Listening {
+        let is_own = |known: &Known| known.owner == Owner::Server(id);
+        let own: Vec<Listener> =
+            self.known.iter().filter(|(_, known)| is_own(known)).map(|(listener, _)| *listener).collect();
+        let foreign = || self.known.iter().filter(|(_, known)| !is_own(known));
+        let is_shared = |port| foreign().any(|(listener, _)| listener.port == port && is_on_localhost(listener));
+        let requested = self.watched.get(&id).and_then(|watched| watched.requested);
+        let is_foreign = |port| {
+            let is_decided = |known: &Known| known.owner != Owner::Sought;
+            own.iter().all(|listener| listener.port != port)
+                && foreign().any(|(listener, known)| listener.port == port && is_decided(known))
+        };
+        let given = if requested.is_some_and(is_foreign) { Given::Foreign } else { Given::Free };
+        Listening { open: ports_of(&own, is_shared), given }
+    }
+}
+
+impl Owner {
+    fn server(self) -> Option<Id> {
+        match self {
+            Owner::Server(id) => Some(id),
+            Owner::Sought | Owner::Unclaimed | Owner::Stranger => None,
         }
     }
 }

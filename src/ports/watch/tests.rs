@@ -1,6 +1,7 @@
 use super::*;
 use crate::os::inherit::Strangers;
-use crate::ports::Chosen;
+use crate::ports::listening::Localhost;
+use crate::ports::{Given, Open};
 use crate::sorted::SortedSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
@@ -49,8 +50,12 @@ fn next(told: &mpsc::Receiver<Listening>) -> Listening {
 
 #[track_caller]
 fn assert_only(listening: &Listening, number: u16, probe: SocketAddr) {
-    let chosen = Some(Chosen { port: port(number), probe });
-    assert_eq!(*listening, Listening { chosen, ports: vec![port(number)] });
+    let open = vec![Open { port: port(number), probe, localhost: Localhost::Here }];
+    assert_eq!(*listening, Listening { open, given: Given::Free });
+}
+
+fn ports(listening: &Listening) -> Vec<Port> {
+    listening.open.iter().map(|open| open.port).collect()
 }
 
 #[test]
@@ -96,31 +101,82 @@ fn a_listener_that_is_handed_over_stays_the_servers() {
 }
 
 #[test]
-fn the_choice_stays_while_it_lives() {
+fn each_port_is_told_with_the_others() {
     let mut scene = Scene::new();
     let first = scene.server.listen("127.0.0.1:0");
     next(&scene.told);
     let mut other = scene.server.spawn();
     let second = other.listen("0.0.0.0:0");
-    let both = next(&scene.told);
-    assert_eq!(both.chosen.unwrap().port, port(first));
-    assert_eq!(both.ports.len(), 2);
+    let mut both = [port(first), port(second)];
+    both.sort_unstable();
+    assert_eq!(ports(&next(&scene.told)), both);
     scene.server.close();
     assert_only(&next(&scene.told), second, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), second));
+}
+
+#[test]
+fn two_servers_on_one_port_are_told_that_localhost_leads_to_both() {
+    let mut scene = Scene::new();
+    let mut other = Server::start(&scene.forest);
+    let (_watch, told) = watch(&scene.watcher, &other, None);
+    let number = scene.server.listen("127.0.0.1:0");
+    assert_eq!(next(&scene.told).open[0].named(), None);
+    other.listen(&format!("[::1]:{number}"));
+    let ours: SocketAddr = (Ipv4Addr::LOCALHOST, number).into();
+    let theirs: SocketAddr = (Ipv6Addr::LOCALHOST, number).into();
+    assert_eq!(next(&scene.told).open[0].named(), Some(ours));
+    // It may be told that it listens a moment before the other one is known.
+    let named = |_| next(&told).open.first().and_then(|open| open.named());
+    assert!((0..2).map(named).any(|named| named == Some(theirs)));
+    other.close();
+    assert_eq!(next(&scene.told).open[0].named(), None);
+}
+
+#[test]
+fn who_asks_is_told_although_nothing_has_changed() {
+    let mut scene = Scene::new();
+    let number = scene.server.listen("127.0.0.1:0");
+    next(&scene.told);
+    scene.watch.set_pace(Pace::OnRequest);
+    for _ in 0..3 {
+        scene.watch.look();
+        assert_eq!(ports(&next(&scene.told)), [port(number)]);
+    }
+}
+
+#[test]
+fn a_foreign_process_on_the_requested_port_is_told() {
+    let mut scene = Scene::new();
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let number = stranger.local_addr().unwrap().port();
+    let (_watch, told) = watch(&scene.watcher, &scene.server, Some(port(number)));
+    let foreign = Listening { open: Vec::new(), given: Given::Foreign };
+    assert_eq!(next(&told), foreign);
+    let own = scene.server.listen("127.0.0.1:0");
+    let both = next(&told);
+    assert_eq!((ports(&both), both.given), (vec![port(own)], Given::Foreign));
+    drop(stranger);
+    assert_eq!(next(&told).given, Given::Free);
+}
+
+#[test]
+fn the_sockets_of_a_thread_with_its_own_table_count() {
+    let mut scene = Scene::new();
+    let number = scene.server.listen_apart();
+    assert_only(&next(&scene.told), number, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), number));
 }
 
 #[test]
 fn who_is_watched_late_is_told_what_is_there() {
     let mut scene = Scene::new();
     let numbers = [scene.server.listen("127.0.0.1:0"), scene.server.listen("127.0.0.1:0")];
-    while next(&scene.told).ports.len() < 2 {}
+    while next(&scene.told).open.len() < 2 {}
     // In the place of the first watch, and beside it for a moment.
     let requested = numbers.into_iter().max().map(port);
     let (late, told) = watch(&scene.watcher, &scene.server, requested);
     drop(scene.watch);
     let listening = next(&told);
-    assert_eq!(listening.chosen.map(|chosen| chosen.port), requested);
-    assert_eq!(listening.ports.len(), 2);
+    assert_eq!(listening.open.len(), 2);
     assert!(scene.told.iter().next().is_none(), "the first one is let go");
     drop(late);
     assert!(told.iter().next().is_none());
@@ -132,7 +188,7 @@ fn each_server_has_its_own() {
     let mut other = Server::start(&scene.forest);
     let (_watch, told) = watch(&scene.watcher, &other, None);
     let (first, second) = (scene.server.listen("[::]:0"), other.listen("[::]:0"));
-    assert_eq!((next(&scene.told).ports, next(&told).ports), (vec![port(first)], vec![port(second)]));
+    assert_eq!((ports(&next(&scene.told)), ports(&next(&told))), (vec![port(first)], vec![port(second)]));
     scene.watcher.refresh(Instant::now(), soon());
     assert!(scene.told.try_recv().is_err() && told.try_recv().is_err());
 }
@@ -151,7 +207,7 @@ fn an_answer_has_also_those_who_wait_for_nothing() {
         next(&scene.told);
         assert_eq!(scene.watcher.refresh(Instant::now(), soon()), Refreshed::Fresh);
         numbers.sort_unstable();
-        assert_eq!(told.try_iter().last().unwrap().ports, numbers);
+        assert_eq!(ports(&told.try_iter().last().unwrap()), numbers);
     }
 }
 
@@ -189,7 +245,7 @@ fn where_nobody_can_be_looked_into_the_requested_port_is_believed() {
     let mut server = Server::start(&forest);
     let number = server.listen("127.0.0.1:0");
     let (_watch, told) = watch(&watcher, &server, Some(port(number)));
-    assert_eq!(next(&told).chosen.map(|chosen| chosen.port), Some(port(number)));
+    assert_eq!(ports(&next(&told)), [port(number)]);
     server.close();
     assert_eq!(next(&told), Listening::default());
 }

@@ -94,7 +94,7 @@ pub type Told = Receiver<(Health, Verdict)>;
 
 pub fn watch(prober: &Prober, address: SocketAddr, check: &HealthCheck) -> (Probing, Told) {
     let (told_tx, told) = unbounded();
-    let probing = prober.watch(address, check, move |health, verdict| {
+    let probing = prober.watch(address, check, Instant::now(), move |health, verdict| {
         let _ = told_tx.send((health, verdict));
     });
     (probing, told)

@@ -136,7 +136,7 @@ impl Actor {
         if job == Job::Start {
             let inbox = self.own_inbox.clone();
             let tell = Arc::new(move |sight| drop(inbox.send(Message::Heard(id, News::Seen(sight)))));
-            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), tell, born));
+            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), port, tell, born));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(Instant::now());
             self.ready_at = None;

@@ -20,8 +20,9 @@ impl Actor {
         if status == Status::Ready {
             self.ready_at.get_or_insert_with(SystemTime::now);
         }
-        let listening = self.senses.as_ref().map(Senses::listening);
-        let detected = listening.and_then(|listening| listening.chosen).map(|chosen| chosen.port);
+        let senses = self.senses.as_ref();
+        let detected = senses.and_then(Senses::port);
+        let named = senses.and_then(Senses::named).map(|named| named.to_string());
         let allocated = match &self.reservation {
             Some(reservation) => Some(reservation.port()),
             None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
@@ -31,11 +32,12 @@ impl Actor {
             spec: Arc::clone(&self.spec),
             status,
             reason: status::reason_with(&self.machine, self.fault.as_deref())
+                .or_else(|| Some(senses?.reason()?.to_owned()))
                 .or_else(|| self.install_left.clone().filter(|_| self.machine.active())),
             pid: self.run.as_ref().map(|run| run.pid().number()),
             port: detected.or(allocated),
-            ports: listening.map(|listening| listening.ports.clone()).unwrap_or_default(),
-            url: detected.map(|port| self.context.public_url.fill(port, &self.spec.slug)),
+            ports: senses.map(|senses| senses.ports().to_vec()).unwrap_or_default(),
+            url: detected.map(|port| self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
             health: match &self.senses {
                 Some(senses) => senses.health().cloned(),
                 None => self.spec.health_check.as_ref().map(|_| Health::default()),

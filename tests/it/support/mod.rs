@@ -59,6 +59,11 @@ pub fn quiet_port() -> u16 {
     }
 }
 
+/// One of a range of ports that nothing listens on.
+pub fn free_helper(mut range: std::ops::RangeInclusive<u16>) -> u16 {
+    range.find(|port| std::net::TcpListener::bind(("::", *port)).is_ok()).unwrap()
+}
+
 /// The middle one and the last one of some measured times.
 pub fn median_and_max(times: &mut [Duration]) -> (Duration, Duration) {
     times.sort_unstable();

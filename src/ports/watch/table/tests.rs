@@ -18,7 +18,7 @@ struct Scene {
 
 impl Scene {
     fn new(watched: &[(Id, Option<u16>)]) -> Scene {
-        let mut scene = Scene { table: Table::new(32768..=60999), told: Sorted::default() };
+        let mut scene = Scene { table: Table::default(), told: Sorted::default() };
         watched.iter().for_each(|(id, requested)| scene.add(*id, *requested));
         scene
     }
@@ -37,15 +37,15 @@ impl Scene {
 
     fn find(&mut self, found: &[(u64, Id)], hidden: &[Id], is_last: bool) {
         let searched = Searched { found: found.iter().copied().collect(), hidden: hidden.iter().copied().collect() };
-        self.table.take(&searched, is_last);
+        self.table.take(&searched, Scope::Urgent, is_last, Instant::now());
     }
 
     /// The ports of the only news for `id`, `None` if there are none.
     fn news(&mut self, id: Id) -> Option<Vec<u16>> {
-        self.table.tell(Instant::now());
+        self.table.tell();
         let news: Vec<_> = self.told.get(&id).unwrap().try_iter().collect();
         assert!(news.len() <= 1, "{news:?}");
-        news.first().map(|listening| listening.ports.iter().map(|port| port.get()).collect())
+        news.first().map(|listening| listening.open.iter().map(|open| open.port.get()).collect())
     }
 }
 
@@ -72,11 +72,11 @@ fn a_change_is_told_once_and_to_whom_it_concerns() {
     let mut scene = Scene::new(&[(A, None), (B, None)]);
     scene.look(&[(1, 80), (2, 81)]);
     assert!(scene.table.take_unsearched() && !scene.table.take_unsearched());
-    assert_eq!(scene.table.sought(), SortedSet::from([1, 2]));
+    assert_eq!(scene.table.sought(Scope::Urgent), SortedSet::from([1, 2]));
     assert_eq!((scene.news(A), scene.news(B)), (None, None), "nobody knows whose they are");
     scene.find(&[(1, A)], &[], true);
     assert_eq!((scene.news(A), scene.news(B)), (Some(vec![80]), None));
-    assert_eq!(scene.table.sought(), SortedSet::default(), "the other is a stranger's");
+    assert_eq!(scene.table.sought(Scope::Urgent), SortedSet::default(), "the other is a stranger's");
     assert_eq!(scene.table.unowned(), SortedSet::from([2]));
     scene.look(&[(1, 80), (2, 81)]);
     assert!(!scene.table.take_unsearched());
@@ -98,7 +98,7 @@ fn what_an_unwatched_one_had_is_looked_for_again() {
     scene.add(B, None);
     scene.table.remove(A);
     assert!(scene.table.take_unsearched());
-    assert_eq!(scene.table.sought(), SortedSet::from([1]));
+    assert_eq!(scene.table.sought(Scope::Urgent), SortedSet::from([1]));
     scene.find(&[(1, B)], &[], true);
     assert_eq!(scene.news(B), Some(vec![80]));
 }
@@ -113,7 +113,7 @@ fn the_requested_port_is_given_to_a_hidden_server_at_once() {
     let mut scene = Scene::new(&[(A, Some(80)), (B, Some(81))]);
     scene.look(&[(1, 81)]);
     scene.find(&[], &[A], true);
-    assert_eq!((scene.news(A), scene.news(B)), (None, None));
+    assert_eq!((scene.news(A), scene.news(B)), (None, Some(vec![])), "it is told that a foreign process has its port");
 }
 
 #[test]

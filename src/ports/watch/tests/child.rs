@@ -11,13 +11,13 @@ use std::time::Instant;
 use crate::os::child::{self, Plan, Spawned};
 use crate::os::proc;
 use crate::os::reaper::{Leader, Reaper};
-use crate::os::sockets::tests::listen_for_ipv6_only;
+use crate::os::sockets::tests::{listen_for_ipv6_only, listen_in_a_thread_with_its_own_table};
 use crate::os::tree::{Forest, MARKER_VARIABLE, Tree};
 
 const CONTROL: &str = "TEST_CONTROL";
 const ARGUMENTS: [&str; 4] = ["--exact", "--ignored", "--nocapture", "ports::watch::tests::child::do_what_is_told"];
 
-/// Takes orders until the other side goes away: `listen ADDRESS` or `listen v6only`, `hand-over`, `close` and `spawn`.
+/// Takes orders until the other side goes away: `listen ADDRESS` or `listen v6only`, `listen-apart`, `hand-over`, `close` and `spawn`.
 #[test]
 #[ignore = "the server of the other tests, and nothing by itself"]
 fn do_what_is_told() {
@@ -34,6 +34,8 @@ fn do_what_is_told() {
                 listeners.push(listener);
                 number
             }
+            // In a thread with a table of descriptors of its own.
+            ("listen-apart", _) => listen_in_a_thread_with_its_own_table(),
             ("hand-over", _) => {
                 let listener = listeners.pop().unwrap();
                 let child = Command::new("sleep").arg("600").stdin(OwnedFd::from(listener)).spawn().unwrap();
@@ -125,6 +127,11 @@ impl Server {
     /// See [`Process::close`].
     pub fn close(&mut self) {
         self.first.close();
+    }
+
+    /// Makes a thread listen that has a table of descriptors of its own; returns the port when it does.
+    pub fn listen_apart(&mut self) -> u16 {
+        self.first.order("listen-apart")
     }
 
     /// Makes it start a child that alone has its last listener open.
