@@ -170,8 +170,9 @@ impl Senses {
     pub fn adjust(&mut self, is_ready: bool, attention: Attention, now: Instant) {
         let may_get_better = self.choice.better_until().is_some_and(|until| now < until);
         let is_likely = now < self.close_until;
-        // There is no better port than the present one, so nothing but its checks is waited for.
-        let is_best = self.choice.better_until().is_none();
+        // There is no better port than the present one, so nothing but its checks is waited for, each of which looks too if it
+        // fails. A client that waits is not kept waiting by a check that takes its time.
+        let is_best = self.choice.better_until().is_none() && (attention == Attention::None || self.health.is_none());
         let is_settled = if is_ready { !may_get_better } else { is_best };
         self.pace = match attention {
             _ if is_settled && !self.doubts(now) => Pace::OnRequest,

@@ -4,8 +4,9 @@
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
 //! - `api` routes; `access` who gets in and what is kept secret; `input` what can't be; `attacks` on the listener
-//! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `ready` when it is ready;
-//!   `health` what checks find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
+//! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `choice` which one is its own;
+//!   `places` where a listener is found and what its URL names; `ready` when it is ready; `health` what checks find;
+//!   `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `overlays` copies of templates; `prepare` servers that wait for them
 //! - `starve` what it does without descriptors, threads, disk, time or a reader of its log
@@ -23,6 +24,7 @@ mod access;
 mod api;
 mod attacks;
 mod boot;
+mod choice;
 mod crash;
 mod environment;
 mod files;
@@ -41,6 +43,7 @@ mod mixed;
 mod openapi;
 mod overlays;
 mod pid1;
+mod places;
 mod planted;
 mod ports;
 mod prepare;

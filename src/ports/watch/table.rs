@@ -137,10 +137,19 @@ impl Table {
         }
     }
 
-    /// Has it told after the next look, whether something has changed or not.
+    /// Has it looked into at the next look, and told, whether something has changed or not.
     pub fn ask(&mut self, id: Id) {
         if self.watched.contains_key(&id) {
             self.asked.insert(id);
+            self.search_unclaimed();
+        }
+    }
+
+    /// A server waits for a listener that was not looked into for what has come meanwhile.
+    fn search_unclaimed(&mut self) {
+        for known in self.known.values_mut().filter(|known| known.owner == Owner::Unclaimed) {
+            known.owner = Owner::Sought;
+            self.unsearched = true;
         }
     }
 
@@ -150,11 +159,7 @@ impl Table {
             watched.pace = pace;
             watched.pace_since = now;
             if pace == Pace::Fast {
-                // It was not looked into for what has come meanwhile.
-                for known in self.known.values_mut().filter(|known| known.owner == Owner::Unclaimed) {
-                    known.owner = Owner::Sought;
-                    self.unsearched = true;
-                }
+                self.search_unclaimed();
             }
         }
     }
@@ -234,7 +239,7 @@ impl Table {
             .map(|(id, watched)| Place {
                 id: *id,
                 leader: watched.leader,
-                is_urgent: watched.pace == Pace::Fast,
+                is_urgent: watched.pace == Pace::Fast || self.asked.contains(id),
                 is_new: !watched.searched,
             })
             .collect()

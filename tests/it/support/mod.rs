@@ -59,9 +59,13 @@ pub fn quiet_port() -> u16 {
     }
 }
 
-/// One of a range of ports that nothing listens on.
-pub fn free_helper(mut range: std::ops::RangeInclusive<u16>) -> u16 {
-    range.find(|port| std::net::TcpListener::bind(("::", *port)).is_ok()).unwrap()
+/// One of a range of ports that nothing listens on; two tests at a time get different ones.
+pub fn free_helper(range: std::ops::RangeInclusive<u16>) -> u16 {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let count = range.end() - range.start() + 1;
+    let offset = std::process::id() as u16 % 50 + NEXT.fetch_add(1, Ordering::Relaxed);
+    let mut ports = (0..count).map(|number| range.start() + (number + offset) % count);
+    ports.find(|port| std::net::TcpListener::bind(("::", *port)).is_ok()).unwrap()
 }
 
 /// The middle one and the last one of some measured times.
