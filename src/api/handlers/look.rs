@@ -54,7 +54,7 @@ pub fn show_when(
     let _place = api.waits.take()?;
     let _waiting = supervisor.attend();
     let deadline = Instant::now() + wait.limit;
-    let outcome = wait_until(&api.registry, client, deadline, || {
+    let outcome = wait_until(&api.registry, client, deadline, Subject::One, || {
         let view = supervisor.view();
         match view.progress_to(wait.goal) {
             Progress::There => Look::Over("the server has come to the status that was waited for", view),
@@ -82,7 +82,7 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
             let _place = places.take()?;
             let deadline = Instant::now() + wait.limit.min(most);
             let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
-            wait_until(registry, client, deadline, || {
+            wait_until(registry, client, deadline, Subject::All, || {
                 let all = readiness(registry, &registry.views());
                 match (all.ready, all.healthy) {
                     (true, true) => Look::Over("", ()),
@@ -115,19 +115,33 @@ enum Look<T> {
     Again(Option<Instant>),
 }
 
+/// What is waited for.
+#[derive(Clone, Copy)]
+enum Subject {
+    One,
+    All,
+}
+
 /// Looks at each change; `None` when the deadline has come, the client has left or the daemon is ending. Ports that nobody
 /// waits for are not watched: whatever is found is looked at once more if it may be history.
 fn wait_until<T>(
     registry: &Registry,
     client: &dyn Client,
     deadline: Instant,
+    subject: Subject,
     look: impl Fn() -> Look<T>,
 ) -> Option<(&'static str, T)> {
+    let mut is_first = true;
     loop {
         let seen = registry.changes().count();
         let is_over = || Instant::now() >= deadline || registry.is_closed() || !client.is_present();
         let mut found = look();
-        if !matches!(found, Look::Again(_)) || is_over() {
+        // What has become of one server during the wait was seen by looks at that server, a moment ago.
+        let may_be_history = match subject {
+            Subject::One => std::mem::take(&mut is_first),
+            Subject::All => true,
+        };
+        if may_be_history && !matches!(found, Look::Again(_)) || is_over() {
             freshen(registry);
             found = look();
         }
