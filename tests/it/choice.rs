@@ -184,9 +184,9 @@ fn heads_of_any_length_are_judged_by_their_status_line() {
     let control = Control::new();
     let check = json!({"interval_ms": 50});
     let mut app = obedient(&daemon, &control, json!({"port": quiet_port(), "health_check": check}));
-    app.order("serve 127.0.0.1:PORT 404x5000,200x201,200x5000,200x20000,200");
+    app.order("serve 127.0.0.1:PORT 404x5000,200,200x201,200x5000,200x20000,200x5000");
     daemon.client.when_ready("app");
-    wait_until("all were asked for", || (daemon.client.logs("app", "").matches("request ").count() > 5).then_some(()));
+    wait_until("all were asked for", || (daemon.client.logs("app", "").matches("request ").count() > 9).then_some(()));
     assert_eq!(daemon.statuses("app").last().unwrap(), "ready");
     assert_eq!(daemon.client.show("app")["health"]["consecutive_failures"], 0);
 }
