@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::input;
 use crate::log::{self, Level};
-use crate::model::overlay::{OverlayId, OverlaySpec};
+use crate::model::overlay::OverlaySpec;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::os::Pid;
 use crate::os::proc::{self, Marked, Process};
@@ -73,13 +73,8 @@ pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec
 
 /// The servers of a payload, each of them waiting for the overlays of the payload, which are made if they are not there.
 pub fn with_overlays(servers: Vec<ServerSpec>, specs: Vec<OverlaySpec>, overlays: &Overlays) -> Vec<ServerSpec> {
-    let ids: Vec<OverlayId> = specs.into_iter().map(|spec| overlays.ensure(spec).id.clone()).collect();
-    let waiting = servers.into_iter().map(|mut spec| {
-        let more = ids.iter().filter(|id| !spec.depends_on.contains(id)).cloned().collect::<Vec<_>>();
-        spec.depends_on.extend(more);
-        spec
-    });
-    waiting.collect()
+    let ids = overlays.ensure_all(specs);
+    servers.into_iter().map(|spec| spec.waiting_for(&ids)).collect()
 }
 
 /// Ends the processes that `instance` has left behind in another life than `life`, with a short grace. To be called

@@ -64,6 +64,10 @@ pub struct Config {
     pub setup: Option<setup::Source>,
     /// How servers are reached from outside.
     pub public_url: PublicUrl,
+    /// Whether it is a gateway of the SDK too.
+    pub gateway: bool,
+    /// Where that gateway says that its sandbox is reached.
+    pub sandbox_url: Option<String>,
     /// Who may use the API.
     pub auth: AuthSource,
     /// Which web pages may.
@@ -163,6 +167,13 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
             PublicUrl::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))?
         }
     };
+    let gateway = given.flag(Opt::Gateway)?.is_some();
+    let sandbox_url = match given.one(Opt::SandboxUrl)? {
+        None => None,
+        Some((name, text)) => {
+            Some(parse_sandbox_url(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))?)
+        }
+    };
     let log_level = match given.one(Opt::LogLevel)? {
         None => Level::Info,
         Some((name, word)) => Level::parse(&word).map_or_else(
@@ -177,6 +188,9 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
     let log_dir = given.one(Opt::LogDir)?.map(|(_, value)| absolute("--log-dir", value.into())).transpose()?;
     let log_file_bytes = bytes(&given, Opt::LogFileBytes, &LOG_FILE)?;
     let mut warnings = environment.warnings();
+    if sandbox_url.is_some() && !gateway {
+        warnings.push("--sandbox-url means nothing without --gateway".into());
+    }
     if log_file_bytes.is_some() && log_dir.is_none() {
         warnings.push("--log-file-bytes means nothing without --log-dir".into());
     }
@@ -193,6 +207,8 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         state_dir: absolute("--state-dir", state_dir)?,
         setup,
         public_url,
+        gateway,
+        sandbox_url,
         auth,
         allow_origins,
         log_level,
@@ -236,14 +252,7 @@ fn auth(
         let token = environment.text(name)?.filter(|token| name == TOKEN_VARIABLES[0] || !token.is_empty());
         variables.extend(token.map(|token| (name, token)));
     }
-    let off = match given.one(Opt::NoAuth)? {
-        None => None,
-        Some((name, word)) => match word.as_str() {
-            "" | "1" | "true" | "yes" => Some(name),
-            "0" | "false" | "no" => None,
-            _ => return error(format!("{name} {} must be true or false", quoted(&word))),
-        },
-    };
+    let off = given.flag(Opt::NoAuth)?;
     if let Some(off) = off {
         let is_set = |(name, token): &(&str, &str)| (!token.is_empty()).then(|| (*name).to_owned());
         if let Some(name) = file.map(|(name, _)| name).or_else(|| variables.iter().find_map(is_set)) {
@@ -288,6 +297,20 @@ where
             error(format!("{name} {} must be a number of bytes from {least} to {most}", quoted(&text)))
         }
     }
+}
+
+/// The address of the API as clients see it; they put paths behind it.
+fn parse_sandbox_url(text: &str) -> Result<String, String> {
+    let Some(place) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
+        return Err("must begin with \"http://\" or \"https://\"".into());
+    };
+    if place.is_empty() || place.starts_with(['/', ':']) {
+        return Err("has no host; \"https://sandbox.example.com\" would be right".into());
+    }
+    if !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#\"<>\\{}".contains(&byte)) {
+        return Err("must be a URL without a query and without {placeholders}".into());
+    }
+    Ok(text.trim_end_matches('/').to_owned())
 }
 
 fn is_loopback(address: IpAddr) -> bool {

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use crate::api::Api;
 use crate::api::access::{Access, Auth, Names, Token};
+use crate::api::gateway::Gateway;
 use crate::api::http::HttpApi;
 use crate::api::places::Places;
 use crate::boot;
@@ -129,6 +130,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         Some(directory) => Some(LogFiles::start(directory, config.log_file_bytes).map_err(StartError)?),
         None => None,
     };
+    let gateway = config.gateway.then(|| Gateway::open(store.directory(), config.sandbox_url.clone()));
+    let gateway = gateway.transpose().map_err(start_error(&cant_read))?;
     let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
     let context = context(config, &store, inherited, &life, log_files, &overlays, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
@@ -140,12 +143,14 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     }
     overlays.resume();
     let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
-    let restored = registry.restore(boot::servers(stored, servers));
+    let taken = registry.restore(boot::servers(stored, servers));
+    let restored = taken.map_err(|why| StartError(format!("the servers can't be taken in: {why:?}")))?;
     let api = Api {
         registry: Arc::clone(&registry),
         overlays: Arc::clone(&overlays),
         root: config.root.clone(),
         access,
+        gateway,
         address: address.clone(),
         streams: Places::for_streams(),
         waits: Places::for_waits(),
@@ -160,7 +165,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     }
 
     // Before there is anyone to carry an end out: every supervisor that has to be ended has its thread by then.
-    restored.start();
+    // Nobody waits for the disk: what can't be stored is told of in the log.
+    drop(restored.start());
     let ending = Ending {
         control: control_rx,
         registry,

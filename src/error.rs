@@ -43,6 +43,8 @@ pub enum Code {
     ServerNotFound,
     /// No overlay has this id.
     OverlayNotFound,
+    /// No sandbox has this id or name.
+    SandboxNotFound,
     /// The path is known, the method is not; the methods that are.
     MethodNotAllowed(&'static str),
     /// The server runs, and what was asked for needs one that rests.
@@ -82,7 +84,7 @@ impl Code {
             Code::Malformed => 400,
             Code::Unauthorized => 401,
             Code::ForeignHost | Code::ForeignOrigin => 403,
-            Code::NotFound | Code::ServerNotFound | Code::OverlayNotFound => 404,
+            Code::NotFound | Code::ServerNotFound | Code::OverlayNotFound | Code::SandboxNotFound => 404,
             Code::MethodNotAllowed(_) => 405,
             Code::ServerActive
             | Code::ServerBeingDeleted
@@ -109,6 +111,7 @@ impl Code {
             Code::NotFound => "not_found",
             Code::ServerNotFound => "server_not_found",
             Code::OverlayNotFound => "overlay_not_found",
+            Code::SandboxNotFound => "sandbox_not_found",
             Code::OverlayAwaited => "overlay_awaited",
             Code::MethodNotAllowed(_) => "method_not_allowed",
             Code::ServerActive => "server_active",
@@ -180,6 +183,12 @@ impl Error {
     pub fn overlay_not_found(id: &str) -> Error {
         let sentence = format!("there is no overlay {}; GET /filesystem/overlays lists those there are", quoted(id));
         Error::new(Code::OverlayNotFound, sentence)
+    }
+
+    /// No sandbox has this id or name.
+    pub fn sandbox_not_found(id: &str) -> Error {
+        let sentence = format!("there is no sandbox {}; the last one that was created is the only one", quoted(id));
+        Error::new(Code::SandboxNotFound, sentence)
     }
 
     /// An overlay that a server waits for was to be deleted.

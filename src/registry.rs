@@ -44,8 +44,8 @@ pub struct Restored {
 
 impl Restored {
     /// Starts those that are to be started with the daemon, all at the same time. None of them waits for a disk that writes
-    /// down another.
-    pub fn start(self) {
+    /// down another. Whether each is stored is the answer that is pending.
+    pub fn start(self) -> Vec<Pending> {
         let all: Vec<_> = self.servers.iter().map(|(supervisor, _)| Arc::clone(supervisor)).collect();
         for (supervisor, unlaunched) in self.servers {
             if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
@@ -54,7 +54,7 @@ impl Restored {
                 log::server(Level::Error, supervisor.slug(), text);
             }
         }
-        all.iter().for_each(|supervisor| supervisor.keep_given());
+        all.iter().map(|supervisor| supervisor.keep_given()).collect()
     }
 }
 
@@ -69,6 +69,15 @@ pub enum Refused {
     Port(Unavailable),
     /// The system has no thread for another server.
     NoThread(io::Error),
+}
+
+/// Why servers that came together were not taken in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unadmitted {
+    /// There is a server of the same slug as one of them.
+    SlugInUse,
+    /// The daemon is ending.
+    ShuttingDown,
 }
 
 impl Registry {
@@ -171,16 +180,26 @@ impl Registry {
         Ok(creation)
     }
 
-    /// Takes in the servers that the daemon begins with. They can be found from now on, and wait for [`Restored::start`].
-    pub fn restore(self: &Arc<Self>, servers: Vec<(Arc<ServerSpec>, Origin)>) -> Restored {
+    /// Takes in servers that come together, all or none. They can be found from now on, and wait for [`Restored::start`].
+    ///
+    /// # Errors
+    /// None was taken in.
+    pub fn restore(self: &Arc<Self>, servers: Vec<(Arc<ServerSpec>, Origin)>) -> Result<Restored, Unadmitted> {
         let servers = servers.into_iter().map(|(spec, origin)| Supervisor::new(&self.context, spec, origin));
         let servers: Vec<_> = servers.collect();
-        let mut table = self.table();
-        for (supervisor, _) in &servers {
-            table.slots.insert(supervisor.slug().clone(), Arc::clone(supervisor));
+        {
+            let mut table = self.table();
+            if table.door == Door::Closed {
+                return Err(Unadmitted::ShuttingDown);
+            }
+            if servers.iter().any(|(supervisor, _)| table.slots.contains_key(supervisor.slug())) {
+                return Err(Unadmitted::SlugInUse);
+            }
+            for (supervisor, _) in &servers {
+                table.slots.insert(supervisor.slug().clone(), Arc::clone(supervisor));
+            }
         }
-        drop(table);
-        Restored { registry: Arc::clone(self), servers }
+        Ok(Restored { registry: Arc::clone(self), servers })
     }
 
     fn launch(

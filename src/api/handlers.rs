@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{Auth, Caller, Credentials};
 use super::follow;
+use super::gateway::Gateway;
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
@@ -26,6 +27,7 @@ use crate::supervisor::{Answer, Pending, Waited};
 
 mod create;
 mod look;
+mod sandbox;
 
 /// No command but a creation keeps a client longer than this: it gives up after 30 s.
 const COMMAND_LIMIT: Duration = Duration::from_secs(25);
@@ -72,12 +74,15 @@ pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
         Ok(route) => route,
         Err(error) => return Verdict { standing, step: refused(&error) },
     };
-    let reads_body = action.reads_body();
+    let is_gateway = matches!(action, Action::Gateway(_));
+    let reads_body = action.reads_body() && (api.gateway.is_some() || !is_gateway);
     if reads_body && let Err(error) = input::require_json((call.header)("Content-Type")) {
         return Verdict { standing, step: refused(&error) };
     }
     let accept = (call.header)("Accept").map(str::to_owned);
-    let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, cors: api.access.cors(origin) });
+    let host = credentials.host.filter(|_| is_gateway).map(str::to_owned);
+    let cors = api.access.cors(origin);
+    let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, host, cors });
     Verdict { standing, step: if reads_body { Step::TakeBody(task) } else { Step::SkipBody(task) } }
 }
 
@@ -93,6 +98,8 @@ struct Task {
     warnings: Vec<String>,
     caller: Caller,
     accept: Option<String>,
+    /// Where the client has reached the gateway.
+    host: Option<String>,
     cors: Vec<(&'static str, String)>,
 }
 
@@ -113,7 +120,7 @@ impl Request for Task {
 impl Task {
     /// Carries it out. The body is dropped as soon as it was read: the answer may take long.
     fn carry_out(self, body: Body, client: &dyn Client) -> Result<Outcome, Error> {
-        let Task { api, action, warnings, caller, accept, cors: _ } = self;
+        let Task { api, action, warnings, caller, accept, host, cors: _ } = self;
         let api = &*api;
         Ok(Outcome::Whole(match action {
             Action::Health => reply::json(200, &wire::health(SystemTime::now())),
@@ -156,7 +163,7 @@ impl Task {
                 let (spec, more) = read(api, body, input::overlay_spec)?;
                 overlays::create(&api.overlays, spec, &[warnings, more].concat())?
             }
-            Action::Gateway(_) => return Err(Error::gateway_off()),
+            Action::Gateway(asked) => sandbox::answer(api, host.as_deref(), asked, body, warnings)?,
             Action::Unsupported(part) => return Err(Error::unsupported(part)),
             Action::OverlayDelete(id, files) => {
                 match api.registry.views().into_iter().find(|view| view.waits_for.contains(&id)) {
@@ -183,7 +190,7 @@ fn info(api: &Api) -> Reply {
         main_subdomain: "localhost",
         // One daemon, one sandbox.
         sandbox_count: 1,
-        sandbox_url: &api.address,
+        sandbox_url: api.gateway.as_ref().and_then(Gateway::url).unwrap_or(&api.address),
         version: env!("CARGO_PKG_VERSION"),
     };
     reply::json(200, &wire::info(&about))

@@ -25,11 +25,13 @@ use crate::sorted::Sorted;
 
 mod fields;
 mod overlay;
+pub mod sandbox;
 mod slips;
 #[cfg(test)]
 pub mod tests;
 
 pub use overlay::{overlay, overlay_spec, overlays};
+pub use sandbox::{Naming, SandboxName, SandboxSpec, extension, sandbox, sandbox_name};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;

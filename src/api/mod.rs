@@ -11,6 +11,7 @@ use crate::registry::Registry;
 
 pub mod access;
 pub mod follow;
+pub mod gateway;
 pub mod handlers;
 pub mod http;
 pub mod input;
@@ -33,6 +34,8 @@ pub struct Api {
     pub root: PathBuf,
     /// Who may ask.
     pub access: access::Access,
+    /// The SDK's gateway, if the daemon is one.
+    pub gateway: Option<gateway::Gateway>,
     /// Where the daemon is reached, as a URL.
     pub address: String,
     /// The logs that are followed.

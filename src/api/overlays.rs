@@ -62,8 +62,13 @@ pub fn refusal(refused: Refused) -> Error {
 /// # Errors
 /// What is left of it, and why.
 pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Result<Reply, Error> {
+    overlays.delete(id, files).map(|()| reply::no_content()).map_err(|why| undeleted(id, why))
+}
+
+/// Why an overlay was not deleted.
+pub fn undeleted(id: &OverlayId, undeleted: Undeleted) -> Error {
     let failed = |what: String| Error::new(Code::Internal, what);
-    overlays.delete(id, files).map(|()| reply::no_content()).map_err(|undeleted| match undeleted {
+    match undeleted {
         Undeleted::Unknown => Error::overlay_not_found(id.as_str()),
         Undeleted::Storage(error) => Error::storage("that the overlay is deleted", &error),
         Undeleted::Stuck => failed(format!(
@@ -77,5 +82,5 @@ pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Result<Reply
             "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
             path.display()
         )),
-    })
+    }
 }

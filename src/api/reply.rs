@@ -86,6 +86,7 @@ pub fn error(error: &Error) -> Reply {
         | Code::NotFound
         | Code::ServerNotFound
         | Code::OverlayNotFound
+        | Code::SandboxNotFound
         | Code::ServerActive
         | Code::ServerBeingDeleted
         | Code::ServerNotLive

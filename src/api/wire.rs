@@ -17,11 +17,13 @@ use crate::model::view::{Readiness, ServerView};
 use crate::overlay::OverlayView;
 
 mod overlay;
+mod sandbox;
 mod server;
 #[cfg(test)]
 pub mod tests;
 
 pub use overlay::{overlay, overlay_list};
+pub use sandbox::{sandbox, success};
 
 use overlay::OverlayBrief;
 use server::{ServerBrief, ServerInfo};

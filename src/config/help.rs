@@ -18,6 +18,9 @@ Usage: servisor serve [OPTION]...
                             {\"overlays\": [...], \"servers\": [...]}
   --public-url TEMPLATE     the address of a server from outside, with {port}
                             or {slug} or both [http://localhost:{port}]
+  --gateway                 answer the ComputeSDK's compute.sandbox.create() too
+  --sandbox-url URL         the address that it gets, if it is another one than
+                            it has asked
   --access-token-file FILE  the access token is in this file
   --no-auth                 ask for no token; on a loopback address or a unix
                             socket only

@@ -21,6 +21,8 @@ pub enum Opt {
     StateDir,
     Setup,
     PublicUrl,
+    Gateway,
+    SandboxUrl,
     AccessTokenFile,
     NoAuth,
     AllowOrigin,
@@ -32,12 +34,14 @@ pub enum Opt {
 
 impl Opt {
     /// All of them, by their names, in the order of the declaration.
-    pub const ALL: [(&'static str, Opt); 12] = [
+    pub const ALL: [(&'static str, Opt); 14] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
         ("--state-dir", Opt::StateDir),
         ("--setup", Opt::Setup),
         ("--public-url", Opt::PublicUrl),
+        ("--gateway", Opt::Gateway),
+        ("--sandbox-url", Opt::SandboxUrl),
         ("--access-token-file", Opt::AccessTokenFile),
         ("--no-auth", Opt::NoAuth),
         ("--allow-origin", Opt::AllowOrigin),
@@ -77,13 +81,13 @@ pub fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigEr
         };
         let value = match (option, attached) {
             (_, Some(value)) => value,
-            (Opt::NoAuth, None) => String::new(),
+            (Opt::NoAuth | Opt::Gateway, None) => String::new(),
             (_, None) => match rest.next() {
                 Some(value) => value.clone(),
                 None => return error(format!("{name} needs a value")),
             },
         };
-        if value.is_empty() && option != Opt::NoAuth {
+        if value.is_empty() && !matches!(option, Opt::NoAuth | Opt::Gateway) {
             return error(format!("{name} needs a value that is not empty"));
         }
         options.push((option, value));
@@ -115,6 +119,19 @@ impl Given<'_> {
                 // An empty variable is how compose files and shells leave an option out.
                 Ok(value.filter(|value| !value.is_empty()).map(|value| (variable, value)))
             }
+        }
+    }
+
+    /// The name under which an option was turned on, if it was.
+    ///
+    /// # Errors
+    /// Its value is neither true nor false, or as [`Given::one`].
+    pub fn flag(&self, option: Opt) -> Result<Option<String>, ConfigError> {
+        let Some((name, word)) = self.one(option)? else { return Ok(None) };
+        match word.as_str() {
+            "" | "1" | "true" | "yes" => Ok(Some(name)),
+            "0" | "false" | "no" => Ok(None),
+            _ => error(format!("{name} {} must be true or false", quoted(&word))),
         }
     }
 

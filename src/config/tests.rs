@@ -217,3 +217,28 @@ fn the_help_names_every_option_and_fits_a_terminal() {
     }
     assert!(help::TEXT.lines().all(|line| line.len() <= 80));
 }
+
+#[test]
+fn a_gateway_is_turned_on_and_may_have_an_address_of_its_own() {
+    let of = |config: Config| (config.gateway, config.sandbox_url, config.warnings.len());
+    assert_eq!(of(config(&[], &[])), (false, None, 0));
+    assert_eq!(of(config(&["--gateway"], &[])), (true, None, 0));
+    assert_eq!(of(config(&["--gateway=false"], &[("SERVISOR_GATEWAY", "1")])), (false, None, 0));
+    let variables = [("SERVISOR_GATEWAY", "true"), ("SERVISOR_SANDBOX_URL", "https://sb.example.com/")];
+    assert_eq!(of(config(&[], &variables)), (true, Some("https://sb.example.com".into()), 0));
+    assert_eq!(of(config(&["--sandbox-url", "http://h:1/p"], &[])), (false, Some("http://h:1/p".into()), 1));
+    for url in [
+        "sb.example.com",
+        "ftp://x",
+        "https://",
+        "https:///x",
+        "https://:80",
+        "https://x/?a",
+        "https://a b",
+        "http://{port}.x",
+    ] {
+        let why = call(&["serve", "--gateway", "--sandbox-url", url], &[]).unwrap_err().to_string();
+        assert!(why.contains("--sandbox-url"), "{why}");
+    }
+    assert!(call(&["serve", "--gateway=perhaps"], &[]).unwrap_err().to_string().contains("true or false"));
+}

@@ -11,11 +11,12 @@ use super::answer::Refusal;
 /// More than any client sends.
 const HEADERS_MAX: usize = 64;
 /// The headers that the API looks at, in the order in which they are passed on. Each may come once.
-const PASSED_ON: [&str; 8] = [
+const PASSED_ON: [&str; 9] = [
     "Host",
     "Authorization",
     "Origin",
     "Sec-Fetch-Site",
+    "X-ComputeSDK-API-Key",
     "Accept",
     "Content-Type",
     "Access-Control-Request-Method",

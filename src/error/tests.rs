@@ -2,7 +2,8 @@
 
 use super::*;
 
-const ALL: [Code; 22] = [
+const ALL: [Code; 23] = [
+    Code::SandboxNotFound,
     Code::ServerNotLive,
     Code::StatusNotByHand,
     Code::Malformed,
@@ -78,6 +79,7 @@ fn sentences_are_lower_case_without_a_full_stop() {
         Error::already_active(&web, Status::Restarting),
         Error::being_deleted(&web),
         Error::gateway_off(),
+        Error::sandbox_not_found("a1"),
         Error::unsupported("files"),
         Error::shutting_down(),
         Error::storage("server web", &io::Error::from_raw_os_error(28)),

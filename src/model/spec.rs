@@ -217,6 +217,13 @@ impl ServerSpec {
     pub fn waits_for_overlays(&self) -> bool {
         !self.overlays.is_empty() || !self.depends_on.is_empty()
     }
+
+    /// The same server, waiting for the overlays `ids` too.
+    pub fn waiting_for(mut self, ids: &[OverlayId]) -> ServerSpec {
+        let more: Vec<OverlayId> = ids.iter().filter(|id| !self.depends_on.contains(id)).cloned().collect();
+        self.depends_on.extend(more);
+        self
+    }
 }
 
 #[cfg(test)]

@@ -269,6 +269,11 @@ impl Overlays {
             && one.target.resolved(&self.root) == other.target.resolved(&self.root)
     }
 
+    /// Each of `specs` as [`Overlays::ensure`] has it: those that servers which come with them wait for.
+    pub fn ensure_all(&self, specs: Vec<OverlaySpec>) -> Vec<OverlayId> {
+        specs.into_iter().map(|spec| self.ensure(spec).id.clone()).collect()
+    }
+
     /// All overlays, the oldest first.
     pub fn views(&self) -> Vec<OverlayView> {
         let mut all = self.all();

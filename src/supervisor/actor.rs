@@ -186,7 +186,10 @@ impl Actor {
             // The loop looks at it.
             Request::Attention => {}
             Request::Settle(settled) => settled.send(()),
-            Request::KeepGiven => self.record.keep_given(&self.spec),
+            Request::KeepGiven(reply) => reply.send(match self.record.keep_given(&self.spec) {
+                Ok(()) => Answer::Done(self.shared.view()),
+                Err(error) => Answer::NotStored(Arc::new(error)),
+            }),
         }
     }
 

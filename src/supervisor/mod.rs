@@ -102,7 +102,7 @@ enum Request {
     /// Say when everything that was told before this is visible.
     Settle(oneshot::Sender<()>),
     /// The disk is free: store what came with the daemon's start.
-    KeepGiven,
+    KeepGiven(oneshot::Sender<Answer>),
 }
 
 /// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
@@ -247,9 +247,9 @@ impl Supervisor {
         settled
     }
 
-    /// Tells it to store what came with the daemon's start and is not stored yet.
-    pub fn keep_given(&self) {
-        self.send(Request::KeepGiven);
+    /// Has it store what came with the daemon's start, or a sandbox, and is not stored yet.
+    pub fn keep_given(self: &Arc<Self>) -> Pending {
+        self.ask(Request::KeepGiven)
     }
 
     /// Gives a command.

@@ -56,16 +56,20 @@ impl Record {
         Record { files: Arc::clone(files), kept, is_due }
     }
 
-    /// Stores what came with the daemon's start. Nobody has been promised anything, and it comes again with the next
-    /// start; so no server waits for the disk, and all are started before.
-    pub fn keep_given(&mut self, spec: &ServerSpec) {
+    /// Stores what came with the daemon's start, or a sandbox. So no server waits for the disk, and all are started
+    /// before.
+    ///
+    /// # Errors
+    /// It can't be stored. At the daemon's start that is no reason not to start it: nobody has been promised anything,
+    /// and it comes again with the next one.
+    pub fn keep_given(&mut self, spec: &ServerSpec) -> io::Result<()> {
         if !mem::take(&mut self.is_due) {
-            return;
+            return Ok(());
         }
-        if let Err(error) = server::write(&self.files, spec, &self.kept) {
+        server::write(&self.files, spec, &self.kept).inspect_err(|error| {
             let text = format_args!("its configuration can't be stored: {error}; it is started all the same");
             log::server(Level::Error, &spec.slug, text);
-        }
+        })
     }
 
     /// When the configuration came.

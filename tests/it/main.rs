@@ -3,6 +3,7 @@
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
+//! - `gateway` the SDK's sandboxes
 //! - `api` routes; `access` who gets in and what is kept secret; `input` what can't be; `attacks` on the listener
 //! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `choice` which one is its own;
 //!   `places` where a listener is found and what its URL names; `ready` when it is ready; `health` what checks find;
@@ -29,6 +30,7 @@ mod crash;
 mod environment;
 mod files;
 mod follow;
+mod gateway;
 mod health;
 mod idle;
 mod input;

@@ -41,8 +41,14 @@ fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
     })
 }
 
-/// What is wrong already; what only shows later makes the server fail with a reason.
 fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {
+    let wrong = faults(spec, overlays, false);
+    if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong)) }
+}
+
+/// What is wrong already; what only shows later makes the server fail with a reason. `waits` says whether it waits for
+/// further overlays than its own.
+pub(super) fn faults(spec: &ServerSpec, overlays: &Overlays, waits: bool) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let mut blame = |field: String, why: String| wrong.push(Wrong { field, why });
     for id in spec.depends_on.iter().filter(|id| overlays.find(id).is_none()) {
@@ -54,14 +60,14 @@ fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {
             blame(format!("overlays[{number}].{field}"), why);
         }
     }
-    if let Err(why) = check_path(spec) {
+    if let Err(why) = check_path(spec, waits) {
         blame("path".into(), why);
     }
-    if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong)) }
+    wrong
 }
 
 /// An overlay or an install command may make the directory; without one nothing could.
-fn check_path(spec: &ServerSpec) -> Result<(), String> {
+fn check_path(spec: &ServerSpec, waits: bool) -> Result<(), String> {
     let resolved = &spec.path.resolved;
     let shown = resolved.display();
     let path = resolved.clone();
@@ -69,7 +75,7 @@ fn check_path(spec: &ServerSpec) -> Result<(), String> {
         Ok(metadata) if metadata.is_dir() => Ok(()),
         Ok(_) => Err(format!("must be a directory; {shown} is none")),
         Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(format!("can't be used: {shown}: {error}")),
-        Err(_) if spec.install.is_some() || spec.waits_for_overlays() => Ok(()),
+        Err(_) if spec.install.is_some() || waits || spec.waits_for_overlays() => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!("must exist; there is no {shown}")),
         Err(error) => Err(format!("can't be used: {shown}: {error}")),
     }

@@ -68,6 +68,12 @@ impl Fields {
 
     /// Takes `name` as [`Fields::text`] does, and complains when it is missing.
     pub fn required_text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
+        self.require(name);
+        self.text(name, parse)
+    }
+
+    /// Reports that `name` is missing, if it is.
+    pub fn require(&mut self, name: &'static str) {
         if self.members.get(name).is_none_or(Value::is_null) {
             let others = self.members.keys().map(String::as_str).filter(|other| *other != name);
             let others: Vec<&str> = others.take(WARNINGS_MAX).collect();
@@ -77,7 +83,17 @@ impl Fields {
             };
             self.blame(name, format!("is required{hint}"));
         }
-        self.text(name, parse)
+    }
+
+    /// Takes `name`, an object that means nothing here, as it is.
+    pub fn members(&mut self, name: &'static str) -> Option<Map<String, Value>> {
+        match self.take(name)? {
+            Value::Object(members) => Some(members),
+            other => {
+                self.blame(name, format!("must be an object, not {}", described(&other)));
+                None
+            }
+        }
     }
 
     /// Takes `name`, a whole number in `range`.

@@ -10,7 +10,7 @@ use crate::model::overlay::{OverlaySpec, Strategy, Target, source_path};
 const PATTERNS_MAX: usize = 1000;
 const PATTERN_MAX: usize = 4096;
 /// As many overlays come with one server or set-up.
-const OVERLAYS_MAX: usize = 100;
+pub(super) const OVERLAYS_MAX: usize = 100;
 
 /// Reads the specification of an overlay that is all of `body`. Also returns warnings for the client.
 ///

@@ -1,0 +1,307 @@
+//! The SDK's gateway: the one sandbox that this daemon is, under an id and perhaps a name.
+//!
+//! Owns: which sandbox there is, who may change it now, and the order in which one takes the place of another. Never:
+//! JSON, HTTP (see `handlers::sandbox`), the life of a server.
+//!
+//! A new sandbox is checked first. Then all servers and overlays of the present one are deleted, and only then are the
+//! new ones made: nothing of both ever runs beside each other, and slugs and ports are free. The client gives up after
+//! 30 s, so servers that need longer to stop than [`GRACE`] are killed then, as they are when a container ends. The
+//! file of the sandbox is written twice, before and after: a daemon that is killed in between knows of no sandbox, and
+//! a full disk is noticed before anything is stopped.
+
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use self::record::{Sandbox, Stage};
+use super::Api;
+use super::input::{SandboxName, SandboxSpec};
+use super::overlays;
+use crate::error::{Code, Error};
+use crate::log;
+use crate::model::machine::Command;
+use crate::model::overlay::OverlaySpec;
+use crate::model::spec::ServerSpec;
+use crate::os::random;
+use crate::overlay::{Files as OverlayFiles, Undeleted};
+use crate::registry::Unadmitted;
+use crate::store::files::Files;
+use crate::supervisor::{Answer, Origin, Pending, Waited};
+
+pub mod record;
+
+/// As long as a request waits for another one that changes the sandbox.
+const TURN_LIMIT: Duration = Duration::from_secs(25);
+/// One that has waited for longer than this can't end servers any more before its client gives up, after 30 s.
+const LATE_TURN: Duration = Duration::from_secs(4);
+/// Each server that is ended has its `stop_timeout_ms`, up to this.
+const GRACE: Duration = Duration::from_secs(18);
+/// What was sent SIGKILL is gone within this, or can't be ended at all.
+const KILL_LIMIT: Duration = Duration::from_secs(3);
+/// New servers are stored within this, or not at all.
+const STORE_LIMIT: Duration = Duration::from_secs(3);
+/// The part of the state directory that is the gateway's.
+const DIRECTORY: &str = "sandbox";
+/// Sixteen hexadecimal digits.
+const ID_BYTES: usize = 8;
+
+/// The gateway.
+pub struct Gateway {
+    files: Files,
+    /// Where clients reach the sandbox; if it is not given, where they reached the gateway.
+    url: Option<String>,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    sandbox: Option<Sandbox>,
+    turn: Holder,
+}
+
+/// Who may change the sandbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    None,
+    /// A request that has the [`Turn`].
+    Request,
+}
+
+/// The right to change the sandbox. One request has it.
+struct Turn<'a> {
+    gateway: &'a Gateway,
+    wanted_at: Instant,
+}
+
+impl Turn<'_> {
+    /// Checks that there is time enough to end servers.
+    fn require_time(&self) -> Result<(), Error> {
+        if self.wanted_at.elapsed() > LATE_TURN { Err(busy()) } else { Ok(()) }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.gateway.state().turn = Holder::None;
+        self.gateway.changed.notify_one();
+    }
+}
+
+fn busy() -> Error {
+    Error::new(Code::Busy, "another request changes the sandbox; try again later")
+}
+
+/// Whether a sandbox was found or made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// It was there.
+    Present,
+    /// It is new.
+    Made,
+}
+
+impl Gateway {
+    /// The gateway of the sandbox that is stored below `directory`, if there is one. `url` is where clients reach it.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn open(directory: &Path, url: Option<String>) -> io::Result<Gateway> {
+        let files = Files::open(directory.join(DIRECTORY))?;
+        let sandbox = record::stored(&files)?;
+        Ok(Gateway { files, url, state: Mutex::new(State { sandbox, turn: Holder::None }), changed: Condvar::new() })
+    }
+
+    /// Where clients reach the sandbox, if that was given.
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The sandbox `id`.
+    ///
+    /// # Errors
+    /// There is none of that id.
+    pub fn find(&self, id: &str) -> Result<Sandbox, Error> {
+        let present = self.state().sandbox.clone();
+        present.filter(|sandbox| sandbox.id == id).ok_or_else(|| Error::sandbox_not_found(id))
+    }
+
+    /// The sandbox of that name.
+    pub fn find_name(&self, name: &SandboxName) -> Option<Sandbox> {
+        self.state().sandbox.clone().filter(|sandbox| sandbox.name.as_ref() == Some(name))
+    }
+
+    /// Makes a sandbox of `spec`, which was checked, in the place of the present one.
+    ///
+    /// # Errors
+    /// Why not. Nothing was changed, unless the present servers can't be ended or the new ones can't be stored.
+    pub fn create(&self, api: &Api, spec: SandboxSpec) -> Result<Sandbox, Error> {
+        let turn = self.turn()?;
+        self.replace(&turn, api, spec)
+    }
+
+    /// The sandbox of the name in `spec` as it is, or else a new one.
+    ///
+    /// # Errors
+    /// As [`Gateway::create`].
+    pub fn find_or_create(&self, api: &Api, spec: SandboxSpec) -> Result<(Found, Sandbox), Error> {
+        let turn = self.turn()?;
+        match spec.name.as_ref().and_then(|name| self.find_name(name)) {
+            Some(present) => Ok((Found::Present, present)),
+            None => Ok((Found::Made, self.replace(&turn, api, spec)?)),
+        }
+    }
+
+    /// Stops and forgets all that the sandbox `id` has, and then the sandbox.
+    ///
+    /// # Errors
+    /// There is none of that id, something of it can't be ended, or that it is gone can't be stored.
+    pub fn delete(&self, api: &Api, id: &str) -> Result<(), Error> {
+        let turn = self.turn()?;
+        self.find(id)?;
+        turn.require_time()?;
+        clear(api)?;
+        record::remove(&self.files).map_err(|error| Error::storage("that the sandbox is deleted", &error))?;
+        self.state().sandbox = None;
+        log::info(format_args!("sandbox {id} is deleted"));
+        Ok(())
+    }
+
+    /// Notes that the sandbox `id` is wanted for so many more milliseconds.
+    ///
+    /// # Errors
+    /// There is none of that id, or it can't be stored.
+    pub fn extend(&self, id: &str, more_ms: u64) -> Result<(), Error> {
+        let _turn = self.turn()?;
+        let mut sandbox = self.find(id)?;
+        sandbox.timeout_ms = Some(sandbox.timeout_ms.unwrap_or_default().saturating_add(more_ms));
+        self.store(&sandbox, Stage::Made)?;
+        self.state().sandbox = Some(sandbox);
+        Ok(())
+    }
+
+    fn replace(&self, turn: &Turn<'_>, api: &Api, spec: SandboxSpec) -> Result<Sandbox, Error> {
+        turn.require_time()?;
+        let SandboxSpec { name, metadata, timeout_ms, overlays, servers } = spec;
+        let id = random::hex(ID_BYTES).map_err(|_| Error::internal("making an id"))?;
+        let sandbox = Sandbox { id, name, metadata, timeout_ms };
+        self.store(&sandbox, Stage::Begun)?;
+        // As long as neither is whole, none is found.
+        let before = self.state().sandbox.take();
+        let made = clear(api)
+            .and_then(|()| make(api, overlays, servers))
+            .and_then(|()| self.store(&sandbox, Stage::Made).inspect_err(|_| drop(clear(api))));
+        if let Err(error) = made {
+            // What is left of it can still be deleted by its id.
+            let _ = match &before {
+                Some(before) => record::write(&self.files, before, Stage::Made),
+                None => record::remove(&self.files),
+            };
+            self.state().sandbox = before;
+            return Err(error);
+        }
+        self.state().sandbox = Some(sandbox.clone());
+        log::info(format_args!("sandbox {} begins with {} servers", sandbox.id, api.registry.count()));
+        Ok(sandbox)
+    }
+
+    fn store(&self, sandbox: &Sandbox, stage: Stage) -> Result<(), Error> {
+        record::write(&self.files, sandbox, stage).map_err(|error| Error::storage("the sandbox", &error))
+    }
+
+    fn turn(&self) -> Result<Turn<'_>, Error> {
+        let wanted_at = Instant::now();
+        let mut state = self.state();
+        while state.turn == Holder::Request {
+            let left = TURN_LIMIT.saturating_sub(wanted_at.elapsed());
+            if left.is_zero() {
+                return Err(busy());
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        state.turn = Holder::Request;
+        Ok(Turn { gateway: self, wanted_at })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Deletes all servers and overlays; files stay.
+fn clear(api: &Api) -> Result<(), Error> {
+    let supervisors = api.registry.supervisors();
+    let pending: Vec<Pending> = supervisors.iter().map(|supervisor| supervisor.command(Command::Delete)).collect();
+    let grace = Instant::now() + GRACE;
+    let late: Vec<_> = supervisors.iter().zip(&pending).filter(|(_, pending)| is_late(pending, grace)).collect();
+    for (supervisor, _) in &late {
+        let text =
+            format_args!("it needs longer than {} s to stop, and its sandbox is over: killing it", GRACE.as_secs());
+        log::server(log::Level::Warn, supervisor.slug(), text);
+        drop(supervisor.command(Command::Kill));
+    }
+    let killed = Instant::now() + KILL_LIMIT;
+    for pending in &pending {
+        ended(pending, killed)?;
+    }
+    for overlay in api.overlays.views() {
+        match api.overlays.delete(&overlay.id, OverlayFiles::Keep) {
+            Ok(()) | Err(Undeleted::Unknown) => {}
+            Err(undeleted) => return Err(overlays::undeleted(&overlay.id, undeleted)),
+        }
+    }
+    Ok(())
+}
+
+fn is_late(pending: &Pending, deadline: Instant) -> bool {
+    match pending.wait(deadline) {
+        Waited::Late(_) => true,
+        Waited::Answered(_) | Waited::Lost => false,
+    }
+}
+
+/// Waits for the end of a server that is being deleted.
+fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
+    let slug = &pending.view().spec.slug;
+    match pending.wait(deadline) {
+        Waited::Answered(Answer::Done(_) | Answer::Refused(_)) | Waited::Lost => Ok(()),
+        Waited::Answered(Answer::NotStored(error)) => {
+            Err(Error::storage(&format!("that server \"{slug}\" is deleted"), &error))
+        }
+        Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
+        Waited::Late(view) => {
+            let why = view.reason.as_deref().unwrap_or("it does not end");
+            let sentence = format!(
+                "server \"{slug}\" of the present sandbox can't be ended: {why}; the sandbox stays, try again later"
+            );
+            Err(Error::new(Code::Busy, sentence))
+        }
+    }
+}
+
+/// Makes overlays and servers, which wait for all of the overlays, and has the servers stored.
+fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<(), Error> {
+    let ids = api.overlays.ensure_all(specs);
+    let servers = servers.into_iter().map(|spec| (Arc::new(spec.waiting_for(&ids)), Origin::Payload)).collect();
+    let restored = api.registry.restore(servers).map_err(|unadmitted| match unadmitted {
+        Unadmitted::ShuttingDown => Error::shutting_down(),
+        Unadmitted::SlugInUse => Error::new(
+            Code::Busy,
+            "another client has created a server of the same slug in between; create the sandbox again",
+        ),
+    })?;
+    let deadline = Instant::now() + STORE_LIMIT;
+    let stored = restored.start().into_iter().try_for_each(|pending| {
+        let slug = &pending.view().spec.slug;
+        let unmade =
+            |why: &str| Error::new(Code::Busy, format!("server \"{slug}\" can't be made: {why}; try again later"));
+        match pending.wait(deadline) {
+            Waited::Answered(Answer::Done(_) | Answer::Refused(_)) => Ok(()),
+            Waited::Answered(Answer::NotStored(error)) => Err(Error::storage(&format!("server \"{slug}\""), &error)),
+            Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
+            Waited::Late(_) => Err(unmade("the disk is slow")),
+            Waited::Lost => Err(unmade("the system has no thread for it")),
+        }
+    });
+    stored.inspect_err(|_| drop(clear(api)))
+}

@@ -1,0 +1,146 @@
+//! What of a sandbox outlives the daemon.
+//!
+//! Owns: the form of its file, of which there is one. Never: servers and overlays, which are stored by themselves.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::api::input::SandboxName;
+use crate::store::files::{Files, VERSION};
+use crate::store::members::Members;
+
+/// The name of the file.
+const FILE: &str = "sandbox";
+
+/// The sandbox that clients know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sandbox {
+    /// Made for it, and for no other before or after it.
+    pub id: String,
+    /// How it is found again.
+    pub name: Option<SandboxName>,
+    /// What its client wants to be shown again.
+    pub metadata: Map<String, Value>,
+    /// How long it is wanted for, in milliseconds; only shown.
+    pub timeout_ms: Option<u64>,
+}
+
+/// Whether all that came with a sandbox is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// It is being made: a daemon that finds this forgets the sandbox, which no client was answered for.
+    Begun,
+    /// It is whole.
+    Made,
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u64,
+    id: &'a str,
+    is_made: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<&'a str>,
+    metadata: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+}
+
+/// Stores `sandbox` in the place of the one before.
+///
+/// # Errors
+/// It can't be stored; what was stored before still is.
+pub fn write(files: &Files, sandbox: &Sandbox, stage: Stage) -> io::Result<()> {
+    let Sandbox { id, name, metadata, timeout_ms } = sandbox;
+    let written = Written {
+        version: VERSION,
+        id,
+        is_made: stage == Stage::Made,
+        namespace: name.as_ref().map(|name| name.namespace.as_str()),
+        name: name.as_ref().map(|name| name.name.as_str()),
+        metadata,
+        timeout_ms: *timeout_ms,
+    };
+    files.put(FILE, &written)
+}
+
+/// Removes what is stored.
+///
+/// # Errors
+/// It can't be removed, and still is stored.
+pub fn remove(files: &Files) -> io::Result<()> {
+    files.remove(FILE)
+}
+
+/// The sandbox that is stored, if there is a whole one.
+///
+/// # Errors
+/// The directory can't be read.
+pub fn stored(files: &Files) -> io::Result<Option<Sandbox>> {
+    let all = files.load(|name, members| if name == FILE { parse(members) } else { Err("it is no sandbox".into()) })?;
+    Ok(all.into_iter().flatten().next())
+}
+
+fn parse(mut members: Members) -> Result<Option<Sandbox>, String> {
+    if !members.flag("is_made")? {
+        return Ok(None);
+    }
+    let metadata = members.take_object("metadata")?.into_text();
+    let name = match (members.has("namespace"), members.has("name")) {
+        (true, true) => Some(SandboxName {
+            namespace: members.text("namespace")?.to_owned(),
+            name: members.text("name")?.to_owned(),
+        }),
+        (_, _) => None,
+    };
+    Ok(Some(Sandbox {
+        id: members.text("id")?.to_owned(),
+        name,
+        metadata: serde_json::from_slice(&metadata).map_err(|error| error.to_string())?,
+        timeout_ms: if members.has("timeout_ms") { Some(members.number("timeout_ms")?) } else { None },
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn scratch(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("servisor-gateway-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        path
+    }
+
+    #[test]
+    fn a_sandbox_is_read_as_it_was_written_and_one_that_was_never_whole_is_none() {
+        let path = scratch("record");
+        let files = Files::open(path.clone()).unwrap();
+        assert_eq!(stored(&files).unwrap(), None);
+        let Value::Object(metadata) = json!({"user": "ü", "deep": {"n": [1, null]}}) else { unreachable!() };
+        let name = Some(SandboxName { namespace: "default".into(), name: "web".into() });
+        let full = Sandbox { id: "a1".into(), name, metadata, timeout_ms: Some(7) };
+        let bare = Sandbox { name: None, metadata: Map::new(), timeout_ms: None, ..full.clone() };
+        for sandbox in [&full, &bare] {
+            write(&files, sandbox, Stage::Made).unwrap();
+            assert_eq!(stored(&files).unwrap().as_ref(), Some(sandbox));
+        }
+        write(&files, &full, Stage::Begun).unwrap();
+        assert_eq!(stored(&files).unwrap(), None);
+        write(&files, &full, Stage::Made).unwrap();
+        remove(&files).unwrap();
+        assert_eq!(stored(&files).unwrap(), None);
+        // What is spoiled is set aside, and no reason not to start.
+        for text in ["{", "{\"version\": 1}", "{\"version\": 1, \"is_made\": true, \"metadata\": {}}"] {
+            std::fs::write(path.join("sandbox.json"), text).unwrap();
+            assert_eq!(stored(&files).unwrap(), None, "{text}");
+            assert!(!path.join("sandbox.json").exists(), "{text}");
+        }
+        std::fs::remove_dir_all(path).unwrap();
+    }
+}

@@ -1,0 +1,104 @@
+//! The calls of the SDK's gateway.
+//!
+//! Owns: what is found out before a sandbox is taken, and the answer to each call. Never: the order in which one sandbox
+//! takes the place of another (see `gateway`).
+
+use super::super::gateway::record::Sandbox;
+use super::super::gateway::{Found, Gateway};
+use super::super::input::{self, Naming, SandboxSpec};
+use super::super::route::Gateway as Asked;
+use super::super::{Api, reply, wire};
+use super::{Body, create, read};
+use crate::error::{Code, Error, Wrong};
+use crate::handoff::Reply;
+use crate::log;
+
+/// Answers a call of the gateway.
+pub fn answer(api: &Api, host: Option<&str>, asked: Asked, body: Body, warnings: Vec<String>) -> Result<Reply, Error> {
+    let gateway = api.gateway.as_ref().ok_or_else(Error::gateway_off)?;
+    match asked {
+        Asked::Create => {
+            let (spec, warnings) = wanted(api, body, Naming::Optional, warnings)?;
+            let sandbox = gateway.create(api, spec)?;
+            Ok(show(api, gateway, host, &sandbox, 201, &warnings))
+        }
+        Asked::FindOrCreate => {
+            let (spec, warnings) = wanted(api, body, Naming::Required, warnings)?;
+            let (found, sandbox) = gateway.find_or_create(api, spec)?;
+            let status = match found {
+                Found::Present => 200,
+                Found::Made => 201,
+            };
+            Ok(show(api, gateway, host, &sandbox, status, &warnings))
+        }
+        Asked::Find => {
+            let (name, more) = read(api, body, input::sandbox_name)?;
+            let sandbox = name.as_ref().and_then(|name| gateway.find_name(name));
+            let asked_for = name.map(|name| name.name).unwrap_or_default();
+            let sandbox = sandbox.ok_or_else(|| Error::sandbox_not_found(&asked_for))?;
+            Ok(show(api, gateway, host, &sandbox, 200, &[warnings, more].concat()))
+        }
+        Asked::Show(id) => Ok(show(api, gateway, host, &gateway.find(&id)?, 200, &warnings)),
+        Asked::Delete(id) => gateway.delete(api, &id).map(|()| reply::json(200, &wire::success())),
+        Asked::Extend(id) => {
+            let (more_ms, _) = read(api, body, input::extension)?;
+            gateway.extend(&id, more_ms).map(|()| reply::json(200, &wire::success()))
+        }
+        Asked::Snapshots => Err(Error::unsupported("snapshots")),
+        Asked::Elsewhere => Err(Error::new(Code::NotFound, "the gateway has nothing at this path, only /v1/sandboxes")),
+    }
+}
+
+/// Reads and checks what a sandbox is asked to be; also returns all warnings.
+fn wanted(api: &Api, body: Body, naming: Naming, warnings: Vec<String>) -> Result<(SandboxSpec, Vec<String>), Error> {
+    let (spec, more) = read(api, body, |body| input::sandbox(body, &api.root, naming))?;
+    check(api, &spec)?;
+    // The client drops what it has no field for, so they are in the log too.
+    more.iter().for_each(|warning| log::warn(format_args!("in a request for a sandbox: {warning}")));
+    Ok((spec, [warnings, more].concat()))
+}
+
+fn show(
+    api: &Api,
+    gateway: &Gateway,
+    host: Option<&str>,
+    sandbox: &Sandbox,
+    status: u16,
+    warnings: &[String],
+) -> Reply {
+    let url = match (gateway.url(), host) {
+        (Some(url), _) => url.to_owned(),
+        (None, Some(host)) if is_plain(host) => format!("http://{host}"),
+        (None, _) => api.address.clone(),
+    };
+    let (servers, overlays) = (api.registry.views(), api.overlays.views());
+    reply::json(status, &wire::sandbox(sandbox, &url, &servers, &overlays, warnings))
+}
+
+/// Whether `host` is a name or address with or without a port, and nothing else of a URL.
+fn is_plain(host: &str) -> bool {
+    !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
+}
+
+/// What is wrong already with any part of it.
+fn check(api: &Api, spec: &SandboxSpec) -> Result<(), Error> {
+    let mut wrong = Vec::new();
+    for (number, overlay) in spec.overlays.iter().enumerate() {
+        for (field, why) in api.overlays.check(overlay).err().unwrap_or_default() {
+            wrong.push(Wrong { field: format!("overlays[{number}].{field}"), why });
+        }
+    }
+    for (number, server) in spec.servers.iter().enumerate() {
+        let mut faults = create::faults(server, &api.overlays, !spec.overlays.is_empty());
+        faults.retain(|fault| fault.field != "depends_on");
+        if !server.depends_on.is_empty() {
+            let why = "must be left out: the overlays that there are now end with their sandbox, and those of the new \
+                       one are waited for anyway";
+            faults.push(Wrong { field: "depends_on".into(), why: why.into() });
+        }
+        wrong.extend(
+            faults.into_iter().map(|fault| Wrong { field: format!("servers[{number}].{}", fault.field), ..fault }),
+        );
+    }
+    if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong)) }
+}

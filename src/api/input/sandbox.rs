@@ -1,0 +1,176 @@
+//! Sandboxes on the wire of the SDK's gateway.
+//!
+//! Owns: the names and limits of what a sandbox is asked to be. Never: what becomes of it; the fields of a server or an
+//! overlay, which are those of a request of its own.
+//!
+//! What is relative in a request is taken from its `directory`, and what is stored from the root. So the paths of a
+//! server are joined here, as texts: the root that the daemon has at the next start still counts.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::fields::Fields;
+use super::overlay::{OVERLAYS_MAX, overlay};
+use super::{path_text, server, variable, work_dir};
+use crate::error::{Error, quoted};
+use crate::model::overlay::{OverlaySpec, Target};
+use crate::model::spec::ServerSpec;
+
+#[cfg(test)]
+pub mod tests;
+
+/// The longest name of a sandbox or namespace, in bytes.
+const NAME_MAX: usize = 253;
+/// As many servers come with one sandbox.
+const SERVERS_MAX: usize = 1000;
+/// The namespace of a sandbox that names none. The client fills it in too.
+const NAMESPACE: &str = "default";
+
+/// What a sandbox is asked to be.
+#[derive(Debug, Default, PartialEq)]
+pub struct SandboxSpec {
+    /// How it is found again.
+    pub name: Option<SandboxName>,
+    /// What the client wants to be shown again.
+    pub metadata: Map<String, Value>,
+    /// How long it is wanted for, in milliseconds.
+    pub timeout_ms: Option<u64>,
+    /// Its overlays, for which all of its servers wait.
+    pub overlays: Vec<OverlaySpec>,
+    /// Its servers; no two have the same slug.
+    pub servers: Vec<ServerSpec>,
+}
+
+/// The name of a sandbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SandboxName {
+    /// The part that names are unique in.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+/// Whether a sandbox has to have a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Naming {
+    /// It may have none.
+    Optional,
+    /// It is looked for by its name.
+    Required,
+}
+
+/// Reads what a sandbox is asked to be. What is relative is taken from `root`. Also returns warnings for the client.
+///
+/// # Errors
+/// 400 when the body is no JSON; 422 with every field that is wrong, and its place.
+pub fn sandbox(body: &[u8], root: &Path, naming: Naming) -> Result<(SandboxSpec, Vec<String>), Error> {
+    let mut fields = Fields::read(body)?;
+    let spec = sandbox_fields(&mut fields, root, naming);
+    finish(fields, spec)
+}
+
+/// Reads the name of a sandbox.
+///
+/// # Errors
+/// As [`sandbox`].
+pub fn sandbox_name(body: &[u8]) -> Result<(Option<SandboxName>, Vec<String>), Error> {
+    let mut fields = Fields::read(body)?;
+    let name = name(&mut fields, Naming::Required);
+    finish(fields, name)
+}
+
+/// Reads by how many milliseconds a sandbox is wanted for longer.
+///
+/// # Errors
+/// As [`sandbox`].
+pub fn extension(body: &[u8]) -> Result<(u64, Vec<String>), Error> {
+    let mut fields = Fields::read(body)?;
+    let duration = extension_fields(&mut fields);
+    finish(fields, duration)
+}
+
+fn finish<T>(fields: Fields, read: T) -> Result<(T, Vec<String>), Error> {
+    let (wrong, warnings) = fields.finish("field");
+    if wrong.is_empty() { Ok((read, warnings)) } else { Err(Error::invalid(wrong)) }
+}
+
+pub(super) fn extension_fields(fields: &mut Fields) -> u64 {
+    fields.require("duration");
+    fields.millis("duration", 0).map(millis).unwrap_or_default()
+}
+
+pub(super) fn name(fields: &mut Fields, naming: Naming) -> Option<SandboxName> {
+    let namespace = fields.text("namespace", name_text).unwrap_or_else(|| NAMESPACE.to_owned());
+    let name = match naming {
+        Naming::Optional => fields.text("name", name_text),
+        Naming::Required => fields.required_text("name", name_text),
+    };
+    name.map(|name| SandboxName { namespace, name })
+}
+
+pub(super) fn sandbox_fields(fields: &mut Fields, root: &Path, naming: Naming) -> SandboxSpec {
+    let name = name(fields, naming);
+    let metadata = fields.members("metadata").unwrap_or_default();
+    let timeout_ms = fields.millis("timeout", 0).map(millis);
+    let directory = fields.text("directory", path_text);
+    let variables = fields.object("envs", |inner| inner.rest(variable)).unwrap_or_default();
+    let overlays = fields.objects("overlays", OVERLAYS_MAX, overlay).unwrap_or_default();
+    let servers = fields.objects("servers", SERVERS_MAX, |inner| server(inner, root)).unwrap_or_default();
+    for (place, spec) in servers.iter().enumerate() {
+        let is_same = |other: &Option<ServerSpec>| matches!((other, spec), (Some(a), Some(b)) if a.slug == b.slug);
+        if let Some(spec) = spec.as_ref().filter(|_| servers[..place].iter().any(is_same)) {
+            fields.blame(&format!("servers[{place}].slug"), format!("{} is given twice", quoted(spec.slug.as_str())));
+        }
+    }
+    let base = directory.as_deref().unwrap_or_default();
+    let place_overlay = |spec: OverlaySpec| OverlaySpec { target: placed(base, &spec.target), ..spec };
+    let servers = servers.into_iter().flatten().map(|mut spec| {
+        for (name, value) in &variables {
+            if !spec.environment.contains_key(name) {
+                spec.environment.insert(name.clone(), value.clone());
+            }
+        }
+        if !base.is_empty() {
+            let path = spec.path.original.as_deref().map_or_else(|| base.to_owned(), |path| joined(base, path));
+            spec.path = work_dir(Some(path), root);
+        }
+        spec.overlays = spec.overlays.into_iter().map(place_overlay).collect();
+        spec
+    });
+    let servers = servers.collect();
+    SandboxSpec {
+        name,
+        metadata,
+        timeout_ms,
+        servers,
+        overlays: overlays.into_iter().flatten().map(place_overlay).collect(),
+    }
+}
+
+/// A target from `directory`. It was valid, and stays so: what a relative one may not have in it, it has not.
+fn placed(directory: &str, target: &Target) -> Target {
+    let joined = joined(directory, target.as_str());
+    Target::parse(&joined).unwrap_or_else(|_| target.clone())
+}
+
+fn joined(directory: &str, path: &str) -> String {
+    match directory.trim_end_matches('/') {
+        _ if directory.is_empty() || path.starts_with('/') => path.to_owned(),
+        trimmed => format!("{trimmed}/{path}"),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn name_text(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("must not be empty".into()),
+        length if length > NAME_MAX => Err(format!("is {length} bytes long; {NAME_MAX} are allowed")),
+        _ if text.contains('\0') => Err("must not contain a NUL byte".into()),
+        _ => Ok(text.to_owned()),
+    }
+}

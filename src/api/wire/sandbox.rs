@@ -1,0 +1,70 @@
+//! Sandboxes as the SDK reads them from its gateway.
+//!
+//! Owns: their names on the wire. Never: a decision. An answer is never empty and never bare: the client would throw.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::overlay::OverlayBrief;
+use super::server::ServerBrief;
+use crate::api::gateway::record::Sandbox;
+use crate::model::view::ServerView;
+use crate::overlay::OverlayView;
+
+/// What a client is told of the provider, whichever one it has named.
+const PROVIDER: &str = "servisor";
+
+#[derive(Serialize)]
+struct Answer<Data> {
+    success: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<Data>,
+}
+
+/// It is done.
+pub fn success() -> impl Serialize {
+    Answer::<()> { success: true, data: None }
+}
+
+/// The sandbox, which is reached at `url`, with what it has.
+pub fn sandbox<'a>(
+    sandbox: &'a Sandbox,
+    url: &'a str,
+    servers: &'a [Arc<ServerView>],
+    overlays: &'a [OverlayView],
+    warnings: &'a [String],
+) -> impl Serialize + use<'a> {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        #[serde(rename = "sandboxId")]
+        id: &'a str,
+        url: &'a str,
+        provider: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        name: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        namespace: Option<&'a str>,
+        metadata: &'a Map<String, Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout: Option<u64>,
+        overlays: Vec<OverlayBrief<'a>>,
+        servers: Vec<ServerBrief<'a>>,
+        #[serde(skip_serializing_if = "<[String]>::is_empty")]
+        warnings: &'a [String],
+    }
+    let data = Data {
+        id: &sandbox.id,
+        url,
+        provider: PROVIDER,
+        name: sandbox.name.as_ref().map(|name| name.name.as_str()),
+        namespace: sandbox.name.as_ref().map(|name| name.namespace.as_str()),
+        metadata: &sandbox.metadata,
+        timeout: sandbox.timeout_ms,
+        overlays: overlays.iter().map(OverlayBrief::of).collect(),
+        servers: servers.iter().map(|view| ServerBrief::of(view)).collect(),
+        warnings,
+    };
+    Answer { success: true, data: Some(data) }
+}
