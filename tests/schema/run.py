@@ -17,7 +17,8 @@ def main(binary, seconds):
             os.makedirs(os.path.join(root, directory))
         with open(os.path.join(root, "template/src/a.txt"), "w") as file:
             file.write("a\n")
-        command = [binary, "serve", "--listen", "127.0.0.1:0", "--root", root, "--state-dir", os.path.join(scratch, "state")]
+        command = [binary, "serve", "--gateway", "--listen", "127.0.0.1:0", "--root", root]
+        command += ["--state-dir", os.path.join(scratch, "state")]
         log = os.path.join(scratch, "log")
         with open(log, "w") as stderr:
             daemon = subprocess.Popen(command, stderr=stderr, env={**os.environ, "SERVISOR_ACCESS_TOKEN": TOKEN})
