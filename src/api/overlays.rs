@@ -76,7 +76,9 @@ pub fn undeleted(id: &OverlayId, undeleted: Undeleted) -> Error {
         )),
         Undeleted::FilesLater => Error::new(
             Code::Busy,
-            format!("overlay \"{id}\" is forgotten; the removal of its files takes longer than a client waits, and goes on"),
+            format!(
+                "overlay \"{id}\" is forgotten; the removal of its files takes longer than a client waits, and goes on"
+            ),
         ),
         Undeleted::Files(path, error) => failed(format!(
             "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
