@@ -151,6 +151,11 @@ pub fn parse(
     }
 }
 
+/// The help of `servisor serve`.
+pub fn help_text() -> &'static str {
+    help::TEXT
+}
+
 fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsString)>) -> Result<Config, ConfigError> {
     let environment = Environment::read(environment);
     let given = Given { arguments: read_options(arguments)?, environment: &environment };
@@ -159,7 +164,7 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
     let root = given.one(Opt::Root)?.map_or_else(|| PathBuf::from("."), |(_, value)| value.into());
     let state_dir = match given.one(Opt::StateDir)? {
         Some((_, value)) => value.into(),
-        None => default_state_dir(&environment),
+        None => default_state_dir(&|name| environment.set(name).cloned()),
     };
     let public_url = match given.one(Opt::PublicUrl)? {
         None => PublicUrl::default(),
@@ -334,8 +339,8 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
 }
 
 /// Where the base directory specification has such things, or where systems have them if there is no home.
-fn default_state_dir(environment: &Environment) -> PathBuf {
-    let set = |name: &str| environment.set(name).map(PathBuf::from);
+pub fn default_state_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
+    let set = |name: &str| variable(name).map(PathBuf::from);
     match (set("XDG_STATE_HOME"), set("HOME")) {
         (Some(state), _) => state.join("servisor"),
         (None, Some(home)) => home.join(".local/state/servisor"),

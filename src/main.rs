@@ -3,9 +3,11 @@
 //! Owns: arguments in, exit code out. Never: anything that a test could want to call.
 
 use std::env;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use servisor::cli;
 use servisor::config::{self, Invocation};
 use servisor::daemon::{self, Ended};
 
@@ -13,6 +15,13 @@ use servisor::daemon::{self, Ended};
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
+    match env::args_os().nth(1).as_deref().map(OsStr::as_encoded_bytes) {
+        Some(b"serve" | b"version" | b"--version" | b"-V") => {}
+        Some(_) | None => {
+            let variable = |name: &str| env::var_os(name);
+            return ExitCode::from(cli::run(env::args_os().skip(1).collect(), &variable));
+        }
+    }
     match config::parse(env::args_os().skip(1), env::vars_os()) {
         Ok(Invocation::Help(text)) => print(text),
         Ok(Invocation::Version) => print(&format!("servisor {}\n", env!("CARGO_PKG_VERSION"))),

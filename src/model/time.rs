@@ -2,7 +2,7 @@
 //!
 //! Owns: RFC 3339 in UTC with milliseconds. Never: a clock.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const MILLIS_A_DAY: u64 = 24 * 60 * 60 * 1000;
 /// The last millisecond that four digits of a year can name.
@@ -28,6 +28,31 @@ pub fn rfc3339(moment: SystemTime) -> String {
     str::from_utf8(&text).unwrap_or_default().to_owned()
 }
 
+/// The moment that [`rfc3339`] wrote as `text`; `None` for any other form.
+pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
+    let bytes = text.as_bytes();
+    let separators = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':'), (19, b'.'), (23, b'Z')];
+    if bytes.len() != 24 || separators.iter().any(|&(place, separator)| bytes[place] != separator) {
+        return None;
+    }
+    let number = |range: std::ops::Range<usize>| {
+        bytes[range].iter().try_fold(0, |number: u64, digit| {
+            Some(number * 10 + u64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?))
+        })
+    };
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // The inverse of `date`: years are counted from March.
+    let (year_from_march, month_from_march) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let in_year = (153 * month_from_march + 2) / 5 + day - 1;
+    let days = 365 * year_from_march + year_from_march / 4 - year_from_march / 100 + year_from_march / 400 + in_year;
+    let in_day = ((number(11..13)? * 60 + number(14..16)?) * 60 + number(17..19)?) * 1000 + number(20..23)?;
+    let days = days.checked_sub(719_468)?;
+    Some(UNIX_EPOCH + Duration::from_millis(days * MILLIS_A_DAY + in_day))
+}
+
 /// Year, month and day of the Gregorian calendar, `days` days after 1970-01-01. Years are counted from March, so that
 /// the leap day is a year's last one; 400 of them have 146,097 days.
 fn date(days: u64) -> (u64, u64, u64) {
@@ -44,7 +69,23 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
+
+    #[test]
+    fn what_was_written_is_read_back() {
+        for day in 0..=LAST / MILLIS_A_DAY {
+            let moment = UNIX_EPOCH + Duration::from_millis(day * MILLIS_A_DAY + day % MILLIS_A_DAY);
+            assert_eq!(parse_rfc3339(&rfc3339(moment)), Some(moment));
+        }
+        for text in [
+            "",
+            "2026-11-24T10:09:13.042",
+            "2026-11-24 10:09:13.042Z",
+            "2026-13-24T10:09:13.042Z",
+            "é026-11-24T10:09:13.04Z",
+        ] {
+            assert_eq!(parse_rfc3339(text), None, "{text}");
+        }
+    }
 
     fn at(millis: u64) -> String {
         rfc3339(UNIX_EPOCH + Duration::from_millis(millis))

@@ -35,6 +35,7 @@ pub mod signals;
 pub mod snapshot;
 pub mod sockets;
 pub mod stderr;
+pub mod terminal;
 pub mod thread;
 pub mod tree;
 

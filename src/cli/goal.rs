@@ -1,0 +1,148 @@
+//! What a server is waited for, and whether it has come so far.
+//!
+//! Owns: the goals of `servisor wait`, and when one can't be reached any more. Never: a request, a clock. Pure.
+
+use serde_json::Value;
+
+use super::server::Server;
+
+/// What a server is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Goal {
+    /// `ready`; `running` where neither a port nor a health check is configured.
+    Up,
+    /// It runs.
+    Running,
+    /// It can be used.
+    Ready,
+    /// Its health checks pass.
+    Healthy,
+    /// It does not run: `stopped`, or `failed`.
+    Stopped,
+    /// It does not exist.
+    Gone,
+}
+
+/// How far a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// There.
+    Reached,
+    /// Not yet.
+    Pending,
+    /// It can't get there by itself; the sentence says why.
+    Impossible(String),
+    /// There is no such server.
+    NoServer,
+}
+
+impl Goal {
+    /// All of them, by their words.
+    pub const ALL: [(&'static str, Goal); 6] = [
+        ("up", Goal::Up),
+        ("running", Goal::Running),
+        ("ready", Goal::Ready),
+        ("healthy", Goal::Healthy),
+        ("stopped", Goal::Stopped),
+        ("gone", Goal::Gone),
+    ];
+
+    /// The goal that is called `word`.
+    pub fn parse(word: &str) -> Option<Goal> {
+        Goal::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, goal)| goal)
+    }
+
+    /// Whether a server without a name on the command line is waited for: one that was stopped, or has done its work, is not
+    /// expected to come up.
+    pub fn concerns(self, server: &Value) -> bool {
+        match self {
+            Goal::Up | Goal::Running | Goal::Ready => Server(server).status() != "stopped",
+            Goal::Healthy => Server(server).status() != "stopped" && server.get("health_check").is_some(),
+            Goal::Stopped | Goal::Gone => true,
+        }
+    }
+
+    /// How far `server` is; `None` is a server that does not exist.
+    pub fn judge(self, server: Option<&Value>) -> Verdict {
+        let Some(server) = server.map(Server) else {
+            return if self == Goal::Gone { Verdict::Reached } else { Verdict::NoServer };
+        };
+        let rests = matches!(server.status(), "stopped" | "failed");
+        let reached = match self {
+            Goal::Up if server.can_be_ready() => server.status() == "ready",
+            Goal::Up | Goal::Running => matches!(server.status(), "running" | "ready"),
+            Goal::Ready => server.status() == "ready",
+            Goal::Healthy if server.0.get("health_check").is_none() => {
+                return Verdict::Impossible(format!(
+                    "{} has no health check; start it with --health PATH",
+                    server.slug()
+                ));
+            }
+            Goal::Healthy => server.text("health_status") == "healthy",
+            Goal::Stopped => rests,
+            Goal::Gone => false,
+        };
+        match self {
+            _ if reached => Verdict::Reached,
+            Goal::Stopped | Goal::Gone => Verdict::Pending,
+            Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy if rests => Verdict::Impossible(describe(server)),
+            Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy => Verdict::Pending,
+        }
+    }
+}
+
+/// `web is failed: exited with code 7`.
+pub fn describe(server: Server<'_>) -> String {
+    let mut text = format!("{} is {}", server.slug(), server.status());
+    if !server.reason().is_empty() {
+        text.push_str(": ");
+        text.push_str(server.reason());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn each_goal_and_each_status() {
+        let statuses = ["installing", "starting", "running", "ready", "restarting", "stopped", "failed"];
+        let letters = |goal: Goal, extra: &Value| -> String {
+            let letter = |status: &&str| {
+                let mut server = json!({"slug": "web", "status": status});
+                server.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                match goal.judge(Some(&server)) {
+                    Verdict::Reached => 'r',
+                    Verdict::Pending => '.',
+                    Verdict::Impossible(_) => 'x',
+                    Verdict::NoServer => '?',
+                }
+            };
+            statuses.iter().map(letter).collect()
+        };
+        let (plain, port) = (json!({}), json!({"requested_port": 1}));
+        assert_eq!(letters(Goal::Up, &plain), "..rr.xx");
+        assert_eq!(letters(Goal::Up, &port), "...r.xx");
+        assert_eq!(letters(Goal::Up, &json!({"health_check": {}})), "...r.xx");
+        assert_eq!(letters(Goal::Running, &port), "..rr.xx");
+        assert_eq!(letters(Goal::Ready, &plain), "...r.xx");
+        assert_eq!(letters(Goal::Healthy, &plain), "xxxxxxx");
+        assert_eq!(letters(Goal::Healthy, &json!({"health_check": {}, "health_status": "checking"})), ".....xx");
+        assert_eq!(letters(Goal::Stopped, &plain), ".....rr");
+        assert_eq!(letters(Goal::Gone, &plain), ".......");
+        assert_eq!(Goal::Gone.judge(None), Verdict::Reached);
+        assert_eq!(Goal::Up.judge(None), Verdict::NoServer);
+    }
+
+    #[test]
+    fn the_reason_is_in_the_sentence() {
+        let server = json!({"slug": "crash", "status": "failed", "status_reason": "exited with code 7"});
+        assert_eq!(
+            Goal::Up.judge(Some(&server)),
+            Verdict::Impossible("crash is failed: exited with code 7".to_owned())
+        );
+    }
+}

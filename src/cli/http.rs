@@ -1,0 +1,379 @@
+//! A small blocking HTTP/1.1 client over TCP and unix sockets.
+//!
+//! Owns: one connection for one request, its deadline, and the framing of the answer. Never: a name server, TLS, a redirect,
+//! a retry.
+//!
+//! Both kinds of socket are held as a `UnixStream`: to the kernel a socket is a socket, and the standard library's timeouts
+//! work for each.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// A daemon on this machine accepts within microseconds; one behind a network within a round trip.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+const HEAD_MAX: usize = 32 * 1024;
+const READ_BUFFER: usize = 16 * 1024;
+/// A line with a chunk's size, with room for an extension.
+const SIZE_LINE_MAX: usize = 256;
+
+/// Where a daemon is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Address {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A unix socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether only this machine can be behind it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Address::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => true,
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Tcp(address) => address.fmt(f),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub enum HttpError {
+    /// There is no connection.
+    Connect(io::Error),
+    /// The connection ended before the answer did.
+    Lost,
+    /// The time was up.
+    Late,
+    /// What came is no HTTP answer.
+    NotHttp,
+}
+
+impl From<io::Error> for HttpError {
+    fn from(error: io::Error) -> HttpError {
+        match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => HttpError::Late,
+            _ => HttpError::Lost,
+        }
+    }
+}
+
+/// A request.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// `GET`, `POST`, …
+    pub method: &'a str,
+    /// Path and query.
+    pub target: &'a str,
+    /// The access token.
+    pub token: Option<&'a str>,
+    /// JSON.
+    pub body: Option<&'a [u8]>,
+    /// Further header lines, each with its CRLF.
+    pub headers: &'a str,
+}
+
+/// How the end of a body is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// This many bytes are missing.
+    Length(u64),
+    /// A line with the size of a chunk is next.
+    Size,
+    /// This many bytes of a chunk are missing.
+    Chunk(u64),
+    /// The line end after a chunk is next.
+    ChunkEnd,
+    /// Lines up to an empty one are next.
+    Trailers,
+    /// The body lasts as long as the connection.
+    ToEnd,
+    /// It was complete.
+    Ended,
+}
+
+/// Whether more of a body can come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// More can come.
+    Goes,
+    /// It is complete.
+    Ended,
+}
+
+/// An answer whose head has come.
+pub struct Response {
+    /// The status code.
+    pub status: u16,
+    socket: UnixStream,
+    input: Vec<u8>,
+    framing: Framing,
+}
+
+/// A request that was sent.
+pub struct Sent {
+    socket: UnixStream,
+    method_is_head: bool,
+}
+
+/// Connects and sends `request`. The answer is not waited for, so that many can be under way at once.
+///
+/// # Errors
+/// There is no connection, or it does not take the request within `limit`.
+pub fn send(address: &Address, request: &Request<'_>, limit: Duration) -> Result<Sent, HttpError> {
+    let mut socket = connect(address, limit.min(CONNECT_LIMIT)).map_err(|error| match error.kind() {
+        // A backlog that is full: the daemon lives and does not accept.
+        io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Late,
+        _ => HttpError::Connect(error),
+    })?;
+    socket.set_write_timeout(Some(limit.max(Duration::from_millis(1))))?;
+    let mut head = String::with_capacity(256);
+    for part in [request.method, " ", request.target, " HTTP/1.1\r\nHost: "] {
+        head.push_str(part);
+    }
+    match address {
+        Address::Tcp(address) => head.push_str(&address.to_string()),
+        Address::Unix(_) => head.push_str("localhost"),
+    }
+    head.push_str("\r\nConnection: close\r\n");
+    if let Some(token) = request.token {
+        for part in ["Authorization: Bearer ", token, "\r\n"] {
+            head.push_str(part);
+        }
+    }
+    head.push_str(request.headers);
+    if let Some(body) = request.body {
+        for part in ["Content-Type: application/json\r\nContent-Length: ", &body.len().to_string(), "\r\n"] {
+            head.push_str(part);
+        }
+    }
+    head.push_str("\r\n");
+    let mut bytes = head.into_bytes();
+    bytes.extend_from_slice(request.body.unwrap_or_default());
+    // A daemon that refuses may close before it has read everything; its answer says why.
+    let _ = socket.write_all(&bytes);
+    Ok(Sent { socket, method_is_head: request.method == "HEAD" })
+}
+
+fn connect(address: &Address, limit: Duration) -> io::Result<UnixStream> {
+    match address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect_timeout(address, limit)?;
+            stream.set_nodelay(true)?;
+            Ok(UnixStream::from(OwnedFd::from(stream)))
+        }
+        Address::Unix(path) => UnixStream::connect(path),
+    }
+}
+
+impl Sent {
+    /// Waits for the head of the answer.
+    ///
+    /// # Errors
+    /// None comes until `deadline`, or what comes is no answer.
+    pub fn response(self, deadline: Instant) -> Result<Response, HttpError> {
+        let mut response = Response { status: 0, socket: self.socket, input: Vec::new(), framing: Framing::ToEnd };
+        loop {
+            let mut headers = [httparse::EMPTY_HEADER; 64];
+            let mut head = httparse::Response::new(&mut headers);
+            match head.parse(&response.input) {
+                Ok(httparse::Status::Complete(length)) => {
+                    let status = head.code.unwrap_or(0);
+                    let framing = match status {
+                        204 | 304 => Framing::Ended,
+                        _ if self.method_is_head => Framing::Ended,
+                        _ => framing(head.headers)?,
+                    };
+                    response.input.drain(..length);
+                    // An interim answer comes before the one that counts.
+                    if status >= 200 {
+                        return Ok(Response { status, framing, ..response });
+                    }
+                }
+                Ok(httparse::Status::Partial) if response.input.len() <= HEAD_MAX => response.read(deadline)?,
+                Ok(httparse::Status::Partial) | Err(_) => return Err(HttpError::NotHttp),
+            }
+        }
+    }
+}
+
+fn framing(headers: &[httparse::Header<'_>]) -> Result<Framing, HttpError> {
+    let value =
+        |name: &str| headers.iter().find(|header| header.name.eq_ignore_ascii_case(name)).map(|header| header.value);
+    if value("Transfer-Encoding").is_some_and(|value| value.eq_ignore_ascii_case(b"chunked")) {
+        return Ok(Framing::Size);
+    }
+    match value("Content-Length") {
+        None => Ok(Framing::ToEnd),
+        Some(digits) => {
+            let length = str::from_utf8(digits).ok().and_then(|digits| digits.trim().parse().ok());
+            length.map(Framing::Length).ok_or(HttpError::NotHttp)
+        }
+    }
+}
+
+impl Response {
+    /// Waits for more of the body and appends it to `body`.
+    ///
+    /// # Errors
+    /// Nothing comes until `deadline`, or the connection ends before the body.
+    pub fn more(&mut self, body: &mut Vec<u8>, deadline: Instant) -> Result<Body, HttpError> {
+        let before = body.len();
+        loop {
+            self.take(body)?;
+            if self.framing == Framing::Ended {
+                return Ok(Body::Ended);
+            }
+            if body.len() > before {
+                return Ok(Body::Goes);
+            }
+            match self.read(deadline) {
+                Ok(()) => {}
+                Err(HttpError::Lost) if self.framing == Framing::ToEnd => self.framing = Framing::Ended,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits for the whole body.
+    ///
+    /// # Errors
+    /// It is not complete at `deadline`, or the connection ends before.
+    pub fn whole(mut self, deadline: Instant) -> Result<Vec<u8>, HttpError> {
+        let mut body = Vec::new();
+        while self.more(&mut body, deadline)? == Body::Goes {}
+        Ok(body)
+    }
+
+    /// Moves what was read to `body`, as far as it belongs there.
+    fn take(&mut self, body: &mut Vec<u8>) -> Result<(), HttpError> {
+        loop {
+            match self.framing {
+                Framing::Ended => return Ok(()),
+                Framing::Length(0) => self.framing = Framing::Ended,
+                Framing::Chunk(0) => self.framing = Framing::ChunkEnd,
+                _ if self.input.is_empty() => return Ok(()),
+                Framing::ToEnd => body.append(&mut self.input),
+                Framing::Length(missing) => self.framing = Framing::Length(missing - self.part(missing, body)),
+                Framing::Chunk(missing) => self.framing = Framing::Chunk(missing - self.part(missing, body)),
+                Framing::Size => match self.line()? {
+                    None => return Ok(()),
+                    Some(line) => {
+                        let digits = line.split(';').next().unwrap_or_default().trim();
+                        let size = u64::from_str_radix(digits, 16).map_err(|_| HttpError::NotHttp)?;
+                        self.framing = if size == 0 { Framing::Trailers } else { Framing::Chunk(size) };
+                    }
+                },
+                Framing::ChunkEnd => match self.line()? {
+                    None => return Ok(()),
+                    Some(line) if line.is_empty() => self.framing = Framing::Size,
+                    Some(_) => return Err(HttpError::NotHttp),
+                },
+                Framing::Trailers => match self.line()? {
+                    None => return Ok(()),
+                    Some(line) if line.is_empty() => self.framing = Framing::Ended,
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+
+    /// Moves at most `missing` bytes and returns how many.
+    fn part(&mut self, missing: u64, body: &mut Vec<u8>) -> u64 {
+        let count = usize::try_from(missing).unwrap_or(usize::MAX).min(self.input.len());
+        body.extend(self.input.drain(..count));
+        count as u64
+    }
+
+    fn line(&mut self) -> Result<Option<String>, HttpError> {
+        match self.input.iter().position(|&byte| byte == b'\n') {
+            Some(end) => {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
+                Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()))
+            }
+            None if self.input.len() > SIZE_LINE_MAX => Err(HttpError::NotHttp),
+            None => Ok(None),
+        }
+    }
+
+    fn read(&mut self, deadline: Instant) -> Result<(), HttpError> {
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(HttpError::Late);
+        }
+        self.socket.set_read_timeout(Some(patience))?;
+        let mut buffer = [0; READ_BUFFER];
+        match crate::os::retry(|| self.socket.read(&mut buffer))? {
+            0 => Err(HttpError::Lost),
+            count => {
+                self.input.extend_from_slice(&buffer[..count]);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The answer that `parts` make, each one sent by itself.
+    fn answer(parts: &[&[u8]]) -> Result<(u16, Vec<u8>), HttpError> {
+        let (socket, mut far) = UnixStream::pair().unwrap();
+        let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.to_vec()).collect();
+        let writer = std::thread::spawn(move || {
+            for part in parts {
+                far.write_all(&part).unwrap();
+            }
+        });
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let response = Sent { socket, method_is_head: false }.response(deadline);
+        let result = response.and_then(|response| Ok((response.status, response.whole(deadline)?)));
+        writer.join().unwrap();
+        result
+    }
+
+    #[test]
+    fn bodies_of_each_framing() {
+        let length = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello";
+        let chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n2;x\r\nlo\r\n0\r\nT: v\r\n\r\n";
+        let to_end = b"HTTP/1.0 200 OK\r\n\r\nhello";
+        for wire in [&length[..], chunks, to_end] {
+            assert_eq!(answer(&[wire]).unwrap(), (200, b"hello".to_vec()));
+            let bytes: Vec<&[u8]> = wire.chunks(1).collect();
+            assert_eq!(answer(&bytes).unwrap(), (200, b"hello".to_vec()));
+        }
+        assert_eq!(answer(&[b"HTTP/1.1 204 No Content\r\n\r\n"]).unwrap(), (204, Vec::new()));
+        assert_eq!(answer(&[b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"]).unwrap().0, 204);
+    }
+
+    #[test]
+    fn an_answer_that_breaks_off_is_lost_and_another_protocol_is_no_answer() {
+        let lost = |wire: &[u8]| matches!(answer(&[wire]), Err(HttpError::Lost));
+        assert!(lost(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhell"));
+        assert!(lost(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n"));
+        assert!(lost(b"HTTP/1.1 200"));
+        assert!(lost(b""));
+        assert!(matches!(answer(&[b"SSH-2.0-OpenSSH_9.2\r\n"]), Err(HttpError::NotHttp)));
+    }
+
+    #[test]
+    fn silence_has_an_end() {
+        let (socket, _far) = UnixStream::pair().unwrap();
+        let deadline = Instant::now() + Duration::from_millis(20);
+        let result = Sent { socket, method_is_head: false }.response(deadline);
+        assert!(matches!(result, Err(HttpError::Late)));
+    }
+}

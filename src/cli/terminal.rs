@@ -1,0 +1,157 @@
+//! What is printed where: stdout, stderr, colours, width.
+//!
+//! Owns: the buffer before stdout, and the rule that a pipe gets plain text. Never: what is printed.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+
+use crate::os::terminal::columns;
+
+/// Output is collected up to this many bytes, so that a table is one write.
+const BUFFER: usize = 16 * 1024;
+
+/// A colour of a word. It never carries a meaning of its own: the word says the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Colour {
+    /// As the terminal has it.
+    Plain,
+    /// All is well.
+    Green,
+    /// Work goes on.
+    Yellow,
+    /// Trouble.
+    Red,
+    /// Less important.
+    Dim,
+}
+
+impl Colour {
+    /// The escape sequence that turns it on; empty for plain text.
+    pub fn on(self) -> &'static str {
+        match self {
+            Colour::Plain => "",
+            Colour::Green => "\x1b[32m",
+            Colour::Yellow => "\x1b[33m",
+            Colour::Red => "\x1b[31m",
+            Colour::Dim => "\x1b[2m",
+        }
+    }
+}
+
+/// The escape sequence that turns every colour off.
+pub const COLOUR_OFF: &str = "\x1b[0m";
+
+/// Why stdout did not take what was printed.
+#[derive(Debug)]
+pub enum Unwritten {
+    /// EPIPE: `servisor ps | head -1`.
+    ReaderGone,
+    /// Anything else, a full disk for example.
+    Failed(io::Error),
+}
+
+/// stdout and stderr of the process.
+pub struct Terminal {
+    buffer: Vec<u8>,
+    failed: Option<Unwritten>,
+    /// Whether words are coloured.
+    pub colours: bool,
+    /// The width of stdout, if it is a terminal.
+    pub width: Option<usize>,
+    /// Whether stderr is a terminal: then long work shows its progress there.
+    pub shows_progress: bool,
+}
+
+impl Terminal {
+    /// The process's own. `NO_COLOR` (any value but an empty one) and `TERM=dumb` turn colours off.
+    pub fn of_process(variable: &dyn Fn(&str) -> Option<OsString>) -> Terminal {
+        let is_terminal = io::stdout().is_terminal();
+        let plain = variable("NO_COLOR").is_some_and(|value| !value.is_empty())
+            || variable("TERM").is_some_and(|value| value == "dumb");
+        Terminal {
+            buffer: Vec::new(),
+            failed: None,
+            colours: is_terminal && !plain,
+            width: if is_terminal { columns(&io::stdout()) } else { None },
+            shows_progress: io::stderr().is_terminal(),
+        }
+    }
+
+    /// Whether stdout is a terminal.
+    pub fn is_interactive(&self) -> bool {
+        self.width.is_some() || io::stdout().is_terminal()
+    }
+
+    /// Adds text to stdout.
+    pub fn print(&mut self, text: &str) {
+        self.buffer.extend_from_slice(text.as_bytes());
+        if self.buffer.len() >= BUFFER {
+            self.write_out();
+        }
+    }
+
+    /// Adds a line to stdout.
+    pub fn line(&mut self, text: &str) {
+        self.print(text);
+        self.print("\n");
+    }
+
+    /// Adds a word in a colour.
+    pub fn coloured(&mut self, text: &str, colour: Colour) {
+        let on = if self.colours { colour.on() } else { "" };
+        self.print(on);
+        self.print(text);
+        if !on.is_empty() {
+            self.print(COLOUR_OFF);
+        }
+    }
+
+    /// Writes what was collected: before a wait, and at the end.
+    ///
+    /// # Errors
+    /// The first write that failed, this time or earlier.
+    pub fn flush(&mut self) -> Result<(), Unwritten> {
+        self.write_out();
+        match self.failed.take() {
+            None => Ok(()),
+            Some(failed) => Err(failed),
+        }
+    }
+
+    /// Whether the rest can be left out: stdout takes no more.
+    pub fn is_closed(&self) -> bool {
+        self.failed.is_some()
+    }
+
+    fn write_out(&mut self) {
+        if self.failed.is_none() && !self.buffer.is_empty() {
+            // Straight to the descriptor: the standard library's own buffer would be written at the exit, unchecked.
+            if let Err(error) = crate::os::terminal::write_stdout(&self.buffer) {
+                self.failed = Some(match error.kind() {
+                    io::ErrorKind::BrokenPipe => Unwritten::ReaderGone,
+                    _ => Unwritten::Failed(error),
+                });
+            }
+        }
+        self.buffer.clear();
+    }
+
+    /// Prints a sentence on stderr, after the program's name. If stderr is closed the exit code has to be enough.
+    pub fn complain(&mut self, text: &str) {
+        self.write_out();
+        let _ = writeln!(io::stderr(), "servisor: {text}");
+    }
+
+    /// Prints a line on stderr as it is.
+    pub fn note(&mut self, text: &str) {
+        self.write_out();
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Prints a line on stderr, but only for a person who watches.
+    pub fn progress(&mut self, text: &str) {
+        if self.shows_progress {
+            self.note(text);
+        }
+    }
+}

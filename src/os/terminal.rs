@@ -1,0 +1,34 @@
+//! The terminal of the command line.
+//!
+//! Owns: its width, its interrupt key, and unbuffered writes to stdout. Never: what is printed.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+/// The number of columns of the terminal behind `descriptor`; `None` if it is none or does not say.
+pub fn columns(descriptor: &impl AsFd) -> Option<usize> {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: TIOCGWINSZ writes one `winsize`, which lives through the call.
+    let done = unsafe { libc::ioctl(descriptor.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (done == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
+}
+
+/// From now on SIGINT ends the process with this exit code.
+pub fn exit_when_interrupted(code: i32) {
+    // Without the handler SIGINT ends it too, and a shell shows the same code.
+    let _ = signal_hook::flag::register_conditional_shutdown(libc::SIGINT, code, Arc::new(AtomicBool::new(true)));
+}
+
+/// Writes all of `bytes` to descriptor 1.
+///
+/// # Errors
+/// EPIPE when the reader is gone; other errors of write(2).
+pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: descriptor 1 stays open for the life of the process; `ManuallyDrop` keeps this handle from closing it.
+    let mut stdout = ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDOUT_FILENO) });
+    stdout.write_all(bytes)
+}
