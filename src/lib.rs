@@ -47,6 +47,7 @@ pub mod overlay;
 pub mod ports;
 pub mod prober;
 pub mod registry;
+pub mod runs;
 pub mod setup;
 pub mod sorted;
 pub mod store;

@@ -4,6 +4,7 @@
 //! an argument, so that every decision can be tested without waiting for it.
 
 pub mod dotenv;
+pub mod ending;
 pub mod health;
 pub mod machine;
 pub mod marker;

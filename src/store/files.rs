@@ -137,6 +137,19 @@ impl Files {
         })
     }
 
+    /// The same without a sync: a crash of the machine may take it back, but a crash of the daemon does not.
+    ///
+    /// # Errors
+    /// It can't be written; what was there before still is.
+    pub fn put_unsynced(&self, name: &str, contents: &impl Serialize) -> io::Result<()> {
+        let mut text = serde_json::to_vec(contents)?;
+        text.push(b'\n');
+        self.check().map_err(io::Error::other)?;
+        let (file, unfinished) = self.names(name)?;
+        home::write(&self.dir, &unfinished, &text, Durable::Later)?;
+        self.dir.rename(&unfinished, &file).inspect_err(|_| drop(self.dir.unlink(&unfinished)))
+    }
+
     /// Removes what `name` has, if it has anything. When the state directory was removed or replaced nothing that is in it
     /// counts any more, and this succeeds.
     ///

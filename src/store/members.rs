@@ -74,6 +74,11 @@ impl Members {
         Value::Object(self.0).to_string().into_bytes()
     }
 
+    /// The object, for a reader of its own.
+    pub fn into_value(self) -> Value {
+        Value::Object(self.0)
+    }
+
     fn member<'a, T>(&'a self, name: &str, kind: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T, String> {
         self.0.get(name).and_then(read).ok_or_else(|| missing(name, kind))
     }

@@ -1,0 +1,256 @@
+//! How a run ended, in words for programs and for people.
+//!
+//! Owns: the reasons and kinds that `GET /servers/{slug}/runs` names, and the sentence about an end. Never: a process, a clock,
+//! JSON.
+
+use std::time::Duration;
+
+use super::machine::{Cause, Exit, Wanted};
+
+/// What a run was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The overlays before the first start; recorded only when they failed.
+    Overlay,
+    /// The install command.
+    Install,
+    /// The start command.
+    Start,
+}
+
+impl Kind {
+    /// All of them, by their public words.
+    pub const ALL: [(&'static str, Kind); 3] =
+        [("overlay", Kind::Overlay), ("install", Kind::Install), ("start", Kind::Start)];
+
+    /// The public word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Kind::Overlay => "overlay",
+            Kind::Install => "install",
+            Kind::Start => "start",
+        }
+    }
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reason {
+    /// Its first process exited by itself.
+    Exit,
+    /// Its first process was ended by a signal that servisor did not send.
+    Signal,
+    /// The kernel ended it for lack of memory.
+    Oom,
+    /// A stop was asked for.
+    Stopped,
+    /// A restart was asked for.
+    Restarted,
+    /// Its health checks failed too often.
+    Unhealthy,
+    /// The server was deleted.
+    Deleted,
+    /// The daemon ended.
+    Shutdown,
+    /// No process could be made.
+    SpawnFailed,
+    /// Its strict port was not free.
+    PortTaken,
+    /// Its `env_file` could not be read.
+    EnvFile,
+    /// An overlay that it waits for failed.
+    OverlayFailed,
+    /// The daemon was killed while it lived.
+    Lost,
+}
+
+impl Reason {
+    /// All of them, by their public words, in the order of the declaration.
+    pub const ALL: [(&'static str, Reason); 13] = [
+        ("exit", Reason::Exit),
+        ("signal", Reason::Signal),
+        ("oom", Reason::Oom),
+        ("stopped", Reason::Stopped),
+        ("restarted", Reason::Restarted),
+        ("unhealthy", Reason::Unhealthy),
+        ("deleted", Reason::Deleted),
+        ("shutdown", Reason::Shutdown),
+        ("spawn_failed", Reason::SpawnFailed),
+        ("port_taken", Reason::PortTaken),
+        ("env_file", Reason::EnvFile),
+        ("overlay_failed", Reason::OverlayFailed),
+        ("lost", Reason::Lost),
+    ];
+
+    /// The public word.
+    pub fn word(self) -> &'static str {
+        Reason::ALL[self as usize].0
+    }
+
+    /// The reason that is called `word`.
+    pub fn parse(word: &str) -> Option<Reason> {
+        Reason::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, reason)| reason)
+    }
+
+    /// Whether someone asked for the end: then its last lines are not kept.
+    pub fn was_asked_for(self) -> bool {
+        match self {
+            Reason::Stopped | Reason::Restarted | Reason::Deleted | Reason::Shutdown => true,
+            Reason::Exit
+            | Reason::Signal
+            | Reason::Oom
+            | Reason::Unhealthy
+            | Reason::SpawnFailed
+            | Reason::PortTaken
+            | Reason::EnvFile
+            | Reason::OverlayFailed
+            | Reason::Lost => false,
+        }
+    }
+}
+
+/// What follows a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another run.
+    Restart,
+    /// Nothing.
+    None,
+    /// Nothing, because `max_restarts` is used up.
+    GaveUp,
+}
+
+impl Next {
+    /// All of them, by their public words.
+    pub const ALL: [(&'static str, Next); 3] =
+        [("restart", Next::Restart), ("none", Next::None), ("gave_up", Next::GaveUp)];
+
+    /// The public word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Next::Restart => "restart",
+            Next::None => "none",
+            Next::GaveUp => "gave_up",
+        }
+    }
+}
+
+/// How sure it is that the kernel ended a process for lack of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oom {
+    /// No such kill was counted.
+    No,
+    /// The counter of the daemon's own memory cgroup went up.
+    Certain,
+    /// The counter of the whole machine went up.
+    Likely,
+}
+
+/// Whether the daemon is ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Daemon {
+    /// It stays.
+    Stays,
+    /// It ends, and its servers with it.
+    Ends,
+}
+
+/// Why a run whose first process ended with `exit` is over. `cause` and `wanted` are those of its machine before the end.
+pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: Daemon, oom: Oom) -> Reason {
+    match (cause, wanted, daemon) {
+        (Cause::Unhealthy, Wanted::Up, _) => Reason::Unhealthy,
+        (Cause::Asked | Cause::Unhealthy, Wanted::Gone, _) => Reason::Deleted,
+        (Cause::Asked | Cause::Unhealthy, Wanted::Up | Wanted::Down, Daemon::Ends) => Reason::Shutdown,
+        (Cause::Asked, Wanted::Up, Daemon::Stays) => Reason::Restarted,
+        (Cause::Asked | Cause::Unhealthy, Wanted::Down, Daemon::Stays) => Reason::Stopped,
+        (Cause::Own, _, _) => match (exit, oom) {
+            (Exit::Signal(9), Oom::Certain | Oom::Likely) => Reason::Oom,
+            (Exit::Signal(_), _) => Reason::Signal,
+            (Exit::Code(_), _) => Reason::Exit,
+        },
+    }
+}
+
+/// One sentence about the end of a run that had a process.
+pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> String {
+    let lasted = lasted_words(lasted);
+    match reason {
+        Reason::Oom => {
+            let how_sure = if oom == Oom::Likely { "most likely " } else { "" };
+            format!("was {how_sure}killed by the kernel for lack of memory after {lasted}")
+        }
+        Reason::Stopped => format!("was stopped after {lasted}; it {exit}"),
+        Reason::Restarted => format!("was stopped for a restart after {lasted}; it {exit}"),
+        Reason::Deleted => format!("was stopped to be deleted after {lasted}; it {exit}"),
+        Reason::Shutdown => format!("was stopped with the daemon after {lasted}; it {exit}"),
+        Reason::Unhealthy => format!("was stopped after {lasted} because its health checks failed too often; it {exit}"),
+        Reason::Exit
+        | Reason::Signal
+        | Reason::SpawnFailed
+        | Reason::PortTaken
+        | Reason::EnvFile
+        | Reason::OverlayFailed
+        | Reason::Lost => format!("{exit} after {lasted}"),
+    }
+}
+
+/// `0.2 s`, `1.5 s`, `75 s`, `12 min`, `3 h`.
+pub fn lasted_words(lasted: Duration) -> String {
+    let (seconds, millis) = (lasted.as_secs(), lasted.subsec_millis());
+    match seconds {
+        0..=9 => format!("{seconds}.{} s", millis / 100),
+        10..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        _ => format!("{} h", seconds / 3600),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_word_is_its_own() {
+        for (word, reason) in Reason::ALL {
+            assert_eq!((reason.word(), Reason::parse(word)), (word, Some(reason)));
+        }
+        assert!(Kind::ALL.into_iter().all(|(word, kind)| kind.word() == word));
+        assert!(Next::ALL.into_iter().all(|(word, next)| next.word() == word));
+    }
+
+    #[test]
+    fn an_end_that_was_asked_for_has_the_reason_of_who_asked() {
+        let signal = Exit::Signal(15);
+        let of = |cause, wanted, daemon| reason(signal, cause, wanted, daemon, Oom::Likely);
+        assert_eq!(of(Cause::Asked, Wanted::Down, Daemon::Stays), Reason::Stopped);
+        assert_eq!(of(Cause::Asked, Wanted::Up, Daemon::Stays), Reason::Restarted);
+        assert_eq!(of(Cause::Asked, Wanted::Gone, Daemon::Ends), Reason::Deleted);
+        assert_eq!(of(Cause::Asked, Wanted::Down, Daemon::Ends), Reason::Shutdown);
+        assert_eq!(of(Cause::Unhealthy, Wanted::Up, Daemon::Stays), Reason::Unhealthy);
+        assert_eq!(of(Cause::Own, Wanted::Up, Daemon::Ends), Reason::Signal);
+    }
+
+    #[test]
+    fn only_a_sigkill_that_the_kernel_counted_is_for_lack_of_memory() {
+        let of = |exit, oom| reason(exit, Cause::Own, Wanted::Up, Daemon::Stays, oom);
+        assert_eq!(of(Exit::Signal(9), Oom::Certain), Reason::Oom);
+        assert_eq!(of(Exit::Signal(9), Oom::No), Reason::Signal);
+        assert_eq!(of(Exit::Signal(11), Oom::Certain), Reason::Signal);
+        assert_eq!(of(Exit::Code(137), Oom::Certain), Reason::Exit);
+        let words = |oom| sentence(Reason::Oom, Exit::Signal(9), oom, Duration::from_millis(1530));
+        assert_eq!(words(Oom::Certain), "was killed by the kernel for lack of memory after 1.5 s");
+        assert!(words(Oom::Likely).contains("most likely"));
+    }
+
+    #[test]
+    fn how_long_it_lasted() {
+        let words = |millis| lasted_words(Duration::from_millis(millis));
+        assert_eq!([words(0), words(1530), words(75_000), words(720_000), words(10_800_000)], [
+            "0.0 s", "1.5 s", "75 s", "12 min", "3 h"
+        ]);
+        assert_eq!(
+            sentence(Reason::Exit, Exit::Code(3), Oom::No, Duration::from_millis(1530)),
+            "exited with code 3 after 1.5 s"
+        );
+    }
+}

@@ -1,0 +1,170 @@
+//! The book of a server as a file, `STATE_DIR/runs/SLUG.json`.
+//!
+//! Owns: the form of the file, and when it is written. Never: a synced write: what a loss of power takes of it is history, and
+//! no server waits for a disk because of it.
+//!
+//! At most one write a second a server, however often it crashes. The end of a run is written at once if the last write is
+//! that long ago; a start is written a moment later, and not at all if the run is over by then.
+
+use std::io;
+use std::time::{Duration, Instant, SystemTime};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::form::{RunInfo, WithTail};
+use super::tail::{Line, Tail};
+use super::{Book, Ended, KEPT, Living, Usage};
+use crate::logs::StreamId;
+use crate::model::ending::{Kind, Next, Reason};
+use crate::model::time::parse_rfc3339;
+use crate::store::files::{Files, VERSION};
+use crate::store::members::Members;
+
+/// Two writes of one server are this far apart.
+const EVERY: Duration = Duration::from_secs(1);
+/// A start is written after this.
+const START_AFTER: Duration = Duration::from_millis(250);
+
+/// When the file of one server is written.
+#[derive(Debug, Default)]
+pub struct Schedule {
+    written_at: Option<Instant>,
+    due_at: Option<Instant>,
+}
+
+impl Schedule {
+    /// A run has begun.
+    pub fn begun(&mut self, now: Instant) {
+        self.due_at = Some(self.not_before(now + START_AFTER));
+    }
+
+    /// A run is over.
+    pub fn ended(&mut self, now: Instant) {
+        self.due_at = Some(self.not_before(now));
+    }
+
+    /// When [`Schedule::is_due`] will say yes.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.due_at
+    }
+
+    /// Whether the file has to be written now; then it counts as written.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.due_at.is_some_and(|due| due <= now);
+        if is_due {
+            self.due_at = None;
+            self.written_at = Some(now);
+        }
+        is_due
+    }
+
+    /// Whether something is not written yet; then it counts as written. For the end of the daemon.
+    pub fn is_pending(&mut self) -> bool {
+        self.due_at.take().is_some()
+    }
+
+    fn not_before(&self, wanted: Instant) -> Instant {
+        self.written_at.map_or(wanted, |written| wanted.max(written + EVERY))
+    }
+}
+
+#[derive(Serialize)]
+struct Written<'a> {
+    version: u64,
+    last: u64,
+    living: Option<RunInfo<'a>>,
+    runs: Vec<RunInfo<'a>>,
+}
+
+/// Writes the book of `slug`.
+///
+/// # Errors
+/// It can't be written; what was written before is still there.
+pub fn write(files: &Files, slug: &str, book: &Book) -> io::Result<()> {
+    let (living, ended) = book.newest(KEPT);
+    let contents = Written {
+        version: VERSION,
+        last: book.last_number(),
+        living: living.as_ref().map(|run| RunInfo::living(run, run.started_at)),
+        runs: ended.iter().rev().map(|run| RunInfo::ended(run, WithTail::Yes)).collect(),
+    };
+    files.put_unsynced(slug, &contents)
+}
+
+/// Reads a book back. A run that was alive when it was written is lost, and found to be so at `now`.
+///
+/// # Errors
+/// What is wrong with the file, in words that fit after its name and a colon.
+pub fn parse(members: Members, now: SystemTime) -> Result<Book, String> {
+    let last = members.number("last")?;
+    let Value::Object(members) = members.into_value() else { return Err("it is no object".into()) };
+    let runs = members.get("runs").and_then(Value::as_array).ok_or("it has no list of runs")?;
+    let ended = runs.iter().map(|run| run.as_object().and_then(ended).ok_or("a run of it can't be read"));
+    let mut ended = ended.collect::<Result<Vec<Ended>, _>>()?;
+    if let Some(lost) = members.get("living").and_then(Value::as_object).and_then(living) {
+        ended.push(Ended {
+            run: lost,
+            ended_at: now,
+            lasted: None,
+            reason: Reason::Lost,
+            exit_code: None,
+            exit_signal: None,
+            sentence: "was lost: the daemon was killed while it ran, and has ended it at its next start".into(),
+            next: Next::Restart,
+            usage: None,
+            survivors_killed: 0,
+            tail: Tail::default(),
+        });
+    }
+    ended.drain(..ended.len().saturating_sub(KEPT));
+    Ok(Book::restored(ended, last))
+}
+
+fn living(run: &Map<String, Value>) -> Option<Living> {
+    let word = text(run, "kind")?;
+    Some(Living {
+        number: number(run, "run")?,
+        kind: Kind::ALL.into_iter().find(|(known, _)| *known == word)?.1,
+        started_at: parse_rfc3339(text(run, "started_at")?)?,
+        ready_at: text(run, "ready_at").and_then(parse_rfc3339),
+        pid: number(run, "pid").and_then(|pid| pid.try_into().ok()),
+        port: number(run, "port").and_then(|port| port.try_into().ok()),
+    })
+}
+
+fn ended(run: &Map<String, Value>) -> Option<Ended> {
+    let next = text(run, "next")?;
+    let lines = run.get("tail")?.as_array()?.iter().map(|line| line.as_object().and_then(tail_line));
+    let usage = number(run, "cpu_ms").zip(number(run, "max_rss_bytes"));
+    Some(Ended {
+        run: living(run)?,
+        ended_at: parse_rfc3339(text(run, "ended_at")?)?,
+        lasted: number(run, "duration_ms").map(Duration::from_millis),
+        reason: Reason::parse(text(run, "reason")?)?,
+        exit_code: run.get("exit_code").and_then(Value::as_i64).and_then(|code| code.try_into().ok()),
+        exit_signal: text(run, "exit_signal").map(str::to_owned),
+        sentence: text(run, "sentence")?.to_owned(),
+        next: Next::ALL.into_iter().find(|(known, _)| *known == next)?.1,
+        usage: usage.map(|(cpu, max_rss_bytes)| Usage { cpu: Duration::from_millis(cpu), max_rss_bytes }),
+        survivors_killed: number(run, "survivors_killed")?.try_into().ok()?,
+        tail: Tail { lines: lines.collect::<Option<_>>()?, truncated: run.get("tail_truncated")?.as_bool()? },
+    })
+}
+
+fn tail_line(line: &Map<String, Value>) -> Option<Line> {
+    let stream = match text(line, "stream")? {
+        "stdout" => StreamId::Stdout,
+        "stderr" => StreamId::Stderr,
+        _ => return None,
+    };
+    Some(Line { stream, text: text(line, "line")?.to_owned() })
+}
+
+fn text<'a>(run: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+    run.get(name)?.as_str()
+}
+
+fn number(run: &Map<String, Value>, name: &str) -> Option<u64> {
+    run.get(name)?.as_u64()
+}

@@ -1,0 +1,219 @@
+//! How the runs of servers ended: one book a server.
+//!
+//! Owns: the numbers of runs, the newest ended ones, and the counters that `/metrics` shows. Never: a process, a decision.
+//!
+//! A number counts every install and start, and every failure before them, without gaps; it continues over a restart of the
+//! daemon ([`file`]). Each ended run has the sequence number of the change that made it visible, so that a reader of events who
+//! comes back gets those that it missed, or their number.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use crate::model::ending::{Kind, Next, Reason};
+
+pub mod file;
+pub mod form;
+pub mod tail;
+#[cfg(test)]
+mod tests;
+
+/// As many ended runs are kept of each server.
+pub const KEPT: usize = 20;
+/// Of as many more it is known when they ended; 4 KiB for a server that crashes all the time.
+const REMEMBERED: usize = 512;
+
+/// The run that lives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Living {
+    /// Its number.
+    pub number: u64,
+    /// What it is for.
+    pub kind: Kind,
+    /// When it was begun.
+    pub started_at: SystemTime,
+    /// When it could first be used.
+    pub ready_at: Option<SystemTime>,
+    /// Its first process; `None` before it is spawned.
+    pub pid: Option<u32>,
+    /// The port that it was given or was seen to listen on.
+    pub port: Option<u16>,
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What was known while it lived.
+    pub run: Living,
+    /// When it was over; for a lost one, when that was found out.
+    pub ended_at: SystemTime,
+    /// How long it lasted, by the clock for intervals; `None` for a lost one.
+    pub lasted: Option<Duration>,
+    /// Why.
+    pub reason: Reason,
+    /// The exit code; 128 + n after signal n.
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    pub exit_signal: Option<String>,
+    /// The same for a person.
+    pub sentence: String,
+    /// What followed.
+    pub next: Next,
+    /// What it used, as far as the kernel told.
+    pub usage: Option<Usage>,
+    /// How many processes were left of it and had to be killed.
+    pub survivors_killed: u32,
+    /// Its last lines.
+    pub tail: tail::Tail,
+}
+
+/// What the first process of a run used, with what it waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Processor time.
+    pub cpu: Duration,
+    /// The largest resident size of one process, in bytes.
+    pub max_rss_bytes: u64,
+}
+
+/// What is counted of a server over its runs. Nothing of it ever decreases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Counters {
+    /// Ended runs, by [`Reason`].
+    pub exits: [u64; Reason::ALL.len()],
+    /// Automatic restarts.
+    pub restarts: u64,
+    /// Processor time of ended runs.
+    pub cpu: Duration,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        Counters { exits: [0; Reason::ALL.len()], restarts: 0, cpu: Duration::ZERO }
+    }
+}
+
+/// What a reader of events gets of a book.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Since {
+    /// The kept runs that ended after the given sequence number, the oldest first, each with its own.
+    pub runs: Vec<(u64, Arc<Ended>)>,
+    /// How many ended before them, after that number, and are not kept any more.
+    pub missed: u64,
+}
+
+/// The book of one server.
+#[derive(Debug, Default)]
+pub struct Book(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The number of the newest run.
+    last: u64,
+    living: Option<Living>,
+    /// With their sequence numbers, the oldest first.
+    ended: VecDeque<(u64, Arc<Ended>)>,
+    /// The sequence numbers of the runs before these, the oldest first.
+    dropped: VecDeque<u64>,
+    /// The sequence number of the newest run of which nothing is known any more.
+    forgotten: u64,
+    counters: Counters,
+}
+
+impl Book {
+    /// Goes on where an earlier daemon stopped: its runs, and the number of its newest one.
+    pub fn restored(ended: Vec<Ended>, last: u64) -> Book {
+        let ended: VecDeque<_> = ended.into_iter().map(|run| (0, Arc::new(run))).collect();
+        let last = ended.back().map_or(last, |(_, run)| last.max(run.run.number));
+        Book(Mutex::new(State { last, ended, ..State::default() }))
+    }
+
+    /// Begins a run and returns its number.
+    pub fn begin(&self, kind: Kind, now: SystemTime) -> u64 {
+        let mut state = self.state();
+        state.last += 1;
+        let number = state.last;
+        state.living = Some(Living { number, kind, started_at: now, ready_at: None, pid: None, port: None });
+        number
+    }
+
+    /// Adds what became known of the living run.
+    pub fn note(&self, change: impl FnOnce(&mut Living)) {
+        if let Some(living) = &mut self.state().living {
+            change(living);
+        }
+    }
+
+    /// One more automatic restart.
+    pub fn count_restart(&self) {
+        self.state().counters.restarts += 1;
+    }
+
+    /// Ends the living run. `sequence` is called under the book's lock and gives the number of this change.
+    /// Without a living run nothing happens.
+    pub fn end(&self, ended: impl FnOnce(Living) -> Ended, sequence: impl FnOnce() -> u64) -> Option<Arc<Ended>> {
+        let mut state = self.state();
+        let run = Arc::new(ended(state.living.take()?));
+        state.counters.exits[run.reason as usize] += 1;
+        state.counters.cpu += run.usage.map_or(Duration::ZERO, |usage| usage.cpu);
+        let sequence = sequence();
+        state.ended.push_back((sequence, Arc::clone(&run)));
+        if state.ended.len() > KEPT
+            && let Some((sequence, _)) = state.ended.pop_front()
+        {
+            state.dropped.push_back(sequence);
+        }
+        if state.dropped.len() > REMEMBERED
+            && let Some(sequence) = state.dropped.pop_front()
+        {
+            state.forgotten = sequence;
+        }
+        Some(run)
+    }
+
+    /// The living run, and the newest `limit` ended ones, the newest first.
+    pub fn newest(&self, limit: usize) -> (Option<Living>, Vec<Arc<Ended>>) {
+        let state = self.state();
+        let ended = state.ended.iter().rev().take(limit).map(|(_, run)| Arc::clone(run)).collect();
+        (state.living.clone(), ended)
+    }
+
+    /// The newest ended run.
+    pub fn last_ended(&self) -> Option<Arc<Ended>> {
+        self.state().ended.back().map(|(_, run)| Arc::clone(run))
+    }
+
+    /// The number of the newest run.
+    pub fn last_number(&self) -> u64 {
+        self.state().last
+    }
+
+    /// The runs that ended after the change `sequence`.
+    ///
+    /// # Errors
+    /// That is too long ago to be told.
+    pub fn since(&self, sequence: u64) -> Result<Since, TooOld> {
+        let state = self.state();
+        if state.forgotten > sequence {
+            return Err(TooOld);
+        }
+        let later = state.ended.iter().filter(|(number, _)| *number > sequence);
+        Ok(Since {
+            runs: later.map(|(number, run)| (*number, Arc::clone(run))).collect(),
+            missed: state.dropped.iter().filter(|number| **number > sequence).count() as u64,
+        })
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> Counters {
+        self.state().counters.clone()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A reader was away for too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooOld;

@@ -1,0 +1,128 @@
+//! Books: numbers, what is kept, what a reader of events gets, and the file.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use super::file::{Schedule, parse};
+use super::tail::{Line, Tail};
+use super::*;
+use crate::logs::StreamId;
+use crate::store::files::Files;
+
+fn at(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds)
+}
+
+fn over(run: Living, reason: Reason) -> Ended {
+    Ended {
+        ended_at: run.started_at + Duration::from_secs(1),
+        run,
+        lasted: Some(Duration::from_millis(1530)),
+        reason,
+        exit_code: Some(3),
+        exit_signal: None,
+        sentence: "exited with code 3 after 1.5 s".into(),
+        next: Next::Restart,
+        usage: Some(Usage { cpu: Duration::from_millis(640), max_rss_bytes: 91_234_304 }),
+        survivors_killed: 2,
+        tail: Tail { lines: vec![Line { stream: StreamId::Stderr, text: "Error: \"x\"".into() }], truncated: true },
+    }
+}
+
+/// A book of `count` crashes; the n-th ended with the change 10 n.
+fn crashed(count: u64) -> Book {
+    let book = Book::default();
+    for number in 1..=count {
+        assert_eq!(book.begin(Kind::Start, at(number)), number);
+        assert!(book.end(|run| over(run, Reason::Exit), || number * 10).is_some());
+    }
+    book
+}
+
+#[test]
+fn the_newest_twenty_are_kept_beside_the_living_one() {
+    let book = crashed(25);
+    book.begin(Kind::Start, at(26));
+    book.note(|run| run.pid = Some(4711));
+    let (living, ended) = book.newest(KEPT);
+    assert_eq!(living.map(|run| (run.number, run.pid)), Some((26, Some(4711))));
+    assert_eq!(ended.iter().map(|run| run.run.number).collect::<Vec<_>>(), (6..=25).rev().collect::<Vec<_>>());
+    assert_eq!(book.newest(2).1.len(), 2);
+    assert_eq!(book.counters().exits[Reason::Exit as usize], 25);
+    assert_eq!(book.counters().cpu, Duration::from_millis(25 * 640));
+}
+
+#[test]
+fn without_a_living_run_nothing_ends() {
+    let book = crashed(1);
+    assert_eq!(book.end(|run| over(run, Reason::Exit), || panic!("no change")), None);
+    assert_eq!(book.counters().exits[Reason::Exit as usize], 1);
+}
+
+#[test]
+fn a_reader_gets_each_run_once_or_its_number() {
+    let book = crashed(25);
+    let since = book.since(200).unwrap();
+    assert_eq!(since.runs.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(), [210, 220, 230, 240, 250]);
+    assert_eq!(since.missed, 0);
+    let since = book.since(30).unwrap();
+    assert_eq!((since.runs.len(), since.missed), (20, 2));
+    assert_eq!(book.since(250).unwrap(), Since::default());
+}
+
+#[test]
+fn who_was_away_too_long_is_not_given_a_wrong_number() {
+    let book = crashed(2 * REMEMBERED as u64);
+    assert_eq!(book.since(1), Err(TooOld));
+    let since = book.since((2 * REMEMBERED as u64 - 100) * 10).unwrap();
+    assert_eq!(since.runs.len() as u64 + since.missed, 100);
+}
+
+fn files(name: &str) -> (std::path::PathBuf, Files) {
+    let directory = std::env::temp_dir().join(format!("servisor-runs-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&directory);
+    let files = Files::open(directory.clone()).unwrap();
+    (directory, files)
+}
+
+#[test]
+fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
+    let (directory, files) = files("back");
+    let book = crashed(25);
+    book.begin(Kind::Install, at(100));
+    book.note(|run| (run.pid, run.port, run.ready_at) = (Some(7), Some(3000), Some(at(101))));
+    file::write(&files, "web", &book).unwrap();
+    let read = files.load(|name, members| parse(members, at(200)).map(|book| (name.to_owned(), book))).unwrap();
+    let (name, read) = &read[0];
+    assert_eq!((name.as_str(), read.last_number()), ("web", 26));
+    let (living, ended) = read.newest(KEPT);
+    assert_eq!(living, None);
+    let lost = &ended[0];
+    assert_eq!((lost.reason, lost.run.kind, lost.run.number), (Reason::Lost, Kind::Install, 26));
+    assert_eq!((lost.run.pid, lost.run.port, lost.run.ready_at), (Some(7), Some(3000), Some(at(101))));
+    assert_eq!(ended[1..], book.newest(KEPT).1[..KEPT - 1]);
+    assert_eq!(read.begin(Kind::Start, at(300)), 27);
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[test]
+fn at_most_one_write_a_second_and_none_is_forgotten() {
+    let begun = Instant::now();
+    let mut schedule = Schedule::default();
+    let mut writes = Vec::new();
+    for millis in 0..10_000_u64 {
+        let now = begun + Duration::from_millis(millis);
+        if millis < 5000 {
+            schedule.begun(now);
+            schedule.ended(now);
+        }
+        if schedule.is_due(now) {
+            writes.push(millis);
+        }
+    }
+    assert_eq!(writes, [0, 1000, 2000, 3000, 4000, 5000]);
+    assert!(!schedule.is_pending());
+    schedule.begun(begun + Duration::from_secs(20));
+    assert_eq!(schedule.deadline(), Some(begun + Duration::from_millis(20_250)));
+    assert!(schedule.is_pending());
+    assert_eq!(schedule.deadline(), None);
+}
