@@ -65,8 +65,11 @@ pub struct Rendered {
 
 /// Room is made for at least this part of the limit at once, so that the search for a line's end is rare.
 const EVICT_PART: usize = 64;
-/// So far is looked for the end of a line that has to go; a longer one is cut.
+/// The end of a line that has to go is searched for this far. A longer line is cut, and its newest part is kept: the rest of a
+/// progress bar may be all that a program ever wrote.
 const LINE_SEARCH: usize = 64 * 1024;
+/// Stands before the rest of a line whose beginning was dropped.
+pub const CUT_MARK: &[u8] = "[…] ".as_bytes();
 
 #[derive(Debug, Clone, Copy)]
 struct Piece {
@@ -218,8 +221,8 @@ impl LogBuffer {
                 freed += length + mem::size_of::<Piece>();
             } else {
                 let searched = self.bytes.range(rest - 1..length.min(rest + LINE_SEARCH));
-                let beyond = searched.into_iter().position(|&byte| byte == b'\n').unwrap_or_default();
-                self.drop_front(rest + beyond);
+                let (line, update) = line_ends(searched.copied());
+                self.drop_front(rest + line.or(update).unwrap_or_default());
                 return;
             }
         }
@@ -260,9 +263,10 @@ impl Copy {
         let (mut bytes, lost) = match &self.pieces[..] {
             // Of one stream alone the copy is the text.
             [piece] => {
-                let (mut bytes, lost) = (self.bytes, torn[piece.stream as usize]);
-                bytes.drain(..lost);
-                (bytes, lost)
+                let (mut bytes, torn) = (self.bytes, torn[piece.stream as usize]);
+                let mark = if torn.is_cut { CUT_MARK } else { &[] };
+                bytes.splice(..torn.left_out, mark.iter().copied());
+                (bytes, torn.left_out)
             }
             _ => self.merge(torn),
         };
@@ -274,18 +278,19 @@ impl Copy {
 
     /// The lines of both streams in the order of their ends, without the `torn` ones at the beginning, and how many bytes these
     /// had.
-    fn merge(&self, mut torn: [usize; 2]) -> (Vec<u8>, usize) {
+    fn merge(&self, torn: [Torn; 2]) -> (Vec<u8>, usize) {
+        let mut left_out = torn.map(|torn| torn.left_out);
         let mut all_lost = 0;
         let mut bytes = Vec::with_capacity(self.bytes.len());
         // The beginnings of lines that have not ended yet: another stream's line may come between.
-        let mut begun: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
+        let mut begun = torn.map(|torn| if torn.is_cut { CUT_MARK.to_vec() } else { Vec::new() });
         let mut at = 0;
         for piece in &self.pieces {
             let mut part = &self.bytes[at..at + piece.length];
             at += piece.length;
-            let torn = &mut torn[piece.stream as usize];
-            let lost = part.len().min(*torn);
-            *torn -= lost;
+            let left_out = &mut left_out[piece.stream as usize];
+            let lost = part.len().min(*left_out);
+            *left_out -= lost;
             all_lost += lost;
             part = &part[lost..];
             let begun = &mut begun[piece.stream as usize];
@@ -305,30 +310,68 @@ impl Copy {
         (bytes, all_lost)
     }
 
-    /// For each stream, the length of what is left of a line whose beginning was dropped; nothing if there is no other
-    /// line to show.
-    fn torn_ends(&self) -> [usize; 2] {
-        [StreamId::Stdout, StreamId::Stderr].map(|stream| {
+    /// For each stream, what becomes of the rest of a line whose beginning was dropped. It is left out where another line
+    /// follows it. A long one, or the only one, is shown from its first update (`\r`) on, and marked.
+    fn torn_ends(&self) -> [Torn; 2] {
+        StreamId::BOTH.map(|stream| {
             if !self.past[stream as usize].torn {
-                return 0;
+                return Torn::default();
             }
             let total: usize =
                 self.pieces.iter().filter(|piece| piece.stream == stream).map(|piece| piece.length).sum();
-            let (mut at, mut length) = (0, 0);
+            let (mut at, mut length, mut first_update) = (0, 0, None);
             for piece in &self.pieces {
                 let part = &self.bytes[at..at + piece.length];
                 at += piece.length;
-                if piece.stream == stream {
-                    match part.iter().position(|&byte| byte == b'\n') {
-                        Some(end) if length + end + 1 < total => return length + end + 1,
-                        Some(_) => return 0,
-                        None => length += part.len(),
+                if piece.stream != stream {
+                    continue;
+                }
+                let (line, update) = line_ends(part.iter().copied());
+                first_update = first_update.or(update.map(|update| length + update + 1));
+                match line {
+                    Some(end) if length + end + 1 < total && length + end < LINE_SEARCH => {
+                        return Torn { left_out: length + end + 1, is_cut: false };
                     }
+                    Some(end) => return Torn::cut(first_update, length + end),
+                    None => length += part.len(),
                 }
             }
-            0
+            if total == 0 { Torn::default() } else { Torn::cut(first_update, total) }
         })
     }
+}
+
+/// What becomes of the rest of a line whose beginning was dropped.
+#[derive(Debug, Clone, Copy, Default)]
+struct Torn {
+    /// So many bytes of it are not shown.
+    left_out: usize,
+    /// The others are, as a line that was cut.
+    is_cut: bool,
+}
+
+impl Torn {
+    /// Shows a rest of `length` bytes from its first update on, if one begins near enough and something follows it.
+    fn cut(first_update: Option<usize>, length: usize) -> Torn {
+        let near = first_update.filter(|begin| *begin < length && *begin <= LINE_SEARCH);
+        Torn { left_out: near.unwrap_or(0), is_cut: true }
+    }
+}
+
+/// Where the first line ends, and where the first update of a progress bar before that ends: at a `\r` that is not a part of
+/// the line's end.
+fn line_ends(bytes: impl Iterator<Item = u8>) -> (Option<usize>, Option<usize>) {
+    let (mut update, mut last) = (None, 0);
+    for (at, byte) in bytes.enumerate() {
+        if byte == b'\n' {
+            return (Some(at), update.filter(|update| update + 1 < at));
+        }
+        if last == b'\r' {
+            update = update.or(Some(at - 1));
+        }
+        last = byte;
+    }
+    (None, update)
 }
 
 /// Where the last `lines` lines begin.
