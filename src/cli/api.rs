@@ -228,7 +228,7 @@ pub enum Next {
 impl Events<'_> {
     /// An event that has come already.
     pub fn at_hand(&mut self) -> Option<Event> {
-        self.stream.next()
+        self.stream.take()
     }
 
     /// Waits for the next event, until `deadline` if there is one.
@@ -237,7 +237,7 @@ impl Events<'_> {
     /// The daemon was lost, or shows no sign of life.
     pub fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
         loop {
-            if let Some(event) = self.stream.next() {
+            if let Some(event) = self.stream.take() {
                 return Ok(Next::Event(event));
             }
             if self.ended {

@@ -24,7 +24,7 @@ pub struct Stream {
 
 impl Stream {
     /// The next whole event. Comments are skipped.
-    pub fn next(&mut self) -> Option<Event> {
+    pub fn take(&mut self) -> Option<Event> {
         let mut at = 0;
         let mut found = None;
         while let Some(length) = self.line_length(at) {
@@ -78,7 +78,7 @@ mod tests {
             let mut events = Vec::new();
             for part in wire.chunks(step) {
                 stream.input.extend_from_slice(part);
-                while let Some(event) = stream.next() {
+                while let Some(event) = stream.take() {
                     events.push((event.name, event.data));
                 }
             }

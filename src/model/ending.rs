@@ -183,7 +183,9 @@ pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> Strin
         Reason::Restarted => format!("was stopped for a restart after {lasted}; it {exit}"),
         Reason::Deleted => format!("was stopped to be deleted after {lasted}; it {exit}"),
         Reason::Shutdown => format!("was stopped with the daemon after {lasted}; it {exit}"),
-        Reason::Unhealthy => format!("was stopped after {lasted} because its health checks failed too often; it {exit}"),
+        Reason::Unhealthy => {
+            format!("was stopped after {lasted} because its health checks failed too often; it {exit}")
+        }
         Reason::Exit
         | Reason::Signal
         | Reason::SpawnFailed
@@ -245,9 +247,10 @@ mod tests {
     #[test]
     fn how_long_it_lasted() {
         let words = |millis| lasted_words(Duration::from_millis(millis));
-        assert_eq!([words(0), words(1530), words(75_000), words(720_000), words(10_800_000)], [
-            "0.0 s", "1.5 s", "75 s", "12 min", "3 h"
-        ]);
+        assert_eq!(
+            [words(0), words(1530), words(75_000), words(720_000), words(10_800_000)],
+            ["0.0 s", "1.5 s", "75 s", "12 min", "3 h"]
+        );
         assert_eq!(
             sentence(Reason::Exit, Exit::Code(3), Oom::No, Duration::from_millis(1530)),
             "exited with code 3 after 1.5 s"

@@ -32,7 +32,7 @@ pub struct Tail {
 
 impl Tail {
     /// Keeps the newest of `lines`, which are in the order of arrival.
-    pub fn of<'a>(lines: &[(StreamId, &'a [u8])]) -> Tail {
+    pub fn of(lines: &[(StreamId, &[u8])]) -> Tail {
         let mut kept = vec![false; lines.len()];
         // First each stream within its half, then whatever still fits, both from the newest line on.
         let (mut count, mut bytes) = (0, 0);
