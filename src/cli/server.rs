@@ -2,7 +2,7 @@
 //!
 //! Owns: which of its fields the command line reads, and how times and sizes look. Never: a request.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde_json::Value;
 
@@ -54,8 +54,7 @@ impl<'a> Server<'a> {
         if !self.is_live() {
             return None;
         }
-        let started = time::parse_rfc3339(self.text("started_at"))?;
-        Some(now.duration_since(started).unwrap_or_default())
+        time::age(self.text("started_at"), now)
     }
 
     /// The reason if there is trouble, else the URL.
@@ -80,11 +79,6 @@ pub fn colour(status: &str) -> Colour {
         "failed" => Colour::Red,
         _ => Colour::Dim,
     }
-}
-
-/// Milliseconds since 1970, for a comparison.
-pub fn millis(moment: SystemTime) -> u128 {
-    moment.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis()
 }
 
 /// A duration in its largest unit: `5s`, `12m`, `3h`, `9d`.

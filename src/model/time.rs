@@ -53,6 +53,11 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_millis(days * MILLIS_A_DAY + in_day))
 }
 
+/// How long before `now` the moment was that [`rfc3339`] wrote as `text`, by clocks that may have been set: only to be shown.
+pub fn age(text: &str, now: SystemTime) -> Option<Duration> {
+    parse_rfc3339(text).map(|moment| now.duration_since(moment).unwrap_or_default())
+}
+
 /// Year, month and day of the Gregorian calendar, `days` days after 1970-01-01. Years are counted from March, so that
 /// the leap day is a year's last one; 400 of them have 146,097 days.
 fn date(days: u64) -> (u64, u64, u64) {

@@ -86,7 +86,7 @@ pub fn write(files: &Files, slug: &str, book: &Book) -> io::Result<()> {
     let contents = Written {
         version: VERSION,
         last: book.last_number(),
-        living: living.as_ref().map(|run| RunInfo::living(run, run.started_at)),
+        living: living.as_ref().map(|(run, begun)| RunInfo::living(run, begun.elapsed())),
         runs: ended.iter().rev().map(|run| RunInfo::ended(run, WithTail::Yes)).collect(),
     };
     files.put_unsynced(slug, &contents)

@@ -3,7 +3,7 @@
 //! Owns: the names and units of its fields. Never: a decision. What is not known is null.
 
 use serde::Serialize;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::{Ended, Living};
 use crate::logs::StreamId;
@@ -59,10 +59,9 @@ pub fn stream_word(stream: StreamId) -> &'static str {
 }
 
 impl<'a> RunInfo<'a> {
-    /// The run that lives at `now`.
-    pub fn living(run: &Living, now: SystemTime) -> RunInfo<'static> {
-        let lasted = now.duration_since(run.started_at).ok();
-        RunInfo { duration_ms: lasted.map(millis), tail: Some(Vec::new()), tail_truncated: Some(false), ..begun(run) }
+    /// A run that lives and has lasted so long.
+    pub fn living(run: &Living, lasted: Duration) -> RunInfo<'static> {
+        RunInfo { duration_ms: Some(millis(lasted)), tail: Some(Vec::new()), tail_truncated: Some(false), ..begun(run) }
     }
 
     /// A run that is over.

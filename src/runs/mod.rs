@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::ending::{Kind, Next, Reason};
 
@@ -110,7 +110,8 @@ pub struct Book(Mutex<State>);
 struct State {
     /// The number of the newest run.
     last: u64,
-    living: Option<Living>,
+    /// With the moment of its beginning, by the clock for intervals.
+    living: Option<(Living, Instant)>,
     /// With their sequence numbers, the oldest first.
     ended: VecDeque<(u64, Arc<Ended>)>,
     /// The sequence numbers of the runs before these, the oldest first.
@@ -129,17 +130,18 @@ impl Book {
     }
 
     /// Begins a run and returns its number.
-    pub fn begin(&self, kind: Kind, now: SystemTime) -> u64 {
+    pub fn begin(&self, kind: Kind, now: (SystemTime, Instant)) -> u64 {
         let mut state = self.state();
         state.last += 1;
         let number = state.last;
-        state.living = Some(Living { number, kind, started_at: now, ready_at: None, pid: None, port: None });
+        let living = Living { number, kind, started_at: now.0, ready_at: None, pid: None, port: None };
+        state.living = Some((living, now.1));
         number
     }
 
     /// Adds what became known of the living run.
     pub fn note(&self, change: impl FnOnce(&mut Living)) {
-        if let Some(living) = &mut self.state().living {
+        if let Some((living, _)) = &mut self.state().living {
             change(living);
         }
     }
@@ -149,11 +151,16 @@ impl Book {
         self.state().counters.restarts += 1;
     }
 
-    /// Ends the living run. `sequence` is called under the book's lock and gives the number of this change.
+    /// Ends the living run, which has lasted since the given moment. `sequence` is called under the book's lock and gives the number of this change.
     /// Without a living run nothing happens.
-    pub fn end(&self, ended: impl FnOnce(Living) -> Ended, sequence: impl FnOnce() -> u64) -> Option<Arc<Ended>> {
+    pub fn end(
+        &self,
+        ended: impl FnOnce(Living, Instant) -> Ended,
+        sequence: impl FnOnce() -> u64,
+    ) -> Option<Arc<Ended>> {
         let mut state = self.state();
-        let run = Arc::new(ended(state.living.take()?));
+        let (living, begun) = state.living.take()?;
+        let run = Arc::new(ended(living, begun));
         state.counters.exits[run.reason as usize] += 1;
         state.counters.cpu += run.usage.map_or(Duration::ZERO, |usage| usage.cpu);
         let sequence = sequence();
@@ -171,8 +178,8 @@ impl Book {
         Some(run)
     }
 
-    /// The living run, and the newest `limit` ended ones, the newest first.
-    pub fn newest(&self, limit: usize) -> (Option<Living>, Vec<Arc<Ended>>) {
+    /// The living run with the moment of its beginning, and the newest `limit` ended ones, the newest first.
+    pub fn newest(&self, limit: usize) -> (Option<(Living, Instant)>, Vec<Arc<Ended>>) {
         let state = self.state();
         let ended = state.ended.iter().rev().take(limit).map(|(_, run)| Arc::clone(run)).collect();
         (state.living.clone(), ended)

@@ -12,6 +12,10 @@ fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
 }
 
+fn now(seconds: u64) -> (SystemTime, Instant) {
+    (at(seconds), Instant::now())
+}
+
 fn over(run: Living, reason: Reason) -> Ended {
     Ended {
         ended_at: run.started_at + Duration::from_secs(1),
@@ -32,8 +36,8 @@ fn over(run: Living, reason: Reason) -> Ended {
 fn crashed(count: u64) -> Book {
     let book = Book::default();
     for number in 1..=count {
-        assert_eq!(book.begin(Kind::Start, at(number)), number);
-        assert!(book.end(|run| over(run, Reason::Exit), || number * 10).is_some());
+        assert_eq!(book.begin(Kind::Start, now(number)), number);
+        assert!(book.end(|run, _| over(run, Reason::Exit), || number * 10).is_some());
     }
     book
 }
@@ -41,10 +45,10 @@ fn crashed(count: u64) -> Book {
 #[test]
 fn the_newest_twenty_are_kept_beside_the_living_one() {
     let book = crashed(25);
-    book.begin(Kind::Start, at(26));
+    book.begin(Kind::Start, now(26));
     book.note(|run| run.pid = Some(4711));
     let (living, ended) = book.newest(KEPT);
-    assert_eq!(living.map(|run| (run.number, run.pid)), Some((26, Some(4711))));
+    assert_eq!(living.map(|(run, _)| (run.number, run.pid)), Some((26, Some(4711))));
     assert_eq!(ended.iter().map(|run| run.run.number).collect::<Vec<_>>(), (6..=25).rev().collect::<Vec<_>>());
     assert_eq!(book.newest(2).1.len(), 2);
     assert_eq!(book.counters().exits[Reason::Exit as usize], 25);
@@ -54,7 +58,7 @@ fn the_newest_twenty_are_kept_beside_the_living_one() {
 #[test]
 fn without_a_living_run_nothing_ends() {
     let book = crashed(1);
-    assert_eq!(book.end(|run| over(run, Reason::Exit), || panic!("no change")), None);
+    assert_eq!(book.end(|run, _| over(run, Reason::Exit), || panic!("no change")), None);
     assert_eq!(book.counters().exits[Reason::Exit as usize], 1);
 }
 
@@ -88,7 +92,7 @@ fn files(name: &str) -> (std::path::PathBuf, Files) {
 fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     let (directory, files) = files("back");
     let book = crashed(25);
-    book.begin(Kind::Install, at(100));
+    book.begin(Kind::Install, now(100));
     book.note(|run| (run.pid, run.port, run.ready_at) = (Some(7), Some(3000), Some(at(101))));
     file::write(&files, "web", &book).unwrap();
     let read = files.load(|name, members| parse(members, at(200)).map(|book| (name.to_owned(), book))).unwrap();
@@ -100,7 +104,7 @@ fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     assert_eq!((lost.reason, lost.run.kind, lost.run.number), (Reason::Lost, Kind::Install, 26));
     assert_eq!((lost.run.pid, lost.run.port, lost.run.ready_at), (Some(7), Some(3000), Some(at(101))));
     assert_eq!(ended[1..], book.newest(KEPT).1[..KEPT - 1]);
-    assert_eq!(read.begin(Kind::Start, at(300)), 27);
+    assert_eq!(read.begin(Kind::Start, now(300)), 27);
     std::fs::remove_dir_all(directory).unwrap();
 }
 
