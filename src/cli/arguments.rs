@@ -147,13 +147,22 @@ impl Parsed {
     /// # Errors
     /// It is no number of seconds.
     pub fn timeout(&self) -> Result<Duration, Failure> {
-        const YEAR: f64 = 31_536_000.0;
         let Some(text) = self.value("--timeout") else { return Ok(Duration::from_secs(60)) };
-        match text.parse::<f64>() {
-            Ok(seconds) if (0.0..=YEAR).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
-            Ok(_) | Err(_) => Err(usage(format!("--timeout {} must be a number of seconds", quoted(text)))),
-        }
+        seconds(text).ok_or_else(|| usage(format!("--timeout {} must be a number of seconds", quoted(text))))
     }
+}
+
+/// `1.5` as a duration; not more than a year. By hand: the parser of floats has tables of 10 KiB.
+fn seconds(text: &str) -> Option<Duration> {
+    const YEAR: u64 = 31_536_000;
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(part) || part.len() > 3 {
+        return None;
+    }
+    let whole: u64 = whole.parse().ok().filter(|seconds| *seconds <= YEAR)?;
+    let millis = part.bytes().chain(*b"000").take(3).fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+    Some(Duration::from_millis(whole * 1000 + millis))
 }
 
 fn take(arguments: &[String], at: &mut usize, name: &str) -> Result<String, Failure> {
@@ -205,6 +214,15 @@ mod tests {
         assert_eq!(parsed.rest.as_deref(), Some(&["-f".to_owned(), "--".into(), "x".into()][..]));
         assert!(!parsed.has("--follow"));
         assert_eq!(read(&["-"]).unwrap().words, ["-"]);
+    }
+
+    #[test]
+    fn timeouts() {
+        let at = |text: &str| seconds(text).map(|limit| limit.as_millis());
+        assert_eq!([at("0"), at("60"), at("0.5"), at("1.25")], [Some(0), Some(60_000), Some(500), Some(1250)]);
+        for text in ["", ".5", "-1", "1e3", "1.2345", "31536001", "x"] {
+            assert_eq!(at(text), None, "{text}");
+        }
     }
 
     #[test]

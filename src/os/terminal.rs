@@ -1,11 +1,13 @@
 //! The terminal of the command line.
 //!
-//! Owns: its width, its interrupt key, and unbuffered writes to stdout. Never: what is printed.
+//! Owns: its width, its interrupt key, unbuffered writes to stdout, and the way to another program. Never: what is printed.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -21,6 +23,18 @@ pub fn columns(descriptor: &impl AsFd) -> Option<usize> {
 pub fn exit_when_interrupted(code: i32) {
     // Without the handler SIGINT ends it too, and a shell shows the same code.
     let _ = signal_hook::flag::register_conditional_shutdown(libc::SIGINT, code, Arc::new(AtomicBool::new(true)));
+}
+
+/// Replaces this process by a program of the PATH with one argument. Returns only when that is not possible. The standard
+/// library's way is 20 KiB of code.
+pub fn exec(program: &str, argument: &str) -> io::Error {
+    let (Ok(program), Ok(argument)) = (CString::new(program), CString::new(argument)) else {
+        return io::ErrorKind::InvalidInput.into();
+    };
+    let arguments = [program.as_ptr(), argument.as_ptr(), ptr::null()];
+    // SAFETY: `program` and the members of `arguments` are C strings that live through the call, and a null ends the list.
+    unsafe { libc::execvp(program.as_ptr(), arguments.as_ptr()) };
+    io::Error::last_os_error()
 }
 
 /// Writes all of `bytes` to descriptor 1.

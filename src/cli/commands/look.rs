@@ -2,7 +2,6 @@
 //!
 //! Owns: what of a server is printed. Never: a change.
 
-use std::process::{Command as Program, Stdio};
 use std::time::SystemTime;
 
 use serde_json::Value;
@@ -231,9 +230,9 @@ pub fn open(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| (context.variable)(name).is_some());
     let opens = has_display && context.to.is_interactive() && !context.given.has("--no-browser");
     if opens && (url.starts_with("http://") || url.starts_with("https://")) {
-        let quiet = || Stdio::null();
-        let opener = Program::new("xdg-open").arg(url).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
-        if let Err(error) = opener {
+        if context.to.flush().is_ok() {
+            // Takes the place of this process, and returns only if it can't.
+            let error = crate::os::terminal::exec("xdg-open", url);
             context.to.note(&format!("servisor: no browser was opened: xdg-open: {error}"));
         }
     }

@@ -4,7 +4,7 @@
 //! makes sense: the daemon says so, by field.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 
 use serde_json::{Map, Value};
 
@@ -164,10 +164,8 @@ fn options(context: &Context<'_>, body: &mut Map<String, Value>) -> Result<(), F
 pub fn read_text(file: &str) -> Result<String, Failure> {
     let mut text = String::new();
     // It may be a pipe: a person has named it, and can interrupt.
-    let read = match file {
-        "-" => io::stdin().take(FILE_MAX).read_to_string(&mut text),
-        file => File::open(file).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text)),
-    };
+    let path = if file == "-" { "/dev/stdin" } else { file };
+    let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text));
     match read {
         Ok(_) => Ok(text),
         Err(error) => Err(Failure::new(Exit::Failed, format!("{file} can't be read: {error}"))),

@@ -33,7 +33,7 @@ pub fn top(context: &mut Context<'_>) -> Result<Exit, Failure> {
         if lives {
             context.to.print(REDRAW);
         }
-        servers.sort_by_key(|server| std::cmp::Reverse(stat(server, "memory_bytes").unwrap_or(0)));
+        largest_first(&mut servers);
         let mut table = Table::new(&["NAME", "STATUS", "UP", "CPU", "CPU TIME", "MEMORY", "RESIDENT", "PROCESSES"]);
         for server in &servers {
             table.row(row(server, &before, since));
@@ -44,6 +44,15 @@ pub fn top(context: &mut Context<'_>) -> Result<Exit, Failure> {
         }
         before = servers.iter().filter_map(usage).collect();
         thread::sleep(EVERY);
+    }
+}
+
+/// By memory. Selected one by one: for some hundred rows that is as good as a sort of 3 KiB of code.
+fn largest_first(servers: &mut [Value]) {
+    let memory = |server: &Value| stat(server, "memory_bytes").unwrap_or(0);
+    for place in 0..servers.len() {
+        let largest = (place..servers.len()).rev().max_by_key(|&other| memory(&servers[other]));
+        servers[place..=largest.unwrap_or(place)].rotate_right(1);
     }
 }
 
