@@ -229,12 +229,11 @@ pub fn open(context: &mut Context<'_>) -> Result<Exit, Failure> {
     context.to.line(&plain(url));
     let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| (context.variable)(name).is_some());
     let opens = has_display && context.to.is_interactive() && !context.given.has("--no-browser");
-    if opens && (url.starts_with("http://") || url.starts_with("https://")) {
-        if context.to.flush().is_ok() {
-            // Takes the place of this process, and returns only if it can't.
-            let error = crate::os::terminal::exec("xdg-open", url);
-            context.to.note(&format!("servisor: no browser was opened: xdg-open: {error}"));
-        }
+    let is_web = url.starts_with("http://") || url.starts_with("https://");
+    if opens && is_web && context.to.flush().is_ok() {
+        // Takes the place of this process, and returns only if it can't.
+        let error = crate::os::terminal::exec("xdg-open", url);
+        context.to.note(&format!("servisor: no browser was opened: xdg-open: {error}"));
     }
     Ok(Exit::Done)
 }
