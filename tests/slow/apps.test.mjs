@@ -23,6 +23,24 @@ const APPS = {
     says: /Local:.*http:\/\/localhost:.*?(\d+)/,
     text: 'hello from Vite',
   },
+  // In an application of its own: Vite's update channel listens on 24678 first, and answers no request.
+  middleware: {
+    files: {
+      'package.json': pkg('node server.mjs', { vite: '^7', express: '*' }),
+      'index.html': '<!doctype html><title>hello from middleware</title>',
+      'server.mjs': `
+        import express from 'express';
+        import { createServer } from 'vite';
+        const app = express();
+        const vite = await createServer({ server: { middlewareMode: true }, appType: 'spa' });
+        app.use(vite.middlewares);
+        app.listen(process.env.PORT);`,
+    },
+    install: NPM,
+    start: 'npm run dev',
+    health_check: {},
+    text: 'hello from middleware',
+  },
   // Its page is compiled at the first request. The options are those of the docs' last example.
   next: {
     files: {
