@@ -3,7 +3,7 @@
 //! Owns: what is built in which order, who listens to signals, and the order of the end. Never: a server's life, a
 //! request.
 //!
-//! The main thread listens to signals and is the reaper; it spawns nothing (see `os::reaper`). A thread `control` waits
+//! The main thread listens to signals and is the reaper; it spawns nothing (see `process::reaper`). A thread `control` waits
 //! for the word to end and carries the end out, from outside in: no new commands, then all supervisors at once, then
 //! the API, which answers questions until the last server is gone.
 
@@ -20,7 +20,7 @@ use crate::api::access::{Access, Auth, Names, Token};
 use crate::api::gateway::Gateway;
 use crate::api::http::HttpApi;
 use crate::api::places::Places;
-use crate::boot;
+use crate::boot::{self, Processes};
 use crate::config::{self, AuthSource, Config};
 use crate::control::Control;
 use crate::door::{Door, Limits};
@@ -29,20 +29,18 @@ use crate::logs::LogFiles;
 use crate::os::environment;
 use crate::os::fs::plain::read_named;
 use crate::os::inbox::{self, Inbox, Sender};
-use crate::os::inherit::{self, Inherited};
+use crate::os::inherit;
 use crate::os::random;
-use crate::os::reaper::Reaper;
 use crate::os::signals::{self, Signal};
 use crate::os::thread;
-use crate::os::tree::{self, Forest};
 use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
+use crate::process::orphans;
 use crate::registry::Registry;
 use crate::setup::{self, Payload};
-use crate::sorted::SortedSet;
+use crate::store::Store;
 use crate::store::files::Files;
-use crate::store::{Past, Store};
 use crate::supervisor::{self, Context, Supervisor};
 
 mod listen;
@@ -51,9 +49,6 @@ use listen::Listening;
 
 /// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// The last orphans were sent SIGKILL; as long as this they are looked for, at this distance.
-const ORPHAN_LIMIT: Duration = Duration::from_secs(2);
-const ORPHAN_PAUSE: Duration = Duration::from_millis(5);
 /// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
 const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
@@ -133,14 +128,12 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let gateway = config.gateway.then(|| Gateway::open(store.directory(), config.sandbox_url.clone()));
     let gateway = gateway.transpose().map_err(start_error(&cant_read))?;
     let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
-    let context = context(config, &store, inherited, &life, log_files, &overlays, control_tx.clone())
+    // No port is looked at before what an earlier life has left is gone.
+    let processes = boot::processes(&store, &life, inherited.strangers)
+        .map_err(start_error("can't get random numbers from the system"))?;
+    let context = context(config, &store, processes, inherited.open_files, log_files, &overlays, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
-    // No one is answered and no port is looked at before what an earlier life has left is gone.
-    match store.past() {
-        Past::Clean => {}
-        Past::Unclean => boot::sweep(store.instance(), &life),
-    }
     overlays.resume();
     let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
     let taken = registry.restore(boot::servers(stored, servers));
@@ -224,26 +217,25 @@ fn warn_of_exposed_secrets(config: &Config) {
 fn context(
     config: &Config,
     store: &Store,
-    inherited: Inherited,
-    life: &str,
+    processes: Processes,
+    open_files: Option<u64>,
     log_files: Option<LogFiles>,
     overlays: &Arc<Overlays>,
     control: Sender<Control>,
 ) -> io::Result<Arc<Context>> {
-    let marker = format!("{}.{life}", store.instance());
-    let reaper = Arc::new(Reaper::default());
-    let forest = Arc::new(Forest::new(inherited.strangers));
+    let Processes { reaper, tracker, leaders, marker } = processes;
     Ok(Arc::new(Context {
         reaper,
-        watcher: Watcher::start(Arc::clone(&forest))?,
+        watcher: Watcher::start(Arc::clone(&tracker))?,
         prober: Prober::start()?,
         public_url: config.public_url.clone(),
         overlays: Arc::clone(overlays),
-        forest,
+        tracker,
+        leaders,
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
         environment: supervisor::visible_environment(env::vars_os()),
-        open_files: inherited.open_files,
+        open_files,
         marker,
         log_bytes: config.log_buffer_bytes,
         log_files,
@@ -309,7 +301,7 @@ impl Ending {
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
         self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
-        self.kill_orphans();
+        orphans::kill(&self.context.tracker);
         // Whoever follows a log has been shown the end of it.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
         if let Some(files) = &self.context.log_files {
@@ -354,29 +346,5 @@ impl Ending {
                 Err(_) => return Ended::LeftBehind,
             }
         }
-    }
-
-    /// What left its tree so well that no single run could be proven to be its origin.
-    fn kill_orphans(&self) {
-        let limit = Instant::now() + ORPHAN_LIMIT;
-        let mut told = SortedSet::default();
-        while Instant::now() < limit {
-            let orphans = match self.context.forest.orphans() {
-                Ok(orphans) if orphans.is_empty() => return,
-                Ok(orphans) => orphans,
-                Err(error) => {
-                    log::warn(format_args!("processes left behind can't be looked for: {error}"));
-                    return;
-                }
-            };
-            for orphan in &orphans {
-                if told.insert(orphan.pid) {
-                    log::warn(format_args!("killing process {}, which a server has left behind", orphan.pid));
-                }
-                tree::signal(orphan, tree::Signal::Kill);
-            }
-            std::thread::sleep(ORPHAN_PAUSE);
-        }
-        log::error(format_args!("some processes could not be ended"));
     }
 }

@@ -13,7 +13,7 @@
 //! - [`overlay`]: copies of templates, in place before a server needs them.
 //! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
 //!   [`prober`]: whether servers answer.
-//! - [`os`]: processes, signals, descriptors, memory. All `unsafe` is there.
+//! - [`process`]: which processes belong to a run. [`os`]: processes, signals, descriptors, memory. All `unsafe` is there.
 //! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].
 //!
 //! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`].
@@ -21,7 +21,7 @@
 //! # What always holds
 //!
 //! - Only a server's supervisor thread decides about it, and it decides by [`model::machine`] alone.
-//! - A process is signalled only by who can prove that its number is not another's by now ([`os::reaper`], [`os::tree`]).
+//! - A process is signalled only by who can prove that its number is not another's by now ([`process::reaper`], [`os::pidfd`]).
 //! - A stop is over when no process of the tree is left, and not before.
 //! - No stranger's byte reaches tiny_http before the door has vetted the head, and no byte of a body is read before it is
 //!   known who asks.
@@ -46,6 +46,7 @@ pub mod os;
 pub mod overlay;
 pub mod ports;
 pub mod prober;
+pub mod process;
 pub mod registry;
 pub mod runs;
 pub mod setup;

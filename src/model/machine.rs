@@ -225,6 +225,11 @@ impl Machine {
         }
     }
 
+    /// Whether the end of its processes is awaited.
+    pub fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Draining { .. } | Phase::Killing { .. })
+    }
+
     /// Whether a process lives or will by itself.
     pub fn active(&self) -> bool {
         match self.phase {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::launch::{Failure, Launch};
 use super::{Pid, unopened};
+use crate::model::marker::Limits;
 use crate::model::spec::Stdin;
 
 /// Added to the daemon's own score, so that the kernel, out of memory, takes a server before the daemon.
@@ -46,11 +47,13 @@ pub struct Plan {
     pub stdin: Stdin,
 }
 
-/// A process that was just spawned, the leader of its own process group, not waited for by anyone yet.
+/// A process that was just spawned, the leader of its own session, not waited for by anyone yet.
 #[derive(Debug)]
 pub struct Spawned {
-    /// Its number, and that of its group.
+    /// Its number, and that of its session and its process group.
     pub pid: Pid,
+    /// Whether the limits that were asked for could be set.
+    pub is_marked: bool,
     /// The end from which its standard output is read.
     pub stdout: OwnedFd,
     /// The end from which its standard error is read.
@@ -64,6 +67,14 @@ pub struct Spawned {
 /// # Errors
 /// A sentence for a person: what is missing or was refused.
 pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
+    spawn_marked(plan, None)
+}
+
+/// The same, with `mark` as its limit on file locks.
+///
+/// # Errors
+/// As [`spawn`].
+pub fn spawn_marked(plan: &Plan, mark: Option<Limits>) -> Result<Spawned, String> {
     let (stdin, child_stdin): (Option<OwnedFd>, OwnedFd) = match plan.stdin {
         Stdin::Null => (None, File::open("/dev/null").map_err(|error| unopened("/dev/null", &error))?.into()),
         Stdin::Open => {
@@ -80,20 +91,21 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
         let streams = [child_stdin.as_fd(), child_stdout.as_fd(), child_stderr.as_fd()];
         let (environment, directory, oom_score) = (&*environment, &*directory, oom_score.as_deref());
         let open_files = plan.open_files;
-        Launch { program, arguments, environment, directory, streams, open_files, oom_score }.start()
+        Launch { program, arguments, environment, directory, streams, open_files, file_locks: mark, oom_score }.start()
     };
-    let pid = match by_itself(plan)? {
+    let child = match by_itself(plan)? {
         Some((program, arguments)) => launch(&program, &arguments).ok(),
         None => None,
     };
-    let pid = match pid {
-        Some(pid) => pid,
+    let child = match child {
+        Some(child) => child,
         None => {
             let arguments = [c"sh".into(), c"-c".into(), text(OsStr::new(&plan.script))?];
             launch(SHELL, &arguments).map_err(|failure| explain(failure, plan))?
         }
     };
-    Ok(Spawned { pid, stdout: stdout.into(), stderr: stderr.into(), stdin })
+    let is_marked = mark.is_some() && child.has_file_locks;
+    Ok(Spawned { pid: child.pid, is_marked, stdout: stdout.into(), stderr: stderr.into(), stdin })
 }
 
 /// The program that is run without a shell, and its arguments; `None` if there is none, or none to be found.

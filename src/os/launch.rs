@@ -14,6 +14,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use super::{Pid, check, retry};
+use crate::model::marker::Limits;
 
 /// The child's few calls take less than half of this (a test measures it), also when glibc's loader resolves them. A guard
 /// page ends the child if it is ever too little.
@@ -38,6 +39,9 @@ pub struct Launch<'a> {
     pub streams: [BorrowedFd<'a>; 3],
     /// Its soft limit on open files, if it is to have another one.
     pub open_files: Option<u64>,
+    /// Its limit on file locks, which has no effect but to be inherited, if it is to have another one. One that can't be set
+    /// is no reason to fail.
+    pub file_locks: Option<Limits>,
     /// What goes into its `oom_score_adj`. A system that keeps no scores, or lets none be changed, is no reason to fail.
     pub oom_score: Option<&'a CStr>,
 }
@@ -61,18 +65,29 @@ struct Shared {
     directory: *const libc::c_char,
     streams: [libc::c_int; 3],
     open_files: Option<u64>,
+    file_locks: Option<libc::rlimit>,
+    file_locks_errno: AtomicI32,
     oom_score: Option<(*const libc::c_void, usize)>,
     directory_errno: AtomicI32,
     program_errno: AtomicI32,
 }
 
+/// A new process.
+#[derive(Debug, Clone, Copy)]
+pub struct Child {
+    /// Its number, and that of its session and its process group.
+    pub pid: Pid,
+    /// Whether its limit on file locks could be set.
+    pub has_file_locks: bool,
+}
+
 impl Launch<'_> {
-    /// Makes the child, the leader of a process group of its own with no signal blocked or ignored. It is another program
+    /// Makes the child, the leader of a session and a process group of its own, without a controlling terminal and with no signal blocked or ignored. It is another program
     /// when this returns.
     ///
     /// # Errors
     /// What failed; nothing is left then.
-    pub fn start(&self) -> Result<Pid, Failure> {
+    pub fn start(&self) -> Result<Child, Failure> {
         let (arguments, environment) = (pointers(self.arguments), pointers(self.environment));
         let shared = Shared {
             program: self.program.as_ptr(),
@@ -81,6 +96,8 @@ impl Launch<'_> {
             directory: self.directory.as_ptr(),
             streams: self.streams.map(|stream| stream.as_raw_fd()),
             open_files: self.open_files,
+            file_locks: self.file_locks.map(|limits| libc::rlimit { rlim_cur: limits.soft, rlim_max: limits.hard }),
+            file_locks_errno: AtomicI32::new(0),
             oom_score: self.oom_score.map(|text| (text.as_ptr().cast(), text.count_bytes())),
             directory_errno: AtomicI32::new(0),
             program_errno: AtomicI32::new(0),
@@ -88,7 +105,7 @@ impl Launch<'_> {
         let pid = Stack::new().and_then(|stack| shared.clone_child(&stack));
         let pid = pid.map_err(|error| Failure::Process(error.raw_os_error().unwrap_or_default()))?;
         let failure = match (shared.directory_errno.into_inner(), shared.program_errno.into_inner()) {
-            (0, 0) => return Ok(pid),
+            (0, 0) => return Ok(Child { pid, has_file_locks: shared.file_locks_errno.into_inner() == 0 }),
             (0, errno) => Failure::Program(errno),
             (errno, _) => Failure::Directory(errno),
         };
@@ -122,11 +139,18 @@ impl Shared {
 
     /// Comes back only when something has failed.
     fn become_program(&self) {
+        // First of all: until it has its mark it may be taken for the child of another run.
+        if let Some(limit) = &self.file_locks {
+            // SAFETY: `limit` is valid for reads.
+            if unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, limit) } != 0 {
+                self.file_locks_errno.store(errno(), Ordering::Relaxed);
+            }
+        }
         reset_signals();
-        // SAFETY: plain numbers in the first ones, all of which are the child's own affair: its group, its descriptors, its
+        // SAFETY: plain numbers in the first ones, all of which are the child's own affair: its session, its descriptors, its
         // limit. The path is a literal; the text and the strings are whole and outlive the child, which its maker waits for.
         unsafe {
-            libc::setpgid(0, 0);
+            libc::setsid();
             for (number, stream) in (0..).zip(self.streams) {
                 libc::dup2(stream, number);
             }
@@ -291,6 +315,8 @@ mod tests {
             directory: c"/".as_ptr(),
             streams: [nothing.as_fd(), input.as_fd(), nothing.as_fd()].map(|stream| stream.as_raw_fd()),
             open_files: Some(100),
+            file_locks: Some(libc::rlimit { rlim_cur: 9, rlim_max: 9 }),
+            file_locks_errno: AtomicI32::new(0),
             oom_score: Some((c"1000".as_ptr().cast(), 4)),
             directory_errno: AtomicI32::new(0),
             program_errno: AtomicI32::new(0),

@@ -18,26 +18,25 @@ pub mod fs;
 pub mod inbox;
 pub mod inherit;
 pub mod launch;
+pub mod limits;
 pub mod listener;
 pub mod local;
 pub mod memory;
-pub mod motion;
 pub mod oneshot;
 pub mod peer;
+pub mod pidfd;
 pub mod pipe;
 pub mod poll;
 pub mod port;
 pub mod proc;
 pub mod random;
-pub mod reaper;
 pub mod reserve;
 pub mod signals;
-pub mod snapshot;
 pub mod sockets;
 pub mod stderr;
 pub mod terminal;
 pub mod thread;
-pub mod tree;
+pub mod wait;
 
 /// The number of a process: positive, and never 0 or negative, which `kill(2)` takes for whole groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

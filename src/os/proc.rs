@@ -6,9 +6,12 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use super::tree::MARKER_VARIABLE;
-use super::{Pid, is_shortage};
+use super::oneshot::oneshot;
+use super::{Pid, is_shortage, thread};
+use crate::model::marker::MARKER_VARIABLE;
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -22,6 +25,8 @@ pub struct Process {
     pub parent: i32,
     /// Its process group.
     pub group: i32,
+    /// Its session.
+    pub session: i32,
     /// When it was started, in clock ticks since the system was. With the number it names a process for good.
     pub started: u64,
     state: u8,
@@ -51,6 +56,11 @@ impl Process {
         !matches!(self.state, b'Z' | b'X') || self.threads > 1
     }
 
+    /// Whether it is a thread of the kernel, which no signal reaches.
+    pub fn is_kernel(&self) -> bool {
+        self.is_kernel
+    }
+
     /// Whether its number is still its own.
     pub fn is_still_there(&self) -> bool {
         Process::read(self.pid).is_some_and(|now| now.started == self.started)
@@ -72,9 +82,13 @@ impl Process {
         if let Some(marker) = self.marker.get() {
             return Ok(marker.as_deref());
         }
-        let environment = known(fs::read(format!("/proc/{}/environ", self.pid)))?;
-        let marker = environment.and_then(|environment| marker_in(&environment).map(str::to_owned));
+        let marker = known(environment(self.pid))?.and_then(|environment| marker_in(&environment).map(str::to_owned));
         Ok(self.marker.get_or_init(|| marker).as_deref())
+    }
+
+    /// Whether it has no environment that could be read: for a moment a process that is becoming another program has none.
+    pub fn shows_nothing(&self) -> bool {
+        environment(self.pid).is_ok_and(|environment| environment.is_empty())
     }
 
     /// The name of the program that it runs, without its directory. What a process calls itself (`comm`, its arguments)
@@ -86,21 +100,23 @@ impl Process {
         Some(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned())
     }
 
-    /// `stat` is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
-    pub(super) fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
+    /// Parses `/proc/PID/stat`, which is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
+    /// `None` if it is torn.
+    pub fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
         let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
         let rest = str::from_utf8(&stat[after_name..]).ok()?;
         let mut fields = rest.split_ascii_whitespace();
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
-        // From here, the flags are the 9th field of the line, `threads` the 20th, the start time the 22nd; the group was
-        // the 5th.
-        let flags: u32 = fields.nth(3)?.parse().ok()?;
+        let session = fields.next()?.parse().ok()?;
+        // From here, the flags are the 9th field of the line, `threads` the 20th, the start time the 22nd; the session was
+        // the 6th.
+        let flags: u32 = fields.nth(2)?.parse().ok()?;
         let threads = fields.nth(10)?.parse().ok()?;
         let started = fields.nth(1)?.parse().ok()?;
         let is_kernel = flags & KERNEL_THREAD != 0;
-        Some(Process { pid, parent, group, started, state, threads, is_kernel, marker: OnceLock::new() })
+        Some(Process { pid, parent, group, session, started, state, threads, is_kernel, marker: OnceLock::new() })
     }
 }
 
@@ -113,56 +129,53 @@ fn known<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// A process whose memory is on a file system that does not answer shows no environment, and whoever reads it waits for
+/// ever. So a thread of its own reads it; up to `STUCK_MAX` of them may wait at the same time.
+const ENVIRONMENT_LIMIT: Duration = Duration::from_millis(200);
+const STUCK_MAX: usize = 4;
+static STUCK: AtomicUsize = AtomicUsize::new(0);
+
+/// Reads the environment of a process.
+///
+/// # Errors
+/// It can't be read, or not within `ENVIRONMENT_LIMIT` (`TimedOut`).
+fn environment(pid: Pid) -> io::Result<Vec<u8>> {
+    let waiting = STUCK.fetch_add(1, Ordering::SeqCst);
+    if waiting >= STUCK_MAX {
+        STUCK.fetch_sub(1, Ordering::SeqCst);
+        return Err(io::ErrorKind::TimedOut.into());
+    }
+    let (read, reading) = oneshot();
+    let path = format!("/proc/{pid}/environ");
+    let body = move || {
+        let environment = fs::read(path).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
+        STUCK.fetch_sub(1, Ordering::SeqCst);
+        read.send(environment);
+    };
+    if let Err(error) = thread::spawn("environ", thread::SMALL_STACK, body) {
+        STUCK.fetch_sub(1, Ordering::SeqCst);
+        return Err(error);
+    }
+    match reading.recv_deadline(Instant::now() + ENVIRONMENT_LIMIT) {
+        Ok(environment) => environment.map_err(io::Error::from_raw_os_error),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
+    }
+}
+
+/// The name and the user of a process, for people. The memory of the process is not needed for that.
+pub fn describe(pid: Pid) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim).unwrap_or("?");
+    // Real, effective, saved and file system user.
+    let user = field("Uid:").split_ascii_whitespace().next().unwrap_or("?");
+    format!("process {pid} ({}) of user {user}", field("Name:"))
+}
+
 fn marker_in(environment: &[u8]) -> Option<&str> {
     environment.split(|&byte| byte == 0).find_map(|entry| {
         let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
         str::from_utf8(value).ok()
     })
-}
-
-/// What a look for markers has found.
-#[derive(Debug, Default)]
-pub struct Marked {
-    /// The living processes whose marker is one of those that were looked for.
-    pub found: Vec<Process>,
-    /// How many are just becoming another program: for a moment such a process has no environment that could be seen.
-    pub unclear: usize,
-}
-
-/// Looks for the processes whose marker is one of `wanted`. Of those that have none, which are most, little more than the
-/// environment is read.
-///
-/// # Errors
-/// `/proc` can't be read.
-pub fn marked(wanted: impl Fn(&str) -> bool) -> io::Result<Marked> {
-    let mut marked = Marked::default();
-    let mut environment = Vec::new();
-    for entry in fs::read_dir("/proc")? {
-        let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()).and_then(Pid::new) else { continue };
-        environment.clear();
-        match File::open(format!("/proc/{pid}/environ")).and_then(|mut file| file.read_to_end(&mut environment)) {
-            Ok(0) => marked.unclear += usize::from(is_between_programs(pid)),
-            // Read once more, now that the number is tied to a moment of birth.
-            Ok(_) if marker_in(&environment).is_some_and(&wanted) => {
-                let process = Process::read(pid).filter(Process::is_alive);
-                let is_wanted = |process: &Process| process.marker().is_ok_and(|marker| marker.is_some_and(&wanted));
-                marked.found.extend(process.filter(is_wanted));
-            }
-            Ok(_) => {}
-            Err(error) if is_shortage(&error) => return Err(error),
-            // It is another user's, or has ended.
-            Err(_) => {}
-        }
-    }
-    Ok(marked)
-}
-
-/// Whether it has neither environment nor arguments, as only a process in the middle of `execve` has; apart from those
-/// that have ended and the kernel's own.
-fn is_between_programs(pid: Pid) -> bool {
-    Process::read(pid).is_some_and(|process| process.is_alive() && !process.is_kernel)
-        && fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|arguments| arguments.is_empty())
 }
 
 /// The inodes of the pipes that a process can write to; none if it may not be looked into.
@@ -220,28 +233,10 @@ mod tests {
     }
 
     #[test]
-    fn a_look_for_markers_finds_those_and_no_others() {
-        let spawn = |marker: &str| {
-            std::process::Command::new("sleep").arg("600").env_clear().env(MARKER_VARIABLE, marker).spawn().unwrap()
-        };
-        let own = format!("test-{}", std::process::id());
-        let mut children = [spawn(&format!("{own}.a")), spawn(&format!("{own}.b")), spawn("another.a")];
-        let mut expected = vec![children[0].id(), children[1].id()];
-        expected.sort_unstable();
-        let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
-        loop {
-            let found = marked(|marker| marker.starts_with(&own)).unwrap().found;
-            let mut pids: Vec<u32> = found.iter().map(|process| process.pid.number()).collect();
-            pids.sort_unstable();
-            // A process that was just spawned may not show its environment yet.
-            if pids == expected {
-                break;
-            }
-            assert!(pids.len() < 2 && std::time::Instant::now() < limit, "{pids:?} instead of {expected:?}");
-        }
-        children.iter_mut().for_each(|child| child.kill().unwrap());
-        assert!(children.iter_mut().all(|child| !child.wait().unwrap().success()));
-        assert!(!is_between_programs(Pid::own()));
+    fn a_process_is_described_for_people() {
+        let own = describe(Pid::own());
+        assert!(own.starts_with(&format!("process {} (", std::process::id())) && own.contains(") of user "), "{own}");
+        assert_eq!(describe(Pid::new(i32::MAX).unwrap()), format!("process {} (?) of user ?", i32::MAX));
     }
 
     #[test]

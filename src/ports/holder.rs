@@ -6,8 +6,8 @@ use std::fmt;
 
 use crate::model::marker;
 use crate::model::spec::{Port, Slug};
-use crate::os::snapshot::Snapshot;
 use crate::os::sockets::{self, Listeners};
+use crate::process::snapshot::Snapshot;
 use crate::sorted::SortedSet;
 
 /// A process that listens on a port.

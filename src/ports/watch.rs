@@ -20,7 +20,7 @@ use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
 use crate::os::oneshot::{self, Unsaid, oneshot};
 use crate::os::sockets::{self, Listeners};
 use crate::os::thread::{self, Joined, Thread};
-use crate::os::tree::{Forest, Tree};
+use crate::process::tracker::{ProcessTracker, RunTree};
 
 mod eye;
 mod table;
@@ -108,7 +108,7 @@ impl Watcher {
     ///
     /// # Errors
     /// The system tells of no listening sockets, or has no thread to give.
-    pub fn start(forest: Arc<Forest>) -> io::Result<Arc<Watcher>> {
+    pub fn start(tracker: Arc<ProcessTracker>) -> io::Result<Arc<Watcher>> {
         let mut listeners = Listeners::open()?;
         let match_or_not = sockets::inodes_match(&mut listeners)?;
         let mut before = Vec::new();
@@ -121,7 +121,7 @@ impl Watcher {
                  what was asked for and from what is new"
             ));
         }
-        Watcher::with(Eye::new(listeners, forest, match_or_not, before))
+        Watcher::with(Eye::new(listeners, tracker, match_or_not, before))
     }
 
     fn with(eye: Eye) -> io::Result<Arc<Watcher>> {
@@ -138,7 +138,7 @@ impl Watcher {
     /// at all.
     pub fn watch(
         &self,
-        tree: &Tree,
+        tree: &RunTree,
         requested: Option<Port>,
         born: Instant,
         notify: impl Fn(Listening) + Send + 'static,

@@ -13,6 +13,7 @@ use crate::os::fs::Name;
 
 pub mod files;
 pub mod home;
+pub mod leaders;
 pub mod members;
 pub mod server;
 mod word;

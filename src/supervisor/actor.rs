@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::preparation::Awaited;
 use super::record::Record;
-use super::run::{Progress, Run};
+use super::run::{Ended, Progress, Run};
 use super::senses::{Senses, Sight};
 use super::{Answer, Context, Message, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
@@ -16,13 +16,16 @@ use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId
 use crate::model::spec::ServerSpec;
 use crate::os::inbox::{Inbox, Nothing, Sender};
 use crate::os::oneshot;
-use crate::os::reaper::Notice;
 use crate::ports::Reservation;
+use crate::process::reaper::Notice;
 use crate::store::server::{Install, Preparation};
 
 mod configure;
 mod effects;
 mod publish;
+
+/// Of processes that may be left of a run, so many are named.
+const UNCLAIMED_SHOWN: usize = 5;
 
 /// What the actor hears of a run.
 pub enum News {
@@ -83,6 +86,8 @@ pub struct Actor {
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
     alive_since: Option<Instant>,
+    /// What may be left of the last run, in words.
+    unclaimed: Option<String>,
     /// What install has left running, in words: it has to be said as long as the server lacks it.
     install_left: Option<String>,
     /// Why the last command could not be run, if more is known than its exit code.
@@ -122,6 +127,7 @@ impl Actor {
             started_at: None,
             ready_at: None,
             alive_since: None,
+            unclaimed: None,
             install_left: None,
             fault: None,
             forget: Some(forget),
@@ -137,8 +143,14 @@ impl Actor {
             self.publish();
             self.answer_waiters();
             let now = Instant::now();
+            // What can't be signalled can't be looked into either: any new listener could be taken for its own.
+            if self.run.as_ref().is_some_and(|run| run.refusal().is_some()) {
+                self.senses = None;
+            }
             if let Some(senses) = &mut self.senses {
-                senses.adjust(self.machine.ready(), self.shared.attention(), now);
+                // Nothing is waited for any more once its end is.
+                let is_settled = self.machine.ready() || self.machine.is_ending();
+                senses.adjust(is_settled, self.shared.attention(), now);
             }
             match self.stay {
                 Stay::NoLonger => return,
@@ -293,14 +305,26 @@ impl Actor {
                     self.alive_since = None;
                     let id = run.id();
                     let left = run.left_behind().to_vec();
-                    let exit = run.finish();
+                    let Ended { exit, unclaimed } = run.finish();
                     self.look_back(&left, exit);
                     self.tell(Level::Info, format_args!("run {} is over: it {exit}", id.0));
+                    self.take_unclaimed(&unclaimed);
                     self.machine.event(Event::Ended(id, exit), Instant::now())
                 }
                 None => Vec::new(),
             },
         }
+    }
+
+    fn take_unclaimed(&mut self, unclaimed: &[String]) {
+        if unclaimed.is_empty() {
+            return;
+        }
+        let (shown, more) = unclaimed.split_at(unclaimed.len().min(UNCLAIMED_SHOWN));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        let text = format!("may be left of it, nothing says which server they belong to: {}{more}", shown.join(", "));
+        self.tell(Level::Warn, format_args!("{text}"));
+        self.unclaimed = Some(text);
     }
 
     fn answer_waiters(&mut self) {

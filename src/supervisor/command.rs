@@ -11,11 +11,11 @@ use std::path::{Path, PathBuf};
 
 use super::Context;
 use crate::model::machine::{Job, RunId};
+use crate::model::marker::MARKER_VARIABLE;
 use crate::model::spec::{Port, ServerSpec, Stdin};
 use crate::model::{dotenv, marker, shell};
 use crate::os::child::Plan;
 use crate::os::fs::plain::read_named;
-use crate::os::tree::MARKER_VARIABLE;
 use crate::sorted::Sorted;
 
 /// The largest `env_file`. More than this the system would not take as an environment anyway.

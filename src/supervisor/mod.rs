@@ -21,13 +21,14 @@ use crate::model::status::Status;
 use crate::model::view::{Rests, ServerView};
 use crate::os::inbox::{Inbox, Sender, inbox};
 use crate::os::oneshot::{self, oneshot};
-use crate::os::reaper::Reaper;
 use crate::os::thread::{self, Joined, Thread, panic_text};
-use crate::os::tree::Forest;
 use crate::overlay::Overlays;
 use crate::ports::{Ports, Reservation, Watcher};
 use crate::prober::Prober;
+use crate::process::reaper::Reaper;
+use crate::process::tracker::ProcessTracker;
 use crate::store::files::Files;
+use crate::store::leaders::Leaders;
 
 mod actor;
 mod answer;
@@ -53,7 +54,9 @@ pub struct Context {
     /// Tells of ends.
     pub reaper: Arc<Reaper>,
     /// Knows which process belongs to which run.
-    pub forest: Arc<Forest>,
+    pub tracker: Arc<ProcessTracker>,
+    /// The leaders of living runs, as stored.
+    pub leaders: Leaders,
     /// Who holds which port.
     pub ports: Arc<Ports>,
     /// Sees who listens where.

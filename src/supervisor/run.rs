@@ -7,6 +7,7 @@
 //! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
 //! covers what it can't see (an orphan's child that its own parent has reaped).
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,14 +19,16 @@ use crate::logs::SharedLog;
 use crate::model::machine::{Exit, RunId};
 use crate::model::spec::Slug;
 use crate::os::child::{self, Plan};
+use crate::os::pidfd::{self, Signal};
 use crate::os::pipe::Stop;
 use crate::os::proc::{self, Process};
-use crate::os::reaper::{Awaited, Leader, Notice, Orphans};
-use crate::os::snapshot::Clarity;
 use crate::os::thread::Joined;
-use crate::os::tree::{self, Signal, Tree};
 use crate::os::{self, Pid, child::Spawned};
+use crate::process::reaper::{Awaited, Leader, Notice, Orphans};
+use crate::process::snapshot::Clarity;
+use crate::process::tracker::RunTree;
 use crate::sorted::SortedSet;
+use crate::store::leaders::Record;
 
 /// A group that ends at once on SIGTERM needs no look at the processes; after this, who is not in it is looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
@@ -69,8 +72,8 @@ enum LeaderIs {
 
 /// What a look at the processes has found.
 enum Others {
-    /// These of the tree live, besides the leader.
-    Seen(Vec<Process>),
+    /// These of the tree live, besides the leader. The second ones live too, and may belong to it.
+    Seen(Vec<Process>, Vec<Process>),
     /// Nothing is known: there was nothing to look with, or too much went on. It has to be done again.
     Unseen,
 }
@@ -81,7 +84,9 @@ pub struct Run {
     slug: Slug,
     context: Arc<Context>,
     leader: Option<Leader>,
-    tree: Arc<Tree>,
+    tree: Arc<RunTree>,
+    /// Its leader, as stored for the next life of the daemon.
+    record: Option<Record>,
     reader: Option<Reader>,
     stop: Arc<Stop>,
     /// Keeps its standard input open.
@@ -95,6 +100,19 @@ pub struct Run {
     left_behind: Vec<String>,
     /// When nobody was seen for the first time, and not clearly.
     blurred_at: Option<Instant>,
+    /// Which process has refused a signal and lives, in words.
+    refusal: Option<(Pid, String)>,
+    /// Whose refusal was logged.
+    refused: SortedSet<Pid>,
+    unclaimed: Vec<String>,
+}
+
+/// How a run has ended.
+pub struct Ended {
+    /// The end of its leader.
+    pub exit: Exit,
+    /// Processes that may be left of it, described: nothing says which run they belong to.
+    pub unclaimed: Vec<String>,
 }
 
 impl Run {
@@ -112,12 +130,18 @@ impl Run {
         notify: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Run, String> {
         let stop = Arc::new(Stop::new().map_err(|error| os::unopened("its log reader's event", &error))?);
-        let seed = context.forest.sow();
-        let Spawned { pid, stdout, stderr, stdin } = child::spawn(plan)?;
+        let spawning = context.tracker.begin_spawn();
+        let limits = spawning.mark().map(|(_, limits)| limits);
+        let Spawned { pid, is_marked, stdout, stderr, stdin } = child::spawn_marked(plan, limits)?;
         let leader = context.reaper.adopt(pid, notify);
+        let record = Process::read(pid).and_then(|process| context.leaders.add(pid, process.started));
         let pipes = [&stdout, &stderr].map(|fd| proc::own_pipe(std::os::fd::AsFd::as_fd(fd)).unwrap_or_default());
-        let tree = context.forest.plant(Tree { leader: pid, marker, pipes });
-        drop(seed);
+        let mark = spawning.mark().filter(|_| is_marked).map(|(mark, _)| mark);
+        if !is_marked {
+            context.leaders.set_unmarked();
+        }
+        let tree = context.tracker.register(RunTree { leader: pid, mark, marker, pipes });
+        drop(spawning);
         // From here on, dropping the run ends and cleans up whatever there is.
         let mut run = Run {
             id,
@@ -125,6 +149,7 @@ impl Run {
             context: Arc::clone(context),
             leader: Some(leader),
             tree,
+            record,
             reader: None,
             stop: Arc::clone(&stop),
             _stdin: stdin,
@@ -135,6 +160,9 @@ impl Run {
             told_unseen: false,
             left_behind: Vec::new(),
             blurred_at: None,
+            refusal: None,
+            refused: SortedSet::default(),
+            unclaimed: Vec::new(),
         };
         let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
             .map_err(|error| format!("no thread for its log reader: {error}"))?;
@@ -148,13 +176,18 @@ impl Run {
     }
 
     /// What proves that a process belongs to it.
-    pub fn tree(&self) -> &Tree {
+    pub fn tree(&self) -> &RunTree {
         &self.tree
     }
 
     /// Its first process.
     pub fn pid(&self) -> Pid {
         self.tree.leader
+    }
+
+    /// Which of its processes refuses to be signalled, if one does.
+    pub fn refusal(&self) -> Option<&str> {
+        self.refusal.as_ref().map(|(_, text)| text.as_str())
     }
 
     /// When [`Run::look`] wants to be called.
@@ -183,9 +216,10 @@ impl Run {
         match notice {
             Notice::LeaderExited(orphans) => {
                 self.leader_is = LeaderIs::Exited;
+                let may_have_siblings = || self.leader.as_ref().is_some_and(Leader::may_have_siblings);
                 match orphans {
-                    Orphans::None => Progress::Gone,
-                    Orphans::Perhaps => match self.look(now) {
+                    Orphans::None if !may_have_siblings() => Progress::Gone,
+                    Orphans::None | Orphans::Perhaps => match self.look(now) {
                         Progress::Same => Progress::LeaderExited,
                         other @ (Progress::LeaderExited | Progress::Gone) => other,
                     },
@@ -199,14 +233,15 @@ impl Run {
     pub fn look(&mut self, now: Instant) -> Progress {
         // Twice at most: a process that ended between the look and the request to be told is no reason to wait.
         for _ in 0..2 {
-            let left = match self.others(now) {
-                Others::Seen(left) => left,
+            let (left, unclaimed) = match self.others(now) {
+                Others::Seen(left, unclaimed) => (left, unclaimed),
                 // Nothing is known, so nothing is over.
                 Others::Unseen => break,
             };
+            self.refusal.take_if(|(pid, _)| left.iter().all(|process| process.pid != *pid));
             match self.asked {
                 Asked::TerminatedGroup => self.terminate_outsiders(&left),
-                Asked::Killed => left.iter().for_each(|process| tree::signal(process, Signal::Kill)),
+                Asked::Killed => left.iter().for_each(|process| self.signal(process, Signal::Kill)),
                 Asked::Nothing | Asked::Terminated => {}
             }
             match self.leader_is {
@@ -215,7 +250,10 @@ impl Run {
                     self.look_at = None;
                     return Progress::Same;
                 }
-                LeaderIs::Exited if left.is_empty() => return Progress::Gone,
+                LeaderIs::Exited if left.is_empty() => {
+                    self.unclaimed = unclaimed.iter().map(|process| proc::describe(process.pid)).collect();
+                    return Progress::Gone;
+                }
                 LeaderIs::Exited if self.left_behind.is_empty() => {
                     self.left_behind = left.iter().map(described).collect();
                 }
@@ -237,7 +275,7 @@ impl Run {
     }
 
     /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
-    pub fn finish(mut self) -> Exit {
+    pub fn finish(mut self) -> Ended {
         let exit = match self.leader.take().map(Leader::reap) {
             Some(Ok(exit)) => exit,
             Some(Err(error)) => {
@@ -248,20 +286,21 @@ impl Run {
             None => Exit::Signal(Signal::Kill.number()),
         };
         self.close_reader();
-        exit
+        Ended { exit, unclaimed: std::mem::take(&mut self.unclaimed) }
     }
 
     fn others(&mut self, now: Instant) -> Others {
-        match self.context.forest.members(&self.tree, Instant::now()) {
-            Ok((mut members, clarity)) => {
-                members.retain(|process| process.pid != self.tree.leader);
-                if members.is_empty() && clarity == Clarity::Blurred {
+        match self.context.tracker.members(&self.tree, Instant::now()) {
+            Ok(members) => {
+                let mut left = members.living;
+                left.retain(|process| process.pid != self.tree.leader);
+                if left.is_empty() && members.clarity == Clarity::Blurred {
                     let begun = *self.blurred_at.get_or_insert(now);
                     if now < begun + BLURRED_FOR {
                         return Others::Unseen;
                     }
                 }
-                Others::Seen(members)
+                Others::Seen(left, members.unclaimed)
             }
             Err(error) => {
                 let is_shortage = os::is_shortage(&error);
@@ -271,17 +310,35 @@ impl Run {
                         "the processes can't be looked at ({error}); who has left its process group is {what}"
                     ));
                 }
-                if is_shortage { Others::Unseen } else { Others::Seen(Vec::new()) }
+                if is_shortage { Others::Unseen } else { Others::Seen(Vec::new(), Vec::new()) }
             }
         }
     }
 
     fn terminate_outsiders(&mut self, left: &[Process]) {
-        for process in left.iter().filter(|process| process.group != self.tree.leader.raw()) {
-            tree::signal(process, Signal::Terminate);
-            tree::signal(process, Signal::Continue);
+        for process in left {
+            if process.group != self.tree.leader.raw() {
+                self.signal(process, Signal::Terminate);
+                self.signal(process, Signal::Continue);
+            } else if let Some(error) = pidfd::refuses(process) {
+                self.note_refusal(process, Signal::Terminate, &error);
+            }
         }
         self.asked = Asked::Terminated;
+    }
+
+    fn signal(&mut self, process: &Process, signal: Signal) {
+        if let Err(error) = pidfd::signal(process, signal) {
+            self.note_refusal(process, signal, &error);
+        }
+    }
+
+    fn note_refusal(&mut self, process: &Process, signal: Signal, error: &io::Error) {
+        let text = crate::process::refusal(process, signal, error);
+        if self.refused.insert(process.pid) {
+            self.warn(format_args!("{text}"));
+        }
+        self.refusal = Some((process.pid, text));
     }
 
     fn signal_group(&self, signal: Signal) {
@@ -318,12 +375,15 @@ impl Drop for Run {
     fn drop(&mut self) {
         if let Some(leader) = self.leader.take() {
             leader.signal_group(Signal::Kill);
-            if let Others::Seen(left) = self.others(Instant::now()) {
-                left.iter().for_each(|process| tree::signal(process, Signal::Kill));
+            if let Others::Seen(left, _) = self.others(Instant::now()) {
+                left.iter().for_each(|process| self.signal(process, Signal::Kill));
             }
             drop(leader);
             self.close_reader();
         }
-        self.context.forest.fell(self.tree.leader);
+        self.context.tracker.unregister(self.tree.leader);
+        if let Some(record) = self.record.take() {
+            self.context.leaders.remove(record);
+        }
     }
 }

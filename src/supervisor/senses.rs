@@ -13,9 +13,9 @@ use crate::model::machine::{Demand, Event, RunId};
 use crate::model::spec::{HealthCheck, Port, ServerSpec};
 use crate::model::view::WORKER_AFTER;
 use crate::os::port;
-use crate::os::tree::Tree;
 use crate::ports::{Checked, Choice, Given, Listening, Open, Pace, Rules, Watch};
 use crate::prober::Probing;
+use crate::process::tracker::RunTree;
 
 mod rescue;
 
@@ -84,7 +84,7 @@ impl Senses {
         context: &Arc<Context>,
         spec: &Arc<ServerSpec>,
         run: RunId,
-        tree: &Tree,
+        tree: &RunTree,
         requested: Option<Port>,
         tell: Tell,
         born: Instant,

@@ -1,6 +1,7 @@
 //! The daemon as a black box: the real binary, real processes, real sockets.
 //!
-//! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees
+//! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees;
+//!   `membership` of processes
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
 //! - `gateway` the SDK's sandboxes
@@ -41,6 +42,7 @@ mod listen;
 mod logs;
 mod lost;
 mod matrix;
+mod membership;
 mod mixed;
 mod openapi;
 mod overlays;

@@ -44,7 +44,7 @@ impl Drop for Scratch {
 
 /// All that it writes to both streams until it has ended, and is reaped.
 fn output(plan: &Plan) -> (String, String) {
-    let Spawned { pid, stdout, stderr, stdin: _ } = spawn(plan).unwrap();
+    let Spawned { pid, stdout, stderr, .. } = spawn(plan).unwrap();
     let read = |fd: OwnedFd| {
         let mut text = String::new();
         File::from(fd).read_to_string(&mut text).unwrap();

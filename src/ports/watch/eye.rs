@@ -10,8 +10,8 @@ use super::table::{Searched, Table};
 use crate::log;
 use crate::os::proc::Process;
 use crate::os::sockets::{Listener, Listeners, open_in_threads, open_sockets};
-use crate::os::tree::Forest;
 use crate::os::{Pid, is_shortage};
+use crate::process::tracker::ProcessTracker;
 use crate::sorted::SortedSet;
 
 /// A listener whose owner was not found is looked for again after this time, and each time after four times as long: its
@@ -41,7 +41,7 @@ pub enum Scope {
 /// What looks.
 pub struct Eye {
     listeners: Listeners,
-    forest: Arc<Forest>,
+    tracker: Arc<ProcessTracker>,
     inodes_match: bool,
     /// Older than any server: strangers', and the daemon's own. A process that was spawned just now has these open for a
     /// moment too: the kernel lets its parent go on before it closes them.
@@ -65,10 +65,10 @@ struct Search {
 
 impl Eye {
     /// One that has seen nothing yet.
-    pub fn new(listeners: Listeners, forest: Arc<Forest>, inodes_match: bool, before: SortedSet<u64>) -> Eye {
+    pub fn new(listeners: Listeners, tracker: Arc<ProcessTracker>, inodes_match: bool, before: SortedSet<u64>) -> Eye {
         Eye {
             listeners,
-            forest,
+            tracker,
             inodes_match,
             before,
             seen: Vec::new(),
@@ -174,7 +174,7 @@ impl Eye {
         if unowned.is_empty() {
             return Ok(searched);
         }
-        let census = match self.inodes_match.then(|| self.forest.census(now)) {
+        let census = match self.inodes_match.then(|| self.tracker.census(now)) {
             Some(Ok(census)) => census,
             Some(Err(error)) if is_shortage(&error) => return Err(error),
             // Nobody can be looked into.

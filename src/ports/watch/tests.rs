@@ -22,7 +22,7 @@ fn port(number: u16) -> Port {
 
 /// A watched server and what was told of it.
 struct Scene {
-    forest: Arc<Forest>,
+    tracker: Arc<ProcessTracker>,
     watcher: Arc<Watcher>,
     server: Server,
     watch: Watch,
@@ -31,11 +31,11 @@ struct Scene {
 
 impl Scene {
     fn new() -> Scene {
-        let forest = Arc::new(Forest::new(Strangers::Possible));
-        let watcher = Watcher::start(Arc::clone(&forest)).unwrap();
-        let server = Server::start(&forest);
+        let tracker = Arc::new(ProcessTracker::new(Strangers::Possible));
+        let watcher = Watcher::start(Arc::clone(&tracker)).unwrap();
+        let server = Server::start(&tracker);
         let (watch, told) = watch(&watcher, &server, None);
-        Scene { forest, watcher, server, watch, told }
+        Scene { tracker, watcher, server, watch, told }
     }
 }
 
@@ -117,7 +117,7 @@ fn each_port_is_told_with_the_others() {
 #[test]
 fn two_servers_on_one_port_are_told_that_localhost_leads_to_both() {
     let mut scene = Scene::new();
-    let mut other = Server::start(&scene.forest);
+    let mut other = Server::start(&scene.tracker);
     let (_watch, told) = watch(&scene.watcher, &other, None);
     let number = scene.server.listen("127.0.0.1:0");
     assert_eq!(next(&scene.told).open[0].named(), None);
@@ -185,7 +185,7 @@ fn who_is_watched_late_is_told_what_is_there() {
 #[test]
 fn each_server_has_its_own() {
     let mut scene = Scene::new();
-    let mut other = Server::start(&scene.forest);
+    let mut other = Server::start(&scene.tracker);
     let (_watch, told) = watch(&scene.watcher, &other, None);
     let (first, second) = (scene.server.listen("[::]:0"), other.listen("[::]:0"));
     assert_eq!((ports(&next(&scene.told)), ports(&next(&told))), (vec![port(first)], vec![port(second)]));
@@ -196,7 +196,7 @@ fn each_server_has_its_own() {
 #[test]
 fn an_answer_has_also_those_who_wait_for_nothing() {
     let mut scene = Scene::new();
-    let mut calm = Server::start(&scene.forest);
+    let mut calm = Server::start(&scene.tracker);
     let (mut watch, told) = watch(&scene.watcher, &calm, None);
     watch.set_pace(Pace::OnRequest);
     // The ticks for the first server may have seen the listeners before, and put off whose they are.
@@ -239,10 +239,10 @@ fn with_nothing_urgent_it_sleeps_and_who_asks_is_told_first() {
 
 #[test]
 fn where_nobody_can_be_looked_into_the_requested_port_is_believed() {
-    let forest = Arc::new(Forest::new(Strangers::Possible));
+    let tracker = Arc::new(ProcessTracker::new(Strangers::Possible));
     let watcher =
-        Watcher::with(Eye::new(Listeners::open().unwrap(), Arc::clone(&forest), false, SortedSet::default())).unwrap();
-    let mut server = Server::start(&forest);
+        Watcher::with(Eye::new(Listeners::open().unwrap(), Arc::clone(&tracker), false, SortedSet::default())).unwrap();
+    let mut server = Server::start(&tracker);
     let number = server.listen("127.0.0.1:0");
     let (_watch, told) = watch(&watcher, &server, Some(port(number)));
     assert_eq!(ports(&next(&told)), [port(number)]);
@@ -259,8 +259,8 @@ fn after_the_end_nothing_is_left_and_nobody_waits() {
     let (_watch, told) = watch(&scene.watcher, &scene.server, None);
     assert!(told.iter().next().is_none());
 
-    // The watcher's thread holds the forest, its descriptor and its lists by the same value.
-    let watcher = Watcher::start(Arc::clone(&scene.forest)).unwrap();
+    // The watcher's thread holds the tracker, its descriptor and its lists by the same value.
+    let watcher = Watcher::start(Arc::clone(&scene.tracker)).unwrap();
     let (watch, told) = watch(&watcher, &scene.server, None);
     drop(watcher);
     assert!(told.iter().next().is_none(), "the thread ends with its owner, whoever else is left");

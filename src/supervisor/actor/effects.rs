@@ -27,6 +27,7 @@ impl Actor {
             match effect {
                 Effect::Prepare(id) => effects.extend(self.prepare(id)),
                 Effect::Spawn(id, job) => {
+                    self.unclaimed = None;
                     if job == Job::Start {
                         self.record.install_succeeded(&self.spec);
                     }

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::super::run::Run;
 use super::super::senses::Senses;
 use super::Actor;
 use crate::log::Level;
@@ -31,9 +32,7 @@ impl Actor {
         let view = ServerView {
             spec: Arc::clone(&self.spec),
             status,
-            reason: status::reason_with(&self.machine, self.fault.as_deref())
-                .or_else(|| Some(senses?.reason()?.to_owned()))
-                .or_else(|| self.install_left.clone().filter(|_| self.machine.active())),
+            reason: self.reason(),
             pid: self.run.as_ref().map(|run| run.pid().number()),
             port: detected.or(allocated),
             ports: senses.map(|senses| senses.ports().to_vec()).unwrap_or_default(),
@@ -74,5 +73,19 @@ impl Actor {
         }
         self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
         self.context.changes.tell();
+    }
+
+    /// Why the status is what it is. A process that can't be ended, or that may be left, is said first.
+    fn reason(&self) -> Option<String> {
+        let seen = || Some(self.senses.as_ref()?.reason()?.to_owned());
+        let install_left = || self.install_left.clone().filter(|_| self.machine.active());
+        let reason = status::reason_with(&self.machine, self.fault.as_deref()).or_else(seen).or_else(install_left);
+        let refusal = self.run.as_ref().and_then(Run::refusal).filter(|_| self.machine.is_ending());
+        match (refusal, &self.unclaimed, reason) {
+            (Some(refusal), ..) => Some(format!("stopping: {refusal}")),
+            (None, Some(unclaimed), Some(reason)) => Some(format!("{reason}; {unclaimed}")),
+            (None, Some(unclaimed), None) => Some(unclaimed.clone()),
+            (None, None, reason) => reason,
+        }
     }
 }

@@ -8,11 +8,12 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::model::marker::MARKER_VARIABLE;
 use crate::os::child::{self, Plan, Spawned};
 use crate::os::proc;
-use crate::os::reaper::{Leader, Reaper};
 use crate::os::sockets::tests::{listen_for_ipv6_only, listen_in_a_thread_with_its_own_table};
-use crate::os::tree::{Forest, MARKER_VARIABLE, Tree};
+use crate::process::reaper::{Leader, Reaper};
+use crate::process::tracker::{ProcessTracker, RunTree};
 
 const CONTROL: &str = "TEST_CONTROL";
 const ARGUMENTS: [&str; 4] = ["--exact", "--ignored", "--nocapture", "ports::watch::tests::child::do_what_is_told"];
@@ -88,7 +89,7 @@ impl Process {
 /// The first process of a run, ended when this is dropped.
 pub struct Server {
     /// Its run.
-    pub tree: Arc<Tree>,
+    pub tree: Arc<RunTree>,
     /// A moment before it began.
     pub born: Instant,
     first: Process,
@@ -99,7 +100,7 @@ pub struct Server {
 
 impl Server {
     /// Starts one; returns when it takes orders.
-    pub fn start(forest: &Forest) -> Server {
+    pub fn start(tracker: &ProcessTracker) -> Server {
         let born = Instant::now();
         let door = TcpListener::bind("127.0.0.1:0").unwrap();
         let address: SocketAddr = door.local_addr().unwrap();
@@ -114,7 +115,7 @@ impl Server {
         let output = child::spawn(&plan).unwrap();
         let leader = Arc::new(Reaper::default()).adopt(output.pid, |_| {});
         let pipes = [&output.stdout, &output.stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap());
-        let tree = forest.plant(Tree { leader: output.pid, marker, pipes });
+        let tree = tracker.register(RunTree { leader: output.pid, mark: None, marker, pipes });
         let first = accept(&door);
         Server { tree, born, first, door, _leader: leader, _output: output }
     }

@@ -9,8 +9,8 @@
 use std::fs;
 use std::io;
 
-use super::Pid;
-use super::proc::Process;
+use crate::os::Pid;
+use crate::os::proc::Process;
 use crate::sorted::{Sorted, SortedSet};
 
 /// After so many listings in which somebody new was found it is enough. As long as one takes less time to read than to be

@@ -8,22 +8,30 @@
 //! thread, which spawns nothing. So `waitid` with `__WNOTHREAD` on the main thread sees orphans only, and can
 //! reap every one of them without a table of who is whose; and when it sees none, no tree has lost a process to us.
 //!
+//! A process made with `CLONE_PARENT` by a leader is on the list of its supervisor: a sibling of the leader. It is told
+//! from a leader by the table, and from a leader that is just being spawned by [`InFlight`].
+//!
 //! A dead leader is noticed without being reaped (`WNOWAIT`). While it is a zombie its number and its group's can't
 //! belong to anyone else; it is reaped by its [`Leader`], which is also the only one to signal it.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::tree::Signal;
-use super::{Pid, check, retry};
+use super::in_flight::InFlight;
 use crate::log;
 use crate::model::machine::Exit;
+use crate::os::Pid;
+use crate::os::pidfd::Signal;
+use crate::os::wait::{self, Then, Wanted, ended, exists};
 use crate::sorted::{Sorted, SortedSet};
 
 /// As long as this, a leader that is dropped alive is waited for after its SIGKILL.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
+/// Of children that have ended so many are reaped before the news is told: new ones may end all the time.
+const REAPED_MAX: usize = 1024;
 /// Up to so many awaited orphans are each looked at when one of them has ended.
 const RECHECK_MAX: usize = 64;
 
@@ -53,13 +61,29 @@ struct Watch {
     awaited: SortedSet<Pid>,
 }
 
+/// Whether all children that have ended and lead no run were reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Siblings {
+    Reaped,
+    /// A dead leader that is not reaped yet, or a spawn, may hide some.
+    Hidden,
+}
+
 /// The table of living leaders and who wants to hear of them.
 #[derive(Default)]
 pub struct Reaper {
     watches: Mutex<Sorted<Pid, Watch>>,
+    /// `None`: other threads wait for children of their own, so that none is reaped but orphans and leaders.
+    spawns: Option<Arc<InFlight>>,
+    has_hidden_siblings: AtomicBool,
 }
 
 impl Reaper {
+    /// No leader yet. `spawns` counts all spawns of the daemon, each until its child is adopted.
+    pub fn new(spawns: Arc<InFlight>) -> Reaper {
+        Reaper { spawns: Some(spawns), ..Reaper::default() }
+    }
+
     /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at once
     /// when the child has ended already; it must not block.
     pub fn adopt(self: &Arc<Self>, pid: Pid, notify: impl Fn(Notice) + Send + Sync + 'static) -> Leader {
@@ -88,10 +112,22 @@ impl Reaper {
     /// Reaps every orphan that has ended and tells of every leader that has. To be called on the main thread, for
     /// each SIGCHLD.
     pub fn sweep(&self) {
-        let reaped = reap_orphans();
+        while self.sweep_some() >= REAPED_MAX {}
+    }
+
+    /// Does a part of it, and returns how many were reaped.
+    fn sweep_some(&self) -> usize {
+        let mut reaped = reap_orphans();
+        let siblings = self.reap_siblings(&mut reaped);
         let mut ended_leaders = Vec::new();
         let mut rid_of_orphans = Vec::new();
         let mut table = self.table();
+        if siblings == Siblings::Hidden {
+            // Those that are waited for are known by their numbers. None of them leads a run.
+            let awaited = table.values().filter(|watch| watch.awaited.len() <= RECHECK_MAX);
+            let awaited = awaited.flat_map(|watch| watch.awaited.iter().copied()).filter(|&pid| reap(Wanted::One(pid)));
+            reaped.extend(awaited);
+        }
         for (&pid, watch) in table.iter_mut() {
             if !watch.told && has_exited(pid) {
                 watch.told = true;
@@ -117,6 +153,41 @@ impl Reaper {
             ended_leaders.iter().for_each(|notify| notify(Notice::LeaderExited(orphans)));
         }
         rid_of_orphans.iter().for_each(|notify| notify(Notice::OrphansGone));
+        reaped.len()
+    }
+
+    /// Reaps the children that have ended, whatever thread's they are, but for leaders.
+    fn reap_siblings(&self, reaped: &mut Vec<Pid>) -> Siblings {
+        let Some(spawns) = &self.spawns else { return Siblings::Reaped };
+        let siblings = loop {
+            if reaped.len() >= REAPED_MAX {
+                break Siblings::Hidden;
+            }
+            // A child of a spawn that began and ended within these lines must not be taken for a sibling.
+            let Some(idle) = spawns.idle() else { break Siblings::Hidden };
+            let Ok(Some((pid, _))) = ended(Wanted::Any, Then::Leave) else { break Siblings::Reaped };
+            if self.is_leader(pid) || !spawns.is_idle_since(idle) {
+                break Siblings::Hidden;
+            }
+            // An orphan that has ended since the others were reaped: its SIGCHLD is on its way, as those of all the next are.
+            if reap(Wanted::OwnOne(pid)) {
+                reaped.push(pid);
+                break Siblings::Reaped;
+            }
+            if !reap(Wanted::One(pid)) {
+                break Siblings::Hidden;
+            }
+            reaped.push(pid);
+        };
+        self.has_hidden_siblings.store(siblings == Siblings::Hidden, Ordering::SeqCst);
+        siblings
+    }
+
+    /// Reaps what a dead leader, or a spawn, has hidden from the last sweep.
+    fn reap_hidden_siblings(&self) {
+        if self.has_hidden_siblings.load(Ordering::SeqCst) {
+            self.reap_siblings(&mut Vec::new());
+        }
     }
 
     /// Whether `pid` leads a run.
@@ -153,18 +224,21 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Its number, which is its group's too, and nobody else's while this value exists unreaped.
+    /// Its number, which is its session's and its group's too, and no other process's while this value exists unreaped.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Signals every process of its group.
+    /// Whether the process has children that the calling thread, which has spawned the leader, sees beside it: the leader
+    /// has made them with `CLONE_PARENT`. What can't be seen may be.
+    pub fn may_have_siblings(&self) -> bool {
+        wait::has_other_children(self.pid).unwrap_or(true)
+    }
+
+    /// Signals it and every process of its group.
     pub fn signal_group(&self, signal: Signal) {
         if self.state == LeaderState::Unreaped {
-            // SAFETY: plain numbers. While the leader is not reaped the kernel gives its number to no other process and
-            // to no group but the one that the leader made: in it is who was born there, or has joined it. If it is empty
-            // the error says so, and nothing was to be done.
-            unsafe { libc::kill(-self.pid.raw(), signal.number()) };
+            wait::signal_group(self.pid, signal);
         }
     }
 
@@ -178,7 +252,7 @@ impl Leader {
     }
 
     fn try_reap(&mut self) -> io::Result<Option<Exit>> {
-        let waited = wait(Wanted::One(self.pid), libc::WEXITED | libc::WNOHANG)?;
+        let waited = ended(Wanted::One(self.pid), Then::Reap)?;
         if waited.is_some() {
             self.state = LeaderState::Reaped;
         }
@@ -200,56 +274,34 @@ impl Drop for Leader {
             }
         }
         self.reaper.table().remove(&self.pid);
+        self.reaper.reap_hidden_siblings();
     }
-}
-
-#[derive(Clone, Copy)]
-enum Wanted {
-    One(Pid),
-    OwnThreads,
-}
-
-/// One call of `waitid`: who has ended, and how; `None` when nobody has.
-fn wait(wanted: Wanted, options: libc::c_int) -> io::Result<Option<(Pid, Exit)>> {
-    let (kind, id, options) = match wanted {
-        Wanted::One(pid) => (libc::P_PID, pid.number(), options),
-        Wanted::OwnThreads => (libc::P_ALL, 0, options | libc::__WNOTHREAD),
-    };
-    // SAFETY: an all-zero siginfo_t is a valid value of that plain structure.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
-    // SAFETY: `info` is valid for writes, the rest are plain numbers.
-    retry(|| check(unsafe { libc::waitid(kind, id, &mut info, options) }))?;
-    // SAFETY: waitid has filled the fields of a child's end, or left all zero.
-    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
-    Ok(Pid::new(pid).map(|pid| (pid, exit_of(info.si_code, status))))
-}
-
-fn exit_of(code: libc::c_int, status: libc::c_int) -> Exit {
-    if code == libc::CLD_EXITED { Exit::Code((status & 0xff) as u8) } else { Exit::Signal(status) }
 }
 
 fn reap_orphans() -> Vec<Pid> {
     let mut reaped = Vec::new();
-    while let Ok(Some((pid, _))) = wait(Wanted::OwnThreads, libc::WEXITED | libc::WNOHANG) {
+    while reaped.len() < REAPED_MAX
+        && let Ok(Some((pid, _))) = ended(Wanted::OwnThread, Then::Reap)
+    {
         reaped.push(pid);
     }
     reaped
 }
 
+/// Reaps the child that is wanted if there is one and it has ended.
+fn reap(wanted: Wanted) -> bool {
+    matches!(ended(wanted, Then::Reap), Ok(Some(_)))
+}
+
 fn has_exited(pid: Pid) -> bool {
-    matches!(wait(Wanted::One(pid), libc::WEXITED | libc::WNOHANG | libc::WNOWAIT), Ok(Some(_)))
+    matches!(ended(Wanted::One(pid), Then::Leave), Ok(Some(_)))
 }
 
 fn orphans() -> Orphans {
-    match wait(Wanted::OwnThreads, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT) {
+    match ended(Wanted::OwnThread, Then::Leave) {
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Orphans::None,
         Ok(_) | Err(_) => Orphans::Perhaps,
     }
-}
-
-fn exists(pid: Pid) -> bool {
-    // SAFETY: signal 0 is only a question.
-    unsafe { libc::kill(pid.raw(), 0) == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM) }
 }
 
 #[cfg(test)]

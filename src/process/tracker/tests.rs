@@ -1,14 +1,17 @@
 use super::*;
 use crate::model::spec::Stdin;
 use crate::os::child::{self, Plan, Spawned};
+use crate::os::pidfd::{Signal, signal};
+use crate::os::wait::{Then, Wanted, ended};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 
 /// A run whose leader prints one line when everything is in place, killed and reaped at the end of the test.
 struct Planted {
-    forest: Forest,
-    tree: Arc<Tree>,
+    tracker: ProcessTracker,
+    tree: Arc<RunTree>,
     first_line: String,
     _output: BufReader<File>,
 }
@@ -18,7 +21,7 @@ impl Planted {
         let marker = format!("test.{}.{:?}", std::process::id(), std::thread::current().id());
         let environment = vec![
             ("PATH".into(), std::env::var_os("PATH").unwrap_or_default()),
-            (MARKER_VARIABLE.into(), marker.clone().into()),
+            (crate::model::marker::MARKER_VARIABLE.into(), marker.clone().into()),
         ];
         let plan = Plan {
             script: script.into(),
@@ -28,28 +31,35 @@ impl Planted {
             open_files: None,
             stdin: Stdin::Null,
         };
-        let Spawned { pid, stdout, stderr, stdin: _ } = child::spawn(&plan).unwrap();
+        let Spawned { pid, stdout, stderr, .. } = child::spawn(&plan).unwrap();
         let pipes = [stdout.as_fd(), stderr.as_fd()].map(|fd| proc::own_pipe(fd).unwrap());
-        let forest = Forest::new(Strangers::Possible);
-        let tree = forest.plant(Tree { leader: pid, marker, pipes });
+        let tracker = ProcessTracker::new(Strangers::Possible);
+        let tree = tracker.register(RunTree { leader: pid, mark: None, marker, pipes });
         let mut output = BufReader::new(File::from(stdout));
         let mut first_line = String::new();
         output.read_line(&mut first_line).unwrap();
-        Planted { forest, tree, first_line, _output: output }
+        Planted { tracker, tree, first_line, _output: output }
     }
 
     fn pids(&self) -> Vec<Pid> {
-        self.forest.members(&self.tree, Instant::now()).unwrap().0.into_iter().map(|process| process.pid).collect()
+        self.tracker
+            .members(&self.tree, Instant::now())
+            .unwrap()
+            .living
+            .into_iter()
+            .map(|process| process.pid)
+            .collect()
     }
 }
 
 impl Drop for Planted {
     fn drop(&mut self) {
-        if let Ok((members, _)) = self.forest.members(&self.tree, Instant::now()) {
-            members.iter().for_each(|process| signal(process, Signal::Kill));
+        if let Ok(members) = self.tracker.members(&self.tree, Instant::now()) {
+            members.living.iter().for_each(|process| signal(process, Signal::Kill).unwrap());
         }
-        // SAFETY: plain numbers and no status asked for; the leader is a child of this process.
-        unsafe { libc::waitpid(self.tree.leader.raw(), ptr::null_mut(), 0) };
+        while let Ok(None) = ended(Wanted::One(self.tree.leader), Then::Reap) {
+            thread::yield_now();
+        }
     }
 }
 
@@ -57,12 +67,12 @@ impl Drop for Planted {
 fn with_the_last_tree_goes_what_was_seen_of_the_system() {
     let planted = Planted::new("echo; exec sleep 60");
     assert!(!planted.pids().is_empty());
-    assert!(planted.forest.last_look().is_some(), "whoever asks at the same time shares it");
-    planted.forest.fell(planted.tree.leader);
-    assert!(planted.forest.last_look().is_none());
+    assert!(planted.tracker.last_look().is_some(), "whoever asks at the same time shares it");
+    planted.tracker.unregister(planted.tree.leader);
+    assert!(planted.tracker.last_look().is_none());
     // Whoever still asks for one gets it.
     assert!(!planted.pids().is_empty());
-    assert!(planted.forest.last_look().is_none());
+    assert!(planted.tracker.last_look().is_none());
 }
 
 #[test]
@@ -86,10 +96,10 @@ fn strangers_do_not_belong_to_it() {
 #[test]
 fn those_who_ask_at_the_same_time_share_a_look_and_later_ones_do_not() {
     let planted = Planted::new("echo up; exec sleep 60");
-    let (forest, before) = (&planted.forest, Instant::now());
-    let first = forest.look(before).unwrap();
-    assert!(Arc::ptr_eq(&first.snapshot, &forest.look(before).unwrap().snapshot));
-    assert!(!Arc::ptr_eq(&first.snapshot, &forest.look(Instant::now()).unwrap().snapshot));
+    let (tracker, before) = (&planted.tracker, Instant::now());
+    let first = tracker.look(before).unwrap();
+    assert!(Arc::ptr_eq(&first.snapshot, &tracker.look(before).unwrap().snapshot));
+    assert!(!Arc::ptr_eq(&first.snapshot, &tracker.look(Instant::now()).unwrap().snapshot));
 }
 
 #[test]
@@ -98,9 +108,9 @@ fn a_number_that_is_another_process_by_now_is_not_signalled() {
     let living = Process::read(planted.tree.leader).unwrap();
     let mut before = living.clone();
     before.started -= 1;
-    signal(&before, Signal::Kill);
+    signal(&before, Signal::Kill).unwrap();
     assert!(living.is_still_there() && Process::read(living.pid).unwrap().is_alive());
-    signal(&living, Signal::Kill);
+    signal(&living, Signal::Kill).unwrap();
     while Process::read(living.pid).unwrap().is_alive() {
         std::thread::yield_now();
     }
@@ -142,7 +152,7 @@ fn who_writes_to_its_pipe_belongs_to_it_and_who_could_only_read_from_it_does_not
 #[test]
 fn as_long_as_a_process_is_being_spawned_no_unknown_child_is_held_against_a_run() {
     let planted = Planted::new("echo; exec sleep 60");
-    let seed = planted.forest.sow();
+    let seed = planted.tracker.begin_spawn();
     let path = format!("/proc/{}/fd/1", planted.tree.leader);
     // It has what a child of the daemon has until it is another program: whatever the daemon has.
     let nascent = Stranger::with(File::options().write(true).open(path).unwrap());
@@ -166,9 +176,9 @@ fn however_many_unknown_children_come_and_go_a_look_is_clear() {
             });
         }
         while looks < 100 {
-            let (members, clarity) = planted.forest.try_members(&planted.tree, Instant::now()).unwrap();
-            assert!(members.iter().any(|process| process.pid == writer.pid()));
-            clear += u32::from(clarity == Clarity::Clear);
+            let members = planted.tracker.try_members(&planted.tree, Instant::now()).unwrap();
+            assert!(members.living.iter().any(|process| process.pid == writer.pid()));
+            clear += u32::from(members.clarity == Clarity::Clear);
             looks += 1;
         }
         going_on.store(false, std::sync::atomic::Ordering::Relaxed);

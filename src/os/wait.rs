@@ -1,0 +1,88 @@
+//! Waiting for children, and signalling a child by its number.
+//!
+//! Owns: `waitid(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which child is waited
+//! for, and when.
+
+use std::fs;
+use std::io;
+
+use super::pidfd::Signal;
+use super::{Pid, check, retry};
+use crate::model::machine::Exit;
+
+/// Whose end is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// That of this child.
+    One(Pid),
+    /// That of this child, if it is one of the calling thread.
+    OwnOne(Pid),
+    /// That of any child of the calling thread.
+    OwnThread,
+    /// That of any child of the process.
+    Any,
+}
+
+/// Whether a child that has ended is reaped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// It is: its number may belong to another process from now on.
+    Reap,
+    /// It stays a zombie.
+    Leave,
+}
+
+/// Returns which child has ended, and how; `None` when there are children and none has. Does not wait.
+///
+/// # Errors
+/// There is no such child (ECHILD).
+pub fn ended(wanted: Wanted, then: Then) -> io::Result<Option<(Pid, Exit)>> {
+    let (kind, id, from) = match wanted {
+        Wanted::One(pid) => (libc::P_PID, pid.number(), 0),
+        Wanted::OwnOne(pid) => (libc::P_PID, pid.number(), libc::__WNOTHREAD),
+        Wanted::OwnThread => (libc::P_ALL, 0, libc::__WNOTHREAD),
+        Wanted::Any => (libc::P_ALL, 0, 0),
+    };
+    let then = match then {
+        Then::Reap => 0,
+        Then::Leave => libc::WNOWAIT,
+    };
+    let options = libc::WEXITED | libc::WNOHANG | from | then;
+    // SAFETY: an all-zero siginfo_t is a valid value of that plain structure.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is valid for writes, the rest are plain numbers.
+    retry(|| check(unsafe { libc::waitid(kind, id, &mut info, options) }))?;
+    // SAFETY: waitid has filled the fields of a child's end, or left all zero.
+    let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+    Ok(Pid::new(pid).map(|pid| (pid, exit_of(info.si_code, status))))
+}
+
+fn exit_of(code: libc::c_int, status: libc::c_int) -> Exit {
+    if code == libc::CLD_EXITED { Exit::Code((status & 0xff) as u8) } else { Exit::Signal(status) }
+}
+
+/// Whether there is a process with this number, zombies included.
+pub fn exists(pid: Pid) -> bool {
+    // SAFETY: signal 0 is only a question.
+    unsafe { libc::kill(pid.raw(), 0) == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM) }
+}
+
+/// Signals a child that is not reaped, and all others of its process group. The caller knows that it is a child of this
+/// process and that no other thread reaps it now, so both numbers are in use: the child's is that of the group.
+pub fn signal_group(leader: Pid, signal: Signal) {
+    // SAFETY: plain numbers. A group without a process, or one that refuses, is an error that changes nothing.
+    unsafe { libc::kill(-leader.raw(), signal.number()) };
+    // SAFETY: plain numbers. It can't leave the group of its session; if it has no session of its own it may have.
+    let has_left = unsafe { libc::getpgid(leader.raw()) != leader.raw() };
+    if has_left {
+        // SAFETY: plain numbers.
+        unsafe { libc::kill(leader.raw(), signal.number()) };
+    }
+}
+
+/// Whether the calling thread has other children than `known`; `None` where the system does not show them
+/// (`CONFIG_PROC_CHILDREN`).
+pub fn has_other_children(known: Pid) -> Option<bool> {
+    let list = fs::read_to_string("/proc/thread-self/children").ok()?;
+    Some(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))
+}

@@ -1,0 +1,25 @@
+//! Which processes belong to a run.
+//!
+//! Owns: the policy: the proofs of membership, the snapshot of all processes, and when children are reaped. Never: a system
+//! call (see `os`), a server's life-cycle (see `supervisor`).
+
+pub mod in_flight;
+pub mod orphans;
+pub mod reaper;
+pub mod snapshot;
+pub mod tracker;
+
+use std::io;
+
+use crate::model::status::signal_name;
+use crate::os::pidfd::Signal;
+use crate::os::proc::{self, Process};
+
+/// Says which process refuses which signal, and why.
+pub fn refusal(process: &Process, signal: Signal, error: &io::Error) -> String {
+    let name = signal_name(signal.number());
+    format!(
+        "{} refuses {name}: {error}; end it by hand, or run servisor as a user who may",
+        proc::describe(process.pid)
+    )
+}

@@ -1,0 +1,45 @@
+//! Killing what is left when the last run is over.
+//!
+//! Owns: that last search. Never: a process that can come from anything but a server.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::refusal;
+use super::tracker::ProcessTracker;
+use crate::log;
+use crate::os::pidfd::{self, Signal};
+use crate::sorted::SortedSet;
+
+/// For so long orphans are looked for after the first SIGKILL, at this distance.
+const LIMIT: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// Kills the processes that come from servers and that no run was proven to be the origin of.
+pub fn kill(tracker: &ProcessTracker) {
+    let limit = Instant::now() + LIMIT;
+    let mut seen = SortedSet::default();
+    while Instant::now() < limit {
+        let orphans = match tracker.orphans() {
+            Ok(orphans) if orphans.is_empty() => return,
+            Ok(orphans) => orphans,
+            Err(error) => {
+                log::warn(format_args!("processes left behind can't be looked for: {error}"));
+                return;
+            }
+        };
+        for orphan in &orphans {
+            let is_new = seen.insert(orphan.pid);
+            if is_new {
+                log::warn(format_args!("killing process {}, which a server has left behind", orphan.pid));
+            }
+            if let Err(error) = pidfd::signal(orphan, Signal::Kill)
+                && is_new
+            {
+                log::error(format_args!("{}", refusal(orphan, Signal::Kill, &error)));
+            }
+        }
+        thread::sleep(PAUSE);
+    }
+    log::error(format_args!("some processes could not be ended"));
+}
