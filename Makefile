@@ -17,7 +17,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
+.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -126,6 +126,11 @@ soak: release ## Random operations and faults against a model for SECONDS (an ho
 	cargo build --locked --examples
 	SOAK_SECONDS=$(if $(filter file,$(origin SECONDS)),3600,$(SECONDS)) SERVISOR_BIN=$(CURDIR)/$(BINARY) \
 		cargo test --locked --test it whatever_happens -- --nocapture
+
+# In a memory control group of 32 MiB where one can be made.
+attack: release ## Hostile clients in all ways at once for SECONDS, while the owner works, on the static binary
+	cargo build --locked --examples
+	ATTACK_SECONDS=$(SECONDS) SERVISOR_BIN=$(CURDIR)/$(BINARY) cargo test --locked --test it attacks:: -- --nocapture
 
 test-threads: std-source ## Races in the daemon and its unit tests, by ThreadSanitizer; the soak for SECONDS
 	tests/threads/run.sh $(SECONDS)

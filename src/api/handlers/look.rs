@@ -75,12 +75,12 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
     match wait {
         None => freshen(registry),
         Some(wait) => {
-            let (places, most) = match caller {
-                Caller::HasToken | Caller::AuthOff => (&api.waits, wait.limit),
-                Caller::Anonymous => (&api.open_waits, OPEN_WAIT_LIMIT),
+            let places = match caller {
+                Caller::HasToken | Caller::AuthOff => &api.waits,
+                Caller::Anonymous => &api.open_waits,
             };
             let _place = places.take()?;
-            let deadline = Instant::now() + wait.limit.min(most);
+            let deadline = Instant::now() + ready_limit(caller, wait.limit);
             let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
             wait_until(registry, client, deadline, Subject::All, || {
                 let all = readiness(registry, &registry.views());
@@ -93,6 +93,14 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
     }
     let views = registry.views();
     Ok(reply::json(200, &wire::ready(readiness(registry, &views), &views, &api.overlays.views())))
+}
+
+/// How long `caller` waits for everything that has asked for `limit`.
+fn ready_limit(caller: Caller, limit: Duration) -> Duration {
+    match caller {
+        Caller::HasToken | Caller::AuthOff => limit,
+        Caller::Anonymous => limit.min(OPEN_WAIT_LIMIT),
+    }
 }
 
 /// Sees to it that what the views say of ports is new enough for an answer.
@@ -155,5 +163,20 @@ fn wait_until<T>(
         let now = Instant::now();
         let until = [Some(deadline), Some(now + PRESENCE_EVERY), again].into_iter().flatten().min();
         registry.changes().wait(seen, until.unwrap_or(deadline));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_the_token_readiness_is_waited_for_a_minute_at_most() {
+        let hour = Duration::from_secs(3600);
+        assert_eq!(ready_limit(Caller::Anonymous, hour), Duration::from_secs(60));
+        assert_eq!(ready_limit(Caller::Anonymous, Duration::from_secs(5)), Duration::from_secs(5));
+        for caller in [Caller::HasToken, Caller::AuthOff] {
+            assert_eq!(ready_limit(caller, hour), hour);
+        }
     }
 }
