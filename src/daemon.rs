@@ -23,7 +23,7 @@ use crate::api::places::Places;
 use crate::boot::{self, Processes};
 use crate::config::{self, AuthSource, Config};
 use crate::control::Control;
-use crate::door::{Door, Limits};
+use crate::http::{Front, Limits};
 use crate::log;
 use crate::logs::LogFiles;
 use crate::os::environment;
@@ -52,7 +52,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
 const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
-const DOOR_LIMIT: Duration = Duration::from_secs(2);
+const FRONT_LIMIT: Duration = Duration::from_secs(2);
 /// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
 
@@ -151,7 +151,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         reading: Mutex::default(),
     };
     let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
-    let door = Door::open(listener, Arc::new(service), Limits::default()).map_err(start_error("can't open the API"))?;
+    let front =
+        Front::open(listener, Arc::new(service), Limits::default()).map_err(start_error("can't open the API"))?;
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
     if matches!(config.auth, AuthSource::Kept) {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
@@ -165,7 +166,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         registry,
         overlays,
         context: Arc::clone(&context),
-        door,
+        front,
         closer: inbox.closer(),
         result: Arc::new(AtomicU8::new(Ended::LeftBehind as u8)),
     };
@@ -179,7 +180,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
             log::info(format_args!("{name} is ignored: nothing is read or opened again; SIGTERM ends servisor"));
         }
     });
-    control.join_by(Instant::now() + DOOR_LIMIT);
+    control.join_by(Instant::now() + FRONT_LIMIT);
     drop(socket);
     if result.load(Ordering::SeqCst) == Ended::Clean as u8 {
         store.end_clean();
@@ -271,7 +272,7 @@ struct Ending {
     registry: Arc<Registry>,
     overlays: Arc<Overlays>,
     context: Arc<Context>,
-    door: Door,
+    front: Front,
     closer: signals::Closer,
     result: Arc<AtomicU8>,
 }
@@ -307,7 +308,7 @@ impl Ending {
         if let Some(files) = &self.context.log_files {
             files.finish(Instant::now() + FILES_LIMIT);
         }
-        self.door.close(Instant::now() + DOOR_LIMIT);
+        self.front.close(Instant::now() + FRONT_LIMIT);
         self.context.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.watcher.close(Instant::now() + THREAD_LIMIT);
         match ended {

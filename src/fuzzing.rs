@@ -2,10 +2,10 @@
 //!
 //! Owns: names. Never: code.
 
-pub use crate::door::Limits;
-pub use crate::door::answer::Refusal;
-pub use crate::door::body::{Chunked, Progress};
-pub use crate::door::head::{Expects, Framing, Head, end, vet};
+pub use crate::http::Limits;
+pub use crate::http::body::{Chunked, Progress};
+pub use crate::http::head::{Expects, Framing, Head, end, vet};
+pub use crate::http::response::Refusal;
 pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, StreamId};
 pub use crate::logs::{Lines, Shown};
 pub use crate::prober::head::Head as ProbeHead;

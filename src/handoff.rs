@@ -20,7 +20,7 @@ pub struct Reply {
 
 /// The one who waits for an answer.
 pub trait Client {
-    /// Whether it still does, as far as can be told without waiting.
+    /// Whether it still does, as far as can be known without waiting.
     fn is_present(&self) -> bool;
 }
 

@@ -6,8 +6,8 @@
 //!
 //! - [`config`]: options and environment to a `Config`. [`daemon`]: builds everything, listens to signals, ends it.
 //! - [`setup`] and [`boot`]: what it is told to have, and what it finds, when it begins.
-//! - [`door`]: the public listener. It reads and vets a head, has it decided about, reads the body, sends the answer.
-//! - [`api`]: what a request means and how its answer looks, behind the door and a tiny_http that reads what was vetted.
+//! - [`http`]: the public listener, the front. It reads and vets a head, has it decided about, reads the body, sends the answer.
+//! - [`api`]: what a request means and how its answer looks, behind the front and a tiny_http that reads what was vetted.
 //! - [`registry`]: which servers there are.
 //! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
 //! - [`overlay`]: copies of templates, in place before a server needs them.
@@ -23,7 +23,7 @@
 //! - Only a server's supervisor thread decides about it, and it decides by [`model::machine`] alone.
 //! - A process is signalled only by who can prove that its number is not another's by now ([`process::reaper`], [`os::pidfd`]).
 //! - A stop is over when no process of the tree is left, and not before.
-//! - No stranger's byte reaches tiny_http before the door has vetted the head, and no byte of a body is read before it is
+//! - No stranger's byte reaches tiny_http before the front has vetted the head, and no byte of a body is read before it is
 //!   known who asks.
 //! - A request is read, carried out and answered on its client's own thread: what takes time costs nobody else any.
 //! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
@@ -34,11 +34,11 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
-pub mod door;
 pub mod error;
 #[cfg(fuzzing)]
 pub mod fuzzing;
 pub mod handoff;
+pub mod http;
 pub mod log;
 pub mod logs;
 pub mod model;

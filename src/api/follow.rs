@@ -4,7 +4,7 @@
 //! client is connected.
 //!
 //! Plain text has the bytes as the server wrote them, a line when it is whole; one that stays unfinished is shown as far
-//! as it goes after a moment, and goes on later. Events have one line each, named after its stream; one that is
+//! as it goes after a moment, and continues later. Events have one line each, named after its stream; one that is
 //! unfinished waits for its end, because an event can't go on.
 
 use std::io::{self, Write};
@@ -46,7 +46,7 @@ pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, fo
         Form::Plain => reply::PLAIN,
         Form::Events => EVENTS,
     };
-    // Before anyone is told that it has begun: what is written after that is new to whoever heard of it.
+    // Before the answer begins: what is written after it is new to the client.
     let mut follower = Follower::new(log, selection, tail);
     let body = move |to: &mut dyn Write| {
         let _place = place;

@@ -15,9 +15,9 @@ use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
 use super::{Api, overlays, reply, text};
-use crate::door::service::{Body, Request, Standing, Step, Verdict};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
+use crate::http::service::{Body, Request, Standing, Step, Verdict};
 use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, Refusal};
 use crate::model::spec::Slug;
@@ -35,7 +35,7 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(25);
 /// The description of the whole API, whose truth is tested in `api::tests`. It tells nothing of this daemon.
 pub const OPENAPI: &[u8] = include_bytes!("openapi.json");
 
-/// The head of a request as the door has vetted it.
+/// The head of a request that was vetted.
 pub struct Call<'a> {
     /// The method.
     pub method: &'a str,

@@ -27,8 +27,8 @@ use tiny_http::Server;
 
 use super::handlers::{self, Call};
 use super::{Api, reply};
-use crate::door::service::{Service, Standing, Step, Verdict};
 use crate::error::{Code, Error};
+use crate::http::service::{Service, Standing, Step, Verdict};
 use crate::os::poll::{Interest, Poll};
 use crate::os::thread::{panic_text, under_name};
 use std::sync::Arc;
@@ -196,7 +196,7 @@ fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
 }
 
 /// A request that tiny_http has read. It is not asked to answer: that would be written only to be read, and written anew
-/// by the door.
+/// by the front.
 pub struct Read(Option<tiny_http::Request>);
 
 impl Read {
@@ -209,7 +209,7 @@ impl Read {
 impl Drop for Read {
     fn drop(&mut self) {
         if let Some(request) = self.0.take() {
-            // A request that is let go of would be answered with an error.
+            // A request that is dropped would be answered with an error.
             drop(request.into_writer());
         }
     }

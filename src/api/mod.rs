@@ -1,7 +1,7 @@
 //! What a request means and how its answer looks.
 //!
 //! Owns: routes, access, JSON on the wire, and tiny_http, which reads the heads of requests. Never: a thread of its own (all
-//! but the reading runs on the client's), a server's life (see `registry`), a stranger's connection (see `door`).
+//! but the reading runs on the client's), a server's life (see `registry`), a stranger's connection (see the module `http` beside this one).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn the_long_calls_leave_connections_to_the_others() {
-        let connections = crate::door::Limits::default().connections;
+        let connections = crate::http::Limits::default().connections;
         // Owners have all but 32 of them.
         assert!(STREAMS_MAX + WAITS_MAX + 32 <= connections - 32);
         const { assert!(OPEN_WAITS_MAX <= 32) };

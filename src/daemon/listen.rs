@@ -11,7 +11,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
 use crate::config::{AuthSource, Listen};
-use crate::door::Listener;
+use crate::http::Listener;
 use crate::os::local;
 
 /// The bound address.

@@ -66,7 +66,7 @@ fn no_route_and_no_method_does_anything_without_the_token() {
                 let Some(answer) = stranger.try_request(method, path, &all, Some(spec.as_bytes())) else {
                     panic!("no answer to {method} {path}");
                 };
-                // What is no request at all (CONNECT, a body where none may be) is refused by the door.
+                // What is no request at all (CONNECT, a body where none may be) is refused by the front.
                 // What stands for nothing is said to be missing, whoever asks.
                 let expected = if MISSING.contains(&path) { 404 } else { 401 };
                 let is_refused =

@@ -1,6 +1,6 @@
 //! Hostile clients against the whole daemon: it lives, a normal client is answered, a server notices nothing.
 //!
-//! Each row of the matrix of odd input is tested at the door itself (`src/door/tests`); these are the attacks that end or
+//! Each row of the matrix of odd input is tested at the front itself (`src/http/tests`); these are the attacks that end or
 //! wedge a bare tiny_http.
 
 use std::io::{Read, Write};

@@ -31,7 +31,7 @@ fn what_passes_is_written_anew() {
 
 #[test]
 fn what_could_be_understood_in_two_ways_is_refused() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(5000));
     let endless_target = format!("GET /{}", "a".repeat(20_000));
     let long_head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(17_000));
@@ -88,7 +88,7 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         ("GET / HTTP/0.9\r\nHost: x\r\n\r\n", 505),
     ];
     for (request, status) in cases {
-        let answer = door.exchange(request.as_bytes());
+        let answer = front.exchange(request.as_bytes());
         let shown = &request[..request.len().min(100)];
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{shown:?}: {answer:?}");
         assert!(
@@ -98,14 +98,14 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         let body = answer.split_once("\r\n\r\n").unwrap().1;
         assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{body}");
     }
-    assert_eq!(door.fake.called.load(Ordering::SeqCst), 0, "none of it may be carried out");
-    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+    assert_eq!(front.fake.called.load(Ordering::SeqCst), 0, "none of it may be carried out");
+    assert!(front.get("/echo").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
 fn a_body_that_is_too_large_is_refused_while_it_is_being_sent_and_the_client_sees_why() {
-    let door = Opened::new(Limits::default());
-    let mut stream = door.connect();
+    let front = Opened::new(Limits::default());
+    let mut stream = front.connect();
     stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n").unwrap();
     for _ in 0..1000 {
         stream.write_all(&[b'x'; 4000]).unwrap();
@@ -117,20 +117,20 @@ fn a_body_that_is_too_large_is_refused_while_it_is_being_sent_and_the_client_see
 
 #[test]
 fn leave_to_send_a_body_is_given_only_to_those_who_may() {
-    let door = Opened::new(Limits::default());
-    let mut stream = door.connect();
+    let front = Opened::new(Limits::default());
+    let mut stream = front.connect();
     stream.write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n").unwrap();
     assert_eq!(read_some(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
     stream.write_all(b"abc").unwrap();
     assert!(read_some(&mut stream).starts_with("HTTP/1.1 200 "));
     let too_much = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2000000\r\nExpect: 100-continue\r\n\r\n";
-    assert!(door.exchange(too_much.as_bytes()).starts_with("HTTP/1.1 413 "));
+    assert!(front.exchange(too_much.as_bytes()).starts_with("HTTP/1.1 413 "));
 }
 
 #[test]
 fn head_is_answered_like_get_without_the_body() {
-    let door = Opened::new(Limits::default());
-    let answer = door.exchange(b"HEAD /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let front = Opened::new(Limits::default());
+    let answer = front.exchange(b"HEAD /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     assert!(!answer.contains("Content-Length: 0"), "{answer}");
 }
@@ -138,10 +138,10 @@ fn head_is_answered_like_get_without_the_body() {
 #[test]
 fn a_request_in_any_split_is_the_same_request() {
     let request = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-    let door = Opened::new(Limits::default());
-    let whole = door.exchange(request);
+    let front = Opened::new(Limits::default());
+    let whole = front.exchange(request);
     for step in [1, 2, 3, 7, 50] {
-        let mut stream = door.connect();
+        let mut stream = front.connect();
         stream.set_nodelay(true).unwrap();
         for part in request.chunks(step) {
             stream.write_all(part).unwrap();

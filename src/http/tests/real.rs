@@ -1,4 +1,4 @@
-//! The door before the real tiny_http: whatever a stranger sends, the internal server must not notice.
+//! The front before the real tiny_http: whatever a stranger sends, the internal server must not notice.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ impl Real {
     fn new() -> Arc<Real> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let directory = std::env::temp_dir().join(format!("servisor-door-{}-{number}", std::process::id()));
+        let directory = std::env::temp_dir().join(format!("servisor-front-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&directory).unwrap();
         let parser = Mutex::new(Parser::open(&directory, "a.sock").unwrap());
         Arc::new(Real { directory, parser, failed: AtomicU64::new(0) })
@@ -54,7 +54,7 @@ impl Request for RealRequest {
 }
 
 struct OpenedReal {
-    door: Option<Door>,
+    front: Option<Front>,
     real: Arc<Real>,
     address: SocketAddr,
 }
@@ -65,8 +65,8 @@ impl OpenedReal {
         let address = listener.local_addr().unwrap();
         let real = Real::new();
         let service: Arc<dyn Service> = Arc::clone(&real) as Arc<dyn Service>;
-        let door = Door::open(Listener::Tcp(listener), service, Limits::default()).unwrap();
-        OpenedReal { door: Some(door), real, address }
+        let front = Front::open(Listener::Tcp(listener), service, Limits::default()).unwrap();
+        OpenedReal { front: Some(front), real, address }
     }
 
     fn exchange(&self, request: &[u8]) -> String {
@@ -76,32 +76,32 @@ impl OpenedReal {
 
 impl Drop for OpenedReal {
     fn drop(&mut self) {
-        if let Some(door) = self.door.take() {
-            door.close(Instant::now() + LIMIT);
+        if let Some(front) = self.front.take() {
+            front.close(Instant::now() + LIMIT);
         }
     }
 }
 
 #[test]
 fn what_tiny_http_can_not_read_does_not_reach_it() {
-    let door = OpenedReal::new();
+    let front = OpenedReal::new();
     for name in ["Host", "Authorization", "Origin", "Accept", "Content-Type", "Access-Control-Request-Method"] {
         for value in [&b"\xff"[..], b"caf\xc3\xa9", b"a\x80b"] {
             let host = if name == "Host" { "" } else { "Host: x\r\n" };
             let head = format!("GET /odd HTTP/1.1\r\n{host}{name}: ");
-            let answer = door.exchange(&[head.as_bytes(), value, b"\r\n\r\n"].concat());
+            let answer = front.exchange(&[head.as_bytes(), value, b"\r\n\r\n"].concat());
             assert!(answer.starts_with("HTTP/1.1 400 "), "{name}: {answer}");
         }
     }
     // What is not passed on anyway may hold what it likes.
-    let answer = door.exchange(b"GET /fine HTTP/1.1\r\nHost: x\r\nX-Name: caf\xc3\xa9\r\nConnection: close\r\n\r\n");
+    let answer = front.exchange(b"GET /fine HTTP/1.1\r\nHost: x\r\nX-Name: caf\xc3\xa9\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("/fine"), "{answer}");
-    assert_eq!(door.real.failed.load(Ordering::SeqCst), 0);
+    assert_eq!(front.real.failed.load(Ordering::SeqCst), 0);
 }
 
 #[test]
 fn no_byte_anywhere_in_a_request_costs_the_internal_server() {
-    let door = OpenedReal::new();
+    let front = OpenedReal::new();
     let request = b"POST /a?b HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t\r\nOrigin: o\r\nContent-Type: a/b\r\n\
                     Content-Length: 3\r\nConnection: close\r\n\r\nabc";
     // Every place, with the bytes that have a meaning somewhere.
@@ -109,9 +109,9 @@ fn no_byte_anywhere_in_a_request_costs_the_internal_server() {
         for byte in [0, 9, 10, 13, 32, 44, 58, 127, 128, 255] {
             let mut changed = request.to_vec();
             changed[at] = byte;
-            door.exchange(&changed);
+            front.exchange(&changed);
         }
     }
-    assert_eq!(door.real.failed.load(Ordering::SeqCst), 0, "a request was passed on that tiny_http can't read");
-    assert!(door.exchange(request).starts_with("HTTP/1.1 200 "));
+    assert_eq!(front.real.failed.load(Ordering::SeqCst), 0, "a request was passed on that tiny_http can't read");
+    assert!(front.exchange(request).starts_with("HTTP/1.1 200 "));
 }

@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Limits;
-use super::answer::{self, After, BodyIs, Pace, Refusal};
 use super::body::Chunked;
 use super::budget::Budget;
 use super::head::{Expects, Framing, Head, Persistence, Version};
 use super::input::{End, Input};
+use super::response::{self, After, BodyIs, Pace, Refusal};
 use super::service::{Body, Request, Service, Standing, Step};
 use super::slots::{Activity, NoSlot, Slot, Slots};
 use crate::handoff::{Client, Outcome, Reply, StreamBody};
@@ -271,7 +271,7 @@ impl Connection<'_> {
         }
         let deadline = begun + (allowed - self.sent.spent);
         let pace = Pace { deadline: Some(deadline), stall: limits.write };
-        let sent = answer::send(self.slot.socket(), reply, after, body, pace)?;
+        let sent = response::send(self.slot.socket(), reply, after, body, pace)?;
         self.sent = Sent { bytes: self.sent.bytes.saturating_add(sent), spent: self.sent.spent + begun.elapsed() };
         Ok(())
     }
@@ -287,14 +287,14 @@ impl Connection<'_> {
             return Err(Refusal::TooManyConnections.into());
         }
         let framing = match head.version {
-            Version::Http10 => answer::Framing::Close,
-            Version::Http11 => answer::Framing::Chunks,
+            Version::Http10 => response::Framing::Close,
+            Version::Http11 => response::Framing::Chunks,
         };
         if !self.slot.enter(Activity::Streaming) {
             return Err(End::Quiet);
         }
         let pace = Pace { deadline: None, stall: self.shared.limits.stall };
-        let mut writer = answer::begin_stream(self.slot.socket(), content_type, headers, framing, pace)?;
+        let mut writer = response::begin_stream(self.slot.socket(), content_type, headers, framing, pace)?;
         if head.is_head {
             return Ok(After::Close);
         }

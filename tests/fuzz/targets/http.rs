@@ -1,4 +1,4 @@
-//! A request's head and body as the door reads them: the same in whatever pieces they come, and what is passed on can be
+//! A request's head and body as the front reads them: the same in whatever pieces they come, and what is passed on can be
 //! read in one way only.
 #![no_main]
 

@@ -1,6 +1,6 @@
 //! What goes back to a client.
 //!
-//! Owns: the form of an answer on the wire, and the door's own refusals. Never: a wait without a limit.
+//! Owns: the form of an answer on the wire, and the front's own refusals. Never: a wait without a limit.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -105,7 +105,7 @@ pub enum After {
 pub enum BodyIs {
     /// It is.
     Sent,
-    /// Only its length is told: the request was `HEAD`.
+    /// Only its length is sent: the request was `HEAD`.
     LeftOut,
 }
 
@@ -211,7 +211,7 @@ pub fn begin_stream<'a>(
     Ok(StreamWriter { socket, framing, pace })
 }
 
-/// How the end of a stream is told.
+/// How the end of a stream is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {
     /// By a last chunk.

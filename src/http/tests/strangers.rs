@@ -4,16 +4,16 @@ use super::*;
 
 const OWNER: &str = "Authorization: Bearer t\r\n";
 
-fn owner_get(door: &Opened, path: &str) -> String {
-    door.exchange(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{OWNER}Connection: close\r\n\r\n").as_bytes())
+fn owner_get(front: &Opened, path: &str) -> String {
+    front.exchange(format!("GET {path} HTTP/1.1\r\nHost: x\r\n{OWNER}Connection: close\r\n\r\n").as_bytes())
 }
 
 #[test]
 fn a_refused_request_is_answered_before_its_body_is_read_and_without_leave_to_send_it() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     for framing in ["Content-Length: 1000000\r\n", "Transfer-Encoding: chunked\r\n"] {
         for expect in ["", "Expect: 100-continue\r\n"] {
-            let mut stream = door.connect();
+            let mut stream = front.connect();
             let head = format!("POST /refused HTTP/1.1\r\nHost: x\r\n{framing}{expect}\r\n");
             stream.write_all(head.as_bytes()).unwrap();
             let mut answer = String::new();
@@ -24,7 +24,7 @@ fn a_refused_request_is_answered_before_its_body_is_read_and_without_leave_to_se
         }
     }
     // Without a body the connection stays.
-    let mut stream = door.connect();
+    let mut stream = front.connect();
     for _ in 0..2 {
         stream.write_all(b"GET /refused HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         assert!(read_some(&mut stream).starts_with("HTTP/1.1 401 "));
@@ -33,8 +33,8 @@ fn a_refused_request_is_answered_before_its_body_is_read_and_without_leave_to_se
 
 #[test]
 fn a_body_that_means_nothing_is_skipped_and_never_asked_for() {
-    let door = Opened::new(Limits { bodies: 0, ..Limits::default() });
-    let mut stream = door.connect();
+    let front = Opened::new(Limits { bodies: 0, ..Limits::default() });
+    let mut stream = front.connect();
     for request in [
         "POST /skip HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
         "POST /skip HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
@@ -43,7 +43,7 @@ fn a_body_that_means_nothing_is_skipped_and_never_asked_for() {
         let answer = read_some(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 200 ") && !answer.contains("abc"), "{answer}");
     }
-    let mut stream = door.connect();
+    let mut stream = front.connect();
     stream.write_all(b"POST /skip HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -53,15 +53,15 @@ fn a_body_that_means_nothing_is_skipped_and_never_asked_for() {
 #[test]
 fn all_bodies_together_have_one_budget_and_wait_for_their_turn() {
     let limits = Limits { bodies: 256 * 1024, turn: Duration::from_millis(300), ..Limits::default() };
-    let door = Opened::new(limits);
+    let front = Opened::new(limits);
     let post = |framing: &str| {
-        let mut stream = door.connect();
+        let mut stream = front.connect();
         stream.write_all(format!("POST /echo HTTP/1.1\r\nHost: x\r\n{OWNER}{framing}\r\n").as_bytes()).unwrap();
         stream
     };
     let mut first = post("Content-Length: 200000\r\n");
     first.write_all(&[b'x'; 100_000]).unwrap();
-    while door.fake.admitted.load(Ordering::SeqCst) < 1 {
+    while front.fake.admitted.load(Ordering::SeqCst) < 1 {
         std::thread::yield_now();
     }
     std::thread::sleep(Duration::from_millis(50));
@@ -85,17 +85,17 @@ fn all_bodies_together_have_one_budget_and_wait_for_their_turn() {
 
 #[test]
 fn strangers_in_all_states_leave_room_for_an_owner() {
-    let door = Opened::new(Limits { connections: 8, ..Limits::default() });
+    let front = Opened::new(Limits { connections: 8, ..Limits::default() });
     let (_go, slow) = channel();
     let mut kept = Vec::new();
     // An owner's connection, idle the whole time.
-    let mut own = door.connect();
+    let mut own = front.connect();
     let request = format!("GET /echo HTTP/1.1\r\nHost: x\r\n{OWNER}\r\n");
     own.write_all(request.as_bytes()).unwrap();
     assert!(read_some(&mut own).starts_with("HTTP/1.1 200 "));
-    *door.fake.slow.lock().unwrap() = Some(slow);
+    *front.fake.slow.lock().unwrap() = Some(slow);
     for number in 0..200 {
-        let mut stream = door.connect();
+        let mut stream = front.connect();
         let bytes: &[u8] = [
             &b""[..],
             b"GET /ec",
@@ -107,7 +107,7 @@ fn strangers_in_all_states_leave_room_for_an_owner() {
         let _ = stream.write_all(bytes);
         kept.push(stream);
         if number % 10 == 9 {
-            assert!(owner_get(&door, "/echo").starts_with("HTTP/1.1 200 "), "{number}");
+            assert!(owner_get(&front, "/echo").starts_with("HTTP/1.1 200 "), "{number}");
             own.write_all(request.as_bytes()).unwrap();
             assert!(read_some(&mut own).starts_with("HTTP/1.1 200 "), "{number}");
         }
@@ -117,8 +117,8 @@ fn strangers_in_all_states_leave_room_for_an_owner() {
 #[test]
 fn pipelined_requests_of_a_stranger_do_not_make_more_time() {
     let limits = Limits { answer: Duration::from_millis(500), rate: 1 << 30, ..Limits::default() };
-    let door = Opened::new(limits);
-    let mut slow = door.connect();
+    let front = Opened::new(limits);
+    let mut slow = front.connect();
     slow.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
     let _ = slow.write_all("GET /large HTTP/1.1\r\nHost: x\r\n\r\n".repeat(2000).as_bytes());
     let begun = Instant::now();
@@ -140,16 +140,16 @@ fn pipelined_requests_of_a_stranger_do_not_make_more_time() {
 
 #[test]
 fn large_heads_and_answers_of_strangers_share_little_memory() {
-    let door = Opened::new(Limits { strangers: 20 * 1024, ..Limits::default() });
+    let front = Opened::new(Limits { strangers: 20 * 1024, ..Limits::default() });
     // One answer of 64 KiB has no room, an owner's has.
-    let answer = door.get("/large");
+    let answer = front.get("/large");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
-    assert!(owner_get(&door, "/large").starts_with("HTTP/1.1 200 "));
+    assert!(owner_get(&front, "/large").starts_with("HTTP/1.1 200 "));
     let long = format!("GET /echo HTTP/1.1\r\nHost: x\r\nX: {}\r\n", "y".repeat(8000));
-    let mut holding = door.connect();
+    let mut holding = front.connect();
     holding.write_all(long.as_bytes()).unwrap();
     std::thread::sleep(Duration::from_millis(100));
-    let answer = door.exchange(format!("{long}\r\n").as_bytes());
+    let answer = front.exchange(format!("{long}\r\n").as_bytes());
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
     holding.write_all(b"\r\n").unwrap();
     assert!(read_some(&mut holding).starts_with("HTTP/1.1 200 "));
@@ -157,10 +157,10 @@ fn large_heads_and_answers_of_strangers_share_little_memory() {
 
 #[test]
 fn a_stream_that_is_not_written_to_sees_its_client_leave() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     let (ended_tx, ended) = channel();
-    *door.fake.stream_ended.lock().unwrap() = Some(ended_tx);
-    let mut client = door.connect();
+    *front.fake.stream_ended.lock().unwrap() = Some(ended_tx);
+    let mut client = front.connect();
     client.write_all(b"GET /quiet HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_some(&mut client).starts_with("HTTP/1.1 200 "));
     drop(client);

@@ -1,4 +1,4 @@
-//! The public listener: it stands between strangers and tiny_http.
+//! The public listener, the front: it stands between strangers and tiny_http.
 //!
 //! Owns: connections, their number and their deadlines, and what may count as a request. Never: what a request means,
 //! JSON other than its own refusals.
@@ -22,12 +22,12 @@ use crate::os::reserve::Reserve;
 use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
-pub(crate) mod answer;
 pub(crate) mod body;
 mod budget;
 mod connection;
 pub(crate) mod head;
 mod input;
+pub(crate) mod response;
 pub mod service;
 mod slots;
 #[cfg(test)]
@@ -81,7 +81,8 @@ pub struct Limits {
     pub answer: Duration,
     /// Bytes a second that a client takes at least.
     pub rate: usize,
-    /// Without progress in sending a stream: whoever follows something may stop reading for a while.
+    /// Without progress in sending a stream: a follower may stop reading for a while. As long as `TCP_USER_TIMEOUT`, which
+    /// ends a connection whose window stays closed.
     pub stall: Duration,
     /// Bytes of a body.
     pub body: usize,
@@ -117,20 +118,20 @@ impl Default for Limits {
     }
 }
 
-/// The open door.
-pub struct Door {
+/// The open listener and its connections.
+pub struct Front {
     slots: Arc<slots::Slots>,
     /// The listening socket once more, to wake the thread that waits on it.
     listening: OwnedFd,
     thread: Thread,
 }
 
-impl Door {
-    /// Lets clients in, from now on.
+impl Front {
+    /// Accepts clients from now on.
     ///
     /// # Errors
     /// The system has no thread or descriptor to give.
-    pub fn open(listener: Listener, service: Arc<dyn Service>, limits: Limits) -> io::Result<Door> {
+    pub fn open(listener: Listener, service: Arc<dyn Service>, limits: Limits) -> io::Result<Front> {
         if let Listener::Tcp(listener) = &listener {
             listener::prepare(listener)?;
         }
@@ -148,11 +149,11 @@ impl Door {
         };
         let reserve = Reserve::start("reserve", thread::STACK)?;
         let accept = move || accept::run(&listener, &Arc::new(shared), &reserve);
-        let thread = thread::spawn("door", thread::SMALL_STACK, accept)?;
-        Ok(Door { slots, listening, thread })
+        let thread = thread::spawn("accept", thread::SMALL_STACK, accept)?;
+        Ok(Front { slots, listening, thread })
     }
 
-    /// Lets nobody in any more; requests that are being answered have until `deadline`, then they are cut off.
+    /// Accepts no more clients. Requests that are being answered have until `deadline`, then their connections are closed.
     pub fn close(self, deadline: Instant) {
         self.slots.close();
         // To the kernel a socket is a socket; the standard library can shut down streams only.

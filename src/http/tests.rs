@@ -109,9 +109,9 @@ fn quiet(to: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-/// An open door, closed at the end of the test.
+/// An open front, closed at the end of the test.
 struct Opened {
-    door: Option<Door>,
+    front: Option<Front>,
     fake: Arc<Fake>,
     address: SocketAddr,
 }
@@ -122,8 +122,8 @@ impl Opened {
         let address = listener.local_addr().unwrap();
         let fake = Arc::new(Fake::default());
         let service: Arc<dyn Service> = Arc::clone(&fake) as Arc<dyn Service>;
-        let door = Door::open(Listener::Tcp(listener), service, limits).unwrap();
-        Opened { door: Some(door), fake, address }
+        let front = Front::open(Listener::Tcp(listener), service, limits).unwrap();
+        Opened { front: Some(front), fake, address }
     }
 
     fn connect(&self) -> TcpStream {
@@ -151,8 +151,8 @@ impl Opened {
 
 impl Drop for Opened {
     fn drop(&mut self) {
-        if let Some(door) = self.door.take() {
-            door.close(Instant::now() + LIMIT);
+        if let Some(front) = self.front.take() {
+            front.close(Instant::now() + LIMIT);
         }
     }
 }
@@ -182,43 +182,43 @@ fn read_some(stream: &mut TcpStream) -> String {
 
 #[test]
 fn requests_on_one_connection_are_answered_in_order() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     let pipelined =
         b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /accept HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
                       GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-    let answers = door.exchange(pipelined);
+    let answers = front.exchange(pipelined);
     let at = |text: &str| answers.find(text).unwrap_or_else(|| panic!("{text:?} is not in {answers:?}"));
     assert!(at("GET /1 ") < at("202 Accepted") && at("202 Accepted") < at("GET /3 "), "{answers}");
 }
 
 #[test]
 fn a_panic_of_the_api_is_its_own() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     for path in ["/panic", "/admit-panic"].repeat(10) {
-        let answer = door.get(path);
+        let answer = front.get(path);
         assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":"internal""#), "{answer}");
     }
-    assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+    assert!(front.get("/echo").starts_with("HTTP/1.1 200 "));
 }
 
 #[test]
 fn streams_come_in_chunks_or_to_the_end_of_the_connection() {
-    let door = Opened::new(Limits::default());
-    let chunked = door.exchange_open(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    let front = Opened::new(Limits::default());
+    let chunked = front.exchange_open(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(chunked.contains("Transfer-Encoding: chunked\r\n") && chunked.contains("X-Further: yes\r\n"), "{chunked}");
     assert!(chunked.ends_with("\r\n\r\n3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"), "{chunked}");
-    let plain = door.exchange_open(b"GET /stream HTTP/1.0\r\n\r\n");
+    let plain = front.exchange_open(b"GET /stream HTTP/1.0\r\n\r\n");
     assert!(!plain.contains("chunked") && plain.ends_with("\r\n\r\nonethree"), "{plain}");
-    let head = door.exchange_open(b"HEAD /stream HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = front.exchange_open(b"HEAD /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(head.starts_with("HTTP/1.1 200 ") && head.ends_with("\r\n\r\n") && !head.contains("0\r\n\r\n"), "{head}");
 }
 
 #[test]
 fn a_stream_learns_that_its_client_says_no_more() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     let (ended_tx, ended) = channel();
-    *door.fake.stream_ended.lock().unwrap() = Some(ended_tx);
-    let mut client = door.connect();
+    *front.fake.stream_ended.lock().unwrap() = Some(ended_tx);
+    let mut client = front.connect();
     client.write_all(b"GET /quiet HTTP/1.1\r\nHost: x\r\n\r\nGET /pipelined HTTP/1.1\r\n").unwrap();
     assert!(read_some(&mut client).starts_with("HTTP/1.1 200 "));
     // It could still read: no write would fail by itself.
@@ -228,25 +228,25 @@ fn a_stream_learns_that_its_client_says_no_more() {
 }
 
 #[test]
-fn a_stream_without_end_does_not_hold_the_closing_door() {
-    let mut door = Opened::new(Limits::default());
+fn a_stream_without_end_does_not_hold_the_closing_front() {
+    let mut front = Opened::new(Limits::default());
     let (ended_tx, ended) = channel();
-    *door.fake.stream_ended.lock().unwrap() = Some(ended_tx);
-    let mut client = door.connect();
+    *front.fake.stream_ended.lock().unwrap() = Some(ended_tx);
+    let mut client = front.connect();
     client.write_all(b"GET /quiet HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_some(&mut client).starts_with("HTTP/1.1 200 "));
-    door.door.take().unwrap().close(Instant::now() + LIMIT * 10);
+    front.front.take().unwrap().close(Instant::now() + LIMIT * 10);
     // It was cut off; by itself it would have gone on.
     assert!(ended.try_recv().unwrap().is_err());
 }
 
 #[test]
-fn a_client_that_trickles_is_told_so_and_holds_nobody_up() {
-    let door = Opened::new(Limits { request: Duration::from_millis(300), ..Limits::default() });
+fn a_client_that_trickles_is_refused_and_delays_no_other() {
+    let front = Opened::new(Limits { request: Duration::from_millis(300), ..Limits::default() });
     for begun in ["GET / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"] {
-        let mut slow = door.connect();
+        let mut slow = front.connect();
         slow.write_all(begun.as_bytes()).unwrap();
-        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+        assert!(front.get("/echo").starts_with("HTTP/1.1 200 "));
         let mut answer = String::new();
         slow.read_to_string(&mut answer).unwrap();
         assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -255,33 +255,33 @@ fn a_client_that_trickles_is_told_so_and_holds_nobody_up() {
 
 #[test]
 fn a_silent_client_is_cut_without_a_word() {
-    let door = Opened::new(Limits { idle: Duration::from_millis(100), ..Limits::default() });
-    let mut silent = door.connect();
+    let front = Opened::new(Limits { idle: Duration::from_millis(100), ..Limits::default() });
+    let mut silent = front.connect();
     assert_eq!(silent.read(&mut [0; 10]).unwrap(), 0);
 }
 
 #[test]
 fn at_the_cap_the_one_that_waits_for_longest_goes() {
-    let door = Opened::new(Limits { connections: 4, ..Limits::default() });
+    let front = Opened::new(Limits { connections: 4, ..Limits::default() });
     let mut idle: Vec<TcpStream> = Vec::new();
     for _ in 0..4 {
-        let mut stream = door.connect();
+        let mut stream = front.connect();
         stream.write_all(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
         assert!(read_some(&mut stream).starts_with("HTTP/1.1 200 "));
         idle.push(stream);
     }
     for _ in 0..50 {
-        assert!(door.get("/echo").starts_with("HTTP/1.1 200 "));
+        assert!(front.get("/echo").starts_with("HTTP/1.1 200 "));
     }
     assert_eq!(idle[0].read(&mut [0; 10]).unwrap(), 0, "the first one should be gone");
 }
 
 #[test]
 fn a_burst_is_answered_whole() {
-    let door = Opened::new(Limits::default());
+    let front = Opened::new(Limits::default());
     let clients: Vec<_> = (0..120)
         .map(|_| {
-            let address = door.address;
+            let address = front.address;
             std::thread::spawn(move || {
                 let mut stream = TcpStream::connect(address).unwrap();
                 stream.set_read_timeout(Some(LIMIT)).unwrap();
@@ -299,14 +299,14 @@ fn a_burst_is_answered_whole() {
 }
 
 #[test]
-fn a_closed_door_lets_the_last_answer_out_and_nobody_in() {
-    let mut door = Opened::new(Limits::default());
-    let mut idle = door.connect();
+fn a_closed_front_sends_the_last_answer_and_accepts_no_more() {
+    let mut front = Opened::new(Limits::default());
+    let mut idle = front.connect();
     idle.write_all(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_some(&mut idle).starts_with("HTTP/1.1 200 "));
-    door.door.take().unwrap().close(Instant::now() + LIMIT);
+    front.front.take().unwrap().close(Instant::now() + LIMIT);
     assert_eq!(idle.read(&mut [0; 10]).unwrap(), 0);
-    let refused = TcpStream::connect(door.address).and_then(|mut late| {
+    let refused = TcpStream::connect(front.address).and_then(|mut late| {
         late.write_all(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n")?;
         late.read(&mut [0; 10])
     });

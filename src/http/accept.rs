@@ -1,4 +1,4 @@
-//! The loop that lets clients in.
+//! The loop that accepts clients.
 //!
 //! Owns: the listening socket. Never: an end because of an error; a wait for a client.
 
@@ -10,8 +10,8 @@ use std::thread as std_thread;
 use std::time::{Duration, Instant};
 
 use super::Listener;
-use super::answer::{self, Refusal};
 use super::connection::{self, Shared};
+use super::response::{self, Refusal};
 use super::slots::NoSlot;
 use crate::log;
 use crate::os::peer::Unread;
@@ -25,10 +25,10 @@ const ERROR_PAUSE: Duration = Duration::from_millis(10);
 const THREAD_LIMIT: Duration = Duration::from_millis(200);
 /// Between two tries to get a thread.
 const THREAD_PAUSE: Duration = Duration::from_millis(5);
-/// The same trouble is told once in this time.
+/// The same failure is logged once in this time.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
-/// Accepts until the door is closed.
+/// Accepts until the listener is closed.
 pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &Reserve) {
     let mut reported: Option<Instant> = None;
     let mut report = |what: &str, error: &io::Error| {
@@ -95,7 +95,7 @@ impl Spare<'_> {
     }
 }
 
-/// Whether somebody wants to come in, or begins to within a moment.
+/// Whether a connection waits to be accepted, or comes within a moment.
 fn is_awaited(listener: &Listener) -> bool {
     let mut poll = Poll::default();
     let place = poll.add(&listener.as_fd(), Interest::Read);
@@ -114,7 +114,7 @@ fn accept(listener: &Listener) -> io::Result<UnixStream> {
             if local::is_own_peer(&stream) {
                 return Ok(stream);
             }
-            answer::refuse_at_once(&stream, Refusal::ForeignUser);
+            response::refuse_at_once(&stream, Refusal::ForeignUser);
             Err(io::ErrorKind::ConnectionAborted.into())
         }
     }
@@ -129,7 +129,7 @@ fn welcome(socket: UnixStream, shared: &Arc<Shared>, reserve: &Reserve) -> io::R
         let slot = match shared.slots.admit(Arc::clone(&socket)) {
             Ok(slot) => slot,
             Err(NoSlot::Full) => {
-                answer::refuse_at_once(&socket, Refusal::TooManyConnections);
+                response::refuse_at_once(&socket, Refusal::TooManyConnections);
                 return Ok(());
             }
             Err(NoSlot::Closed) => return Ok(()),
@@ -145,7 +145,7 @@ fn welcome(socket: UnixStream, shared: &Arc<Shared>, reserve: &Reserve) -> io::R
                 shared.slots.wait_for_leaver(give_up_at.min(Instant::now() + THREAD_PAUSE));
             }
             Err(error) => {
-                answer::refuse_at_once(&socket, Refusal::TooManyConnections);
+                response::refuse_at_once(&socket, Refusal::TooManyConnections);
                 return Err(error);
             }
         }

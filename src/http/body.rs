@@ -2,7 +2,7 @@
 //!
 //! Owns: the grammar of chunks. Never: a socket. Pure: bytes go in as they come.
 
-use super::answer::Refusal;
+use super::response::Refusal;
 
 /// A chunk's size line: 16 digits, and room for an extension, which means nothing to us.
 const SIZE_LINE_MAX: usize = 256;

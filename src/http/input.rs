@@ -8,10 +8,10 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use super::Limits;
-use super::answer::Refusal;
 use super::body::{Chunked, Progress};
 use super::budget::Share;
 use super::head::{self, Head};
+use super::response::Refusal;
 
 /// Bytes of one read. Most heads are shorter.
 const STEP: usize = 2 * 1024;

@@ -6,7 +6,7 @@
 //! is written anew from what was understood.
 
 use super::Limits;
-use super::answer::Refusal;
+use super::response::Refusal;
 
 /// More than any client sends.
 const HEADERS_MAX: usize = 64;
@@ -135,7 +135,7 @@ pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
     let mut canonical = format!("{passed_method} {target} HTTP/1.1\r\n").into_bytes();
     for name in PASSED_ON {
         if let Some(value) = fields.only(name)? {
-            // tiny_http drops a connection without a word for one byte that is not ASCII, and all its clients with it.
+            // tiny_http drops a connection silently for one byte that is not ASCII, and all its clients with it.
             if !value.is_ascii() {
                 return Err(Refusal::BadRequest("the value of a header has a character that is not ASCII"));
             }
