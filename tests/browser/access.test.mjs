@@ -200,6 +200,22 @@ for (const options of [[], ['--no-auth'], ['--no-auth', '--allow-origin', 'http:
   });
 }
 
+// Each dev server's page is an origin of some localhost port, to a browser the same site as the API.
+for (const host of ['web.localhost', 'localhost', '127.0.0.1']) {
+  test(`a page of a managed server at ${host} stops no other server: serve --no-auth`, async () => {
+    const daemon = await Daemon.start(['--no-auth']);
+    const page = await pages(attacker(targetsOf(daemon.port)));
+    try {
+      const read = await browse(`http://${host}:${page.port}/`, page.report);
+      assert.deepEqual(read, []);
+      await daemon.assertUntouched();
+    } finally {
+      page.server.close();
+      await daemon.end();
+    }
+  });
+}
+
 test('the same page does what it likes where it is let in, so the attack is one', async () => {
   const page = await pages(() => attacker(targetsOf(daemon.port))());
   const daemon = await Daemon.start(['--no-auth', '--allow-origin', `http://evil.example:${page.port}`]);
