@@ -77,7 +77,9 @@ test-docs: tests/sdk/node_modules image ## The documentation: each command runs,
 	cargo build --locked
 	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/docs/*.test.mjs
 
-test-slow: tests/sdk/node_modules ## Real apps and templates from npm and PyPI: Vite, Next.js, Express, Flask
+# Debian starts what it installs, unless the system is at run level 1.
+test-slow: tests/sdk/node_modules ## Real programs: Vite, Next.js, Express, Flask, nginx, redis, PostgreSQL, gunicorn
+	@{ command -v nginx && command -v redis-server && command -v gunicorn && ls -d /usr/lib/postgresql/*; } >/dev/null 2>&1 || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends nginx-light redis-server postgresql gunicorn python3-setproctitle; }
 	cargo build --locked --release
 	SERVISOR_BIN=$(CURDIR)/target/release/servisor node --test --test-concurrency=1 tests/slow/*.test.mjs
 

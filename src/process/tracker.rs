@@ -274,11 +274,7 @@ impl ProcessTracker {
         let trees = self.trees().clone();
         let own = Pid::own();
         let mut owners: Sorted<Pid, Owner> = Sorted::default();
-        let mut starts: Sorted<Pid, u64> = Sorted::default();
         let (snapshot, clarity) = Snapshot::take_whole(|process| {
-            if trees.contains_key(&process.pid) {
-                starts.insert(process.pid, process.started);
-            }
             if process.parent != own.raw() {
                 return Ok(Asked::Shown);
             }
@@ -296,7 +292,7 @@ impl ProcessTracker {
             Ok(Asked::Shown)
         })?;
         if self.strangers == Strangers::Impossible {
-            attribute_to_the_only_older_run(&mut owners, &starts, &snapshot);
+            attribute_to_the_only_older_run(&mut owners, &trees, &snapshot);
         }
         let look = Look { begun, snapshot: Arc::new(snapshot), owners: Arc::new(owners), clarity };
         *last = (!trees.is_empty()).then(|| look.clone());
@@ -356,11 +352,17 @@ impl RunTree {
 
 /// An orphan comes from one of the runs that were there when it was born, if no child of the daemon can be anything else;
 /// when that is only one, it is known.
-fn attribute_to_the_only_older_run(owners: &mut Sorted<Pid, Owner>, starts: &Sorted<Pid, u64>, snapshot: &Snapshot) {
+fn attribute_to_the_only_older_run(
+    owners: &mut Sorted<Pid, Owner>,
+    trees: &Sorted<Pid, Arc<RunTree>>,
+    snapshot: &Snapshot,
+) {
     for (&pid, owner) in owners.iter_mut().filter(|(_, owner)| **owner == Owner::Unknown) {
         let Some(child) = snapshot.find(pid) else { continue };
-        let mut older = starts.iter().filter(|(_, started)| *started <= child.started);
-        if let (Some((leader, _)), None) = (older.next(), older.next()) {
+        // A leader that has ended counts: it is not reaped as long as its run is not over.
+        let is_older = |leader: &&Pid| snapshot.find(**leader).is_some_and(|found| found.started <= child.started);
+        let mut older = trees.keys().filter(is_older);
+        if let (Some(leader), None) = (older.next(), older.next()) {
             *owner = Owner::Run(*leader);
         }
     }

@@ -1,7 +1,7 @@
 //! The daemon as a black box: the real binary, real processes, real sockets.
 //!
 //! - `lifecycle` from start to stop, statuses and fields; `restart` policies; `stop` of whole trees;
-//!   `membership` of processes
+//!   `membership` of processes; what is `left` is said
 //! - `environment` what a server is given; `logs` what it writes; `follow` how that is read as it is
 //!   written; `files` where else it goes
 //! - `gateway` the SDK's sandboxes
@@ -37,6 +37,7 @@ mod idle;
 mod input;
 mod large;
 mod latency;
+mod left;
 mod lifecycle;
 mod listen;
 mod logs;

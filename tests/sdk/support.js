@@ -56,10 +56,14 @@ process.stdout.on('error', () => process.exit(1));
 export class Daemon {
   log = '';
 
-  /** With `variables` over its usual environment; they can be changed before another `boot`. */
-  static async start(variables = {}) {
+  /**
+   * With `variables` over its usual environment; they can be changed before another `boot`. `wrapper` is a program, with
+   * arguments, that runs it.
+   */
+  static async start(variables = {}, wrapper = []) {
     const daemon = new Daemon();
     daemon.variables = variables;
+    daemon.wrapper = wrapper;
     daemon.scratch = fs.mkdtempSync(path.join(os.tmpdir(), 'servisor-sdk-'));
     daemon.root = path.join(daemon.scratch, 'root');
     fs.mkdirSync(daemon.root);
@@ -76,7 +80,8 @@ export class Daemon {
   async boot() {
     const options = ['--listen', '127.0.0.1:0', '--root', this.root, '--state-dir', path.join(this.scratch, 'state')];
     const stdio = ['ignore', 'inherit', 'pipe'];
-    this.process = spawn(BINARY, ['serve', ...options], { env: this.#environment(), stdio });
+    const [program, ...words] = [...this.wrapper, BINARY, 'serve', ...options];
+    this.process = spawn(program, words, { env: this.#environment(), stdio });
     this.ended = once(this.process, 'exit');
     living.add(this.process);
     this.ended.then(() => living.delete(this.process));
