@@ -102,7 +102,7 @@ impl Code {
     }
 
     /// The word that programs can match.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Code::Malformed => "malformed",
             Code::Unauthorized => "unauthorized",
@@ -199,7 +199,7 @@ impl Error {
 
     /// A configuration came for a server that is not at rest.
     pub fn slug_in_use(slug: &Slug, status: Status) -> Error {
-        let word = status.word();
+        let word = status.as_str();
         let sentence = format!(
             "there is a server \"{slug}\" already and it is {word}; stop or delete it first, or choose another slug"
         );
@@ -208,14 +208,14 @@ impl Error {
 
     /// A server that is not at rest was to be started.
     pub fn already_active(slug: &Slug, status: Status) -> Error {
-        let word = status.word();
+        let word = status.as_str();
         let sentence = format!("server \"{slug}\" is {word} already; stop it first, or ask for a restart instead");
         Error::new(Code::ServerActive, sentence)
     }
 
     /// A server without a living process was to be marked.
     pub fn not_live(slug: &Slug, status: Status) -> Error {
-        let word = status.word();
+        let word = status.as_str();
         let sentence = format!(
             "server \"{slug}\" is {word}; only one whose start command runs can be marked ready or running, start it first"
         );
@@ -224,7 +224,7 @@ impl Error {
 
     /// A server was to be given a status that only comes by itself.
     pub fn not_by_hand(status: Status) -> Error {
-        let word = status.word();
+        let word = status.as_str();
         let sentence = format!(
             "a server can't be made \"{word}\" by a change of its status, only \"ready\" or \"running\"; start, stop and \
              restart have routes of their own"

@@ -19,7 +19,7 @@ use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
 use crate::http::service::{Body, Request, Standing, Step, Verdict};
 use crate::logs::{Selection, SharedLog};
-use crate::model::machine::{Command, Refusal};
+use crate::model::machine::{Command, CommandRefusal};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::registry::Refused;
@@ -247,15 +247,15 @@ fn outcome(
     match pending.wait(Instant::now() + limit) {
         Waited::Answered(Answer::Done(view)) => Ok((Completed::Yes, view)),
         Waited::Late(view) => Ok((Completed::NotYet, view)),
-        Waited::Answered(Answer::Refused(Refusal::Active)) => {
+        Waited::Answered(Answer::Refused(CommandRefusal::Active)) => {
             let status = pending.view().status;
             Err(match asked {
                 Asked::Create => Error::slug_in_use(slug, status),
                 Asked::Command => Error::already_active(slug, status),
             })
         }
-        Waited::Answered(Answer::Refused(Refusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
-        Waited::Answered(Answer::Refused(Refusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
+        Waited::Answered(Answer::Refused(CommandRefusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
+        Waited::Answered(Answer::Refused(CommandRefusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
         Waited::Answered(Answer::NotStored(error)) => Err(match asked {
             Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),
             // No other command changes what is stored.

@@ -75,7 +75,7 @@ pub fn error(error: &Error) -> Reply {
         whys.push_str(&wrong.why);
     }
     let sentence = error.sentence();
-    let body = Body { status: "error", error: sentence, code: error.code().word(), message: sentence, fields };
+    let body = Body { status: "error", error: sentence, code: error.code().as_str(), message: sentence, fields };
     let headers = match error.code() {
         Code::MethodNotAllowed(allow) => vec![("Allow", allow.into())],
         Code::Unauthorized => vec![("WWW-Authenticate", "Bearer realm=\"servisor\"".into())],

@@ -71,7 +71,7 @@ pub fn marked<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]
         slug: &'a str,
         status: &'static str,
     }
-    Envelope::new(message, Data { slug: view.spec.slug.as_str(), status: view.status.word() }, warnings)
+    Envelope::new(message, Data { slug: view.spec.slug.as_str(), status: view.status.as_str() }, warnings)
 }
 
 /// How all servers are, in the given order.

@@ -2,13 +2,13 @@
 //!
 //! Owns: that format. Never: a file, an environment, the expansion of `$NAME` (dotenv does none either).
 //!
-//! dotenv's grammar is one regular expression, and people's files rely on what it does with odd input. So this is that
-//! expression by hand: a line is `NAME = value` or `NAME: value`, with `export` before it or not; a value is quoted in one
-//! of three ways and may then run over lines, or ends at a `#` or the end of the line. White space before a value may
-//! hold line ends if a quote follows. Where the expression would try again in another way, so does this. One difference
-//! is known: in a value without quotes around it that runs over lines, dotenv takes quotes off line by line.
+//! dotenv's grammar is one regular expression, and existing files rely on what it does with odd input. This is that
+//! expression by hand: a line is `NAME = value` or `NAME: value`, optionally after `export`; a value is quoted in one
+//! of three ways and may then span lines, or ends at a `#` or the end of the line. White space before a value may
+//! contain line ends if a quote follows. Where the expression would backtrack, so does this. One difference is known:
+//! in an unquoted value that spans lines, dotenv removes quotes line by line.
 
-/// The variables in the order of the file; of a name that comes twice the last one counts. Bytes that are no UTF-8 are
+/// Returns the variables in the order of the file; of duplicate names the last one counts. Bytes that are not UTF-8 are
 /// replaced, as Node does.
 pub fn parse(file: &[u8]) -> Vec<(String, String)> {
     let text = String::from_utf8_lossy(file).replace("\r\n", "\n").replace('\r', "\n");
@@ -20,24 +20,24 @@ pub fn parse(file: &[u8]) -> Vec<(String, String)> {
                 variables.push((name.to_owned(), clean(value)));
                 from = next_line(&text, end);
             }
-            // What begins with a blank line begins with the line behind it too: each run of those is looked at once.
+            // Blank lines are part of the match that follows them: skip a run of them at once.
             None => from = next_line(&text, skip_space(&text, from)),
         }
     }
     variables
 }
 
-/// Where `^` and `$` of the expression match, and where `.` stops: JavaScript knows two more line ends. All of them are
+/// Where `^` and `$` of the expression match, and where `.` stops: JavaScript has two more line ends. All of them are
 /// white space, and only the first one ends a value.
 const LINE_ENDS: [char; 3] = ['\n', '\u{2028}', '\u{2029}'];
 
-/// The first beginning of a line behind `at`.
+/// The start of the next line after `at`.
 fn next_line(text: &str, at: usize) -> usize {
     let mut rest = text[at..].char_indices();
     rest.find(|(_, character)| LINE_ENDS.contains(character)).map_or(text.len(), |_| at + rest.offset())
 }
 
-/// White space as JavaScript's `\s` and `trim` have it: a byte order mark counts.
+/// White space as in JavaScript's `\s` and `trim`: includes the byte order mark.
 fn is_space(character: char) -> bool {
     (character.is_whitespace() && character != '\u{85}') || character == '\u{feff}'
 }
@@ -50,7 +50,7 @@ fn is_line_end(text: &str, at: usize) -> bool {
     text[at..].is_empty() || text[at..].starts_with(LINE_ENDS)
 }
 
-/// Name, raw value and end of an assignment that begins with the line at `at`.
+/// Name, raw value and end of an assignment that starts on the line at `at`.
 fn assignment(text: &str, at: usize) -> Option<(&str, &str, usize)> {
     let at = skip_space(text, at);
     let exported = text[at..].strip_prefix("export").filter(|rest| rest.starts_with(is_space));
@@ -73,7 +73,7 @@ fn named_value(text: &str, at: usize) -> Option<(&str, &str, usize)> {
         (None, Some(rest)) => end + 1 + rest.chars().next().filter(|&character| is_space(character))?.len_utf8(),
         (None, None) => return None,
     };
-    // The value begins as early as it can.
+    // The earliest start that matches.
     loop {
         if let Some((value, end)) = value(text, start) {
             return Some((name, value, end));
@@ -99,8 +99,8 @@ fn value(text: &str, at: usize) -> Option<(&str, usize)> {
     None
 }
 
-/// Where a quoted value may end, the likeliest first: at the first quote without a backslash before it, else at one with,
-/// the last first.
+/// The possible ends of a quoted value, in the order of the expression: the first quote without a backslash before it, then those
+/// with one, the last first.
 fn closing_quotes(text: &str, from: usize, quote: char) -> Vec<usize> {
     let mut escaped = Vec::new();
     let mut at = from;
@@ -121,7 +121,7 @@ fn closing_quotes(text: &str, from: usize, quote: char) -> Vec<usize> {
 }
 
 /// The end of an assignment whose value ends at `at`: only white space and a comment may follow on the line. White space
-/// may run over lines if a comment or the end comes after.
+/// may span lines if a comment or the end of the file follows.
 fn line_rest(text: &str, at: usize) -> Option<usize> {
     let after = skip_space(text, at);
     if text[after..].starts_with('#') {
@@ -130,11 +130,10 @@ fn line_rest(text: &str, at: usize) -> Option<usize> {
     if is_line_end(text, after) {
         return Some(after);
     }
-    // The last line end in the white space.
     text[at..after].rfind(LINE_ENDS).map(|length| at + length)
 }
 
-/// Takes off white space and quotes; only in double quotes `\n` and `\r` are line ends.
+/// Removes white space and quotes. In double quotes, `\n` and `\r` become line ends.
 fn clean(value: &str) -> String {
     let value = value.trim_matches(is_space);
     let bare =

@@ -1,7 +1,6 @@
-//! How a run ended, in words for programs and for people.
+//! The end of a run: reasons, kinds, and the sentence about it.
 //!
-//! Owns: the reasons and kinds that `GET /servers/{slug}/runs` names, and the sentence about an end. Never: a process, a clock,
-//! JSON.
+//! Owns: the reasons and kinds in `GET /servers/{slug}/runs`, and the sentence about an end. Never: a process, a clock, JSON.
 
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ impl Kind {
         [("overlay", Kind::Overlay), ("install", Kind::Install), ("start", Kind::Start)];
 
     /// The public word.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Kind::Overlay => "overlay",
             Kind::Install => "install",
@@ -83,7 +82,7 @@ impl Reason {
     ];
 
     /// The public word.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         Reason::ALL[self as usize].0
     }
 
@@ -92,7 +91,7 @@ impl Reason {
         Reason::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, reason)| reason)
     }
 
-    /// Whether someone asked for the end: then its last lines are not kept.
+    /// Whether a command ended the run: then its last lines of output are not kept.
     pub fn was_asked_for(self) -> bool {
         match self {
             Reason::Stopped | Reason::Restarted | Reason::Deleted | Reason::Shutdown => true,
@@ -126,7 +125,7 @@ impl Next {
         [("restart", Next::Restart), ("none", Next::None), ("gave_up", Next::GaveUp)];
 
     /// The public word.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Next::Restart => "restart",
             Next::None => "none",
@@ -214,10 +213,10 @@ mod tests {
     #[test]
     fn each_word_is_its_own() {
         for (word, reason) in Reason::ALL {
-            assert_eq!((reason.word(), Reason::parse(word)), (word, Some(reason)));
+            assert_eq!((reason.as_str(), Reason::parse(word)), (word, Some(reason)));
         }
-        assert!(Kind::ALL.into_iter().all(|(word, kind)| kind.word() == word));
-        assert!(Next::ALL.into_iter().all(|(word, next)| next.word() == word));
+        assert!(Kind::ALL.into_iter().all(|(word, kind)| kind.as_str() == word));
+        assert!(Next::ALL.into_iter().all(|(word, next)| next.as_str() == word));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The health of one server in one run, as a pure state machine.
+//! The health checks of one server during one run, as a pure state machine.
 //!
 //! Owns: when a check is due, how long it may take, and what its outcome means. Never: a socket, a clock, HTTP. Outcomes
-//! and the passing of time go in, each with the present moment; verdicts come out. Another run has another machine.
+//! and timeouts go in, each with the current time; changes of the health come out. Each run has a machine of its own.
 //!
-//! Before the first success nothing counts against the server. A dev server compiles at the first request, and a client
-//! that hangs up and asks again only makes it start over: so one request is left open far beyond its time-out, and a
-//! late answer is as good as one in time.
+//! Before the first success, failures have no effect. A dev server compiles at its first request, and a client that
+//! disconnects and retries only makes it start over. So one request stays open far beyond its timeout, and a late
+//! answer is as good as a timely one.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant, SystemTime};
@@ -14,152 +14,151 @@ use super::spec::HealthCheck;
 
 #[cfg(test)]
 mod tests;
-mod words;
+mod types;
 
-pub use words::{Failure, Health, HealthStatus, Outcome, Verdict};
+pub use types::{CheckFailure, CheckOutcome, Health, HealthChange, HealthStatus};
 
-/// So many failures in a row make a server `unhealthy` that was healthy before (the figure of Docker and Kubernetes).
+/// The consecutive failures that make a healthy server `unhealthy` (the figure of Docker and Kubernetes).
 pub const FAILURES_MAX: u32 = 3;
-/// As long as this, a server that has not passed yet is `checking`, and a request to it is left open.
+/// How long a server that has not passed yet is `checking`, and how long a request to it stays open.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The machine, or the daemon alone, was paused when the end of a check is seen later than this.
+/// A timeout that is noticed later than this shows that the machine, or the daemon, was paused.
 pub const BLINK: Duration = Duration::from_millis(100);
-/// No check begins sooner than this after the one before, whatever the spec says.
+/// The shortest interval, under every spec.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
-/// The checks of one server in one run.
+/// The checks of one server during one run.
 #[derive(Debug, Clone)]
 pub struct Checks {
     interval: Duration,
     timeout: Duration,
     restart_after: Option<NonZeroU32>,
     proof: Proof,
-    phase: Phase,
+    phase: CheckPhase,
     health: Health,
 }
 
-/// Whether the server was ever seen to be well.
+/// Whether the server has passed a check in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Proof {
-    /// It was not asked yet.
+    /// No check has begun.
     NotAsked,
-    /// Not in all the time since the first check began.
+    /// It has not passed since the first check began, at this time.
     NotSince(Instant),
-    /// It was: failures count.
+    /// It has passed: failures count.
     Given,
 }
 
-/// What happens at the moment.
+/// The check in progress, if any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum CheckPhase {
     /// The next check begins at `due`.
     Idle { due: Instant },
-    /// A check is under way, and is given up at `until`. If that is later than its time-out, it is told at `overdue_at`
-    /// that it takes longer.
-    InFlight { begun: Instant, overdue_at: Option<Instant>, until: Instant, sight: Sight },
+    /// A check runs, and is given up at `until`. If that is later than its timeout, the delay is reported at `overdue_at`.
+    InFlight { begun: Instant, overdue_at: Option<Instant>, until: Instant, extension: Extension },
 }
 
-/// Whether somebody was there to see the answer to a check all the time.
+/// Whether a check was given its time again because the daemon was paused when it ran out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sight {
-    /// As far as is known.
-    Kept,
-    /// Not at the moment when it was to be given up; it was given its time once more, and is not again.
-    Lost,
+enum Extension {
+    Available,
+    /// Given once; not given again.
+    Used,
 }
 
-/// What has to be done now.
+/// The action that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Due {
     /// Nothing, until [`Checks::deadline`].
     Nothing,
-    /// Begin a check and report its [outcome](Checks::outcome).
+    /// Begin a check, then report its [outcome](Checks::outcome).
     Begin,
-    /// Drop the check that is under way; it has failed, with this verdict.
-    GiveUp(Verdict),
-    /// Tell of the health, which has changed by the passing of time.
-    Tell(Verdict),
+    /// Cancel the running check: it has failed.
+    GiveUp(HealthChange),
+    /// Report the health, which has changed with time alone.
+    Tell(HealthChange),
 }
 
 impl Checks {
-    /// The checks of a server whose port was detected at `detected`.
+    /// Creates the checks of a server whose port was detected at `detected`.
     pub fn new(check: &HealthCheck, detected: Instant) -> Checks {
         Checks {
             interval: check.interval.max(INTERVAL_MIN),
             timeout: check.timeout,
             restart_after: check.restart_after_failures,
             proof: Proof::NotAsked,
-            phase: Phase::Idle { due: detected + check.delay },
+            phase: CheckPhase::Idle { due: detected + check.delay },
             health: Health::default(),
         }
     }
 
-    /// What is known.
     pub fn health(&self) -> &Health {
         &self.health
     }
 
-    /// When [`Checks::timeout`] wants to be called.
+    /// When [`Checks::timeout`] must be called next.
     pub fn deadline(&self) -> Instant {
         let next = match self.phase {
-            Phase::Idle { due } => due,
-            Phase::InFlight { overdue_at, until, .. } => overdue_at.unwrap_or(until),
+            CheckPhase::Idle { due } => due,
+            CheckPhase::InFlight { overdue_at, until, .. } => overdue_at.unwrap_or(until),
         };
         self.patience_ends().map_or(next, |end| end.min(next))
     }
 
-    /// Tells the machine that its [deadline](Checks::deadline) may have come. To be called until it says `Nothing`. `at`
-    /// is `now` for people.
+    /// Acts on the [deadline](Checks::deadline) if it has passed. Call it until it returns `Nothing`. `at` is `now` as time
+    /// of day.
     pub fn timeout(&mut self, now: Instant, at: SystemTime) -> Due {
         match &mut self.phase {
-            Phase::Idle { due } if *due <= now => {
+            CheckPhase::Idle { due } if *due <= now => {
                 self.begin(now);
                 Due::Begin
             }
-            // Whoever was not looking for so long, the whole machine perhaps, can't say that there was no answer.
-            Phase::InFlight { until, sight: sight @ Sight::Kept, .. } if *until + BLINK <= now => {
-                *sight = Sight::Lost;
+            // The daemon was paused, so an answer may have arrived unseen: the check gets its time once more.
+            CheckPhase::InFlight { until, extension: extension @ Extension::Available, .. }
+                if *until + BLINK <= now =>
+            {
+                *extension = Extension::Used;
                 *until = now + self.timeout;
                 Due::Nothing
             }
-            Phase::InFlight { begun, until, .. } if *until <= now => {
-                let failure = Failure::NoAnswer(until.saturating_duration_since(*begun));
-                Due::GiveUp(self.outcome(Outcome::Failed(failure), now, at))
+            CheckPhase::InFlight { begun, until, .. } if *until <= now => {
+                let failure = CheckFailure::NoAnswer(until.saturating_duration_since(*begun));
+                Due::GiveUp(self.outcome(CheckOutcome::Failed(failure), now, at))
             }
-            Phase::InFlight { overdue_at, .. } if overdue_at.is_some_and(|overdue_at| overdue_at <= now) => {
+            CheckPhase::InFlight { overdue_at, .. } if overdue_at.is_some_and(|overdue_at| overdue_at <= now) => {
                 *overdue_at = None;
-                self.note(at, None, Some(Failure::NoAnswer(self.timeout)));
-                Due::Tell(Verdict::Same)
+                self.note(at, None, Some(CheckFailure::NoAnswer(self.timeout)));
+                Due::Tell(HealthChange::Same)
             }
-            Phase::Idle { .. } | Phase::InFlight { .. } => match self.patience_ends() {
+            CheckPhase::Idle { .. } | CheckPhase::InFlight { .. } => match self.patience_ends() {
                 Some(end) if end <= now => {
                     self.health.status = HealthStatus::Unhealthy;
-                    Due::Tell(Verdict::BecameUnhealthy)
+                    Due::Tell(HealthChange::BecameUnhealthy)
                 }
                 Some(_) | None => Due::Nothing,
             },
         }
     }
 
-    /// Takes what the check that is under way has come to. Without one nothing changes.
-    pub fn outcome(&mut self, outcome: Outcome, now: Instant, at: SystemTime) -> Verdict {
-        let Phase::InFlight { begun, .. } = self.phase else { return Verdict::Same };
-        self.phase = Phase::Idle { due: (begun + self.interval).max(now) };
+    /// Records the outcome of the running check. Ignored if none runs.
+    pub fn outcome(&mut self, outcome: CheckOutcome, now: Instant, at: SystemTime) -> HealthChange {
+        let CheckPhase::InFlight { begun, .. } = self.phase else { return HealthChange::Same };
+        self.phase = CheckPhase::Idle { due: (begun + self.interval).max(now) };
         match outcome {
-            Outcome::Answered(status @ 200..400) => {
+            CheckOutcome::Answered(status @ 200..400) => {
                 self.note(at, Some(status), None);
                 self.passed()
             }
-            Outcome::Answered(status) => {
-                self.note(at, Some(status), Some(Failure::Status(status)));
+            CheckOutcome::Answered(status) => {
+                self.note(at, Some(status), Some(CheckFailure::Status(status)));
                 self.failed(now)
             }
-            // What the daemon has not got is held against nobody.
-            Outcome::Failed(failure @ Failure::NoDescriptor) => {
+            // The daemon's own limit says nothing about the server.
+            CheckOutcome::Failed(failure @ CheckFailure::NoDescriptor) => {
                 self.note(at, None, Some(failure));
-                Verdict::Same
+                HealthChange::Same
             }
-            Outcome::Failed(failure) => {
+            CheckOutcome::Failed(failure) => {
                 self.note(at, None, Some(failure));
                 self.failed(now)
             }
@@ -175,33 +174,33 @@ impl Checks {
         if self.proof == Proof::NotAsked {
             self.proof = Proof::NotSince(now);
         }
-        self.phase = Phase::InFlight {
+        self.phase = CheckPhase::InFlight {
             begun: now,
             overdue_at: Some(overdue_at).filter(|at| *at < until),
             until,
-            sight: Sight::Kept,
+            extension: Extension::Available,
         };
     }
 
-    fn note(&mut self, at: SystemTime, status: Option<u16>, failure: Option<Failure>) {
+    fn note(&mut self, at: SystemTime, status: Option<u16>, failure: Option<CheckFailure>) {
         self.health.last_check = Some(at);
         self.health.last_status = status;
         self.health.last_error = failure;
     }
 
-    fn passed(&mut self) -> Verdict {
+    fn passed(&mut self) -> HealthChange {
         self.proof = Proof::Given;
         self.health.consecutive_failures = 0;
         match self.health.status {
-            HealthStatus::Healthy => Verdict::Same,
+            HealthStatus::Healthy => HealthChange::Same,
             HealthStatus::Checking | HealthStatus::Unhealthy => {
                 self.health.status = HealthStatus::Healthy;
-                Verdict::BecameHealthy
+                HealthChange::BecameHealthy
             }
         }
     }
 
-    fn failed(&mut self, now: Instant) -> Verdict {
+    fn failed(&mut self, now: Instant) -> HealthChange {
         let before = self.health.status;
         let failures = self.health.consecutive_failures.saturating_add(1);
         self.health.consecutive_failures = failures;
@@ -213,16 +212,16 @@ impl Checks {
             self.health.status = HealthStatus::Unhealthy;
         }
         if self.proof == Proof::Given && self.restart_after.is_some_and(|after| after.get() == failures) {
-            Verdict::RestartDue
+            HealthChange::RestartDue
         } else if self.health.status != before {
-            Verdict::BecameUnhealthy
+            HealthChange::BecameUnhealthy
         } else {
-            Verdict::Same
+            HealthChange::Same
         }
     }
 
-    /// When a server that has failed all the time is no longer on its way up. One that was given more time for its first
-    /// answer than that, and has not used it up, has not failed.
+    /// When a server that has never passed becomes unhealthy; `None` if it has passed, or has no failed check: a first
+    /// request with a longer timeout may still be running.
     fn patience_ends(&self) -> Option<Instant> {
         match (self.proof, self.health.status) {
             (Proof::NotSince(begun), HealthStatus::Checking) if self.health.consecutive_failures > 0 => {

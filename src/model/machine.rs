@@ -1,14 +1,14 @@
 //! The life-cycle of one server as a pure state machine.
 //!
-//! Owns: every decision about when a process is spawned, ended and started again. Never: a process, a clock, a
-//! thread. Commands, events and the passing of time go in, each with the present moment; effects come out, and
-//! whoever holds the machine carries them out and feeds back what came of it.
+//! Owns: every decision about when a process is spawned, ended and restarted. Never: a process, a clock, a thread.
+//! Commands, events and timeouts go in, each with the current time; effects come out. The caller carries the effects out
+//! and reports their results as events.
 //!
-//! What is *wanted* is kept apart from what *is* (the phase), as s6 does: a restart is "end it while it stays
-//! wanted", a stop is "no longer wanted", and the end of a run looks at nothing but the wish. There is at most one
-//! run at a time; an event of another run changes nothing.
+//! The *wanted* state is separate from the actual one (the phase), as in s6: a restart ends a run that stays wanted, a
+//! stop ends a run that is no longer wanted, and what follows an end depends on the wanted state alone. There is at most
+//! one run at a time; events of other runs are ignored.
 //!
-//! The tests walk every state that can be reached and check the invariants at every edge.
+//! The tests visit every reachable state and check the invariants at every transition.
 
 use std::time::{Duration, Instant};
 
@@ -18,24 +18,26 @@ mod after;
 mod signs;
 #[cfg(test)]
 mod tests;
-mod words;
+mod types;
 
 pub use signs::{Demand, Mark, Signs};
-pub use words::{Cause, Command, Effect, End, Event, Exit, Job, Phase, Refusal, Rest, RunId, Stage, Wanted};
+pub use types::{
+    Cause, Command, CommandRefusal, Effect, Event, Exit, IdleReason, Job, Phase, RunEnd, RunId, RunStage, Wanted,
+};
 
-/// How long a process has to live to be called running, when nothing was seen to listen before.
+/// The age at which a process counts as running, if it does not listen before.
 pub const SETTLE: Duration = Duration::from_millis(500);
-/// A run that lasted this long ends the doubling of the restart delay (Docker's figure).
+/// The length of a run that resets the doubling of the restart delay (Docker's figure).
 pub const LONG_RUN: Duration = Duration::from_secs(10);
-/// The least delay after a spawn that failed, whatever the spec says: such an attempt takes no time, and without a
-/// pause the next one would follow at once, for ever.
+/// The shortest delay after a failed spawn, under every spec: such an attempt takes no time, so without a pause it
+/// would be repeated in a busy loop.
 pub const SPAWN_RETRY: Duration = Duration::from_millis(100);
-/// SIGKILL is repeated at this distance, for processes that were born while the tree was being killed.
+/// The interval at which SIGKILL is repeated, for processes that were forked while the tree was being killed.
 pub const KILL_REPEAT: Duration = Duration::from_millis(200);
 
 /// The part of a spec that the life-cycle depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rules {
+pub struct LifecycleRules {
     prepare: bool,
     install: bool,
     demand: Demand,
@@ -43,9 +45,9 @@ pub struct Rules {
     stop_timeout: Duration,
 }
 
-impl From<&ServerSpec> for Rules {
+impl From<&ServerSpec> for LifecycleRules {
     fn from(spec: &ServerSpec) -> Self {
-        Rules {
+        LifecycleRules {
             prepare: spec.waits_for_overlays(),
             install: spec.install.is_some(),
             demand: if spec.health_check.is_some() { Demand::Health } else { Demand::Listening },
@@ -58,7 +60,7 @@ impl From<&ServerSpec> for Rules {
 /// The life-cycle of one server.
 #[derive(Debug, Clone)]
 pub struct Machine {
-    rules: Rules,
+    rules: LifecycleRules,
     wanted: Wanted,
     phase: Phase,
     run: RunId,
@@ -70,12 +72,12 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// A server that has not been started. Its runs are numbered after `last_run`.
-    pub fn new(rules: Rules, last_run: RunId) -> Self {
+    /// Creates the life-cycle of a server that has not been started. Runs are numbered from `last_run` + 1.
+    pub fn new(rules: LifecycleRules, last_run: RunId) -> Self {
         Machine {
             rules,
             wanted: Wanted::Down,
-            phase: Phase::Resting(Rest::Stopped),
+            phase: Phase::Idle(IdleReason::Stopped),
             run: last_run,
             prepared: false,
             installed: false,
@@ -85,72 +87,70 @@ impl Machine {
         }
     }
 
-    /// The same server, if what it waits for before its first start was there before.
+    /// Marks the preparation (overlays) as done by an earlier daemon.
     pub fn with_preparation_done(self) -> Self {
         Machine { prepared: true, ..self }
     }
 
-    /// The same server, if its install command has succeeded before.
+    /// Marks the install command as done by an earlier daemon.
     pub fn with_install_done(self) -> Self {
         Machine { installed: true, ..self }
     }
 
-    /// A server whose life-cycle was lost in a fault of the daemon. It has failed, and can be started again.
-    pub fn lost(rules: Rules, last_run: RunId, why: String) -> Self {
-        Machine { phase: Phase::Resting(Rest::Failed(End::Lost(why))), ..Machine::new(rules, last_run) }
+    /// Creates the life-cycle of a server whose supervisor panicked: it has failed, and can be started again.
+    pub fn lost(rules: LifecycleRules, last_run: RunId, why: String) -> Self {
+        Machine { phase: Phase::Idle(IdleReason::Failed(RunEnd::Lost(why))), ..Machine::new(rules, last_run) }
     }
 
-    /// What is wanted.
     pub fn wanted(&self) -> Wanted {
         self.wanted
     }
 
-    /// What is true.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
-    /// The present run, or else the last one.
+    /// The current run, or the last one if there is none.
     pub fn run(&self) -> RunId {
         self.run
     }
 
-    /// Automatic restarts since the last start by hand.
+    /// The number of automatic restarts since the last start command.
     pub fn restarts(&self) -> u32 {
         self.restarts
     }
 
-    /// How the last run ended; nothing while one lives.
+    /// How the last run ended; `None` during a run.
     pub fn last_exit(&self) -> Option<Exit> {
         self.last_exit
     }
 
-    /// When [`Machine::timeout`] wants to be called.
+    /// When [`Machine::timeout`] must be called next.
     pub fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Alive { stage: Stage::Starting { settled_at }, .. } => Some(settled_at),
+            Phase::Alive { stage: RunStage::Starting { settled_at }, .. } => Some(settled_at),
             Phase::Draining { deadline, .. } => Some(deadline),
             Phase::Killing { again_at, .. } => Some(again_at),
             Phase::Waiting { until, .. } => Some(until),
-            Phase::Resting(_)
+            Phase::Idle(_)
             | Phase::Preparing
             | Phase::Spawning { .. }
-            | Phase::Alive { stage: Stage::Installing | Stage::Up(_), .. }
+            | Phase::Alive { stage: RunStage::Installing | RunStage::Up(_), .. }
             | Phase::Removed => None,
         }
     }
 
-    /// Takes a command.
+    /// Applies a command.
     ///
     /// # Errors
-    /// The command makes no sense now; nothing has changed.
-    pub fn command(&mut self, command: Command, now: Instant) -> Result<Vec<Effect>, Refusal> {
+    /// The command is not possible in this state, which has not changed.
+    pub fn command(&mut self, command: Command, now: Instant) -> Result<Vec<Effect>, CommandRefusal> {
         match (command, self.wanted) {
             (Command::Start | Command::Stop | Command::Restart | Command::Mark(_), Wanted::Gone) => {
-                Err(Refusal::BeingDeleted)
+                Err(CommandRefusal::BeingDeleted)
             }
             (Command::Mark(mark), Wanted::Up | Wanted::Down) => self.mark(mark),
-            (Command::Start, Wanted::Up) if self.active() => Err(Refusal::Active),
+            (Command::Start, Wanted::Up) if self.active() => Err(CommandRefusal::Active),
             (Command::Start | Command::Restart, Wanted::Up | Wanted::Down) => Ok(self.bring_up(now)),
             (Command::Stop, Wanted::Up | Wanted::Down) => Ok(self.bring_down(Wanted::Down, now)),
             (Command::Delete, Wanted::Up | Wanted::Down | Wanted::Gone) => Ok(self.bring_down(Wanted::Gone, now)),
@@ -159,7 +159,7 @@ impl Machine {
         }
     }
 
-    /// Takes the news of a run. News of another run than the present one changes nothing.
+    /// Applies an event of a run. Events of any run but the current one are ignored.
     pub fn event(&mut self, event: Event, now: Instant) -> Vec<Effect> {
         match event {
             Event::Prepared(run) if run == self.run => self.prepared(),
@@ -172,7 +172,7 @@ impl Machine {
             Event::Silent(run) if run == self.run => self.sign(Signs::silent),
             Event::Healthy(run) if run == self.run => self.sign(Signs::healthy),
             Event::Unhealthy(run) if run == self.run => self.sign(Signs::unhealthy),
-            Event::BeyondHope(run) if run == self.run => self.drain(Cause::Unhealthy, now),
+            Event::RestartDue(run) if run == self.run => self.drain(Cause::Unhealthy, now),
             Event::Prepared(_)
             | Event::PrepareFailed(..)
             | Event::Spawned(_)
@@ -183,18 +183,18 @@ impl Machine {
             | Event::Silent(_)
             | Event::Healthy(_)
             | Event::Unhealthy(_)
-            | Event::BeyondHope(_) => Vec::new(),
+            | Event::RestartDue(_) => Vec::new(),
         }
     }
 
-    /// Tells the machine that its [deadline](Machine::deadline) may have come.
+    /// Acts on the [deadline](Machine::deadline) if it has passed.
     pub fn timeout(&mut self, now: Instant) -> Vec<Effect> {
         if self.deadline().is_none_or(|deadline| now < deadline) {
             return Vec::new();
         }
         match &mut self.phase {
             Phase::Alive { stage, .. } => {
-                *stage = Stage::Up(Signs::default());
+                *stage = RunStage::Up(Signs::default());
                 Vec::new()
             }
             Phase::Draining { stage, cause, since, .. } => {
@@ -206,16 +206,16 @@ impl Machine {
                 vec![Effect::Kill(self.run)]
             }
             Phase::Waiting { .. } => self.spawn_next(),
-            Phase::Resting(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Removed => Vec::new(),
+            Phase::Idle(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Removed => Vec::new(),
         }
     }
 
-    /// Whether it can be used.
+    /// Whether the server is ready: it listens and is healthy as far as the spec asks, or a client has marked it.
     pub fn ready(&self) -> bool {
         match self.phase {
-            Phase::Alive { stage: Stage::Up(signs), .. } => signs.ready(self.rules.demand),
-            Phase::Alive { stage: Stage::Installing | Stage::Starting { .. }, .. }
-            | Phase::Resting(_)
+            Phase::Alive { stage: RunStage::Up(signs), .. } => signs.ready(self.rules.demand),
+            Phase::Alive { stage: RunStage::Installing | RunStage::Starting { .. }, .. }
+            | Phase::Idle(_)
             | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Draining { .. }
@@ -230,10 +230,10 @@ impl Machine {
         matches!(self.phase, Phase::Draining { .. } | Phase::Killing { .. })
     }
 
-    /// Whether a process lives or will by itself.
+    /// Whether a process runs, or will without a further command.
     pub fn active(&self) -> bool {
         match self.phase {
-            Phase::Resting(_) | Phase::Removed => false,
+            Phase::Idle(_) | Phase::Removed => false,
             Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Alive { .. }
@@ -248,9 +248,9 @@ impl Machine {
         self.restarts = 0;
         self.short_runs = 0;
         match &mut self.phase {
-            Phase::Resting(_) | Phase::Preparing | Phase::Waiting { .. } => self.spawn_next(),
+            Phase::Idle(_) | Phase::Preparing | Phase::Waiting { .. } => self.spawn_next(),
             Phase::Alive { .. } => self.drain(Cause::Asked, now),
-            // The end of the old run is awaited; what comes after it is decided by the wish.
+            // The old run is ending; the wanted state decides what follows.
             Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => {
                 *cause = Cause::Asked;
                 Vec::new()
@@ -262,7 +262,7 @@ impl Machine {
     fn bring_down(&mut self, wish: Wanted, now: Instant) -> Vec<Effect> {
         self.wanted = wish;
         match &mut self.phase {
-            Phase::Resting(_) | Phase::Preparing | Phase::Waiting { .. } => self.rest(Rest::Stopped),
+            Phase::Idle(_) | Phase::Preparing | Phase::Waiting { .. } => self.become_idle(IdleReason::Stopped),
             Phase::Alive { .. } => self.drain(Cause::Asked, now),
             Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => {
                 *cause = Cause::Asked;
@@ -282,7 +282,7 @@ impl Machine {
                 self.wanted = wish;
                 self.start_killing(stage, Cause::Asked, since, now)
             }
-            Phase::Resting(_)
+            Phase::Idle(_)
             | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Killing { .. }
@@ -299,30 +299,30 @@ impl Machine {
         Vec::new()
     }
 
-    /// Takes what was seen of a living start command. Whoever is seen to do something is up.
+    /// Applies an observation of the start command. Any observation ends the `Starting` stage.
     fn sign(&mut self, change: fn(Signs) -> Signs) -> Vec<Effect> {
         if let Phase::Alive { stage, .. } = &mut self.phase
             && let Some(signs) = stage.signs()
         {
             let changed = change(signs);
             if changed != signs {
-                *stage = Stage::Up(changed);
+                *stage = RunStage::Up(changed);
             }
         }
         Vec::new()
     }
 
-    fn mark(&mut self, mark: Mark) -> Result<Vec<Effect>, Refusal> {
+    fn mark(&mut self, mark: Mark) -> Result<Vec<Effect>, CommandRefusal> {
         if let Phase::Alive { stage, .. } = &mut self.phase
             && let Some(signs) = stage.signs()
         {
-            *stage = Stage::Up(signs.marked(mark, self.rules.demand));
+            *stage = RunStage::Up(signs.marked(mark, self.rules.demand));
             return Ok(Vec::new());
         }
-        Err(Refusal::NotLive)
+        Err(CommandRefusal::NotLive)
     }
 
-    fn start_killing(&mut self, stage: Stage, cause: Cause, since: Instant, now: Instant) -> Vec<Effect> {
+    fn start_killing(&mut self, stage: RunStage, cause: Cause, since: Instant, now: Instant) -> Vec<Effect> {
         self.phase = Phase::Killing { stage, cause, since, again_at: now + KILL_REPEAT };
         vec![Effect::Kill(self.run)]
     }
@@ -330,20 +330,20 @@ impl Machine {
     fn prepared(&mut self) -> Vec<Effect> {
         let Phase::Preparing = self.phase else { return Vec::new() };
         self.prepared = true;
-        // The run that it was prepared for.
+        // The run number stays: it was taken for the preparation.
         self.spawn()
     }
 
     fn prepare_failed(&mut self, why: String) -> Vec<Effect> {
         let Phase::Preparing = self.phase else { return Vec::new() };
-        self.rest(Rest::Unprepared(why))
+        self.become_idle(IdleReason::Unprepared(why))
     }
 
     fn spawned(&mut self, now: Instant) -> Vec<Effect> {
         let Phase::Spawning { job } = self.phase else { return Vec::new() };
         let stage = match job {
-            Job::Install => Stage::Installing,
-            Job::Start => Stage::Starting { settled_at: now + SETTLE },
+            Job::Install => RunStage::Installing,
+            Job::Start => RunStage::Starting { settled_at: now + SETTLE },
         };
         self.phase = Phase::Alive { stage, since: now };
         match self.wanted {
@@ -354,17 +354,17 @@ impl Machine {
 
     fn spawn_failed(&mut self, why: String, now: Instant) -> Vec<Effect> {
         let Phase::Spawning { job } = self.phase else { return Vec::new() };
-        self.over(job, End::NotSpawned(why), Duration::ZERO, now)
+        self.over(job, RunEnd::NotSpawned(why), Duration::ZERO, now)
     }
 
     fn leader_exited(&mut self, now: Instant) -> Vec<Effect> {
         match self.phase {
-            // Whatever the leader leaves behind belongs to a run that is over.
+            // Processes that outlive the leader belong to a run that has ended.
             Phase::Alive { stage, since } => self.start_killing(stage, Cause::Own, since, now),
-            // In a stop the tree keeps the time it was given: npm is gone long before its app has drained.
+            // During a stop the tree keeps its grace time: npm exits long before its app has drained.
             Phase::Draining { .. }
             | Phase::Killing { .. }
-            | Phase::Resting(_)
+            | Phase::Idle(_)
             | Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Waiting { .. }
@@ -378,21 +378,21 @@ impl Machine {
             Phase::Draining { stage, cause, since, .. } | Phase::Killing { stage, cause, since, .. } => {
                 (stage, cause, since)
             }
-            Phase::Resting(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => {
+            Phase::Idle(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => {
                 return Vec::new();
             }
         };
         self.last_exit = Some(exit);
         let job = match stage {
-            Stage::Installing => Job::Install,
-            Stage::Starting { .. } | Stage::Up(_) => Job::Start,
+            RunStage::Installing => Job::Install,
+            RunStage::Starting { .. } | RunStage::Up(_) => Job::Start,
         };
         match cause {
-            Cause::Own => self.over(job, End::Exited(exit), now.saturating_duration_since(since), now),
-            Cause::Unhealthy => self.over(job, End::Unhealthy(exit), now.saturating_duration_since(since), now),
+            Cause::Own => self.over(job, RunEnd::Exited(exit), now.saturating_duration_since(since), now),
+            Cause::Unhealthy => self.over(job, RunEnd::Unhealthy(exit), now.saturating_duration_since(since), now),
             Cause::Asked => match self.wanted {
                 Wanted::Up => self.spawn_next(),
-                Wanted::Down | Wanted::Gone => self.rest(Rest::Stopped),
+                Wanted::Down | Wanted::Gone => self.become_idle(IdleReason::Stopped),
             },
         }
     }

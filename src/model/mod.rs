@@ -1,7 +1,7 @@
-//! What servisor means by its words: specs, statuses and the life-cycle.
+//! The domain types and decisions: specs, statuses, the life-cycle.
 //!
-//! Owns: the types that can't be wrong and the decisions. Never: I/O, a clock, a thread, JSON. Time comes in as
-//! an argument, so that every decision can be tested without waiting for it.
+//! Owns: types that are valid by construction, and the decisions. Never: I/O, a clock, a thread, JSON. Time is an
+//! argument, so every decision can be tested without waiting for it.
 
 pub mod dotenv;
 pub mod ending;

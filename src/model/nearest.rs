@@ -1,9 +1,9 @@
-//! "Did you mean …?"
+//! Suggestions for mistyped names.
 //!
-//! Owns: the nearest of some known words to a mistaken one. Never: the sentence around it.
+//! Owns: the search for the nearest known name. Never: the sentence around it.
 
-/// The candidate that `word` was most likely meant to be, if any is near enough: a third of the letters of the shorter
-/// one may be wrong, a swapped pair counting once. Case and the difference between `_` and `-` don't count.
+/// Returns the candidate nearest to `word`, if at most a third of the letters of the shorter one differ. A swapped pair
+/// counts once; case and the difference between `_` and `-` do not count.
 pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let word = plain(word);
     candidates
@@ -17,7 +17,7 @@ pub fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
         .map(|(_, candidate)| candidate)
 }
 
-/// The longest word that is worth a comparison; nobody meant an option by more than that.
+/// The longest word that is compared, in characters. No option is that long.
 const LENGTH_MAX: usize = 64;
 
 fn plain(word: &str) -> Vec<char> {

@@ -1,34 +1,33 @@
-//! What an overlay is asked to be, valid by construction, and the words for how far it is.
+//! The specification of an overlay, valid by construction, and its status.
 //!
-//! Owns: the types of an overlay's specification and the rules of its values. Never: the file system (whether a source
-//! is there, or where a target leads, is found out by `overlay`).
+//! Owns: the types of an overlay's specification and the rules of its values. Never: the file system (`overlay` checks
+//! whether a source exists and where a target leads).
 
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;
-/// The longest id, in bytes. Ours are shorter.
+/// The longest id, in bytes. The daemon's are shorter.
 const ID_MAX: usize = 32;
 
-/// The name of an overlay: a few small letters and digits that nobody chose.
+/// The id of an overlay: lower-case letters and digits, random.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OverlayId(String);
 
 impl OverlayId {
-    /// Takes `text` as an id, if it can be one.
+    /// Parses an id.
     pub fn parse(text: &str) -> Option<OverlayId> {
         let fits = (1..=ID_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         fits.then(|| OverlayId(text.to_owned()))
     }
 
-    /// The id of something that never was: no random one has such a form.
+    /// An id that no overlay has: random ones have another form.
     pub fn of_number(number: usize) -> OverlayId {
         OverlayId(format!("unmade{number}"))
     }
 
-    /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -40,21 +39,21 @@ impl fmt::Display for OverlayId {
     }
 }
 
-/// In which order the template gets to its target.
+/// The order in which a template is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strategy {
-    /// What is light first, heavy directories behind placeholders, so that all is usable at once.
+    /// Light files first, with symlinks as placeholders for heavy directories, which are copied later: usable at once.
     Smart,
-    /// All of it, in the background.
+    /// Everything, in the background.
     Copy,
 }
 
 impl Strategy {
-    /// All of them, by the word that the API has for each.
+    /// All variants with their API names.
     pub const ALL: [(&'static str, Strategy); 2] = [("smart", Self::Smart), ("copy", Self::Copy)];
 
     /// The word that the API has for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Smart => "smart",
             Self::Copy => "copy",
@@ -62,21 +61,21 @@ impl Strategy {
     }
 }
 
-/// How far an overlay is.
+/// The progress of an overlay.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyStatus {
-    /// Nothing was done yet.
+    /// Not begun.
     Pending,
     /// It is being copied.
     InProgress,
-    /// All is there, and nothing of it points out of the target.
+    /// Everything is copied; no placeholder is left.
     Complete,
-    /// Something can't be copied; what was copied stays.
+    /// Something could not be copied; the files that were copied stay.
     Failed,
 }
 
 impl CopyStatus {
-    /// All of them, by the word that the API has for each.
+    /// All variants with their API names.
     pub const ALL: [(&'static str, CopyStatus); 4] = [
         ("pending", Self::Pending),
         ("in_progress", Self::InProgress),
@@ -85,7 +84,7 @@ impl CopyStatus {
     ];
 
     /// The word that the API has for it.
-    pub fn word(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
             Self::InProgress => "in_progress",
@@ -94,7 +93,7 @@ impl CopyStatus {
         }
     }
 
-    /// Whether nothing more will happen.
+    /// Whether the status is final.
     pub fn is_over(self) -> bool {
         match self {
             Self::Pending | Self::InProgress => false,
@@ -103,12 +102,12 @@ impl CopyStatus {
     }
 }
 
-/// Where an overlay goes.
+/// The target directory of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target(String);
 
 impl Target {
-    /// Takes `text` as a target: absolute, or relative to the root and then without a way out by `..`.
+    /// Parses a target: absolute, or relative to the root and then without `..`.
     ///
     /// # Errors
     /// A phrase that fits after the name of the field.
@@ -121,18 +120,17 @@ impl Target {
         Ok(Target(text.to_owned()))
     }
 
-    /// As it was sent.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// As an absolute path; a relative one is taken from `root`.
+    /// The absolute path; a relative target is resolved against `root`.
     pub fn resolved(&self, root: &Path) -> PathBuf {
         root.join(&self.0).components().collect()
     }
 }
 
-/// Takes `text` as the path of a source.
+/// Parses the path of a source.
 ///
 /// # Errors
 /// A phrase that fits after the name of the field.
@@ -157,16 +155,14 @@ fn path_rules(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// All that one overlay was asked to be.
+/// The specification of one overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlaySpec {
-    /// The template: an absolute path.
+    /// The template, an absolute path.
     pub source: PathBuf,
-    /// Where it goes.
     pub target: Target,
-    /// Patterns of what is left out, as in `.gitignore`.
+    /// Patterns of files that are not copied, as in `.gitignore`.
     pub ignore: Vec<String>,
-    /// In which order.
     pub strategy: Strategy,
 }
 
@@ -212,7 +208,7 @@ mod tests {
 
     #[test]
     fn words() {
-        assert!(Strategy::ALL.iter().all(|(word, strategy)| strategy.word() == *word));
-        assert!(CopyStatus::ALL.iter().all(|(word, status)| status.word() == *word));
+        assert!(Strategy::ALL.iter().all(|(word, strategy)| strategy.as_str() == *word));
+        assert!(CopyStatus::ALL.iter().all(|(word, status)| status.as_str() == *word));
     }
 }

@@ -1,10 +1,10 @@
-//! The address under which a server can be reached from outside.
+//! The public URL of a server.
 //!
-//! Owns: the template of `--public-url` and its placeholders. Never: whether anything answers there.
+//! Owns: the template of `--public-url` and its placeholders. Never: whether the URL is reachable.
 
 use super::spec::{Port, Slug};
 
-/// A template for the URLs of servers: `{port}` stands for the port, `{slug}` for the server's name.
+/// A template for the URLs of servers: `{port}` stands for the port, `{slug}` for the server's slug.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
     parts: Vec<Part>,
@@ -18,13 +18,13 @@ enum Part {
 }
 
 impl PublicUrl {
-    /// What is taken when no template is given: right for whoever is on the same machine.
+    /// The default template, for clients on the same machine.
     pub const DEFAULT: &str = "http://localhost:{port}";
 
-    /// Takes `text` as a template. `{port}` or `{slug}` has to be in it: servers with one URL for all could not be told apart.
+    /// Parses a template. It must contain `{port}` or `{slug}`, so that servers have different URLs.
     ///
     /// # Errors
-    /// A phrase that fits after the name of the option and its value.
+    /// The broken rule, as a phrase that follows the option's name and value.
     pub fn parse(text: &str) -> Result<PublicUrl, String> {
         let Some(place) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
             return Err("must begin with \"http://\" or \"https://\"".into());
@@ -56,8 +56,8 @@ impl PublicUrl {
         Ok(PublicUrl { parts })
     }
 
-    /// The URL of one server. `named` is its address and port if `localhost`, to which the default template leads, does
-    /// not lead to it.
+    /// Returns the URL of one server. `named` is its address and port, if it does not listen on `localhost`; it replaces
+    /// the host of the default template only.
     pub fn fill(&self, port: Port, slug: &Slug, named: Option<&str>) -> String {
         if let Some(authority) = named
             && *self == PublicUrl::default()
@@ -71,7 +71,7 @@ impl PublicUrl {
         })
     }
 
-    /// Whether `host`, which has no port, is the template's host with any port and slug filled in.
+    /// Whether `host` (without a port) matches the template's host for any port and slug.
     pub fn has_host(&self, host: &str) -> bool {
         let mut pattern = Vec::new();
         let mut bracketed = false;
@@ -94,12 +94,12 @@ impl PublicUrl {
     }
 }
 
-/// The longest host name there is.
+/// The longest host name, in bytes (RFC 1035).
 const HOST_MAX: usize = 253;
 
 fn fits(pattern: &[Part], host: &[u8]) -> bool {
     let Some((first, rest)) = pattern.split_first() else { return host.is_empty() };
-    // A placeholder is filled with one byte or more.
+    // A placeholder stands for one byte or more.
     let filled = |is_part_of: fn(u8) -> bool| {
         let longest = host.iter().take_while(|byte| is_part_of(**byte)).count();
         (1..=longest).any(|length| fits(rest, &host[length..]))
@@ -114,7 +114,6 @@ fn fits(pattern: &[Part], host: &[u8]) -> bool {
 }
 
 impl Default for PublicUrl {
-    /// [`PublicUrl::DEFAULT`].
     fn default() -> PublicUrl {
         PublicUrl { parts: vec![Part::Text("http://localhost:".into()), Part::Port] }
     }

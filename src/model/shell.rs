@@ -1,12 +1,11 @@
-//! What a command is, without a shell: how to make a simple one become the process that `/bin/sh -c` was started as, and
-//! which words the simplest ones consist of.
+//! Analysis of shell commands without a shell: where `exec` can be inserted, and the words of the simplest ones.
 //!
-//! Owns: the decision whether a command is certainly a simple one. Never: its execution; another change to it.
+//! Owns: the decision whether a command is certainly a simple one. Never: its execution, or any other change to it.
 //!
-//! A shell that runs `node server.js` stays as its parent (dash, busybox) unless it is told `exec node server.js`; then the
-//! `pid` that people see is the server's and a signal reaches it directly. In front of anything but one simple command of
-//! a program, `exec` would change the meaning. So this reads a small part of the shell's grammar, in which nothing is
-//! in doubt, and leaves everything else alone.
+//! A shell that runs `node server.js` stays as its parent (dash, busybox) unless the command is `exec node server.js`; then
+//! the `pid` in the API is the server's, and signals reach it directly. Before anything but one simple command of a
+//! program, `exec` would change the meaning. So this parses a small, unambiguous part of the shell's grammar, and leaves
+//! everything else unchanged.
 
 use std::borrow::Cow;
 use std::iter;
@@ -14,7 +13,7 @@ use std::iter;
 #[cfg(test)]
 mod tests;
 
-/// Words that are no program when they come first: reserved words and built-in commands of dash, bash and busybox.
+/// First words that are not programs: reserved words and built-in commands of dash, bash and busybox.
 const NO_PROGRAMS: [&str; 84] = [
     ".",
     ":",
@@ -102,7 +101,7 @@ const NO_PROGRAMS: [&str; 84] = [
     "while",
 ];
 
-/// `command` for `/bin/sh -c`, with `exec` in the place where it makes a simple command the process itself.
+/// Returns `command` for `/bin/sh -c`, with `exec` inserted if it is certainly one simple command.
 pub fn exec_form(command: &str) -> Cow<'_, str> {
     match program_at(command) {
         Some(place) => Cow::Owned(format!("{}exec {}", &command[..place], &command[place..])),
@@ -110,9 +109,9 @@ pub fn exec_form(command: &str) -> Cow<'_, str> {
     }
 }
 
-/// The words of `command`, the program's name first, if it certainly has no more to it than these: nothing that is quoted,
-/// redirected or set. `value` knows the variables; one is put in its place when there is nothing in its value that a shell
-/// would look at again.
+/// Returns the words of `command`, the program's name first, if it certainly consists of plain words: nothing quoted,
+/// redirected or assigned. `value` returns variables; one is expanded if its value has nothing that a shell would
+/// interpret again.
 pub fn words<'a>(command: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<Vec<String>> {
     let blanks = [' ', '\t'];
     let mut rest = command.trim_end_matches([' ', '\t', '\n']).trim_start_matches(blanks);
@@ -147,7 +146,7 @@ fn expanded<'a>(word: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<S
     Some(whole)
 }
 
-/// Where the program's name begins, if the whole of `command` is certainly one simple command of a program.
+/// The offset of the program's name, if `command` is certainly one simple command of a program.
 fn program_at(command: &str) -> Option<usize> {
     let text = command.trim_end_matches([' ', '\t', '\n']);
     let mut scanner = Scanner { rest: text };
@@ -171,7 +170,7 @@ fn program_at(command: &str) -> Option<usize> {
     }
 }
 
-/// Only a plain name or path: what has quotes or expansions in it could come out as anything.
+/// Whether `word` is a plain name or path of a program, without quotes and expansions.
 fn is_program(word: &str) -> bool {
     let plain = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./+-@".contains(&byte));
     plain && !word.starts_with('-') && !NO_PROGRAMS.contains(&word)
@@ -181,7 +180,7 @@ fn is_assignment(word: &str) -> bool {
     word.split_once('=').is_some_and(|(name, _)| is_name(name))
 }
 
-/// Whether a shell takes `name` for a variable's. What it does not take it passes on to no program.
+/// Whether `name` is a valid name of a shell variable. Shells pass no others on to programs.
 pub fn is_name(name: &str) -> bool {
     name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_') && name.bytes().all(is_of_name)
 }
@@ -196,7 +195,7 @@ enum Found {
     No,
 }
 
-/// Reads the part of the grammar that is in no doubt; `None` is doubt.
+/// A parser of the unambiguous part of the grammar; `None` means: anything else.
 struct Scanner<'a> {
     rest: &'a str,
 }
@@ -206,7 +205,7 @@ impl<'a> Scanner<'a> {
         self.rest = self.rest.trim_start_matches([' ', '\t']);
     }
 
-    /// `>`, `>>` or `<` with a descriptor before it or not, and a file or `&` and a descriptor after it.
+    /// `>`, `>>` or `<`, optionally after a descriptor, and before a file or `&` and a descriptor.
     fn redirection(&mut self) -> Option<Found> {
         let after_number = self.rest.trim_start_matches(|character: char| character.is_ascii_digit());
         let Some(operator) = [">>", ">", "<"].into_iter().find(|operator| after_number.starts_with(operator)) else {
@@ -240,9 +239,9 @@ impl<'a> Scanner<'a> {
                 '"' => self.double_quoted()?,
                 '\\' => self.escaped()?,
                 '$' => self.expansion()?,
-                // A comment here, a part of the word anywhere else.
+                // A comment at the start of a word, a part of it elsewhere.
                 '#' if first => return None,
-                // Operators, substitutions, history, and whatever else is no part of a word.
+                // Operators, substitutions, and all else that is no part of a word.
                 '|' | '&' | ';' | '<' | '>' | '(' | ')' | '`' | '\n' | '\r' | '\0' => return None,
                 other => self.rest = &self.rest[other.len_utf8()..],
             }
@@ -274,7 +273,7 @@ impl<'a> Scanner<'a> {
         Some(())
     }
 
-    /// `$NAME`, `${NAME}`, or the latter with a default in plain letters. A substitution is doubt.
+    /// `$NAME`, `${NAME}`, or the latter with a default in plain letters. No substitutions.
     fn expansion(&mut self) -> Option<()> {
         let after = &self.rest[1..];
         if let Some(inner) = after.strip_prefix('{') {

@@ -1,7 +1,7 @@
-//! What was asked for: a server's configuration, valid by construction.
+//! A server's configuration, valid by construction.
 //!
-//! Owns: the types of a spec and the rules of each of its values. Never: JSON, defaults of the wire, the file
-//! system (whether a directory exists is found out when it is needed).
+//! Owns: the types of a spec and the rules of each of its values. Never: JSON, the API's defaults, the file system
+//! (whether a directory exists is checked when it is needed).
 
 use std::fmt;
 use std::num::{NonZeroU16, NonZeroU32};
@@ -18,7 +18,7 @@ pub const SLUG_MAX: usize = 63;
 pub const COMMAND_MAX: usize = 131_000;
 /// The longest `NAME=value`, in bytes, for the same reason.
 pub const VARIABLE_MAX: usize = 131_000;
-/// The longest time that a spec can ask for: a year. Past that it is a mistake, and sums of times stay in range.
+/// The longest duration in a spec: a year. A longer one is a mistake; with this limit, sums of durations stay in range.
 pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// The name of a server: 1 to 63 of `A-Z a-z 0-9 . _ -`, beginning with a letter or a digit.
@@ -26,10 +26,10 @@ pub const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub struct Slug(String);
 
 impl Slug {
-    /// Takes `text` as a slug.
+    /// Parses a slug.
     ///
     /// # Errors
-    /// A phrase that fits after "slug": which rule is broken.
+    /// The broken rule, as a phrase that follows the word "slug".
     pub fn parse(text: &str) -> Result<Slug, String> {
         let first_fits = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
         if text.is_empty() {
@@ -47,7 +47,6 @@ impl Slug {
         Ok(Slug(text.to_owned()))
     }
 
-    /// The slug as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -62,15 +61,15 @@ impl fmt::Display for Slug {
 /// A TCP port that can be listened on: 1 to 65535.
 pub type Port = NonZeroU16;
 
-/// A text that the system can take as a command, a path or a variable: not empty, without NUL, not too long.
+/// A command for `/bin/sh -c`: not empty, without NUL, at most [`COMMAND_MAX`] bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine(String);
 
 impl CommandLine {
-    /// Takes `text` as a command for `/bin/sh -c`.
+    /// Parses a command.
     ///
     /// # Errors
-    /// A phrase that fits after the name of the field.
+    /// The broken rule, as a phrase that follows the name of the field.
     pub fn parse(text: &str) -> Result<CommandLine, String> {
         if text.trim().is_empty() {
             return Err("must not be empty".into());
@@ -84,16 +83,16 @@ impl CommandLine {
         Ok(CommandLine(text.to_owned()))
     }
 
-    /// The command as it was given.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-/// When a server is started again after it has ended by itself.
+/// After which ends of its own a server is restarted. Failed health checks restart it under every policy, if the spec
+/// says so ([`HealthCheck::restart_after_failures`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RestartPolicy {
-    /// Not at all.
+    /// After none.
     Never,
     /// After a non-zero exit code, a death by signal, or a spawn that failed.
     OnFailure,
@@ -102,12 +101,12 @@ pub enum RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// All of them, by the word that the API has for each.
+    /// All variants with their API names.
     pub const ALL: [(&'static str, RestartPolicy); 3] =
         [("never", Self::Never), ("on-failure", Self::OnFailure), ("always", Self::Always)];
 
-    /// The word that the API has for it.
-    pub fn word(self) -> &'static str {
+    /// The API name.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Never => "never",
             Self::OnFailure => "on-failure",
@@ -116,21 +115,21 @@ impl RestartPolicy {
     }
 }
 
-/// What the start command reads from its standard input.
+/// The standard input of the start command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stdin {
-    /// Its end, at once.
+    /// `/dev/null`: end of file at once.
     Null,
-    /// Nothing, and no end as long as the run lasts: some watchers take the end of their input for the user's leave.
+    /// A pipe that nobody writes to, open as long as the run lasts: some file watchers exit at end of input.
     Open,
 }
 
 impl Stdin {
-    /// All of them, by the word that the API has for each.
+    /// All variants with their API names.
     pub const ALL: [(&'static str, Stdin); 2] = [("null", Self::Null), ("open", Self::Open)];
 
-    /// The word that the API has for it.
-    pub fn word(self) -> &'static str {
+    /// The API name.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Null => "null",
             Self::Open => "open",
@@ -138,87 +137,82 @@ impl Stdin {
     }
 }
 
-/// How a server is started again.
+/// The rules of automatic restarts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestartRules {
-    /// After which ends.
     pub policy: RestartPolicy,
-    /// How many automatic restarts since the last start by hand; `None` is no limit.
+    /// The most automatic restarts since the last start command; `None` is no limit.
     pub max: Option<NonZeroU32>,
-    /// The time between an end and the next start.
+    /// The time from an end to the next start.
     pub delay: Duration,
-    /// When given, `delay` doubles with each short run, up to this.
+    /// If set, `delay` doubles after each short run, up to this value.
     pub delay_max: Option<Duration>,
 }
 
-/// How a server's health is asked for.
+/// The HTTP health check of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthCheck {
     /// The path of the request, beginning with a slash.
     pub path: String,
-    /// From the beginning of one check to that of the next.
+    /// From the start of one check to the start of the next.
     pub interval: Duration,
-    /// From connect to the last byte of the answer's head.
+    /// From connect to the last byte of the response head.
     pub timeout: Duration,
     /// From the detection of the port to the first check.
     pub delay: Duration,
-    /// After how many failures in a row the server is restarted; `None` is never.
+    /// The number of consecutive failures that restarts the server, under every policy; `None` is never.
     pub restart_after_failures: Option<NonZeroU32>,
 }
 
-/// Where a server runs.
+/// The working directory of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WorkDir {
-    /// As it was sent; `None` when the root was meant.
+    /// As the client sent it; `None` for the root.
     pub original: Option<String>,
-    /// Absolute: `original` taken from the root.
+    /// `original` resolved against the root; absolute.
     pub resolved: PathBuf,
 }
 
-/// All that one server was asked to be. It does not change; a change is another spec.
+/// The configuration of one server. Immutable: a change makes another spec.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSpec {
-    /// Its name.
     pub slug: Slug,
-    /// The command that is the server.
+    /// The command that runs the server.
     pub start: CommandLine,
-    /// The command that has to succeed once before the first start.
+    /// A command that must succeed once before the first start.
     pub install: Option<CommandLine>,
     /// The working directory of both commands.
     pub path: WorkDir,
-    /// The port that was asked for.
+    /// The requested port.
     pub port: Option<Port>,
-    /// Whether another port will do when that one is taken.
+    /// Whether only that port will do: a start fails if it is taken. Otherwise the next free port is used.
     pub strict_port: bool,
-    /// Ports of helpers: one of these is the server's own only while there is no other.
+    /// Ports of helper processes: one of these counts as the server's only while it listens on no other.
     pub ignore_ports: Vec<Port>,
-    /// Variables set by name, over everything else.
+    /// Environment variables; they override all other sources.
     pub environment: Sorted<String, String>,
     /// A dotenv file, relative to `path`, read at every start.
     pub env_file: Option<String>,
-    /// What happens after an end.
     pub restart: RestartRules,
-    /// The time from SIGTERM to SIGKILL that the whole process tree gets.
+    /// The time from SIGTERM to SIGKILL, for the whole process tree.
     pub stop_timeout: Duration,
-    /// Whether the daemon starts it when it boots.
+    /// Whether the daemon starts it when the daemon itself starts.
     pub autostart: bool,
-    /// How its health is asked for.
     pub health_check: Option<HealthCheck>,
-    /// The overlays that are made for it before anything else.
+    /// The overlays that are created for it before its first process.
     pub overlays: Vec<OverlaySpec>,
-    /// Overlays that are made anyway, and that it waits for.
+    /// Existing overlays that it waits for.
     pub depends_on: Vec<OverlayId>,
-    /// What the start command reads from its standard input.
     pub stdin: Stdin,
 }
 
 impl ServerSpec {
-    /// Whether something has to be there before its first process.
+    /// Whether its first process waits for overlays.
     pub fn waits_for_overlays(&self) -> bool {
         !self.overlays.is_empty() || !self.depends_on.is_empty()
     }
 
-    /// The same server, waiting for the overlays `ids` too.
+    /// Returns the spec with `ids` added to `depends_on`.
     pub fn waiting_for(mut self, ids: &[OverlayId]) -> ServerSpec {
         let more: Vec<OverlayId> = ids.iter().filter(|id| !self.depends_on.contains(id)).cloned().collect();
         self.depends_on.extend(more);
@@ -252,10 +246,10 @@ mod tests {
     #[test]
     fn policies_have_one_word_each() {
         for (word, policy) in RestartPolicy::ALL {
-            assert_eq!(policy.word(), word);
+            assert_eq!(policy.as_str(), word);
         }
         for (word, stdin) in Stdin::ALL {
-            assert_eq!(stdin.word(), word);
+            assert_eq!(stdin.as_str(), word);
         }
     }
 }

@@ -1,33 +1,32 @@
-//! What the outside may know of a server: its public status and all that goes with it.
+//! The public status of a server, and the sentences for how a run ended.
 //!
-//! Owns: the seven public words, how they follow from the life-cycle, and how an end is put into words. Never:
-//! JSON, a decision.
+//! Owns: the seven API names, how each follows from the life-cycle, and the sentences. Never: JSON, a decision.
 
 use std::fmt;
 
-use super::machine::{Cause, End, Exit, Machine, Phase, Rest, Stage, Wanted};
+use super::machine::{Cause, Exit, IdleReason, Machine, Phase, RunEnd, RunStage, Wanted};
 
 /// The public status of a server. Clients know these seven and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Status {
-    /// What comes before the first start is under way.
+    /// Its overlays are being copied, or its install command runs.
     Installing,
-    /// Its process was spawned a moment ago.
+    /// Its process was spawned less than [`SETTLE`](super::machine::SETTLE) ago.
     Starting,
-    /// Its process lives.
+    /// Its process runs, and is not known to be usable.
     Running,
-    /// It can be used.
+    /// It listens and passes its health check, if it has one.
     Ready,
-    /// It ended and will be started again.
+    /// It ended, or is being ended, and will be started again.
     Restarting,
-    /// It does not run, and nothing is wrong.
+    /// It does not run: it was stopped, not started yet, or exited with code 0.
     Stopped,
-    /// It does not run, because something is wrong.
+    /// It does not run because something failed.
     Failed,
 }
 
 impl Status {
-    /// All of them, by their public words.
+    /// All variants with their API names.
     pub const ALL: [(&'static str, Status); 7] = [
         ("installing", Self::Installing),
         ("starting", Self::Starting),
@@ -38,8 +37,8 @@ impl Status {
         ("failed", Self::Failed),
     ];
 
-    /// The public word.
-    pub fn word(self) -> &'static str {
+    /// The API name.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Installing => "installing",
             Self::Starting => "starting",
@@ -51,12 +50,17 @@ impl Status {
         }
     }
 
-    /// The status that a life-cycle stands for. The only place where a phase becomes a public word.
+    /// The status of a life-cycle. The only place where a phase becomes a public status.
     pub fn of(machine: &Machine) -> Status {
         match (machine.phase(), machine.wanted()) {
-            (Phase::Resting(Rest::Stopped | Rest::Completed), _) | (Phase::Removed, _) => Status::Stopped,
+            (Phase::Idle(IdleReason::Stopped | IdleReason::Completed), _) | (Phase::Removed, _) => Status::Stopped,
             (
-                Phase::Resting(Rest::Unprepared(_) | Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. }),
+                Phase::Idle(
+                    IdleReason::Unprepared(_)
+                    | IdleReason::InstallFailed(_)
+                    | IdleReason::Failed(_)
+                    | IdleReason::GaveUp { .. },
+                ),
                 _,
             ) => Status::Failed,
             (Phase::Preparing, _) => Status::Installing,
@@ -64,7 +68,7 @@ impl Status {
             (Phase::Spawning { job: super::machine::Job::Start }, _) => Status::Starting,
             (Phase::Alive { .. }, _) if machine.ready() => Status::Ready,
             (Phase::Alive { stage, .. }, _) => Status::of_stage(*stage),
-            // Its tree still lives: it is not stopped before that is over.
+            // Its process tree is alive, so it is not stopped yet.
             (Phase::Draining { stage, .. } | Phase::Killing { stage, .. }, Wanted::Down | Wanted::Gone)
             | (Phase::Draining { stage, cause: Cause::Own, .. }, Wanted::Up)
             | (Phase::Killing { stage, cause: Cause::Own, .. }, Wanted::Up) => Status::of_stage(*stage),
@@ -77,20 +81,20 @@ impl Status {
         }
     }
 
-    fn of_stage(stage: Stage) -> Status {
+    fn of_stage(stage: RunStage) -> Status {
         match stage {
-            Stage::Installing => Status::Installing,
-            Stage::Starting { .. } => Status::Starting,
-            Stage::Up(_) => Status::Running,
+            RunStage::Installing => Status::Installing,
+            RunStage::Starting { .. } => Status::Starting,
+            RunStage::Up(_) => Status::Running,
         }
     }
 }
 
-/// What an exit code stands for with shells.
+/// The meaning of the shells' exit codes 127 and 126.
 const NOT_FOUND: &str = "command not found";
 const NOT_EXECUTABLE: &str = "command can't be executed";
 
-/// As [`reason`], where `fault` is known to be why a command could not be run: shells say less.
+/// As [`reason`], with `fault`, the cause found by the daemon, in place of the shell's meaning of the exit code.
 pub fn reason_with(machine: &Machine, fault: Option<&str>) -> Option<String> {
     let reason = reason(machine)?;
     Some(match fault {
@@ -99,16 +103,16 @@ pub fn reason_with(machine: &Machine, fault: Option<&str>) -> Option<String> {
     })
 }
 
-/// Why the status is what it is, for a person; `None` when there is nothing to say.
+/// The sentence that explains the status; `None` where the status says it all.
 pub fn reason(machine: &Machine) -> Option<String> {
     match (machine.phase(), machine.wanted()) {
-        (Phase::Resting(Rest::Stopped), _) => None,
-        (Phase::Resting(Rest::Completed), _) => Some("exited with code 0".into()),
-        (Phase::Resting(Rest::Unprepared(why)), _) => Some(why.clone()),
+        (Phase::Idle(IdleReason::Stopped), _) => None,
+        (Phase::Idle(IdleReason::Completed), _) => Some("exited with code 0".into()),
+        (Phase::Idle(IdleReason::Unprepared(why)), _) => Some(why.clone()),
         (Phase::Preparing, _) => Some("waiting for its overlays".into()),
-        (Phase::Resting(Rest::InstallFailed(end)), _) => Some(format!("install {end}")),
-        (Phase::Resting(Rest::Failed(end)), _) => Some(end.to_string()),
-        (Phase::Resting(Rest::GaveUp { restarts, last }), _) => {
+        (Phase::Idle(IdleReason::InstallFailed(end)), _) => Some(format!("install {end}")),
+        (Phase::Idle(IdleReason::Failed(end)), _) => Some(end.to_string()),
+        (Phase::Idle(IdleReason::GaveUp { restarts, last }), _) => {
             let plural = if *restarts == 1 { "" } else { "s" };
             Some(format!("gave up after {restarts} restart{plural}; the last run {last}"))
         }
@@ -117,7 +121,7 @@ pub fn reason(machine: &Machine) -> Option<String> {
             Some("stopping: SIGTERM was sent, its processes are ending".into())
         }
         (Phase::Killing { cause: Cause::Asked | Cause::Unhealthy, .. }, Wanted::Down | Wanted::Gone) => {
-            Some("stopping: SIGKILL was sent after the time to end was over".into())
+            Some("stopping: SIGKILL was sent, its processes are being killed".into())
         }
         (
             Phase::Draining { cause: Cause::Unhealthy, .. } | Phase::Killing { cause: Cause::Unhealthy, .. },
@@ -143,7 +147,7 @@ impl Exit {
         }
     }
 
-    /// The name of the signal that ended the process, if one did.
+    /// The name of the signal that ended the process.
     pub fn signal_name(self) -> Option<String> {
         match self {
             Exit::Code(_) => None,
@@ -163,18 +167,18 @@ impl fmt::Display for Exit {
     }
 }
 
-impl fmt::Display for End {
+impl fmt::Display for RunEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            End::Exited(exit) => exit.fmt(f),
-            End::NotSpawned(why) => write!(f, "could not be started: {why}"),
-            End::Unhealthy(exit) => write!(f, "was ended because its health checks failed too often; it {exit}"),
-            End::Lost(why) => write!(f, "was lost in a fault of servisor, please report it: {why}"),
+            RunEnd::Exited(exit) => exit.fmt(f),
+            RunEnd::NotSpawned(why) => write!(f, "could not be started: {why}"),
+            RunEnd::Unhealthy(exit) => write!(f, "was ended because its health checks failed too often; it {exit}"),
+            RunEnd::Lost(why) => write!(f, "was lost in a fault of servisor, please report it: {why}"),
         }
     }
 }
 
-/// The name of a Linux signal by its number (the numbers of x86 and ARM, which are the same).
+/// The name of a Linux signal (x86 and ARM, which have the same numbers).
 pub fn signal_name(number: i32) -> String {
     const NAMES: [&str; 31] = [
         "HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM",
@@ -195,7 +199,7 @@ mod tests {
     #[test]
     fn each_status_has_one_word() {
         for (word, status) in Status::ALL {
-            assert_eq!(status.word(), word);
+            assert_eq!(status.as_str(), word);
         }
     }
 

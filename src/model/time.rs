@@ -1,4 +1,4 @@
-//! Moments as people and programs read them.
+//! Time stamps.
 //!
 //! Owns: RFC 3339 in UTC with milliseconds. Never: a clock.
 
@@ -8,15 +8,15 @@ const MILLIS_A_DAY: u64 = 24 * 60 * 60 * 1000;
 /// The last millisecond that four digits of a year can name.
 const LAST: u64 = 253_402_300_799_999;
 
-/// `moment` as `2026-11-24T10:09:13.042Z`. What lies before 1970 or after the year 9999 becomes the nearest end of that
-/// range: no clock that matters stands there, and every text has the same length.
+/// Formats `moment` as `2026-11-24T10:09:13.042Z`. Times before 1970 or after the year 9999 become the nearest end of
+/// that range, so that every text has the same length.
 pub fn rfc3339(moment: SystemTime) -> String {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or(LAST).min(LAST);
     let (days, in_day) = (millis / MILLIS_A_DAY, millis % MILLIS_A_DAY);
     let (year, month, day) = date(days);
     let (hour, minute, second) = (in_day / 3_600_000, in_day / 60_000 % 60, in_day / 1000 % 60);
-    // Four of them in an answer about a server; `format!` would be a fifth of the work for it.
+    // Each answer about a server has four; `format!` would take a fifth of its time.
     let mut text = *b"0000-00-00T00:00:00.000Z";
     let fields = [(0..4, year), (5..7, month), (8..10, day), (11..13, hour), (14..16, minute), (17..19, second)];
     for (place, mut value) in fields.into_iter().chain([(20..23, in_day % 1000)]) {

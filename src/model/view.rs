@@ -1,13 +1,13 @@
-//! All that the outside may know of a server at one moment.
+//! The public view of a server at one time.
 //!
-//! Owns: the view, whether everything can be used, and when a status that is waited for is reached. Never: how a view
-//! comes to be (see `supervisor`), JSON.
+//! Owns: the view, the readiness of all servers together, and whether an awaited status is reached. Never: how a view is
+//! made (see `supervisor`), JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::health::{Health, HealthStatus};
-use super::machine::{Exit, Machine, Phase, Rest};
+use super::machine::{Exit, IdleReason, Machine, Phase};
 use super::overlay::OverlayId;
 use super::spec::{Port, ServerSpec};
 use super::status::Status;
@@ -15,89 +15,89 @@ use super::status::Status;
 #[cfg(test)]
 mod tests;
 
-/// A server that has asked for no port and no health check and has not listened for so long is a worker: nobody waits
-/// for its URL.
+/// A server without a requested port and a health check that has not listened for this long is a worker: `/readyz`
+/// does not wait for its URL.
 pub const WORKER_AFTER: Duration = Duration::from_secs(10);
 
-/// All that is known of a server at one moment.
+/// A snapshot of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerView {
-    /// What was asked for.
     pub spec: Arc<ServerSpec>,
-    /// The public status.
     pub status: Status,
-    /// Why, for a person.
+    /// A sentence that explains the status.
     pub reason: Option<String>,
-    /// The leader of the living run.
+    /// The leader of the current run.
     pub pid: Option<u32>,
-    /// The port that it was seen to listen on; before that the one that was allocated, and when nothing runs the one
-    /// last used.
+    /// The port that it listens on; before that the allocated one, and without a run the last one.
     pub port: Option<Port>,
-    /// All ports that it was seen to listen on.
+    /// All ports that it listens on.
     pub ports: Vec<Port>,
-    /// Where it is reached; as long as it is seen to listen.
+    /// Its URL, while it listens.
     pub url: Option<String>,
-    /// What its health checks have found; with a health check only.
+    /// The results of its health check, if it has one.
     pub health: Option<Health>,
-    /// Why it does not run, if it doesn't.
-    pub rests: Rests,
-    /// The overlays that were made for it, in the order of its specification.
+    /// Whether it is active, and if not, whether a command stopped it.
+    pub activity: Activity,
+    /// The overlays that were created for it, in the order of its spec.
     pub overlays: Vec<OverlayId>,
     /// The overlays that it waits for now.
     pub waits_for: Vec<OverlayId>,
-    /// Automatic restarts since the last start by hand.
+    /// The number of automatic restarts since the last start command.
     pub restarts: u32,
-    /// How the last run ended; nothing while one lives.
+    /// How the last run ended; `None` during a run.
     pub exit: Option<Exit>,
-    /// When this configuration came.
+    /// When this configuration was created.
     pub created_at: SystemTime,
-    /// When any of this last changed.
+    /// When any field last changed.
     pub updated_at: SystemTime,
-    /// When the present or last run of the start command was spawned.
+    /// When the current or last run of the start command was spawned.
     pub started_at: Option<SystemTime>,
-    /// When that run could first be used.
+    /// When that run first became ready.
     pub ready_at: Option<SystemTime>,
-    /// The beginning of the living run of the start command, by the clock for intervals.
+    /// When the current run of the start command was spawned, on the monotonic clock.
     pub alive_since: Option<Instant>,
 }
 
-/// Whether somebody wants it not to run.
+/// Whether a server is active, and if not, whether a command stopped it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rests {
-    /// It runs, or is about to.
-    No,
-    /// It was stopped, or not started yet.
-    ByHand,
-    /// It ended, or could not be started.
-    ByItself,
+pub enum Activity {
+    /// It runs, or will without a further command.
+    Active,
+    /// A command stopped it, or it was not started yet.
+    Stopped,
+    /// It ended by itself, or could not be started.
+    Ended,
 }
 
-impl Rests {
-    /// How it is with a life-cycle.
-    pub fn of(machine: &Machine) -> Rests {
+impl Activity {
+    pub fn of(machine: &Machine) -> Activity {
         match machine.phase() {
-            Phase::Resting(Rest::Stopped) | Phase::Removed => Rests::ByHand,
-            Phase::Resting(
-                Rest::Completed | Rest::Unprepared(_) | Rest::InstallFailed(_) | Rest::Failed(_) | Rest::GaveUp { .. },
-            ) => Rests::ByItself,
+            Phase::Idle(IdleReason::Stopped) | Phase::Removed => Activity::Stopped,
+            Phase::Idle(
+                IdleReason::Completed
+                | IdleReason::Unprepared(_)
+                | IdleReason::InstallFailed(_)
+                | IdleReason::Failed(_)
+                | IdleReason::GaveUp { .. },
+            ) => Activity::Ended,
             Phase::Preparing
             | Phase::Spawning { .. }
             | Phase::Alive { .. }
             | Phase::Draining { .. }
             | Phase::Killing { .. }
-            | Phase::Waiting { .. } => Rests::No,
+            | Phase::Waiting { .. } => Activity::Active,
         }
     }
 }
 
 impl ServerView {
-    /// Whether its port, or a check of its health, is waited for, however long it takes.
+    /// Whether it has to listen: it has a requested port or a health check.
     pub fn is_expected_to_listen(&self) -> bool {
         self.spec.port.is_some() || self.spec.health_check.is_some()
     }
 
-    /// How far it is on the way to `goal`.
-    pub fn progress_to(&self, goal: Status) -> Progress {
+    /// Whether it has, or can still reach, the status `goal`.
+    pub fn reach_of(&self, goal: Status) -> Reach {
         let rank = |status: Status| match status {
             Status::Installing => Some(0),
             Status::Starting => Some(1),
@@ -105,17 +105,17 @@ impl ServerView {
             Status::Ready => Some(3),
             Status::Restarting | Status::Stopped | Status::Failed => None,
         };
-        // Whoever waits for `running` does not mind that it is `ready` already.
+        // A wait for `running` ends with `ready` too.
         let is_past = rank(self.status).zip(rank(goal)).is_some_and(|(is, wanted)| is > wanted);
-        match (self.status, self.rests) {
-            (status, _) if status == goal || is_past => Progress::There,
-            (_, Rests::ByHand | Rests::ByItself) => Progress::OutOfReach,
-            (_, Rests::No) => Progress::OnTheWay,
+        match (self.status, self.activity) {
+            (status, _) if status == goal || is_past => Reach::Reached,
+            (_, Activity::Stopped | Activity::Ended) => Reach::Impossible,
+            (_, Activity::Active) => Reach::Possible,
         }
     }
 
     fn role(&self, now: Instant) -> Role {
-        if !self.spec.autostart || self.rests == Rests::ByHand {
+        if !self.spec.autostart || self.activity == Activity::Stopped {
             return Role::Optional;
         }
         match self.alive_since {
@@ -123,50 +123,50 @@ impl ServerView {
                 let worker_at = since + WORKER_AFTER;
                 if now < worker_at { Role::OptionalFrom(worker_at) } else { Role::Optional }
             }
-            Some(_) | None => Role::Needed,
+            Some(_) | None => Role::Required,
         }
     }
 }
 
-/// How far a server is on the way to a status.
+/// Whether a server has an awaited status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// It has it, or has gone past it.
-    There,
-    /// It may still come to it.
-    OnTheWay,
-    /// It rests with another one, and nothing but a command will change that.
-    OutOfReach,
+pub enum Reach {
+    /// It has it, or a later one.
+    Reached,
+    /// It may still reach it.
+    Possible,
+    /// It is not active and has another one; only a command can change that.
+    Impossible,
 }
 
-/// Whether all are kept waiting by a server.
+/// Whether the common readiness depends on a server.
 enum Role {
-    Needed,
+    Required,
     Optional,
     OptionalFrom(Instant),
 }
 
-/// Whether everything can be used.
+/// The readiness of all servers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// Every server that counts has its port and its URL.
+    /// Every required server has a URL.
     pub ready: bool,
-    /// Every one of them that has a health check passes it.
+    /// Every required server with a health check is healthy.
     pub healthy: bool,
-    /// When the passing of time alone will change this.
-    pub look_again: Option<Instant>,
+    /// When this may change with time alone.
+    pub recheck_at: Option<Instant>,
 }
 
 impl Readiness {
-    /// What it all comes to at `now`. A server that was stopped by hand, or is not started by itself, does not count, nor
-    /// does a worker.
+    /// Computes the readiness at `now`. Not required are: servers that a command stopped, servers without `autostart`,
+    /// workers.
     pub fn of(views: &[Arc<ServerView>], now: Instant) -> Readiness {
-        let mut all = Readiness { ready: true, healthy: true, look_again: None };
+        let mut all = Readiness { ready: true, healthy: true, recheck_at: None };
         for view in views {
             match view.role(now) {
                 Role::Optional => continue,
-                Role::OptionalFrom(at) => all.look_again = Some(all.look_again.map_or(at, |other| other.min(at))),
-                Role::Needed => {}
+                Role::OptionalFrom(at) => all.recheck_at = Some(all.recheck_at.map_or(at, |other| other.min(at))),
+                Role::Required => {}
             }
             all.ready &= view.url.is_some();
             let passes = view.health.as_ref().is_none_or(|health| health.status == HealthStatus::Healthy);

@@ -57,9 +57,9 @@ impl<'a> Written<'a> {
             source: &kept.spec.source,
             target: kept.spec.target.as_str(),
             ignore: &kept.spec.ignore,
-            strategy: kept.spec.strategy.word(),
+            strategy: kept.spec.strategy.as_str(),
             created_at_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            copy_status: kept.status.word(),
+            copy_status: kept.status.as_str(),
             copy_error: kept.error.as_deref(),
             stats: &kept.stats,
         }

@@ -4,7 +4,7 @@
 
 use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 
-use crate::model::health::{Failure, Outcome};
+use crate::model::health::{CheckFailure, CheckOutcome};
 use crate::model::spec::HealthCheck;
 
 /// So many bytes of an answer are kept until its final status line is known, interim answers included.
@@ -52,7 +52,7 @@ impl Head {
     }
 
     /// Takes the next piece; `None` while the head is not complete. Interim answers are passed over.
-    pub fn take(&mut self, piece: &[u8]) -> Option<Outcome> {
+    pub fn take(&mut self, piece: &[u8]) -> Option<CheckOutcome> {
         match self {
             Head::Open(bytes) => {
                 bytes.extend_from_slice(piece);
@@ -65,28 +65,28 @@ impl Head {
                 }
                 match status_of(bytes.get(length..).unwrap_or_default()) {
                     Some(status) => self.go_on(status, length),
-                    None => Some(Outcome::Failed(Failure::HeadTooLong)),
+                    None => Some(CheckOutcome::Failed(CheckFailure::HeadTooLong)),
                 }
             }
             Head::Long { status, read, line } => {
                 *read += piece.len();
                 let is_over = ends_head(line, piece) || *read >= HEAD_MAX;
-                is_over.then_some(Outcome::Answered(*status))
+                is_over.then_some(CheckOutcome::Answered(*status))
             }
         }
     }
 
     /// What the end of the connection means.
-    pub fn end(&self) -> Failure {
+    pub fn end(&self) -> CheckFailure {
         match self {
-            Head::Open(bytes) if bytes.is_empty() => Failure::ClosedAtOnce,
-            Head::Open(bytes) if is_tls_alert(bytes) => Failure::TlsAlert,
-            Head::Open(_) | Head::Long { .. } => Failure::Closed,
+            Head::Open(bytes) if bytes.is_empty() => CheckFailure::ClosedAtOnce,
+            Head::Open(bytes) if is_tls_alert(bytes) => CheckFailure::TlsAlert,
+            Head::Open(_) | Head::Long { .. } => CheckFailure::Closed,
         }
     }
 
     /// From here on the bytes are not kept. The final head begins at `begin`.
-    fn go_on(&mut self, status: u16, begin: usize) -> Option<Outcome> {
+    fn go_on(&mut self, status: u16, begin: usize) -> Option<CheckOutcome> {
         let Head::Open(bytes) = std::mem::replace(self, Head::Long { status, read: 0, line: Line::Empty }) else {
             return None;
         };
@@ -143,7 +143,7 @@ enum One {
     /// Another one follows after so many bytes.
     Interim { length: usize },
     /// The last one.
-    Final(Outcome),
+    Final(CheckOutcome),
     /// The last one has this status and more headers than are parsed.
     Long { status: u16 },
 }
@@ -156,13 +156,13 @@ fn read_one(bytes: &[u8]) -> One {
     match (parsed, response.code) {
         (Ok(Status::Partial), _) => One::Partial,
         (Ok(Status::Complete(length)), Some(status)) if is_interim(status) => One::Interim { length },
-        (Ok(Status::Complete(_)), Some(status)) => One::Final(Outcome::Answered(status)),
+        (Ok(Status::Complete(_)), Some(status)) => One::Final(CheckOutcome::Answered(status)),
         (Err(httparse::Error::TooManyHeaders), Some(status)) if !is_interim(status) => One::Long { status },
-        (Err(httparse::Error::TooManyHeaders), _) => One::Final(Outcome::Failed(Failure::HeadTooLong)),
+        (Err(httparse::Error::TooManyHeaders), _) => One::Final(CheckOutcome::Failed(CheckFailure::HeadTooLong)),
         (Ok(Status::Complete(_)), None) | (Err(_), _) if is_tls_alert(bytes) => {
-            One::Final(Outcome::Failed(Failure::TlsAlert))
+            One::Final(CheckOutcome::Failed(CheckFailure::TlsAlert))
         }
-        (Ok(Status::Complete(_)), None) | (Err(_), _) => One::Final(Outcome::Failed(Failure::NotHttp)),
+        (Ok(Status::Complete(_)), None) | (Err(_), _) => One::Final(CheckOutcome::Failed(CheckFailure::NotHttp)),
     }
 }
 
@@ -171,17 +171,17 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn read(bytes: &[u8]) -> Option<Outcome> {
+    fn read(bytes: &[u8]) -> Option<CheckOutcome> {
         Head::new().take(bytes)
     }
 
     /// The same, in pieces.
-    fn read_in(bytes: &[u8], size: usize) -> Option<Outcome> {
+    fn read_in(bytes: &[u8], size: usize) -> Option<CheckOutcome> {
         let mut head = Head::new();
         bytes.chunks(size).find_map(|piece| head.take(piece))
     }
 
-    fn whole(bytes: &[u8]) -> Outcome {
+    fn whole(bytes: &[u8]) -> CheckOutcome {
         read(bytes).unwrap_or_else(|| panic!("{:?} is not complete", String::from_utf8_lossy(bytes)))
     }
 
@@ -226,8 +226,8 @@ mod tests {
             for end in 0..bytes.len() {
                 assert_eq!(read(&bytes[..end]), None, "{:?}", &head[..end]);
             }
-            assert_eq!(whole(bytes), Outcome::Answered(status), "{head:?}");
-            assert_eq!(whole(&[bytes, b"the body"].concat()), Outcome::Answered(status), "{head:?}");
+            assert_eq!(whole(bytes), CheckOutcome::Answered(status), "{head:?}");
+            assert_eq!(whole(&[bytes, b"the body"].concat()), CheckOutcome::Answered(status), "{head:?}");
         }
     }
 
@@ -241,25 +241,30 @@ mod tests {
             b"HTTP/1.1 OK\r\n\r\n",
             b"\0",
         ] {
-            assert_eq!(whole(bytes), Outcome::Failed(Failure::NotHttp), "{:?}", String::from_utf8_lossy(bytes));
+            assert_eq!(
+                whole(bytes),
+                CheckOutcome::Failed(CheckFailure::NotHttp),
+                "{:?}",
+                String::from_utf8_lossy(bytes)
+            );
         }
     }
 
     #[test]
     fn tls_is_known_by_its_alert_and_by_an_end_without_a_word() {
         for alert in [&b"\x15\x03\x01\x00\x02\x02\x46"[..], b"\x15\x03\x03\x00\x02\x02\x16", b"\x15\x03\x01"] {
-            assert_eq!(whole(alert), Outcome::Failed(Failure::TlsAlert), "{alert:?}");
+            assert_eq!(whole(alert), CheckOutcome::Failed(CheckFailure::TlsAlert), "{alert:?}");
         }
         let ended = |bytes: &[u8]| {
             let mut head = Head::new();
             head.take(bytes);
             head.end()
         };
-        assert_eq!(ended(b""), Failure::ClosedAtOnce);
+        assert_eq!(ended(b""), CheckFailure::ClosedAtOnce);
         for text in ["HTTP/1.1 200 OK\r\nA: b", "HTTP/1.1", "H"] {
-            assert_eq!(ended(text.as_bytes()), Failure::Closed, "it is clear text: {text}");
+            assert_eq!(ended(text.as_bytes()), CheckFailure::Closed, "it is clear text: {text}");
         }
-        assert_eq!(whole(b"\x16\x03\x01"), Outcome::Failed(Failure::NotHttp));
+        assert_eq!(whole(b"\x16\x03\x01"), CheckOutcome::Failed(CheckFailure::NotHttp));
     }
 
     #[test]
@@ -278,7 +283,7 @@ mod tests {
                     continue;
                 }
                 let bytes = head.as_bytes();
-                assert_eq!(read_in(bytes, size), Some(Outcome::Answered(status)), "{size}");
+                assert_eq!(read_in(bytes, size), Some(CheckOutcome::Answered(status)), "{size}");
                 assert_eq!(read_in(&bytes[..bytes.len() - 1], size), None, "{status} before its end, {size}");
             }
         }
@@ -288,12 +293,12 @@ mod tests {
     fn what_is_read_has_its_limits() {
         let endless = [b"HTTP/1.1 200 OK\r\nX: ".as_slice(), &[b'y'; HEAD_MAX]].concat();
         assert_eq!(read_in(&endless[..HEAD_MAX - 1], 4096), None);
-        assert_eq!(read_in(&endless, 4096), Some(Outcome::Answered(200)), "the status line alone counts then");
+        assert_eq!(read_in(&endless, 4096), Some(CheckOutcome::Answered(200)), "the status line alone counts then");
         let interim = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(KEPT_MAX);
-        assert_eq!(read_in(&interim, 4096), Some(Outcome::Failed(Failure::HeadTooLong)));
+        assert_eq!(read_in(&interim, 4096), Some(CheckOutcome::Failed(CheckFailure::HeadTooLong)));
         let half = [b"HTTP/1.1 103 X\r\nX: ".as_slice(), &[b'y'; KEPT_MAX]].concat();
-        assert_eq!(read_in(&half, 4096), Some(Outcome::Failed(Failure::HeadTooLong)));
+        assert_eq!(read_in(&half, 4096), Some(CheckOutcome::Failed(CheckFailure::HeadTooLong)));
         let most = format!("HTTP/1.1 200 OK\r\n{}\r\n", "X: y\r\n".repeat(HEADERS_MAX));
-        assert_eq!(whole(most.as_bytes()), Outcome::Answered(200));
+        assert_eq!(whole(most.as_bytes()), CheckOutcome::Answered(200));
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::log;
-use crate::model::health::{Health, Verdict};
+use crate::model::health::{Health, HealthChange};
 use crate::model::spec::HealthCheck;
 use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
 use crate::os::poll::{Bell, Interest, Poll};
@@ -92,7 +92,7 @@ impl Prober {
         address: SocketAddr,
         check: &HealthCheck,
         detected: Instant,
-        notify: impl FnMut(Health, Verdict) + Send + 'static,
+        notify: impl FnMut(Health, HealthChange) + Send + 'static,
     ) -> Probing {
         let id = WatchId(self.next.fetch_add(1, Ordering::Relaxed));
         let watched = Watched::new(address, check, detected, Box::new(notify));

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::head::Head;
-use crate::model::health::{Failure, Outcome};
+use crate::model::health::{CheckFailure, CheckOutcome};
 use crate::os::connect;
 use crate::os::poll::Interest;
 
@@ -34,7 +34,7 @@ impl Probe {
     ///
     /// # Errors
     /// It is known at once that this does not work.
-    pub fn begin(address: SocketAddr) -> Result<Probe, Failure> {
+    pub fn begin(address: SocketAddr) -> Result<Probe, CheckFailure> {
         let (first, second) = reachable(address);
         let stream = connect::begin(first).or_else(|error| second.map_or(Err(error), connect::begin));
         stream.map(|stream| Probe { stream, step: Step::Asking { sent: 0 } }).map_err(|error| explain(&error))
@@ -49,7 +49,7 @@ impl Probe {
     }
 
     /// Goes on as far as possible without waiting. `request` is the same each time.
-    pub fn advance(&mut self, request: &[u8]) -> Option<Outcome> {
+    pub fn advance(&mut self, request: &[u8]) -> Option<CheckOutcome> {
         loop {
             let result = match &mut self.step {
                 Step::Asking { sent } => match self.stream.write(request.get(*sent..).unwrap_or_default()) {
@@ -65,7 +65,7 @@ impl Probe {
                 Step::Listening { answer } => {
                     let mut buffer = [0; BUFFER];
                     match self.stream.read(&mut buffer) {
-                        Ok(0) => return Some(Outcome::Failed(answer.end())),
+                        Ok(0) => return Some(CheckOutcome::Failed(answer.end())),
                         Ok(count) => match answer.take(&buffer[..count]) {
                             Some(outcome) => return Some(outcome),
                             None => Ok(()),
@@ -78,16 +78,16 @@ impl Probe {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) => return Some(Outcome::Failed(self.explain(&error))),
+                Err(error) => return Some(CheckOutcome::Failed(self.explain(&error))),
             }
         }
     }
 
     /// Why it has failed. A reset is an end of what has come by then.
-    fn explain(&self, error: &io::Error) -> Failure {
+    fn explain(&self, error: &io::Error) -> CheckFailure {
         match (explain(error), &self.step) {
-            (Failure::Closed, Step::Listening { answer }) => answer.end(),
-            (Failure::Closed, Step::Asking { .. }) => Failure::ClosedAtOnce,
+            (CheckFailure::Closed, Step::Listening { answer }) => answer.end(),
+            (CheckFailure::Closed, Step::Asking { .. }) => CheckFailure::ClosedAtOnce,
             (other, _) => other,
         }
     }
@@ -156,12 +156,12 @@ fn reachable(address: SocketAddr) -> (SocketAddr, Option<SocketAddr>) {
     }
 }
 
-fn explain(error: &io::Error) -> Failure {
+fn explain(error: &io::Error) -> CheckFailure {
     match error.raw_os_error() {
-        Some(libc::ECONNREFUSED) => Failure::Refused,
-        Some(libc::ECONNRESET | libc::EPIPE) => Failure::Closed,
-        Some(libc::EMFILE | libc::ENFILE) => Failure::NoDescriptor,
-        _ => Failure::Unreachable(error.to_string()),
+        Some(libc::ECONNREFUSED) => CheckFailure::Refused,
+        Some(libc::ECONNRESET | libc::EPIPE) => CheckFailure::Closed,
+        Some(libc::EMFILE | libc::ENFILE) => CheckFailure::NoDescriptor,
+        _ => CheckFailure::Unreachable(error.to_string()),
     }
 }
 
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn the_daemon_s_own_limit_is_not_blamed_on_the_server() {
         for number in [libc::EMFILE, libc::ENFILE] {
-            assert_eq!(explain(&io::Error::from_raw_os_error(number)), Failure::NoDescriptor);
+            assert_eq!(explain(&io::Error::from_raw_os_error(number)), CheckFailure::NoDescriptor);
         }
     }
 }

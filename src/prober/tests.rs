@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{bounded, unbounded};
 
-use crate::model::health::{Failure, HealthStatus};
+use crate::model::health::{CheckFailure, HealthStatus};
 
 mod support;
 
@@ -27,13 +27,13 @@ fn a_good_answer_makes_healthy_on_every_local_address() {
         });
         let (_probing, told) = watch(&prober, server.address, &check());
         let (health, verdict) = next(&told);
-        assert_eq!(verdict, Verdict::BecameHealthy, "{address}: {health:?}");
+        assert_eq!(verdict, HealthChange::BecameHealthy, "{address}: {health:?}");
         assert_eq!((health.status, health.last_status, health.last_error), (HealthStatus::Healthy, Some(204), None));
         assert!(health.last_check.is_some());
         let head = head.recv_timeout(LIMIT).unwrap();
         let host = format!("\r\nHost: localhost:{}\r\n", server.address.port());
         assert!(head.starts_with("GET /up HTTP/1.1\r\n") && head.contains(&host), "{head}");
-        assert_eq!(next(&told).1, Verdict::Same);
+        assert_eq!(next(&told).1, HealthChange::Same);
     }
     assert_eq!(prober.close(soon()), Joined::Ended);
 }
@@ -74,7 +74,7 @@ fn a_long_head_passes_by_its_status_line() {
     });
     for server in [long, endless] {
         let (_probing, told) = watch(&prober, server.address, &check());
-        assert_eq!(next(&told).1, Verdict::BecameHealthy);
+        assert_eq!(next(&told).1, HealthChange::BecameHealthy);
     }
 }
 
@@ -88,7 +88,7 @@ fn where_nothing_listens_the_connection_is_refused() {
         assert_eq!(health.last_error.unwrap().to_string(), "connection refused");
         // It goes on, and finds what is there later.
         let _server = Server::saying(&address.to_string(), "HTTP/1.1 200 OK\r\n\r\n");
-        until(&told, Verdict::BecameHealthy);
+        until(&told, HealthChange::BecameHealthy);
     }
 }
 
@@ -106,7 +106,7 @@ fn an_answer_in_pieces_after_interim_answers_is_one_answer() {
     let prober = Prober::start().unwrap();
     let (_probing, told) = watch(&prober, server.address, &check());
     let (health, verdict) = next(&told);
-    assert_eq!((verdict, health.last_status), (Verdict::BecameHealthy, Some(302)));
+    assert_eq!((verdict, health.last_status), (HealthChange::BecameHealthy, Some(302)));
 }
 
 #[test]
@@ -116,7 +116,7 @@ fn a_server_that_answers_without_listening_has_answered() {
     });
     let prober = Prober::start().unwrap();
     let (_probing, told) = watch(&prober, server.address, &check());
-    assert_eq!(next(&told).1, Verdict::BecameHealthy);
+    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
     for _ in 0..10 {
         assert_eq!(next(&told).0.last_error, None);
     }
@@ -134,13 +134,13 @@ fn the_first_answer_may_be_late_and_is_asked_for_once() {
     let check = HealthCheck { timeout, interval: Duration::from_millis(20), ..check() };
     let (_probing, told) = watch(&prober, server.address, &check);
     let (health, verdict) = next(&told);
-    assert_eq!((verdict, health.last_error), (Verdict::Same, Some(Failure::NoAnswer(timeout))));
+    assert_eq!((verdict, health.last_error), (HealthChange::Same, Some(CheckFailure::NoAnswer(timeout))));
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Checking, 0));
     // Many intervals later it is still the same request.
     assert!(told.recv_timeout(Duration::from_millis(400)).is_err());
     assert_eq!(server.accepted().len(), 1);
     drop(compiled_tx);
-    assert_eq!(next(&told).1, Verdict::BecameHealthy);
+    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
 }
 
 #[test]
@@ -158,14 +158,14 @@ fn a_server_that_hangs_and_recovers_is_unhealthy_in_between() {
     let restart_after_failures = std::num::NonZeroU32::new(4);
     let check = HealthCheck { timeout, restart_after_failures, ..check() };
     let (_probing, told) = watch(&prober, server.address, &check);
-    until(&told, Verdict::BecameHealthy);
+    until(&told, HealthChange::BecameHealthy);
     is_stuck.store(true, Ordering::SeqCst);
-    let health = until(&told, Verdict::BecameUnhealthy);
+    let health = until(&told, HealthChange::BecameUnhealthy);
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Unhealthy, 3));
-    assert_eq!(health.last_error, Some(Failure::NoAnswer(timeout)));
-    assert_eq!(until(&told, Verdict::RestartDue).consecutive_failures, 4);
+    assert_eq!(health.last_error, Some(CheckFailure::NoAnswer(timeout)));
+    assert_eq!(until(&told, HealthChange::RestartDue).consecutive_failures, 4);
     is_stuck.store(false, Ordering::SeqCst);
-    assert_eq!(until(&told, Verdict::BecameHealthy).consecutive_failures, 0);
+    assert_eq!(until(&told, HealthChange::BecameHealthy).consecutive_failures, 0);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn a_hung_server_does_not_move_its_neighbours_checks() {
             assert_eq!(next(told).0.status, HealthStatus::Healthy);
         }
     }
-    until(&hung.1, Verdict::BecameUnhealthy);
+    until(&hung.1, HealthChange::BecameUnhealthy);
     for server in &neighbours {
         let accepted = server.accepted();
         let mut gaps: Vec<_> = accepted.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -216,7 +216,7 @@ fn a_body_is_taken_so_that_the_server_can_finish_it() {
     let prober = Prober::start().unwrap();
     let check = HealthCheck { interval: Duration::from_secs(60), ..check() };
     let (_probing, told) = watch(&prober, server.address, &check);
-    assert_eq!(next(&told).1, Verdict::BecameHealthy);
+    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
     assert_eq!(finished.recv_timeout(LIMIT).unwrap(), Ok(0));
 }
 
@@ -232,7 +232,7 @@ fn an_endless_body_is_left_alone() {
     let prober = Prober::start().unwrap();
     let check = HealthCheck { interval: Duration::from_secs(60), ..check() };
     let (_probing, told) = watch(&prober, server.address, &check);
-    assert_eq!(next(&told).1, Verdict::BecameHealthy);
+    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
     broken.recv_timeout(LIMIT).unwrap();
 }
 
@@ -246,7 +246,7 @@ fn the_end_of_a_watch_ends_its_connection_and_frees_what_it_had() {
     let prober = Prober::start().unwrap();
     let (probing, told) =
         watch(&prober, server.address, &HealthCheck { timeout: Duration::from_millis(20), ..check() });
-    assert_eq!(next(&told).1, Verdict::Same);
+    assert_eq!(next(&told).1, HealthChange::Same);
     drop(probing);
     assert_eq!(ended.recv_timeout(LIMIT).unwrap(), 0, "the connection goes on");
     assert!(told.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()), "the closure is kept");
@@ -257,7 +257,7 @@ fn the_end_of_the_prober_ends_all() {
     let server = Server::saying("127.0.0.1:0", "HTTP/1.1 200 OK\r\n\r\n");
     let prober = Prober::start().unwrap();
     let (probing, told) = watch(&prober, server.address, &check());
-    until(&told, Verdict::BecameHealthy);
+    until(&told, HealthChange::BecameHealthy);
     assert_eq!(prober.close(soon()), Joined::Ended);
     while told.recv_timeout(LIMIT).is_ok() {}
     // All of this is harmless afterwards.
@@ -278,7 +278,7 @@ fn a_panic_costs_one_server_s_checks() {
     let (_probing, told) = watch(&prober, server.address, &check());
     assert!(called.recv_timeout(LIMIT).is_ok());
     assert!(called.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()), "it was called again");
-    until(&told, Verdict::BecameHealthy);
+    until(&told, HealthChange::BecameHealthy);
     assert_eq!(prober.close(soon()), Joined::Ended);
 }
 
@@ -335,11 +335,11 @@ fn without_a_descriptor_no_check_is_made_and_the_next_one_follows_in_time() {
     let (_probing, told) = watch(&prober, listener.local_addr().unwrap(), &check());
     for _ in 1..=5 {
         let (health, verdict) = next(&told);
-        assert_eq!((health.last_error, verdict), (Some(Failure::NoDescriptor), Verdict::Same));
+        assert_eq!((health.last_error, verdict), (Some(CheckFailure::NoDescriptor), HealthChange::Same));
         assert_eq!(health.consecutive_failures, 0);
     }
     assert!(begun.elapsed() >= check().interval * 4, "it spins");
     drop(files);
     say(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\n\r\n");
-    until(&told, Verdict::BecameHealthy);
+    until(&told, HealthChange::BecameHealthy);
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::head;
 use super::probe::{Drained, Probe, Rest};
-use crate::model::health::{Checks, Due, Health, Outcome, Verdict};
+use crate::model::health::{CheckOutcome, Checks, Due, Health, HealthChange};
 use crate::model::spec::HealthCheck;
 use crate::os::poll::{Interest, Poll};
 
@@ -15,7 +15,7 @@ use crate::os::poll::{Interest, Poll};
 const REST_LIMIT: Duration = Duration::from_secs(1);
 
 /// Who is told of a server's health.
-pub type Notify = Box<dyn FnMut(Health, Verdict) + Send>;
+pub type Notify = Box<dyn FnMut(Health, HealthChange) + Send>;
 
 /// A server under watch.
 pub struct Watched {
@@ -114,13 +114,13 @@ impl Watched {
         self.connection = Connection::None;
         match Probe::begin(self.address) {
             Ok(probe) => self.connection = Connection::Probing(probe),
-            Err(failure) => self.end(Outcome::Failed(failure), now),
+            Err(failure) => self.end(CheckOutcome::Failed(failure), now),
         }
     }
 
-    fn end(&mut self, outcome: Outcome, now: Instant) {
+    fn end(&mut self, outcome: CheckOutcome, now: Instant) {
         let connection = std::mem::replace(&mut self.connection, Connection::None);
-        if let (Connection::Probing(probe), Outcome::Answered(_)) = (connection, &outcome) {
+        if let (Connection::Probing(probe), CheckOutcome::Answered(_)) = (connection, &outcome) {
             let mut rest = probe.into_rest();
             if rest.drain() == Drained::Open {
                 self.connection = Connection::Draining { rest, until: now + REST_LIMIT };
@@ -130,7 +130,7 @@ impl Watched {
         self.tell(verdict);
     }
 
-    fn tell(&mut self, verdict: Verdict) {
+    fn tell(&mut self, verdict: HealthChange) {
         (self.notify)(self.checks.health().clone(), verdict);
     }
 }

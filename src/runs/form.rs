@@ -74,11 +74,11 @@ impl<'a> RunInfo<'a> {
         RunInfo {
             ended_at: Some(rfc3339(ended.ended_at)),
             duration_ms: ended.lasted.map(millis),
-            reason: Some(ended.reason.word()),
+            reason: Some(ended.reason.as_str()),
             exit_code: ended.exit_code,
             exit_signal: ended.exit_signal.as_deref(),
             sentence: Some(&ended.sentence),
-            next: Some(ended.next.word()),
+            next: Some(ended.next.as_str()),
             cpu_ms: ended.usage.map(|usage| millis(usage.cpu)),
             max_rss_bytes: ended.usage.map(|usage| usage.max_rss_bytes),
             survivors_killed: ended.survivors_killed,
@@ -92,7 +92,7 @@ impl<'a> RunInfo<'a> {
 fn begun(run: &Living) -> RunInfo<'static> {
     RunInfo {
         run: run.number,
-        kind: run.kind.word(),
+        kind: run.kind.as_str(),
         started_at: rfc3339(run.started_at),
         ready_at: run.ready_at.map(rfc3339),
         ended_at: None,

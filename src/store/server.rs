@@ -174,7 +174,7 @@ impl<'a> Configuration<'a> {
             ignore_ports: ignore_ports.iter().map(|port| port.get()).collect(),
             environment,
             env_file: env_file.as_deref(),
-            restart_policy: restart.policy.word(),
+            restart_policy: restart.policy.as_str(),
             max_restarts: restart.max.map_or(0, u32::from),
             restart_delay_ms: millis(restart.delay),
             restart_delay_max_ms: restart.delay_max.map(millis),
@@ -183,7 +183,7 @@ impl<'a> Configuration<'a> {
             health_check: health_check.as_ref().map(Check::of),
             overlays: overlays.iter().map(Overlay::of).collect(),
             depends_on: depends_on.iter().map(OverlayId::as_str).collect(),
-            stdin: stdin.word(),
+            stdin: stdin.as_str(),
         }
     }
 }
@@ -204,7 +204,7 @@ impl<'a> Check<'a> {
 impl<'a> Overlay<'a> {
     fn of(overlay: &'a OverlaySpec) -> Overlay<'a> {
         let OverlaySpec { source, target, ignore, strategy } = overlay;
-        Overlay { source: source.to_string_lossy(), target: target.as_str(), ignore, strategy: strategy.word() }
+        Overlay { source: source.to_string_lossy(), target: target.as_str(), ignore, strategy: strategy.as_str() }
     }
 }
 

@@ -12,7 +12,7 @@ use super::run::{Ended, Progress, Run};
 use super::senses::{Senses, Sight};
 use super::{Answer, Context, Message, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
-use crate::model::machine::{Command, Effect, Event, Machine, Phase, Rules, RunId};
+use crate::model::machine::{Command, Effect, Event, LifecycleRules, Machine, Phase, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::inbox::{Inbox, Nothing, Sender};
 use crate::os::oneshot;
@@ -100,7 +100,7 @@ impl Actor {
     pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.context.files);
-        let mut machine = Machine::new(Rules::from(&*parts.spec), RunId(0));
+        let mut machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
         match record.preparation() {
             Preparation::Due => {}
             Preparation::Done => machine = machine.with_preparation_done(),
@@ -185,7 +185,7 @@ impl Actor {
         self.run = None;
         self.reservation = None;
         self.waiters.clear();
-        self.machine = Machine::lost(Rules::from(&*self.spec), self.machine.run(), fault.to_owned());
+        self.machine = Machine::lost(LifecycleRules::from(&*self.spec), self.machine.run(), fault.to_owned());
     }
 
     fn take_request(&mut self, request: Request) {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Supervisor;
-use crate::model::machine::Refusal;
+use crate::model::machine::CommandRefusal;
 use crate::model::view::ServerView;
 use crate::os::oneshot::{self, Unsaid};
 
@@ -17,7 +17,7 @@ pub enum Answer {
     /// What was asked for is so; this is how the server was then.
     Done(Arc<ServerView>),
     /// It made no sense, and nothing has changed.
-    Refused(Refusal),
+    Refused(CommandRefusal),
     /// What has to outlive the daemon can't be stored, and nothing has changed.
     NotStored(Arc<io::Error>),
     /// The daemon is ending.

@@ -18,7 +18,7 @@ use crate::model::machine::{Command, RunId};
 use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::status::Status;
-use crate::model::view::{Rests, ServerView};
+use crate::model::view::{Activity, ServerView};
 use crate::os::inbox::{Inbox, Sender, inbox};
 use crate::os::oneshot::{self, oneshot};
 use crate::os::thread::{self, Joined, Thread, panic_text};
@@ -169,7 +169,7 @@ impl Supervisor {
             ports: Vec::new(),
             url: None,
             health: spec.health_check.as_ref().map(|_| Health::default()),
-            rests: if origin.starts(&spec) { Rests::No } else { Rests::ByHand },
+            activity: if origin.starts(&spec) { Activity::Active } else { Activity::Stopped },
             overlays: Vec::new(),
             waits_for: Vec::new(),
             restarts: 0,

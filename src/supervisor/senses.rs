@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
-use crate::model::health::{Failure, Health, Verdict};
+use crate::model::health::{CheckFailure, Health, HealthChange};
 use crate::model::machine::{Demand, Event, RunId};
 use crate::model::spec::{HealthCheck, Port, ServerSpec};
 use crate::model::view::WORKER_AFTER;
@@ -35,7 +35,7 @@ pub enum Sight {
     /// What it listens on, changed or not.
     Listening(Listening),
     /// A check has ended; the number of the probe.
-    Health(u64, Health, Verdict),
+    Health(u64, Health, HealthChange),
 }
 
 /// Whether somebody waits for the server.
@@ -184,7 +184,7 @@ impl Senses {
 
     /// It listens, and yet its closing is looked for.
     fn doubts(&self, now: Instant) -> bool {
-        let refused = self.health.as_ref().is_some_and(|health| health.last_error == Some(Failure::Refused));
+        let refused = self.health.as_ref().is_some_and(|health| health.last_error == Some(CheckFailure::Refused));
         (refused || self.rescue.is_some()) && self.choice.chosen().is_some() && now < self.close_until
     }
 
@@ -211,7 +211,7 @@ impl Senses {
             ),
         });
         if let Some(health) = &mut self.health {
-            health.last_error = self.holder.clone().map(Failure::PortHeld);
+            health.last_error = self.holder.clone().map(CheckFailure::PortHeld);
         }
     }
 
@@ -264,14 +264,14 @@ impl Senses {
         self.probes.push(Probe { number, target, health: Health::default(), _probing: probing });
     }
 
-    fn take_health(&mut self, number: u64, health: Health, verdict: Verdict, now: Instant) -> Vec<Event> {
+    fn take_health(&mut self, number: u64, health: Health, verdict: HealthChange, now: Instant) -> Vec<Event> {
         // News of an address that it has left, or of a port that was closed since.
         let Some(probe) = self.probes.iter_mut().find(|probe| probe.number == number) else { return Vec::new() };
         probe.health = health.clone();
         let target = probe.target;
         let is_chosen = self.port() == Some(target.port);
         match &health.last_error {
-            None if verdict == Verdict::BecameHealthy => {
+            None if verdict == HealthChange::BecameHealthy => {
                 self.choice.passed(target.port);
                 self.rescue = None;
                 self.holder = None;
@@ -279,7 +279,7 @@ impl Senses {
                 self.check(now);
                 return vec![Event::Healthy(self.run)];
             }
-            None | Some(Failure::NoDescriptor) => {}
+            None | Some(CheckFailure::NoDescriptor) => {}
             Some(_) => {
                 self.choice.failed(target.port);
                 if is_chosen && health.status != crate::model::health::HealthStatus::Healthy {
@@ -290,20 +290,20 @@ impl Senses {
             }
         }
         if !is_chosen {
-            if verdict == Verdict::BecameUnhealthy {
+            if verdict == HealthChange::BecameUnhealthy {
                 self.choice.hopeless(target.port);
                 self.check(now);
             }
             return self.rescue_failed(target);
         }
-        if health.last_error == Some(Failure::Refused) {
+        if health.last_error == Some(CheckFailure::Refused) {
             self.close_until = now + DOUBT_FOR;
         }
         self.health = Some(health);
         match verdict {
-            Verdict::Same | Verdict::BecameHealthy => Vec::new(),
-            Verdict::BecameUnhealthy => vec![Event::Unhealthy(self.run)],
-            Verdict::RestartDue => {
+            HealthChange::Same | HealthChange::BecameHealthy => Vec::new(),
+            HealthChange::BecameUnhealthy => vec![Event::Unhealthy(self.run)],
+            HealthChange::RestartDue => {
                 self.begin_rescue(now);
                 vec![Event::Unhealthy(self.run)]
             }

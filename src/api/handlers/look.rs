@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::handoff::{Client, Reply};
 use crate::model::spec::Slug;
 use crate::model::status::Status;
-use crate::model::view::{Progress, Readiness, ServerView};
+use crate::model::view::{Reach, Readiness, ServerView};
 use crate::registry::Registry;
 
 /// What an answer says about ports is never older than this.
@@ -56,10 +56,10 @@ pub fn show_when(
     let deadline = Instant::now() + wait.limit;
     let outcome = wait_until(&api.registry, client, deadline, Subject::One, || {
         let view = supervisor.view();
-        match view.progress_to(wait.goal) {
-            Progress::There => Look::Over("the server has come to the status that was waited for", view),
-            Progress::OutOfReach => Look::Over("the server rests, and can't come to that status by itself", view),
-            Progress::OnTheWay => Look::Again(None),
+        match view.reach_of(wait.goal) {
+            Reach::Reached => Look::Over("the server has come to the status that was waited for", view),
+            Reach::Impossible => Look::Over("the server rests, and can't come to that status by itself", view),
+            Reach::Possible => Look::Again(None),
         }
     });
     let (message, view) = match outcome {
@@ -86,7 +86,7 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
                 let all = readiness(registry, &registry.views());
                 match (all.ready, all.healthy) {
                     (true, true) => Look::Over("", ()),
-                    (_, _) => Look::Again(all.look_again),
+                    (_, _) => Look::Again(all.recheck_at),
                 }
             });
         }

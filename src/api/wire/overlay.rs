@@ -33,11 +33,11 @@ impl<'a> OverlayInfo<'a> {
             source: view.source.to_string_lossy(),
             target: &view.target,
             resolved_target: view.resolved_target.to_string_lossy(),
-            strategy: view.strategy.word(),
+            strategy: view.strategy.as_str(),
             ignore: &view.ignore,
             created_at: rfc3339(view.created_at),
             stats: &view.stats,
-            copy_status: view.status.word(),
+            copy_status: view.status.as_str(),
             copy_error: view.error.as_deref(),
         }
     }
@@ -59,7 +59,7 @@ impl<'a> OverlayBrief<'a> {
             id: view.id.as_str(),
             source: view.source.to_string_lossy(),
             target: &view.target,
-            copy_status: view.status.word(),
+            copy_status: view.status.as_str(),
         }
     }
 }

@@ -101,7 +101,7 @@ impl<'a> ServerInfo<'a> {
         let spec = view.spec.as_ref();
         ServerInfo {
             slug: spec.slug.as_str(),
-            status: view.status.word(),
+            status: view.status.as_str(),
             status_reason: view.reason.as_deref(),
             pid: view.pid,
             port: view.port.map(u16::from),
@@ -117,7 +117,7 @@ impl<'a> ServerInfo<'a> {
             environment: &spec.environment,
             env_file: spec.env_file.as_deref(),
             autostart: spec.autostart,
-            restart_policy: spec.restart.policy.word(),
+            restart_policy: spec.restart.policy.as_str(),
             max_restarts: spec.restart.max.map_or(0, u32::from),
             restart_count: view.restarts,
             restart_delay: nanos(spec.restart.delay),
@@ -129,11 +129,11 @@ impl<'a> ServerInfo<'a> {
             exit_signal: view.exit.and_then(|exit| exit.signal_name()),
             health_check: spec.health_check.as_ref().map(HealthCheckInfo::of),
             healthy: view.health.as_ref().map(is_healthy),
-            health_status: view.health.as_ref().map(|health| health.status.word()),
+            health_status: view.health.as_ref().map(|health| health.status.as_str()),
             health: view.health.as_ref().map(HealthInfo::of),
             overlays: spec.overlays.iter().map(OverlaySpecInfo::of).collect(),
             depends_on: spec.depends_on.iter().chain(&view.overlays).map(OverlayId::as_str).collect(),
-            stdin: spec.stdin.word(),
+            stdin: spec.stdin.as_str(),
             created_at: rfc3339(view.created_at),
             updated_at: rfc3339(view.updated_at),
             started_at: view.started_at.map(rfc3339),
@@ -157,7 +157,7 @@ impl<'a> OverlaySpecInfo<'a> {
             source: spec.source.to_string_lossy(),
             target: spec.target.as_str(),
             ignore: &spec.ignore,
-            strategy: spec.strategy.word(),
+            strategy: spec.strategy.as_str(),
         }
     }
 }
@@ -228,7 +228,7 @@ impl<'a> ServerBrief<'a> {
             slug: view.spec.slug.as_str(),
             port: view.port.map(u16::from),
             url: view.url.as_deref(),
-            status: view.status.word(),
+            status: view.status.as_str(),
             healthy: view.health.as_ref().map(is_healthy),
             health_check: view.health.as_ref().map(HealthInfo::of),
         }

@@ -9,14 +9,14 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::model::health::{Failure, Health, HealthStatus};
+use crate::model::health::{CheckFailure, Health, HealthStatus};
 use crate::model::machine::Exit;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target};
 use crate::model::spec::{
     CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Stdin, WorkDir,
 };
 use crate::model::status::Status;
-use crate::model::view::Rests;
+use crate::model::view::Activity;
 use crate::overlay::progress::Stats;
 use crate::sorted::Sorted;
 
@@ -59,7 +59,7 @@ fn minimal() -> ServerView {
         ports: Vec::new(),
         url: None,
         health: None,
-        rests: Rests::ByHand,
+        activity: Activity::Stopped,
         overlays: Vec::new(),
         waits_for: Vec::new(),
         restarts: 0,
@@ -117,10 +117,10 @@ fn full() -> ServerView {
             status: HealthStatus::Unhealthy,
             last_check: Some(at(1500)),
             last_status: Some(503),
-            last_error: Some(Failure::Status(503)),
+            last_error: Some(CheckFailure::Status(503)),
             consecutive_failures: 4,
         }),
-        rests: Rests::No,
+        activity: Activity::Active,
         overlays: Vec::new(),
         waits_for: Vec::new(),
         restarts: 2,
@@ -323,7 +323,7 @@ fn each_caller_learns_whether_its_token_is_good() {
 #[test]
 fn readiness_shows_what_everybody_may_know_and_no_configuration() {
     let views = [Arc::new(full()), Arc::new(minimal())];
-    let readiness = Readiness { ready: true, healthy: false, look_again: None };
+    let readiness = Readiness { ready: true, healthy: false, recheck_at: None };
     let expected = json!({
         "ready": true, "healthy": false, "overlays": [],
         "servers": [
@@ -372,7 +372,7 @@ pub(crate) fn full_answers() -> FullAnswers {
         status: CopyStatus::Failed,
         error: Some("a: no".into()),
     };
-    let readiness = Readiness { ready: true, healthy: false, look_again: None };
+    let readiness = Readiness { ready: true, healthy: false, recheck_at: None };
     let ready = body(ready(readiness, &[Arc::new(view.clone())], std::slice::from_ref(&made)));
     FullAnswers {
         server: body(server("m", &view, &["w".into()]))["data"]["server"].take(),

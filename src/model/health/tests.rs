@@ -2,8 +2,8 @@ use super::*;
 
 use std::time::UNIX_EPOCH;
 
-const REFUSED: Outcome = Outcome::Failed(Failure::Refused);
-const OK: Outcome = Outcome::Answered(200);
+const REFUSED: CheckOutcome = CheckOutcome::Failed(CheckFailure::Refused);
+const OK: CheckOutcome = CheckOutcome::Answered(200);
 
 fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -28,7 +28,7 @@ struct Clocked {
     /// When each check began.
     checks_at: Vec<u64>,
     /// What was told, and when.
-    told: Vec<(u64, Verdict)>,
+    told: Vec<(u64, HealthChange)>,
 }
 
 impl Clocked {
@@ -63,12 +63,12 @@ impl Clocked {
         assert_eq!(self.checks.timeout(self.now(), self.at()), Due::Nothing);
     }
 
-    fn outcome(&mut self, outcome: Outcome) -> Verdict {
+    fn outcome(&mut self, outcome: CheckOutcome) -> HealthChange {
         self.checks.outcome(outcome, self.now(), self.at())
     }
 
     /// Begins the next check and gives it this outcome at once.
-    fn next(&mut self, outcome: Outcome) -> Verdict {
+    fn next(&mut self, outcome: CheckOutcome) -> HealthChange {
         let due = self.checks.deadline().saturating_duration_since(self.begun).as_millis() as u64;
         let before = self.checks_at.len();
         self.pass(due);
@@ -85,7 +85,7 @@ impl Clocked {
     }
 
     fn error(&self) -> Option<String> {
-        self.checks.health().last_error.as_ref().map(Failure::to_string)
+        self.checks.health().last_error.as_ref().map(CheckFailure::to_string)
     }
 }
 
@@ -110,25 +110,25 @@ fn the_first_answer_may_take_25_seconds_of_one_request() {
     server.pass(25_000);
     assert_eq!(server.checks_at, [0], "the server was asked again while it compiled");
     // That it takes longer than it should is told, and is no failure.
-    assert_eq!(server.told, [(1500, Verdict::Same)]);
+    assert_eq!(server.told, [(1500, HealthChange::Same)]);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Checking, 0));
     assert_eq!(server.error().as_deref(), Some("no answer within 1500 ms"));
     assert_eq!(server.checks.health().last_check, Some(UNIX_EPOCH + ms(1500)));
-    assert_eq!(server.outcome(OK), Verdict::BecameHealthy);
+    assert_eq!(server.outcome(OK), HealthChange::BecameHealthy);
     assert_eq!((server.status(), server.error()), (HealthStatus::Healthy, None));
     // The interval is over; from now on the time-out holds.
     server.pass(26_499);
     assert_eq!(server.checks_at, [0, 25_000]);
     server.pass(26_500);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Healthy, 1));
-    assert_eq!(server.told[1..], [(26_500, Verdict::Same)]);
+    assert_eq!(server.told[1..], [(26_500, HealthChange::Same)]);
 }
 
 #[test]
 fn a_late_answer_that_is_no_success_is_a_failure() {
     let mut server = Clocked::new(&check());
     server.pass(25_000);
-    assert_eq!(server.outcome(Outcome::Answered(500)), Verdict::Same);
+    assert_eq!(server.outcome(CheckOutcome::Answered(500)), HealthChange::Same);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Checking, 1));
     assert_eq!(server.error().as_deref(), Some("answered 500"));
 }
@@ -137,21 +137,21 @@ fn a_late_answer_that_is_no_success_is_a_failure() {
 fn a_request_is_given_up_after_60_seconds_and_another_follows() {
     let mut server = Clocked::new(&check());
     server.pass(60_000);
-    assert_eq!(server.told, [(1500, Verdict::Same), (60_000, Verdict::BecameUnhealthy)]);
+    assert_eq!(server.told, [(1500, HealthChange::Same), (60_000, HealthChange::BecameUnhealthy)]);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Unhealthy, 1));
     assert_eq!(server.error().as_deref(), Some("no answer within 60000 ms"));
     assert_eq!(server.checks_at, [0, 60_000]);
     // The second one has its 60 seconds too: it still has not succeeded.
     server.pass(100_000);
     assert_eq!(server.checks_at, [0, 60_000]);
-    assert_eq!(server.outcome(OK), Verdict::BecameHealthy);
+    assert_eq!(server.outcome(OK), HealthChange::BecameHealthy);
 }
 
 #[test]
 fn nothing_but_failures_are_unhealthy_after_60_seconds() {
     let mut server = Clocked::new(&HealthCheck { interval: ms(7000), ..check() });
     while server.time < 56_000 {
-        assert_eq!(server.next(REFUSED), Verdict::Same);
+        assert_eq!(server.next(REFUSED), HealthChange::Same);
         assert_eq!(server.status(), HealthStatus::Checking);
     }
     assert_eq!(server.failures(), 9);
@@ -159,24 +159,24 @@ fn nothing_but_failures_are_unhealthy_after_60_seconds() {
     assert_eq!((server.status(), &*server.told), (HealthStatus::Checking, &[][..]));
     // Not only at the next check, which may be an hour away.
     server.pass(60_000);
-    assert_eq!(server.told, [(60_000, Verdict::BecameUnhealthy)]);
+    assert_eq!(server.told, [(60_000, HealthChange::BecameUnhealthy)]);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Unhealthy, 9));
-    assert_eq!(server.next(REFUSED), Verdict::Same);
-    assert_eq!(server.next(OK), Verdict::BecameHealthy);
+    assert_eq!(server.next(REFUSED), HealthChange::Same);
+    assert_eq!(server.next(OK), HealthChange::BecameHealthy);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Healthy, 0));
 }
 
 #[test]
 fn the_60_seconds_begin_with_the_first_check() {
     let mut server = Clocked::new(&HealthCheck { delay: ms(50_000), ..check() });
-    assert_eq!(server.next(REFUSED), Verdict::Same);
+    assert_eq!(server.next(REFUSED), HealthChange::Same);
     while server.time < 108_000 {
-        assert_eq!(server.next(REFUSED), Verdict::Same, "at {}", server.time);
+        assert_eq!(server.next(REFUSED), HealthChange::Same, "at {}", server.time);
     }
     server.pass(109_999);
     assert_eq!((server.status(), &*server.told), (HealthStatus::Checking, &[][..]));
     server.pass(110_000);
-    assert_eq!(server.told, [(110_000, Verdict::BecameUnhealthy)]);
+    assert_eq!(server.told, [(110_000, HealthChange::BecameUnhealthy)]);
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn a_time_out_beyond_60_seconds_is_kept() {
     server.pass(299_999);
     assert_eq!((server.status(), &*server.told), (HealthStatus::Checking, &[][..]));
     server.pass(300_000);
-    assert_eq!(server.told, [(300_000, Verdict::BecameUnhealthy)]);
+    assert_eq!(server.told, [(300_000, HealthChange::BecameUnhealthy)]);
     assert_eq!(server.error().as_deref(), Some("no answer within 300000 ms"));
 }
 
@@ -193,12 +193,12 @@ fn a_time_out_beyond_60_seconds_is_kept() {
 fn no_failure_before_the_first_success_counts_against_the_server() {
     let mut server = Clocked::new(&HealthCheck { restart_after_failures: NonZeroU32::new(1), ..check() });
     for count in 1..=10 {
-        assert_eq!(server.next(REFUSED), Verdict::Same);
+        assert_eq!(server.next(REFUSED), HealthChange::Same);
         assert_eq!((server.status(), server.failures()), (HealthStatus::Checking, count));
     }
-    assert_eq!(server.next(OK), Verdict::BecameHealthy);
+    assert_eq!(server.next(OK), HealthChange::BecameHealthy);
     assert_eq!(server.failures(), 0);
-    assert_eq!(server.next(REFUSED), Verdict::RestartDue);
+    assert_eq!(server.next(REFUSED), HealthChange::RestartDue);
 }
 
 #[test]
@@ -206,19 +206,19 @@ fn three_failures_in_a_row_change_what_two_do_not() {
     let mut server = Clocked::new(&check());
     server.next(OK);
     for _ in 0..5 {
-        assert_eq!(server.next(REFUSED), Verdict::Same);
-        assert_eq!(server.next(Outcome::Answered(503)), Verdict::Same);
+        assert_eq!(server.next(REFUSED), HealthChange::Same);
+        assert_eq!(server.next(CheckOutcome::Answered(503)), HealthChange::Same);
         assert_eq!((server.status(), server.failures()), (HealthStatus::Healthy, 2));
-        assert_eq!(server.next(OK), Verdict::Same);
+        assert_eq!(server.next(OK), HealthChange::Same);
         assert_eq!(server.failures(), 0);
     }
-    for verdict in [Verdict::Same, Verdict::Same, Verdict::BecameUnhealthy, Verdict::Same] {
-        assert_eq!(server.next(Outcome::Failed(Failure::Closed)), verdict);
+    for verdict in [HealthChange::Same, HealthChange::Same, HealthChange::BecameUnhealthy, HealthChange::Same] {
+        assert_eq!(server.next(CheckOutcome::Failed(CheckFailure::Closed)), verdict);
     }
     assert_eq!((server.status(), server.failures()), (HealthStatus::Unhealthy, 4));
-    assert_eq!(server.next(OK), Verdict::BecameHealthy);
+    assert_eq!(server.next(OK), HealthChange::BecameHealthy);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Healthy, 0));
-    for verdict in [Verdict::Same, Verdict::Same, Verdict::BecameUnhealthy] {
+    for verdict in [HealthChange::Same, HealthChange::Same, HealthChange::BecameUnhealthy] {
         assert_eq!(server.next(REFUSED), verdict);
     }
 }
@@ -232,14 +232,14 @@ fn a_restart_is_due_once_a_row() {
             let verdicts: Vec<_> = (1..=6).map(|_| server.next(REFUSED)).collect();
             for (verdict, count) in verdicts.iter().zip(1..) {
                 let expected = match count {
-                    _ if count == after => Verdict::RestartDue,
-                    3 => Verdict::BecameUnhealthy,
-                    _ => Verdict::Same,
+                    _ if count == after => HealthChange::RestartDue,
+                    3 => HealthChange::BecameUnhealthy,
+                    _ => HealthChange::Same,
                 };
                 assert_eq!(*verdict, expected, "failure {count} of row {row}, restart after {after}");
             }
             assert_eq!(server.status(), HealthStatus::Unhealthy);
-            assert_eq!(server.next(OK), Verdict::BecameHealthy);
+            assert_eq!(server.next(OK), HealthChange::BecameHealthy);
         }
     }
 }
@@ -250,8 +250,8 @@ fn success_is_200_to_399() {
         [(101, false), (199, false), (200, true), (204, true), (302, true), (399, true), (400, false), (503, false)]
     {
         let mut server = Clocked::new(&check());
-        let verdict = server.next(Outcome::Answered(status));
-        assert_eq!(verdict == Verdict::BecameHealthy, is_success, "{status}");
+        let verdict = server.next(CheckOutcome::Answered(status));
+        assert_eq!(verdict == HealthChange::BecameHealthy, is_success, "{status}");
         assert_eq!(server.checks.health().last_status, Some(status));
         assert_eq!(server.error().is_none(), is_success);
     }
@@ -260,14 +260,14 @@ fn success_is_200_to_399() {
 #[test]
 fn what_is_known_is_of_the_last_check() {
     let mut server = Clocked::new(&check());
-    server.next(Outcome::Answered(503));
+    server.next(CheckOutcome::Answered(503));
     assert_eq!((server.checks.health().last_status, server.error().as_deref()), (Some(503), Some("answered 503")));
     server.next(REFUSED);
     let expected = Health {
         status: HealthStatus::Checking,
         last_check: Some(UNIX_EPOCH + ms(2000)),
         last_status: None,
-        last_error: Some(Failure::Refused),
+        last_error: Some(CheckFailure::Refused),
         consecutive_failures: 2,
     };
     assert_eq!(*server.checks.health(), expected);
@@ -281,7 +281,7 @@ fn checks_never_overlap_however_slow_they_are() {
     server.pass(6000);
     assert_eq!(server.checks_at, [0, 100, 1600, 3100, 4600]);
     assert_eq!(server.told.len(), 3);
-    assert_eq!(server.told[2], (4600, Verdict::BecameUnhealthy));
+    assert_eq!(server.told[2], (4600, HealthChange::BecameUnhealthy));
 }
 
 #[test]
@@ -291,14 +291,14 @@ fn after_a_pause_of_the_clock_nothing_is_made_up_for() {
     // The machine was suspended: one check is due, not a thousand.
     server.time = 2_000_000;
     assert_eq!(server.checks.timeout(server.now(), server.at()), Due::Begin);
-    assert_eq!(server.outcome(OK), Verdict::Same);
+    assert_eq!(server.outcome(OK), HealthChange::Same);
     assert_eq!(server.checks.deadline(), server.now() + ms(2000));
 }
 
 #[test]
 fn an_outcome_without_a_check_changes_nothing() {
     let mut server = Clocked::new(&HealthCheck { delay: ms(10), ..check() });
-    assert_eq!(server.outcome(OK), Verdict::Same);
+    assert_eq!(server.outcome(OK), HealthChange::Same);
     assert_eq!(*server.checks.health(), Health::default());
 }
 
@@ -321,10 +321,10 @@ fn a_check_over_which_everything_was_paused_is_given_its_time_once_more() {
     assert_eq!(clocked.checks.timeout(clocked.now(), clocked.at()), Due::Nothing);
     assert_eq!(clocked.checks.deadline(), clocked.now() + ms(1500));
     let mut answered = Checks::clone(&clocked.checks);
-    assert_eq!(answered.outcome(OK, clocked.now() + ms(10), clocked.at()), Verdict::Same);
+    assert_eq!(answered.outcome(OK, clocked.now() + ms(10), clocked.at()), HealthChange::Same);
     // No answer comes, and another pause is no reason to wait for ever.
     clocked.time += 3_600_000;
-    assert!(matches!(clocked.checks.timeout(clocked.now(), clocked.at()), Due::GiveUp(Verdict::RestartDue)));
+    assert!(matches!(clocked.checks.timeout(clocked.now(), clocked.at()), Due::GiveUp(HealthChange::RestartDue)));
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn a_check_that_could_not_be_made_counts_against_nobody() {
     let mut clocked = Clocked::new(&HealthCheck { restart_after_failures: NonZeroU32::new(3), ..check() });
     clocked.next(OK);
     for _ in 0..10 {
-        assert_eq!(clocked.next(Outcome::Failed(Failure::NoDescriptor)), Verdict::Same);
+        assert_eq!(clocked.next(CheckOutcome::Failed(CheckFailure::NoDescriptor)), HealthChange::Same);
     }
     assert_eq!((clocked.status(), clocked.failures()), (HealthStatus::Healthy, 0));
     assert_eq!(clocked.error().as_deref(), Some("not checked: servisor's limit on open files is reached"));
@@ -341,21 +341,27 @@ fn a_check_that_could_not_be_made_counts_against_nobody() {
 #[test]
 fn failures_are_sentences() {
     for (failure, sentence) in [
-        (Failure::Refused, "connection refused"),
-        (Failure::NoAnswer(ms(1500)), "no answer within 1500 ms"),
-        (Failure::Status(503), "answered 503"),
-        (Failure::Closed, "closed the connection before the end of its answer's head"),
-        (Failure::ClosedAtOnce, "closed the connection before answering; checks are plain HTTP: does it speak TLS?"),
-        (Failure::TlsAlert, "answered a plain HTTP request with a TLS alert: does it speak TLS? Checks are plain HTTP"),
-        (Failure::NotHttp, "answered with something that is not HTTP"),
-        (Failure::HeadTooLong, "answered with interim responses and no final one within 16 KiB"),
-        (Failure::PortHeld("port 80 is held by pid 1 (x)".into()), "port 80 is held by pid 1 (x)"),
-        (Failure::Unreachable("no route".into()), "could not be connected to: no route"),
-        (Failure::NoDescriptor, "not checked: servisor's limit on open files is reached"),
+        (CheckFailure::Refused, "connection refused"),
+        (CheckFailure::NoAnswer(ms(1500)), "no answer within 1500 ms"),
+        (CheckFailure::Status(503), "answered 503"),
+        (CheckFailure::Closed, "closed the connection before the end of its answer's head"),
+        (
+            CheckFailure::ClosedAtOnce,
+            "closed the connection before answering; checks are plain HTTP: does it speak TLS?",
+        ),
+        (
+            CheckFailure::TlsAlert,
+            "answered a plain HTTP request with a TLS alert: does it speak TLS? Checks are plain HTTP",
+        ),
+        (CheckFailure::NotHttp, "answered with something that is not HTTP"),
+        (CheckFailure::HeadTooLong, "answered with interim responses and no final one within 16 KiB"),
+        (CheckFailure::PortHeld("port 80 is held by pid 1 (x)".into()), "port 80 is held by pid 1 (x)"),
+        (CheckFailure::Unreachable("no route".into()), "could not be connected to: no route"),
+        (CheckFailure::NoDescriptor, "not checked: servisor's limit on open files is reached"),
     ] {
         assert_eq!(failure.to_string(), sentence);
     }
     for (word, status) in HealthStatus::ALL {
-        assert_eq!(status.word(), word);
+        assert_eq!(status.as_str(), word);
     }
 }

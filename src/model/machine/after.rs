@@ -1,44 +1,44 @@
-//! What comes after a run: the restart policy, its budget and its delays.
+//! Decides what follows a run: restart policy, limit of restarts, delays.
 //!
-//! Owns: these decisions. Never: how a run comes to its end (see the parent).
+//! Owns: these decisions. Never: how a run ends (see the parent).
 
 use std::time::{Duration, Instant};
 
 use super::super::spec::RestartPolicy;
-use super::{Effect, End, Job, LONG_RUN, Machine, Phase, Rest, RunId, SPAWN_RETRY, Wanted};
+use super::{Effect, IdleReason, Job, LONG_RUN, Machine, Phase, RunEnd, RunId, SPAWN_RETRY, Wanted};
 
 impl Machine {
-    /// A run, or the attempt at one, is over without having been asked to end.
-    pub(super) fn over(&mut self, job: Job, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
+    /// Decides what follows a run, or a failed spawn, that no command ended.
+    pub(super) fn over(&mut self, job: Job, end: RunEnd, lasted: Duration, now: Instant) -> Vec<Effect> {
         match (self.wanted, job) {
-            (Wanted::Down | Wanted::Gone, _) => self.rest(Rest::Stopped),
+            (Wanted::Down | Wanted::Gone, _) => self.become_idle(IdleReason::Stopped),
             (Wanted::Up, Job::Install) if end.success() => {
                 self.installed = true;
                 self.spawn_next()
             }
-            (Wanted::Up, Job::Install) => self.rest(Rest::InstallFailed(end)),
+            (Wanted::Up, Job::Install) => self.become_idle(IdleReason::InstallFailed(end)),
             (Wanted::Up, Job::Start) => self.decide_restart(end, lasted, now),
         }
     }
 
-    fn decide_restart(&mut self, end: End, lasted: Duration, now: Instant) -> Vec<Effect> {
+    fn decide_restart(&mut self, end: RunEnd, lasted: Duration, now: Instant) -> Vec<Effect> {
         let asked_for = match (self.rules.restart.policy, &end) {
-            // Who asks for a restart after failed checks asks for it whatever the policy says of other ends.
-            (_, End::Unhealthy(_)) | (RestartPolicy::Always, _) => true,
+            // `restart_after_failures` is a request of its own; the policy is about other ends.
+            (_, RunEnd::Unhealthy(_)) | (RestartPolicy::Always, _) => true,
             (RestartPolicy::OnFailure, _) => !end.success(),
             (RestartPolicy::Never, _) => false,
         };
         if !asked_for {
-            let rest = if end.success() { Rest::Completed } else { Rest::Failed(end) };
-            return self.rest(rest);
+            let rest = if end.success() { IdleReason::Completed } else { IdleReason::Failed(end) };
+            return self.become_idle(rest);
         }
         if self.rules.restart.max.is_some_and(|max| self.restarts >= max.get()) {
-            return self.rest(Rest::GaveUp { restarts: self.restarts, last: end });
+            return self.become_idle(IdleReason::GaveUp { restarts: self.restarts, last: end });
         }
         self.restarts = self.restarts.saturating_add(1);
         let delay = match &end {
-            End::Exited(_) | End::Unhealthy(_) | End::Lost(_) => self.back_off(lasted),
-            End::NotSpawned(_) => self.back_off(lasted).max(SPAWN_RETRY),
+            RunEnd::Exited(_) | RunEnd::Unhealthy(_) | RunEnd::Lost(_) => self.back_off(lasted),
+            RunEnd::NotSpawned(_) => self.back_off(lasted).max(SPAWN_RETRY),
         };
         if delay.is_zero() {
             return self.spawn_next();
@@ -68,14 +68,14 @@ impl Machine {
         self.spawn()
     }
 
-    /// What was to be there before is there.
+    /// Orders the spawn of the install or start command.
     pub(super) fn spawn(&mut self) -> Vec<Effect> {
         let job = if self.rules.install && !self.installed { Job::Install } else { Job::Start };
         self.phase = Phase::Spawning { job };
         vec![Effect::Spawn(self.run, job)]
     }
 
-    pub(super) fn rest(&mut self, rest: Rest) -> Vec<Effect> {
+    pub(super) fn become_idle(&mut self, rest: IdleReason) -> Vec<Effect> {
         match self.wanted {
             Wanted::Gone => {
                 self.phase = Phase::Removed;
@@ -83,7 +83,7 @@ impl Machine {
             }
             Wanted::Down | Wanted::Up => {
                 self.wanted = Wanted::Down;
-                self.phase = Phase::Resting(rest);
+                self.phase = Phase::Idle(rest);
                 Vec::new()
             }
         }

@@ -1,17 +1,17 @@
-//! Whether a living run can be used.
+//! Whether a run is ready.
 //!
-//! Owns: what was seen and said of the present run, and what follows from it. Never: whether it lives (see the parent).
+//! Owns: the observations and marks of the current run, and the readiness that follows. Never: whether it lives (see the
+//! parent).
 
-/// What a user has said of a run, whatever is seen of it.
+/// A status set by a client; it overrides the observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Mark {
-    /// It can be used.
     Ready,
-    /// It is not to be used yet.
+    /// Not ready yet.
     Running,
 }
 
-/// What is known of a run beyond its being alive. It starts empty with each run.
+/// The observations and marks of one run. Empty at its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Signs {
     listens: bool,
@@ -19,38 +19,35 @@ pub struct Signs {
     mark: Option<Mark>,
 }
 
-/// Whether health counts.
+/// What readiness requires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Demand {
-    /// It is enough to listen.
+    /// To listen on a port.
     Listening,
-    /// A health check has to have passed.
+    /// To listen, and to pass the health check.
     Health,
 }
 
 impl Signs {
-    /// It was seen to listen.
     pub(super) fn listening(self) -> Signs {
         Signs { listens: true, ..self }
     }
 
-    /// It listens no more: whoever asked for its health has nobody to ask.
+    /// Records that it listens on no port any more; its last health result is void.
     pub(super) fn silent(self) -> Signs {
         Signs { listens: false, healthy: false, ..self }
     }
 
-    /// Its health check has passed.
     pub(super) fn healthy(self) -> Signs {
         Signs { listens: true, healthy: true, ..self }
     }
 
-    /// Its health checks have failed too often.
     pub(super) fn unhealthy(self) -> Signs {
         Signs { healthy: false, ..self }
     }
 
-    /// A user has said `mark`. To be held back means something only where it would be ready by itself; elsewhere it
-    /// takes back what was said before.
+    /// Records a client's mark. `Running` holds back a run that would be ready; on any other it only removes an earlier
+    /// mark.
     pub(super) fn marked(self, mark: Mark, demand: Demand) -> Signs {
         let unmarked = Signs { mark: None, ..self };
         match mark {
@@ -60,7 +57,7 @@ impl Signs {
         }
     }
 
-    /// What it all comes to.
+    /// Whether the run is ready.
     pub fn ready(self, demand: Demand) -> bool {
         match (self.mark, demand) {
             (Some(Mark::Ready), _) => true,

@@ -45,7 +45,7 @@ struct Seen {
 }
 
 impl Seen {
-    fn ready(self, rules: &Rules) -> bool {
+    fn ready(self, rules: &LifecycleRules) -> bool {
         let by_itself = self.listens && (rules.demand == Demand::Listening || self.healthy);
         self.mark.map_or(by_itself, |mark| mark == Mark::Ready)
     }
@@ -65,7 +65,7 @@ enum Step {
     FallsSilent,
     PassesCheck,
     FailsChecks,
-    FailsBeyondHope,
+    FailsForRestart,
     Timeout,
     /// Ten seconds go by with nothing happening (only where no deadline is due before).
     TenSeconds,
@@ -83,8 +83,8 @@ const COMMANDS: [Command; 7] = [
     Command::Mark(Mark::Running),
 ];
 
-fn rules(install: bool, policy: RestartPolicy, max: u32, delay_ms: u64, delay_max_ms: Option<u64>) -> Rules {
-    Rules {
+fn rules(install: bool, policy: RestartPolicy, max: u32, delay_ms: u64, delay_max_ms: Option<u64>) -> LifecycleRules {
+    LifecycleRules {
         prepare: false,
         install,
         demand: Demand::Listening,
@@ -98,15 +98,15 @@ fn rules(install: bool, policy: RestartPolicy, max: u32, delay_ms: u64, delay_ma
     }
 }
 
-fn all_rules() -> Vec<Rules> {
+fn all_rules() -> Vec<LifecycleRules> {
     let mut all = Vec::new();
     for install in [false, true] {
         for (_, policy) in RestartPolicy::ALL {
             for max in [0, 1, 2] {
                 for (delay, delay_max) in [(0, None), (1000, None), (1000, Some(3000))] {
                     let rules = rules(install, policy, max, delay, delay_max);
-                    all.push(Rules { demand: Demand::Health, ..rules.clone() });
-                    all.push(Rules { prepare: true, ..rules.clone() });
+                    all.push(LifecycleRules { demand: Demand::Health, ..rules.clone() });
+                    all.push(LifecycleRules { prepare: true, ..rules.clone() });
                     all.push(rules);
                 }
             }
@@ -121,7 +121,7 @@ fn origin() -> Instant {
     ORIGIN.with(|origin| *origin)
 }
 
-fn new_world(rules: Rules) -> World {
+fn new_world(rules: LifecycleRules) -> World {
     World {
         machine: Machine::new(rules, RunId(7)),
         process: Process::None,
@@ -144,7 +144,7 @@ fn key(world: &World) -> String {
         _ => None,
     };
     let phase = match &machine.phase {
-        Phase::Resting(rest) => format!("{rest:?}"),
+        Phase::Idle(rest) => format!("{rest:?}"),
         Phase::Preparing => "preparing".into(),
         Phase::Spawning { job } => format!("spawning {job:?}"),
         Phase::Alive { stage, .. } => format!("alive {}", stage_key(*stage)),
@@ -165,11 +165,11 @@ fn key(world: &World) -> String {
     )
 }
 
-fn stage_key(stage: Stage) -> String {
+fn stage_key(stage: RunStage) -> String {
     match stage {
-        Stage::Installing => "installing".into(),
-        Stage::Starting { .. } => "starting".into(),
-        Stage::Up(signs) => format!("{signs:?}"),
+        RunStage::Installing => "installing".into(),
+        RunStage::Starting { .. } => "starting".into(),
+        RunStage::Up(signs) => format!("{signs:?}"),
     }
 }
 
@@ -186,7 +186,7 @@ fn steps(world: &World) -> Vec<Step> {
             Step::FallsSilent,
             Step::PassesCheck,
             Step::FailsChecks,
-            Step::FailsBeyondHope,
+            Step::FailsForRestart,
         ]),
         Process::Left => {}
     }
@@ -254,7 +254,7 @@ fn take(before: &World, step: Step) -> World {
             world.seen.healthy = false;
             world.machine.event(Event::Unhealthy(old_run), world.now)
         }
-        Step::FailsBeyondHope => world.machine.event(Event::BeyondHope(old_run), world.now),
+        Step::FailsForRestart => world.machine.event(Event::RestartDue(old_run), world.now),
         Step::Timeout => {
             world.now = world.machine.deadline().unwrap();
             world.machine.timeout(world.now)
@@ -277,7 +277,7 @@ fn take(before: &World, step: Step) -> World {
                 Event::Silent(stale),
                 Event::Healthy(stale),
                 Event::Unhealthy(stale),
-                Event::BeyondHope(stale),
+                Event::RestartDue(stale),
             ] {
                 effects.extend(world.machine.event(event, world.now));
             }
@@ -301,7 +301,7 @@ fn check_stop_ends(from: &World) {
 
 fn check_ends(mut world: World, from: &World) {
     for _ in 0..8 {
-        if matches!(world.machine.phase, Phase::Resting(Rest::Stopped) | Phase::Removed) {
+        if matches!(world.machine.phase, Phase::Idle(IdleReason::Stopped) | Phase::Removed) {
             return;
         }
         let step = match world.process {

@@ -25,7 +25,8 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         depends_on: Vec::new(),
         stdin: Stdin::Null,
     };
-    let mut facts = Facts { status: Status::Running, rests: Rests::No, listens: false, health: None, since: None };
+    let mut facts =
+        Facts { status: Status::Running, activity: Activity::Active, listens: false, health: None, since: None };
     change(&mut spec, &mut facts);
     Arc::new(ServerView {
         spec: Arc::new(spec),
@@ -36,7 +37,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         ports: if facts.listens { vec![Port::new(3000).unwrap()] } else { Vec::new() },
         url: facts.listens.then(|| "http://localhost:3000".to_owned()),
         health: facts.health.map(|status| Health { status, ..Health::default() }),
-        rests: facts.rests,
+        activity: facts.activity,
         overlays: Vec::new(),
         waits_for: Vec::new(),
         restarts: 0,
@@ -51,7 +52,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
 
 struct Facts {
     status: Status,
-    rests: Rests,
+    activity: Activity,
     listens: bool,
     health: Option<HealthStatus>,
     since: Option<Instant>,
@@ -69,7 +70,7 @@ fn check() -> HealthCheck {
 
 #[test]
 fn with_no_servers_everything_is_ready() {
-    assert_eq!(Readiness::of(&[], Instant::now()), Readiness { ready: true, healthy: true, look_again: None });
+    assert_eq!(Readiness::of(&[], Instant::now()), Readiness { ready: true, healthy: true, recheck_at: None });
 }
 
 #[test]
@@ -80,15 +81,15 @@ fn who_counts_and_who_does_not() {
     assert!(ready(view(|_, facts| facts.listens = true)));
     assert!(!ready(view(|_, facts| facts.since = Some(now))));
     // A failed server never has its URL; one that is not started by itself, or was stopped, keeps nobody waiting.
-    assert!(!ready(view(|_, facts| (facts.status, facts.rests) = (Status::Failed, Rests::ByItself))));
-    assert!(!ready(view(|_, facts| (facts.status, facts.rests) = (Status::Stopped, Rests::ByItself))));
-    assert!(ready(view(|_, facts| (facts.status, facts.rests) = (Status::Stopped, Rests::ByHand))));
+    assert!(!ready(view(|_, facts| (facts.status, facts.activity) = (Status::Failed, Activity::Ended))));
+    assert!(!ready(view(|_, facts| (facts.status, facts.activity) = (Status::Stopped, Activity::Ended))));
+    assert!(ready(view(|_, facts| (facts.status, facts.activity) = (Status::Stopped, Activity::Stopped))));
     assert!(ready(view(|spec, _| spec.autostart = false)));
     let checked = |status| of(view(|_, facts| (facts.listens, facts.health) = (true, Some(status))));
     for (status, healthy) in
         [(HealthStatus::Healthy, true), (HealthStatus::Checking, false), (HealthStatus::Unhealthy, false)]
     {
-        assert_eq!(checked(status), Readiness { ready: true, healthy, look_again: None });
+        assert_eq!(checked(status), Readiness { ready: true, healthy, recheck_at: None });
     }
 }
 
@@ -98,26 +99,26 @@ fn a_worker_is_known_by_its_silence() {
     let at = |seconds| since + Duration::from_secs(seconds);
     let worker = view(|_, facts| facts.since = Some(since));
     let early = Readiness::of(&[Arc::clone(&worker)], at(9));
-    assert_eq!(early, Readiness { ready: false, healthy: true, look_again: Some(at(10)) });
+    assert_eq!(early, Readiness { ready: false, healthy: true, recheck_at: Some(at(10)) });
     assert!(Readiness::of(&[worker], at(10)).ready);
     for expected in [
         view(|spec, facts| (spec.port, facts.since) = (Port::new(3000), Some(since))),
         view(|spec, facts| (spec.health_check, facts.since) = (Some(check()), Some(since))),
     ] {
-        assert_eq!(Readiness::of(&[expected], at(3600)), Readiness { ready: false, healthy: true, look_again: None });
+        assert_eq!(Readiness::of(&[expected], at(3600)), Readiness { ready: false, healthy: true, recheck_at: None });
     }
 }
 
 #[test]
 fn a_status_is_reached_on_the_way_or_out_of_reach() {
-    let at = |status, rests| view(|_, facts| (facts.status, facts.rests) = (status, rests));
-    let progress = |status, rests, goal| at(status, rests).progress_to(goal);
-    assert_eq!(progress(Status::Starting, Rests::No, Status::Ready), Progress::OnTheWay);
-    assert_eq!(progress(Status::Ready, Rests::No, Status::Running), Progress::There);
-    assert_eq!(progress(Status::Ready, Rests::No, Status::Ready), Progress::There);
-    assert_eq!(progress(Status::Restarting, Rests::No, Status::Ready), Progress::OnTheWay);
-    assert_eq!(progress(Status::Running, Rests::No, Status::Stopped), Progress::OnTheWay);
-    assert_eq!(progress(Status::Failed, Rests::ByItself, Status::Ready), Progress::OutOfReach);
-    assert_eq!(progress(Status::Stopped, Rests::ByHand, Status::Failed), Progress::OutOfReach);
-    assert_eq!(progress(Status::Stopped, Rests::ByHand, Status::Stopped), Progress::There);
+    let at = |status, rests| view(|_, facts| (facts.status, facts.activity) = (status, rests));
+    let progress = |status, rests, goal| at(status, rests).reach_of(goal);
+    assert_eq!(progress(Status::Starting, Activity::Active, Status::Ready), Reach::Possible);
+    assert_eq!(progress(Status::Ready, Activity::Active, Status::Running), Reach::Reached);
+    assert_eq!(progress(Status::Ready, Activity::Active, Status::Ready), Reach::Reached);
+    assert_eq!(progress(Status::Restarting, Activity::Active, Status::Ready), Reach::Possible);
+    assert_eq!(progress(Status::Running, Activity::Active, Status::Stopped), Reach::Possible);
+    assert_eq!(progress(Status::Failed, Activity::Ended, Status::Ready), Reach::Impossible);
+    assert_eq!(progress(Status::Stopped, Activity::Stopped, Status::Failed), Reach::Impossible);
+    assert_eq!(progress(Status::Stopped, Activity::Stopped, Status::Stopped), Reach::Reached);
 }

@@ -57,7 +57,7 @@ fn what_is_there_is_never_overwritten() {
     let scratch = Scratch::new();
     usual(&scratch);
     for strategy in [Strategy::Smart, Strategy::Copy] {
-        let target = strategy.word();
+        let target = strategy.as_str();
         let copy = scratch.root().join(target);
         fs::create_dir_all(copy.join("node_modules/p1")).unwrap();
         fs::write(copy.join("package.json"), "mine").unwrap();
@@ -94,8 +94,8 @@ fn hard_links_stay_together_and_holes_stay_holes() {
     std::os::unix::fs::FileExt::write_all_at(&sparse, b"in the middle", 50 << 20).unwrap();
     sparse.set_len(100 << 20).unwrap();
     for strategy in [Strategy::Smart, Strategy::Copy] {
-        scratch.copied(strategy.word(), strategy);
-        let metadata = |path: &str| fs::metadata(scratch.root().join(strategy.word()).join(path)).unwrap();
+        scratch.copied(strategy.as_str(), strategy);
+        let metadata = |path: &str| fs::metadata(scratch.root().join(strategy.as_str()).join(path)).unwrap();
         for name in ["a/two", "b/c/three", "four", "b/7", "b/99"] {
             assert_eq!(metadata(name).ino(), metadata("a/one").ino(), "{name}");
         }

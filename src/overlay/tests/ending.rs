@@ -66,14 +66,14 @@ fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
     let before = portrait(&scratch.template());
     for strategy in [Strategy::Smart, Strategy::Copy] {
         let overlays = scratch.overlays();
-        let app = scratch.root().join(strategy.word());
+        let app = scratch.root().join(strategy.as_str());
         fs::create_dir_all(app.join("src")).unwrap();
         // There before, and the same in size and time as the template's.
         fs::write(app.join("package.json"), "{}").unwrap();
         let time = fs::metadata(scratch.template().join("package.json")).unwrap().modified().unwrap();
         File::open(app.join("package.json")).unwrap().set_modified(time).unwrap();
         let_time_pass();
-        let overlay = overlays.create(OverlaySpec { strategy, ..scratch.spec(strategy.word()) }).unwrap();
+        let overlay = overlays.create(OverlaySpec { strategy, ..scratch.spec(strategy.as_str()) }).unwrap();
         overlay.wait(Until::Over, soon());
         fs::write(app.join("node_modules/p4/mine"), "added").unwrap();
         fs::write(app.join("packages/a/a.js"), "changed").unwrap();
@@ -156,12 +156,12 @@ fn the_next_daemon_goes_on() {
     for strategy in [Strategy::Smart, Strategy::Copy] {
         let records = Arc::new(Kept::default());
         let first = Overlays::new(&scratch.root(), records.clone(), Vec::new());
-        let overlay = first.create(OverlaySpec { strategy, ..scratch.spec(strategy.word()) }).unwrap();
+        let overlay = first.create(OverlaySpec { strategy, ..scratch.spec(strategy.as_str()) }).unwrap();
         wait_until("some files are copied", || (overlay.progress.stats().copied_files > 100).then_some(()));
         first.close(soon());
         assert!(matches!(first.create(scratch.spec("late")), Err(Refused::ShuttingDown)));
         // What a daemon that was killed leaves behind.
-        let app = scratch.root().join(strategy.word());
+        let app = scratch.root().join(strategy.as_str());
         fs::write(app.join(format!(".servisor-overlay-{}-99", overlay.id)), "half").unwrap();
         fs::create_dir_all(app.join(format!(".servisor-overlay-{}-98/x/y", overlay.id))).unwrap();
         fs::write(app.join(".servisor-overlay-other-1"), "not ours").unwrap();

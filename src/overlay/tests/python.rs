@@ -32,8 +32,8 @@ fn a_copied_environment_is_one_of_its_own() {
     scratch.file("bin/tool", format!("#!{venv}/bin/python\n"));
     let before = portrait(&scratch.template());
     for strategy in [Strategy::Smart, Strategy::Copy] {
-        let app = scratch.root().join(strategy.word());
-        scratch.copied(strategy.word(), strategy);
+        let app = scratch.root().join(strategy.as_str());
+        scratch.copied(strategy.as_str(), strategy);
         let env = app.join(".venv").display().to_string();
         let told = run(&app, ". .venv/bin/activate && touch $VIRTUAL_ENV/written && echo $VIRTUAL_ENV");
         assert_eq!(told, format!("{env}\n"));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 
-use crate::model::health::{Health, HealthStatus, Verdict};
+use crate::model::health::{Health, HealthChange, HealthStatus};
 use crate::model::spec::HealthCheck;
 use crate::os::thread;
 use crate::prober::{Prober, Probing};
@@ -90,7 +90,7 @@ pub fn say(mut stream: TcpStream, answer: &str) {
 }
 
 /// What `notify` was called with.
-pub type Told = Receiver<(Health, Verdict)>;
+pub type Told = Receiver<(Health, HealthChange)>;
 
 pub fn watch(prober: &Prober, address: SocketAddr, check: &HealthCheck) -> (Probing, Told) {
     let (told_tx, told) = unbounded();
@@ -100,12 +100,12 @@ pub fn watch(prober: &Prober, address: SocketAddr, check: &HealthCheck) -> (Prob
     (probing, told)
 }
 
-pub fn next(told: &Told) -> (Health, Verdict) {
+pub fn next(told: &Told) -> (Health, HealthChange) {
     told.recv_timeout(LIMIT).unwrap()
 }
 
 /// Takes what is told until `verdict`.
-pub fn until(told: &Told, verdict: Verdict) -> Health {
+pub fn until(told: &Told, verdict: HealthChange) -> Health {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
         let (health, given) = next(told);
@@ -122,7 +122,7 @@ pub fn first_error(server: &Server) -> String {
     let (_probing, told) = watch(&prober, server.address, &check());
     let (health, verdict) = next(&told);
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Checking, 1));
-    assert_eq!(verdict, Verdict::Same);
+    assert_eq!(verdict, HealthChange::Same);
     health.last_error.unwrap().to_string()
 }
 

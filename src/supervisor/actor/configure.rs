@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::super::{Answer, Promise, Replacement};
 use super::{Actor, Stay};
 use crate::log::Level;
-use crate::model::machine::{Command, Machine, Refusal, Rules};
+use crate::model::machine::{Command, CommandRefusal, LifecycleRules, Machine};
 use crate::os::oneshot;
 
 impl Actor {
@@ -33,7 +33,7 @@ impl Actor {
             return;
         }
         if self.machine.active() {
-            promise.reply.send(Answer::Refused(Refusal::Active));
+            promise.reply.send(Answer::Refused(CommandRefusal::Active));
             return;
         }
         if let Err(error) = self.record.keep(&replacement.spec) {
@@ -43,7 +43,7 @@ impl Actor {
         promise.stored.send(());
         self.spec = replacement.spec;
         self.reservation = replacement.reservation;
-        self.machine = Machine::new(Rules::from(&*self.spec), self.machine.run());
+        self.machine = Machine::new(LifecycleRules::from(&*self.spec), self.machine.run());
         self.started_at = None;
         self.ready_at = None;
         self.install_left = None;

@@ -15,7 +15,7 @@ use super::super::senses::Senses;
 use super::{Actor, News};
 use crate::log::Level;
 use crate::logs::StreamId;
-use crate::model::machine::{Cause, Effect, Event, Exit, Job, Phase, RunId, Stage};
+use crate::model::machine::{Cause, Effect, Event, Exit, Job, Phase, RunId, RunStage};
 use crate::model::overlay::{CopyStatus, OverlayId};
 use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness};
@@ -154,8 +154,8 @@ impl Actor {
             return;
         };
         let job = match stage {
-            Stage::Installing => Job::Install,
-            Stage::Starting { .. } | Stage::Up(_) => Job::Start,
+            RunStage::Installing => Job::Install,
+            RunStage::Starting { .. } | RunStage::Up(_) => Job::Start,
         };
         if let (Job::Install, [first, more @ ..]) = (job, left) {
             let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };

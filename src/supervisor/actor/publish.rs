@@ -11,7 +11,7 @@ use super::Actor;
 use crate::log::Level;
 use crate::model::health::Health;
 use crate::model::status::{self, Status};
-use crate::model::view::{Rests, ServerView};
+use crate::model::view::{Activity, ServerView};
 
 impl Actor {
     /// Makes the present state visible, if anyone could see a difference.
@@ -41,7 +41,7 @@ impl Actor {
                 Some(senses) => senses.health().cloned(),
                 None => self.spec.health_check.as_ref().map(|_| Health::default()),
             },
-            rests: Rests::of(&self.machine),
+            activity: Activity::of(&self.machine),
             overlays: self.record.overlays().to_vec(),
             waits_for: self
                 .preparation
@@ -60,7 +60,7 @@ impl Actor {
             return;
         }
         if view.status != last.status || view.reason != last.reason {
-            let word = view.status.word();
+            let word = view.status.as_str();
             match &view.reason {
                 Some(reason) => self.tell(Level::Info, format_args!("{word} ({reason})")),
                 None => self.tell(Level::Info, format_args!("{word}")),

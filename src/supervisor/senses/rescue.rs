@@ -74,6 +74,6 @@ impl Senses {
     pub(super) fn give_up(&mut self) -> Vec<Event> {
         self.rescue = None;
         self.probes.clear();
-        vec![Event::BeyondHope(self.run)]
+        vec![Event::RestartDue(self.run)]
     }
 }

@@ -4,19 +4,19 @@ use super::super::*;
 use super::{Process, Step, World, key};
 use crate::model::status::{Status, reason};
 
-pub fn check_refusal(before: &World, after: &World, command: Command, answer: &Result<Vec<Effect>, Refusal>) {
+pub fn check_refusal(before: &World, after: &World, command: Command, answer: &Result<Vec<Effect>, CommandRefusal>) {
     let Err(refusal) = answer else { return };
     assert_eq!(key(before), key(after), "a refused command changed something");
     match refusal {
-        Refusal::Active => {
+        CommandRefusal::Active => {
             assert_eq!(command, Command::Start);
             assert!(before.machine.active());
         }
-        Refusal::BeingDeleted => assert_eq!(before.machine.wanted, Wanted::Gone),
-        Refusal::NotLive => {
+        CommandRefusal::BeingDeleted => assert_eq!(before.machine.wanted, Wanted::Gone),
+        CommandRefusal::NotLive => {
             assert!(matches!(command, Command::Mark(_)));
             let is_up =
-                matches!(before.machine.phase, Phase::Alive { stage: Stage::Starting { .. } | Stage::Up(_), .. });
+                matches!(before.machine.phase, Phase::Alive { stage: RunStage::Starting { .. } | RunStage::Up(_), .. });
             assert!(!is_up, "{before:?}");
         }
     }
@@ -80,7 +80,7 @@ pub fn check_state(before: &World, world: &World, step: Step) {
     let machine = &world.machine;
     match world.process {
         Process::None => assert!(
-            matches!(machine.phase, Phase::Resting(_) | Phase::Preparing | Phase::Waiting { .. } | Phase::Removed),
+            matches!(machine.phase, Phase::Idle(_) | Phase::Preparing | Phase::Waiting { .. } | Phase::Removed),
             "the machine thinks that something lives at {}: {machine:?}",
             at()
         ),
@@ -119,12 +119,12 @@ fn check_status(world: &World, at: &str) {
     let status = Status::of(&world.machine);
     let lives = matches!(world.process, Process::Lives | Process::Left);
     match status {
-        Status::Stopped | Status::Failed => assert!(!lives, "{} while processes live at {at}", status.word()),
+        Status::Stopped | Status::Failed => assert!(!lives, "{} while processes live at {at}", status.as_str()),
         Status::Installing => assert!(world.machine.rules.install || world.machine.rules.prepare, "{at}"),
         Status::Starting | Status::Running | Status::Restarting => assert!(world.machine.active(), "{at}"),
         Status::Ready => assert_eq!(world.process, Process::Lives, "ready without a living leader at {at}"),
     }
-    let is_up = matches!(world.machine.phase, Phase::Alive { stage: Stage::Starting { .. } | Stage::Up(_), .. });
+    let is_up = matches!(world.machine.phase, Phase::Alive { stage: RunStage::Starting { .. } | RunStage::Up(_), .. });
     let ready = is_up && world.seen.ready(&world.machine.rules);
     assert_eq!(status == Status::Ready, ready, "at {at}: {:?}", world.seen);
     if status == Status::Failed {

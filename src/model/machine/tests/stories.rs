@@ -6,7 +6,7 @@ use crate::model::spec::RestartPolicy;
 use crate::model::status::Status;
 
 /// Takes steps one after the other; the story tests below read like what a user sees.
-fn story(rules: Rules, steps: &[Step]) -> World {
+fn story(rules: LifecycleRules, steps: &[Step]) -> World {
     steps.iter().fold(new_world(rules), |world, step| take(&world, *step))
 }
 
@@ -19,7 +19,10 @@ fn a_budget_of_restarts_is_spent_and_then_it_gives_up() {
     let world = story(rules, &[START, Step::Spawned, FAILS, Step::Spawned, Step::Timeout, FAILS, Step::Spawned]);
     assert_eq!(world.machine.restarts(), 2);
     let world = take(&world, FAILS);
-    assert_eq!(*world.machine.phase(), Phase::Resting(Rest::GaveUp { restarts: 2, last: End::Exited(Exit::Code(1)) }));
+    assert_eq!(
+        *world.machine.phase(),
+        Phase::Idle(IdleReason::GaveUp { restarts: 2, last: RunEnd::Exited(Exit::Code(1)) })
+    );
 }
 
 #[test]
@@ -36,7 +39,7 @@ fn a_failed_spawn_counts_as_a_failed_run_and_is_never_tried_again_without_a_paus
 fn a_failed_install_is_not_repeated_by_itself_but_by_hand() {
     let rules = rules(true, RestartPolicy::Always, 0, 0, None);
     let world = story(rules, &[START, Step::Spawned, FAILS]);
-    assert_eq!(*world.machine.phase(), Phase::Resting(Rest::InstallFailed(End::Exited(Exit::Code(1)))));
+    assert_eq!(*world.machine.phase(), Phase::Idle(IdleReason::InstallFailed(RunEnd::Exited(Exit::Code(1)))));
     let world = take(&world, START);
     assert_eq!(*world.machine.phase(), Phase::Spawning { job: Job::Install });
     let world = [Step::Spawned, Step::TreeGone(Exit::Code(0))].iter().fold(world, |world, step| take(&world, *step));
@@ -77,7 +80,7 @@ fn the_restart_delay_doubles_with_short_runs_only_and_only_when_asked() {
 fn exit_zero_is_no_failure() {
     let zero = Step::TreeGone(Exit::Code(0));
     let end = |policy| story(rules(false, policy, 0, 0, None), &[START, Step::Spawned, zero]);
-    assert_eq!(*end(RestartPolicy::Never).machine.phase(), Phase::Resting(Rest::Completed));
-    assert_eq!(*end(RestartPolicy::OnFailure).machine.phase(), Phase::Resting(Rest::Completed));
+    assert_eq!(*end(RestartPolicy::Never).machine.phase(), Phase::Idle(IdleReason::Completed));
+    assert_eq!(*end(RestartPolicy::OnFailure).machine.phase(), Phase::Idle(IdleReason::Completed));
     assert!(matches!(end(RestartPolicy::Always).machine.phase(), Phase::Spawning { .. }));
 }

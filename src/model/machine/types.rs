@@ -1,0 +1,228 @@
+//! The types of the life-cycle: commands, events, phases, effects.
+//!
+//! Owns: these types. Never: a transition (see the parent).
+
+use std::time::Instant;
+
+use super::signs::{Mark, Signs};
+
+/// The number of a run: one life of the server's process, from 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RunId(pub u64);
+
+/// The command that a run executes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Job {
+    /// The install command.
+    Install,
+    /// The start command.
+    Start,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    Code(u8),
+    Signal(i32),
+}
+
+/// How a run ended, or why it could not begin.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum RunEnd {
+    /// Its leader exited by itself.
+    Exited(Exit),
+    /// The spawn failed, for this reason.
+    NotSpawned(String),
+    /// The daemon ended it because its health checks failed too often; the exit is that of the leader.
+    Unhealthy(Exit),
+    /// Its supervisor panicked, with this message.
+    Lost(String),
+}
+
+impl RunEnd {
+    /// Whether it counts as a success for the policy `on-failure`.
+    pub fn success(&self) -> bool {
+        match self {
+            RunEnd::Exited(Exit::Code(0)) => true,
+            RunEnd::Exited(Exit::Code(_) | Exit::Signal(_))
+            | RunEnd::NotSpawned(_)
+            | RunEnd::Unhealthy(_)
+            | RunEnd::Lost(_) => false,
+        }
+    }
+}
+
+/// The state that clients have asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// Running.
+    Up,
+    /// Not running.
+    Down,
+    /// Deleted. Never taken back.
+    Gone,
+}
+
+/// Why no process runs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum IdleReason {
+    /// Stopped by a command, or not started yet.
+    Stopped,
+    /// Exited with code 0, and the policy asks for no restart.
+    Completed,
+    /// An overlay that it waits for has failed; a sentence that says why.
+    Unprepared(String),
+    /// The install command did not succeed.
+    InstallFailed(RunEnd),
+    /// Ended with a failure, and the policy asks for no restart.
+    Failed(RunEnd),
+    /// Ended after its last allowed restart.
+    GaveUp { restarts: u32, last: RunEnd },
+}
+
+/// The stage of a live run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunStage {
+    /// The install command runs.
+    Installing,
+    /// The start command was spawned, and nothing was observed yet.
+    Starting {
+        /// When it counts as running if nothing is observed before.
+        settled_at: Instant,
+    },
+    /// It lives longer than [`SETTLE`](super::SETTLE), or was observed or marked.
+    Up(Signs),
+}
+
+impl RunStage {
+    /// The observations of a start command; `None` for an install command.
+    pub fn signs(self) -> Option<Signs> {
+        match self {
+            RunStage::Installing => None,
+            RunStage::Starting { .. } => Some(Signs::default()),
+            RunStage::Up(signs) => Some(signs),
+        }
+    }
+}
+
+/// What ends a run, and so what decides the next step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// The leader exited: the restart policy decides.
+    Own,
+    /// Failed health checks: it is restarted until the limit of restarts.
+    Unhealthy,
+    /// A command: the wanted state decides.
+    Asked,
+}
+
+/// The actual state of the server's processes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// No process.
+    Idle(IdleReason),
+    /// No process yet: it waits for overlays.
+    Preparing,
+    /// A spawn was ordered; its result is not known yet.
+    Spawning { job: Job },
+    /// The leader runs.
+    Alive {
+        stage: RunStage,
+        /// When it was spawned.
+        since: Instant,
+    },
+    /// SIGTERM was sent; SIGKILL follows at the deadline.
+    Draining {
+        /// How far it had come.
+        stage: RunStage,
+        /// Why.
+        cause: Cause,
+        /// When it was spawned.
+        since: Instant,
+        /// When SIGKILL follows.
+        deadline: Instant,
+    },
+    /// SIGKILL was sent to the rest of the tree.
+    Killing {
+        /// How far it had come.
+        stage: RunStage,
+        /// Why.
+        cause: Cause,
+        /// When it was spawned.
+        since: Instant,
+        /// When SIGKILL is repeated.
+        again_at: Instant,
+    },
+    /// No process during the restart delay.
+    Waiting { until: Instant, last: RunEnd },
+    /// Deleted, the final phase.
+    Removed,
+}
+
+/// A command of a client, or of the daemon's shutdown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Command {
+    /// Starts it; refused if it is active.
+    Start,
+    /// Ends it and keeps its configuration.
+    Stop,
+    /// Ends it if it is active, then starts it.
+    Restart,
+    /// Ends it and deletes its configuration.
+    Delete,
+    /// Ends it with SIGKILL at once. No route has it: the daemon sends it after a second SIGTERM.
+    Kill,
+    /// Sets its readiness by hand.
+    Mark(Mark),
+}
+
+/// A report about a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// Its overlays are ready.
+    Prepared(RunId),
+    /// An overlay failed, with the reason.
+    PrepareFailed(RunId, String),
+    Spawned(RunId),
+    /// The ordered spawn failed, with the reason.
+    SpawnFailed(RunId, String),
+    /// The leader exited; other processes of its tree may still run.
+    LeaderExited(RunId),
+    /// The last process of the run is gone.
+    Ended(RunId, Exit),
+    /// It listens on a port.
+    Listening(RunId),
+    Silent(RunId),
+    /// A health check passed.
+    Healthy(RunId),
+    /// It became unhealthy and is not ready any more.
+    Unhealthy(RunId),
+    /// Its health checks failed as often as the spec allows before a restart.
+    RestartDue(RunId),
+}
+
+/// An action for the caller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[must_use]
+pub enum Effect {
+    /// Wait for the overlays, then report `Prepared` or `PrepareFailed`. Cancelled when the machine changes its phase or
+    /// run.
+    Prepare(RunId),
+    /// Spawn a process, then report `Spawned` or `SpawnFailed`.
+    Spawn(RunId, Job),
+    /// Send SIGTERM to the run's tree, and report `Ended` when its last process is gone.
+    Terminate(RunId),
+    /// Send SIGKILL to the run's tree, and report `Ended` when its last process is gone.
+    Kill(RunId),
+    /// Delete the server.
+    Remove,
+}
+
+/// Why a command was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommandRefusal {
+    Active,
+    BeingDeleted,
+    /// No process of its start command runs.
+    NotLive,
+}
