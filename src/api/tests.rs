@@ -9,6 +9,10 @@ use serde_json::Value;
 use super::handlers::OPENAPI;
 use super::route::{Action, Gate, route};
 use super::{input, wire};
+use crate::model::health::HealthStatus;
+use crate::model::overlay::{CopyStatus, Strategy};
+use crate::model::spec::{RestartPolicy, Stdin};
+use crate::model::status::Status;
 
 fn document() -> Value {
     serde_json::from_slice(OPENAPI).unwrap()
@@ -144,6 +148,25 @@ fn it_has_every_field_of_an_answer() {
         names(&answer.server["health_check"]),
         names(&schemas["ServerConfig"]["properties"]["health_check"]["properties"])
     );
+}
+
+/// The values of an `enum` of the document, without `null`.
+fn values<'a>(document: &'a Value, pointer: &str) -> Vec<&'a str> {
+    let values = document.pointer(pointer).and_then(Value::as_array).unwrap_or_else(|| panic!("no {pointer}"));
+    values.iter().filter_map(Value::as_str).collect()
+}
+
+#[test]
+fn its_enums_are_those_of_the_code() {
+    let document = document();
+    let at = |place: &str| values(&document, &format!("/components/schemas/{place}/enum"));
+    let server = |field: &str| at(&format!("ServerConfig/properties/{field}"));
+    assert_eq!(at("Status"), Status::ALL.map(|(name, _)| name));
+    assert_eq!(at("CopyStatus"), CopyStatus::ALL.map(|(name, _)| name));
+    assert_eq!(server("restart_policy"), RestartPolicy::ALL.map(|(name, _)| name));
+    assert_eq!(server("stdin"), Stdin::ALL.map(|(name, _)| name));
+    assert_eq!(at("OverlayConfig/properties/strategy"), Strategy::ALL.map(|(name, _)| name));
+    assert_eq!(at("Server/properties/health_status"), HealthStatus::ALL.map(|(name, _)| name));
 }
 
 #[test]

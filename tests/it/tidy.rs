@@ -177,3 +177,36 @@ fn nothing_names_this_machine_or_a_registry() {
         }
     }
 }
+
+/// The text from `begin`, a declaration, to the line that closes its block.
+fn block<'a>(text: &'a str, begin: &str) -> Option<&'a str> {
+    let (_, block) = text.split_once(begin)?;
+    Some(block.split_once("\n}").map_or(block, |(block, _)| block))
+}
+
+/// How many variants the enum `name` in `text` has: the lines that begin with a capital at the first level.
+fn variants(text: &str, name: &str) -> Option<usize> {
+    let block = block(text, &format!("enum {name} {{\n"))?;
+    let is_variant = |line: &&str| {
+        line.strip_prefix("    ").is_some_and(|line| line.starts_with(|first: char| first.is_ascii_uppercase()))
+    };
+    Some(block.lines().filter(is_variant).count())
+}
+
+#[test]
+fn lists_of_all_variants_are_complete() {
+    let mut found = 0;
+    for path in files("src", "rs") {
+        let text = fs::read_to_string(&path).unwrap();
+        for implementation in text.split("\nimpl ").skip(1) {
+            let name: String = implementation.chars().take_while(char::is_ascii_alphanumeric).collect();
+            let body = implementation.split("\n}").next().unwrap();
+            let Some((_, list)) = body.split_once("const ALL: [") else { continue };
+            let length = list.split(']').next().unwrap().rsplit("; ").next().unwrap();
+            let Some(count) = variants(&text, &name) else { continue };
+            found += 1;
+            assert_eq!(length.parse(), Ok(count), "{}: {name}::ALL", crate::tidy::name(&path));
+        }
+    }
+    assert!(found > 8, "only {found} lists were found");
+}

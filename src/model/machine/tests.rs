@@ -12,7 +12,7 @@ use super::*;
 mod invariants;
 mod stories;
 
-use invariants::{check_effects, check_refusal, check_state};
+use invariants::{check_effects, check_policy, check_refusal, check_state};
 
 /// What is true outside of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -288,6 +288,7 @@ fn take(before: &World, step: Step) -> World {
     };
     check_effects(before, &mut world, step, &effects);
     check_state(before, &world, step);
+    check_policy(before, &world, step);
     world
 }
 

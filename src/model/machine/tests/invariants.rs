@@ -1,5 +1,6 @@
 //! What has to hold at every edge of the walk.
 
+use super::super::super::spec::RestartPolicy;
 use super::super::*;
 use super::{Process, Step, World, key};
 use crate::model::status::{Status, reason};
@@ -113,6 +114,45 @@ pub fn check_state(before: &World, world: &World, step: Step) {
         assert!(!machine.active(), "nothing lived, so nothing remains to be done at {}", at());
     }
     check_status(world, &at());
+}
+
+/// After an end that no command asked for, the start command runs again exactly if the policy, or a rule of the health
+/// check, says so and the limit of restarts is not reached. Nothing else counts as a restart.
+pub fn check_policy(before: &World, world: &World, step: Step) {
+    let at = || format!("{step:?} from {before:?}");
+    let (is_end, cause, stage, success) = match (&before.machine.phase, step) {
+        (Phase::Spawning { job: Job::Start }, Step::SpawnFailed) => (true, Cause::Own, None, false),
+        (Phase::Alive { stage, .. }, Step::TreeGone(exit)) => (true, Cause::Own, Some(*stage), exit == Exit::Code(0)),
+        (Phase::Draining { stage, cause, .. } | Phase::Killing { stage, cause, .. }, Step::TreeGone(exit)) => {
+            (true, *cause, Some(*stage), exit == Exit::Code(0))
+        }
+        _ => (false, Cause::Asked, None, false),
+    };
+    let (old, new) = (before.machine.restarts, world.machine.restarts);
+    let is_reset = matches!(step, Step::Command(Command::Start | Command::Restart)) && new == 0;
+    if !is_end || cause == Cause::Asked || before.machine.wanted != Wanted::Up || stage == Some(RunStage::Installing) {
+        assert!(new == old || is_reset, "a restart was counted without an end at {}", at());
+        return;
+    }
+    let rules = &before.machine.rules.restart;
+    let is_due = match (cause, rules.policy) {
+        (Cause::Unhealthy, _) | (_, RestartPolicy::Always) => true,
+        (_, RestartPolicy::OnFailure) => !success,
+        (_, RestartPolicy::Never) => false,
+    };
+    let is_spent = rules.max.is_some_and(|max| old >= max.get());
+    let expected = match (is_due, is_spent) {
+        (true, false) => {
+            assert_eq!(new, old + 1, "an uncounted restart at {}", at());
+            let is_next = matches!(world.machine.phase, Phase::Waiting { .. } | Phase::Spawning { job: Job::Start });
+            assert!(is_next, "no restart, against the policy, at {}", at());
+            return;
+        }
+        (true, true) => matches!(world.machine.phase, Phase::Idle(IdleReason::GaveUp { .. })),
+        (false, _) if success => world.machine.phase == Phase::Idle(IdleReason::Completed),
+        (false, _) => matches!(world.machine.phase, Phase::Idle(IdleReason::Failed(_))),
+    };
+    assert!(expected && new == old, "a restart against the policy at {}", at());
 }
 
 fn check_status(world: &World, at: &str) {
