@@ -1,11 +1,10 @@
-//! A bounded ring of output, pure.
+//! The ring buffer of a server's output, pure.
 //!
-//! Owns: which bytes are kept, in the order of arrival, and of which stream each is. Never: a lock, a thread, I/O.
+//! Owns: the bytes in the order of their arrival, and the stream of each. Never: a lock, a thread, I/O.
 //!
-//! Bytes are kept as they came, in *pieces*: neighbours of one stream are one piece, so that the bookkeeping costs
-//! nothing per line. Room is made at the old end, by whole lines where that is possible: a line that lost its
-//! beginning is not shown as if it were one. A piece's own cost counts too, so that two streams that alternate byte by
-//! byte can't take more memory than the limit.
+//! The bytes form *pieces*: consecutive bytes of one stream are one piece, so there is no bookkeeping per line. Old bytes
+//! are dropped by whole lines if possible, so that the rest of a line is not shown as a line. The size of a piece's own
+//! record counts too, so two streams that alternate byte by byte can't exceed the limit.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -32,14 +31,14 @@ impl StreamId {
     pub const BOTH: [StreamId; 2] = [StreamId::Stdout, StreamId::Stderr];
 }
 
-/// Which streams are wanted.
+/// The streams that a reader asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Selection {
     /// Standard output.
     Stdout,
     /// Standard error.
     Stderr,
-    /// Both, line by line in the order in which the lines ended.
+    /// Both, by lines, in the order in which the lines ended.
     Combined,
 }
 
@@ -54,21 +53,19 @@ impl Selection {
     }
 }
 
-/// Output for a reader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
-    /// The bytes as the server wrote them.
     pub bytes: Vec<u8>,
-    /// How many bytes of the selection came before and are not kept any more.
+    /// The number of older bytes of the selection that were dropped.
     pub dropped_bytes: u64,
 }
 
-/// Room is made for at least this part of the limit at once, so that the search for a line's end is rare.
+/// At least this part of the capacity is freed at once, so that the search for a line end is rare.
 const EVICT_PART: usize = 64;
-/// The end of a line that has to go is searched for this far. A longer line is cut, and its newest part is kept: the rest of a
-/// progress bar may be all that a program ever wrote.
+/// How far the end of a line to be dropped is searched, in bytes. A longer line is cut and its newest part kept: it may be a
+/// progress bar, all that a program ever wrote.
 const LINE_SEARCH: usize = 64 * 1024;
-/// Stands before the rest of a line whose beginning was dropped.
+/// The mark before the rest of a line whose beginning was dropped.
 pub const CUT_MARK: &[u8] = "[…] ".as_bytes();
 
 #[derive(Debug, Clone, Copy)]
@@ -77,11 +74,11 @@ struct Piece {
     length: usize,
 }
 
-/// What is remembered of a stream's old end.
+/// What was dropped of a stream.
 #[derive(Debug, Clone, Copy, Default)]
 struct Past {
     dropped: u64,
-    /// The last dropped byte was in the middle of a line.
+    /// The last dropped byte was not a line end.
     torn: bool,
 }
 
@@ -92,12 +89,12 @@ pub struct LogBuffer {
     bytes: VecDeque<u8>,
     pieces: VecDeque<Piece>,
     past: [Past; 2],
-    /// The bytes of each stream that ever came.
+    /// The number of bytes ever written, for each stream.
     written: [u64; 2],
 }
 
 impl LogBuffer {
-    /// An empty ring that takes memory as it is filled, up to about `capacity` bytes.
+    /// Creates an empty ring. Its memory grows with its content, up to about `capacity` bytes.
     pub fn new(capacity: usize) -> LogBuffer {
         LogBuffer {
             capacity,
@@ -108,15 +105,15 @@ impl LogBuffer {
         }
     }
 
-    /// Adds `data` at the new end.
+    /// Appends `data`.
     pub fn push(&mut self, stream: StreamId, data: &[u8]) {
-        // More than half the ring at once would push out its own beginning.
+        // More than half the ring at once would drop its own beginning.
         for part in data.chunks((self.capacity / 2).max(1)) {
             self.push_part(stream, part);
         }
     }
 
-    /// The pieces of `selection`, as one plain copy.
+    /// Copies the pieces of `selection`.
     pub fn copy(&self, selection: Selection) -> Copy {
         let mut copy = Copy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
         let wanted = self.pieces.iter().filter(|piece| selection.has(piece.stream));
@@ -132,11 +129,11 @@ impl LogBuffer {
         copy
     }
 
-    /// What of `selection` its last `lines` lines are in, and not much more: the whole ring may be a thousand times as
-    /// much.
+    /// Copies the part of `selection` that contains its last `lines` lines: the whole ring may be a thousand times as
+    /// large.
     pub fn copy_tail(&self, selection: Selection, lines: usize) -> Copy {
         if StreamId::BOTH.iter().any(|&stream| selection.has(stream) && self.past[stream as usize].torn) {
-            // What is left of a torn line is at the other end.
+            // The rest of a torn line is at the old end.
             return self.copy(selection);
         }
         let mut copy = Copy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
@@ -153,7 +150,7 @@ impl LogBuffer {
         copy
     }
 
-    /// For each stream, where the first line begins that ends among the last `lines` of `selection`.
+    /// For each stream, the start of its first line among the last `lines` of `selection`.
     fn tail_from(&self, selection: Selection, lines: usize) -> [usize; 2] {
         let mut from = StreamId::BOTH.map(|stream| if selection.has(stream) { None } else { Some(self.bytes.len()) });
         let (mut left, mut at) = (lines, self.bytes.len());
@@ -172,7 +169,7 @@ impl LogBuffer {
         from.map(Option::unwrap_or_default)
     }
 
-    /// Where the last line that ends between `at` and `end` ends.
+    /// The last line end between `at` and `end`.
     fn last_line_end(&self, at: usize, end: usize) -> Option<usize> {
         let (front, back) = self.bytes.as_slices();
         let half = front.len();
@@ -194,7 +191,7 @@ impl LogBuffer {
             self.evict((self.cost() + more - self.capacity).max(self.capacity / EVICT_PART));
         }
         if self.bytes.capacity() < self.bytes.len() + part.len() {
-            // By doubling, but never past the limit.
+            // Doubles, up to the limit.
             let wanted = (self.bytes.capacity() * 2).min(self.capacity).max(self.bytes.len() + part.len());
             self.bytes.reserve_exact(wanted - self.bytes.len());
         }
@@ -210,7 +207,7 @@ impl LogBuffer {
         self.bytes.len() + self.pieces.len() * mem::size_of::<Piece>()
     }
 
-    /// Makes room for `needed` bytes at least.
+    /// Frees at least `needed` bytes.
     fn evict(&mut self, needed: usize) {
         let mut freed = 0;
         while freed < needed {
@@ -228,7 +225,7 @@ impl LogBuffer {
         }
     }
 
-    /// Drops `count` bytes, at least one, all of them in the oldest piece.
+    /// Drops `count` bytes (at least 1) of the oldest piece.
     fn drop_front(&mut self, count: usize) {
         let Some(piece) = self.pieces.front_mut() else { return };
         let past = &mut self.past[piece.stream as usize];
@@ -242,7 +239,7 @@ impl LogBuffer {
     }
 }
 
-/// A copy of some pieces, to be worked on without a lock.
+/// A copy of some pieces, for work without the lock.
 #[derive(Debug)]
 pub struct Copy {
     bytes: Vec<u8>,
@@ -252,7 +249,7 @@ pub struct Copy {
 }
 
 impl Copy {
-    /// The output, or only its last `tail` lines; an unfinished line is one.
+    /// Returns the output, or only its last `tail` lines; an unfinished line counts as one.
     pub fn render(self, tail: Option<usize>) -> Rendered {
         let dropped: u64 = [StreamId::Stdout, StreamId::Stderr]
             .iter()
@@ -261,7 +258,7 @@ impl Copy {
             .sum();
         let torn = self.torn_ends();
         let (mut bytes, lost) = match &self.pieces[..] {
-            // Of one stream alone the copy is the text.
+            // With one stream, the copy is the text.
             [piece] => {
                 let (mut bytes, torn) = (self.bytes, torn[piece.stream as usize]);
                 let mark = if torn.is_cut { CUT_MARK } else { &[] };
@@ -276,13 +273,13 @@ impl Copy {
         Rendered { bytes, dropped_bytes: dropped + lost as u64 }
     }
 
-    /// The lines of both streams in the order of their ends, without the `torn` ones at the beginning, and how many bytes these
-    /// had.
+    /// Merges the lines of both streams in the order of their ends, without the `torn` ones at the start; also returns the
+    /// number of bytes of these.
     fn merge(&self, torn: [Torn; 2]) -> (Vec<u8>, usize) {
         let mut left_out = torn.map(|torn| torn.left_out);
         let mut all_lost = 0;
         let mut bytes = Vec::with_capacity(self.bytes.len());
-        // The beginnings of lines that have not ended yet: another stream's line may come between.
+        // Unfinished lines: another stream's line may end before them.
         let mut begun = torn.map(|torn| if torn.is_cut { CUT_MARK.to_vec() } else { Vec::new() });
         let mut at = 0;
         for piece in &self.pieces {
@@ -310,8 +307,8 @@ impl Copy {
         (bytes, all_lost)
     }
 
-    /// For each stream, what becomes of the rest of a line whose beginning was dropped. It is left out where another line
-    /// follows it. A long one, or the only one, is shown from its first update (`\r`) on, and marked.
+    /// For each stream, how the rest of a line is shown whose beginning was dropped. It is left out if another line follows.
+    /// A long one, or the only one, is shown from its first update (`\r`), with a mark.
     fn torn_ends(&self) -> [Torn; 2] {
         StreamId::BOTH.map(|stream| {
             if !self.past[stream as usize].torn {
@@ -341,10 +338,10 @@ impl Copy {
     }
 }
 
-/// What becomes of the rest of a line whose beginning was dropped.
+/// How the rest of a line is shown whose beginning was dropped.
 #[derive(Debug, Clone, Copy, Default)]
 struct Torn {
-    /// So many bytes of it are not shown.
+    /// The number of its bytes that are not shown.
     left_out: usize,
     /// The others are, as a line that was cut.
     is_cut: bool,

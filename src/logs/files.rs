@@ -1,11 +1,11 @@
-//! What servers write, also as plain files.
+//! Log files: the output of servers as plain files.
 //!
-//! Owns: the one thread that writes all of them, and what has come of each log's files. Never: a server's time, a wake-up
+//! Owns: the one thread that writes all files, and the position of each log's files. Never: a delay of a server, a wake-up
 //! while nothing is written.
 //!
-//! The thread is one more reader of the rings: they are its queue, with their bound. So a slow or full disk costs
-//! nothing but the files: what a ring had to drop before it was written is counted, and noted in the file when writing
-//! works again; what it still holds then is written late, but is written. Files stay when their server is deleted.
+//! The thread reads the rings, which are its bounded queue. So a slow or full disk affects the files alone: bytes that a
+//! ring drops before they are written are counted, and noted in the file when writing works again; the rest is written
+//! late. Files stay when their server is deleted.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -27,14 +27,14 @@ mod file;
 #[cfg(test)]
 mod tests;
 
-/// As long as something can't be written it is tried again this often.
+/// The interval of retries after a write error.
 const RETRY_EVERY: Duration = Duration::from_secs(1);
-/// About this much is read from a ring at once, in bytes.
+/// The size of a batch, in bytes.
 const BATCH: usize = 64 * 1024;
-/// After this much of one stream, in bytes, it is another server's turn.
+/// The bytes of one stream after which another server gets its turn.
 const TURN: usize = 1024 * 1024;
 
-/// The way to the thread that writes.
+/// The handle of the writing thread.
 #[derive(Debug)]
 pub struct LogFiles {
     bell: Sender<Word>,
@@ -43,37 +43,37 @@ pub struct LogFiles {
 
 #[derive(Debug)]
 enum Word {
-    /// This log has something new.
+    /// A log has new output.
     News(Arc<SharedLog>),
-    /// Write what there is, and end.
+    /// Write everything, and exit.
     End,
 }
 
-/// What ties a log to its files.
+/// Notifies the writing thread of new output of one log, and holds the position of its files.
 #[derive(Debug)]
 pub struct Tap {
     slug: Slug,
     log: Weak<SharedLog>,
     bell: Sender<Word>,
-    /// The word that there is news is on its way. So there is one of it for each log, however much is written.
+    /// A message is in the queue. So there is at most one for each log.
     rung: AtomicBool,
-    /// Only the writing thread's.
+    /// Used by the writing thread only.
     progress: Mutex<Progress>,
 }
 
-/// How far a log's files are.
+/// The position of a log's files.
 #[derive(Debug, Clone, Copy, Default)]
 struct Progress {
     cursor: Cursor,
-    /// Of each stream, what was dropped before it could be written and is not noted in the file yet.
+    /// For each stream, the bytes that were dropped before they were written, and are not noted in the file yet.
     missed: [u64; 2],
 }
 
 impl LogFiles {
-    /// Begins to write files of up to `limit` bytes into `directory`, which is made if there is none.
+    /// Starts the thread, which writes files of up to `limit` bytes into `directory`, which is created if it is missing.
     ///
     /// # Errors
-    /// A sentence for a person: it can't be made or written, or the system has no thread to give.
+    /// A sentence for the user: the directory can't be created or written, or no thread can be created.
     pub fn start(directory: &Path, limit: u64) -> Result<LogFiles, String> {
         let shown = directory.display();
         let cant = |what: &str, error: &io::Error| format!("log directory {shown} {what}: {error}; give --log-dir");
@@ -90,14 +90,14 @@ impl LogFiles {
         Ok(LogFiles { bell, thread })
     }
 
-    /// The tap of a log that is just being made.
+    /// Creates the notifier of a new log.
     pub fn tap(&self, slug: &Slug, log: &Weak<SharedLog>) -> Tap {
         Tap::new(slug.clone(), Weak::clone(log), self.bell.clone())
     }
 
-    /// Writes what there is and ends, but does not wait past `deadline`.
+    /// Ends the thread after it has written everything; waits until `deadline`.
     pub fn finish(&self, deadline: Instant) {
-        // One that has ended in a fault of its own has said so.
+        // A thread that panicked has logged it.
         let _ = self.bell.send(Word::End);
         if self.thread.join_by(deadline) == Joined::Late {
             log::warn(format_args!("the log files are not written to their ends: the disk is too slow"));
@@ -110,12 +110,12 @@ impl Tap {
         Tap { slug, log, bell, rung: AtomicBool::new(false), progress: Mutex::default() }
     }
 
-    /// Says that there is something new. Never waits.
+    /// Reports new output. Never waits.
     pub fn ring(&self) {
         if !self.rung.swap(true, Ordering::AcqRel)
             && let Some(log) = self.log.upgrade()
         {
-            // Without a thread to hear it there are no files any more; the log has said so.
+            // The thread has panicked, which is logged; there are no files any more.
             let _ = self.bell.send(Word::News(log));
         }
     }
@@ -129,21 +129,23 @@ impl Tap {
     }
 }
 
-/// What a turn came to.
+/// The result of a turn.
 enum Turn {
-    /// Everything is written.
     Done,
-    /// There is more.
+    /// There is more to write.
     Unfinished,
     /// A file could not be written.
-    Failed { path: PathBuf, error: io::Error },
+    Failed {
+        path: PathBuf,
+        error: io::Error,
+    },
 }
 
 struct Writer {
     directory: PathBuf,
     limit: u64,
     batch: Batch,
-    /// Whose files can't be written for the moment.
+    /// The logs whose files could not be written; they are retried.
     blocked: Vec<Arc<SharedLog>>,
     retry_at: Instant,
 }
@@ -166,7 +168,7 @@ impl Writer {
                 Err(Nothing::Yet) => {}
                 Ok(Word::End) => {
                     self.retry();
-                    // What a turn did not come to the end of has said so.
+                    // A turn that did not write everything has queued a message.
                     while let Ok(Word::News(log)) = inbox.try_recv() {
                         self.write(log);
                     }
@@ -179,7 +181,7 @@ impl Writer {
 
     fn write(&mut self, log: Arc<SharedLog>) {
         let Some(tap) = &log.tap else { return };
-        // Its turn comes with the next try.
+        // It is written with the next retry.
         if self.blocked.iter().any(|blocked| Arc::ptr_eq(blocked, &log)) {
             return;
         }
@@ -212,7 +214,7 @@ impl Writer {
                         tap.ring();
                     }
                 }
-                // The server is gone, and nobody will write more.
+                // The server was deleted: give up.
                 Turn::Failed { .. } if log.state().ended => {}
                 Turn::Failed { .. } => self.blocked.push(log),
             }
@@ -220,7 +222,7 @@ impl Writer {
     }
 
     fn turn(&mut self, log: &SharedLog, tap: &Tap) -> Turn {
-        // Before the look: what comes after it rings again.
+        // Before the read, so that later output sends a message again.
         tap.rung.swap(false, Ordering::AcqRel);
         let mut all = Turn::Done;
         for (stream, selection) in [(StreamId::Stdout, Selection::Stdout), (StreamId::Stderr, Selection::Stderr)] {
@@ -237,7 +239,7 @@ impl Writer {
         all
     }
 
-    /// How many bytes were written; less than a turn when that is all.
+    /// Returns the number of bytes written; less than a turn if that is everything.
     fn write_stream(
         &mut self,
         log: &SharedLog,
@@ -256,7 +258,7 @@ impl Writer {
             }
             let bytes = self.batch.bytes();
             if let Err(Unwritten { left, error }) = write(&mut file, path, self.limit, missed, bytes) {
-                // It stays in the ring as long as that can keep it.
+                // Read again from the ring, as long as that keeps it.
                 progress.cursor.back(stream, left);
                 return Err(error);
             }
@@ -266,16 +268,16 @@ impl Writer {
     }
 }
 
-/// Finds out whether files can be made in `directory`.
+/// Checks that files can be created in `directory`.
 fn probe(directory: &Path) -> io::Result<()> {
     let path = directory.join(".servisor-probe");
-    // What a killed daemon left there.
+    // Left by a killed daemon.
     let _ = fs::remove_file(&path);
     File::create_new(&path)?;
     fs::remove_file(&path)
 }
 
-/// Writes `bytes`, and before them what is missing.
+/// Writes the note about `missed` bytes, if any, then `bytes`.
 fn write(file: &mut Option<LogFile>, path: &Path, limit: u64, missed: &mut u64, bytes: &[u8]) -> Result<(), Unwritten> {
     let nothing_of_it = |error| Unwritten { left: bytes.len(), error };
     let file = match file {

@@ -1,7 +1,7 @@
-//! Reading a log as it is written.
+//! Followers: readers of a log that wait for new output.
 //!
-//! Owns: how far one reader has come, and its waiting. Never: a byte that the ring has dropped (how many those were is
-//! told), a wait of the writer's.
+//! Owns: the position of one reader, and its waiting. Never: a byte that the ring has dropped (their number is
+//! reported), a wait of the writer.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Instant;
@@ -9,10 +9,10 @@ use std::time::Instant;
 use super::SharedLog;
 use super::buffer::{Batch, Cursor, Reading, Selection};
 
-/// About this much is taken at once, in bytes: what is copied while the writers wait for the lock.
+/// The size of a batch, in bytes: what is copied under the lock.
 const BATCH: usize = 32 * 1024;
 
-/// One reader. It keeps no more than one batch of output.
+/// One reader. It holds at most one batch of output.
 #[derive(Debug)]
 pub struct Follower {
     log: Arc<SharedLog>,
@@ -21,25 +21,24 @@ pub struct Follower {
     batch: Batch,
 }
 
-/// What waiting for output came to.
+/// The result of waiting for output.
 #[derive(Debug)]
 pub enum Next<'a> {
-    /// This.
     Output(&'a Batch),
-    /// Nothing in time.
+    /// No output before the deadline.
     Quiet,
-    /// There is nothing more, and nothing will come.
+    /// Everything was read, and the log has ended.
     Ended,
 }
 
 impl Follower {
-    /// Begins with the last `tail` whole lines that are kept, all of them without it.
+    /// Creates a follower that starts at the last `tail` complete lines in the buffer, or at the first.
     pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>) -> Follower {
         let copy = log.state().buffer.copy(selection);
         Follower { log, selection, cursor: copy.start(tail), batch: Batch::default() }
     }
 
-    /// Waits for output, but not past `deadline`.
+    /// Waits for output until `deadline`.
     pub fn next(&mut self, deadline: Instant) -> Next<'_> {
         let mut state = self.log.state();
         loop {
@@ -59,7 +58,7 @@ impl Follower {
         }
     }
 
-    /// Gives the memory of the last batch back, for a time of silence.
+    /// Frees the memory of the last batch, before a longer wait.
     pub fn shrink(&mut self) {
         self.batch = Batch::default();
     }

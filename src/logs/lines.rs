@@ -1,10 +1,9 @@
-//! From bytes as they are read to lines that can be shown, pure.
+//! Splits output into lines, pure.
 //!
-//! Owns: the lines that have begun and not ended, and the count of what is missing. Never: the form in which a line is
-//! shown, a clock, I/O.
+//! Owns: the unfinished lines, and the count of missing bytes. Never: the format of a shown line, a clock, I/O.
 //!
-//! A line counts as a line when it has ended; so those of two streams can't tear each other. The rest of a line whose
-//! beginning was missed is no line: it is left out and counted with what was missed.
+//! A line is emitted when it has ended, so lines of two streams do not mix. The rest of a line whose beginning is missing
+//! is not emitted, and counts as missing.
 
 use std::mem;
 
@@ -13,17 +12,17 @@ use super::buffer::{Batch, StreamId};
 #[cfg(test)]
 mod tests;
 
-/// A longer line is given in parts of this length, in bytes, so that one without an end takes no more memory.
+/// The longest line, in bytes; a longer one is emitted in parts of this length, which bounds the memory.
 pub const LINE_MAX: usize = 64 * 1024;
 
-/// Something to show.
+/// An item to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shown<'a> {
-    /// A line, or the rest of one, without its end.
+    /// A line, or the last part of one, without its line end.
     Line(StreamId, &'a [u8]),
-    /// A part of a line that goes on.
+    /// A part of a line that continues.
     Part(StreamId, &'a [u8]),
-    /// So many bytes are missing here.
+    /// The number of bytes that are missing here.
     Missed(u64),
 }
 
@@ -31,22 +30,22 @@ pub enum Shown<'a> {
 #[derive(Debug, Default)]
 pub struct Lines {
     begun: [Vec<u8>; 2],
-    /// So far the end of a torn line is still looked for.
+    /// For each stream, how many more bytes are searched for the end of a torn line.
     torn: [usize; 2],
-    /// Not told yet.
+    /// Missing bytes that were not reported yet.
     missed: u64,
 }
 
 impl Lines {
-    /// Whether a line has begun and not ended.
+    /// Whether there is an unfinished line.
     pub fn has_unfinished(&self) -> bool {
         self.begun.iter().any(|begun| !begun.is_empty())
     }
 
-    /// Gives what `batch` completes.
+    /// Emits the lines that `batch` completes.
     ///
     /// # Errors
-    /// Those of `show`; nothing more is given then.
+    /// The error of `show`; the rest of the batch is lost then.
     pub fn take<E>(&mut self, batch: &Batch, mut show: impl FnMut(Shown<'_>) -> Result<(), E>) -> Result<(), E> {
         for stream in StreamId::BOTH {
             let missed = batch.missed(stream);
@@ -71,10 +70,10 @@ impl Lines {
         self.tell_missed(&mut show)
     }
 
-    /// Gives the lines that have not ended, as far as they go.
+    /// Emits the unfinished lines.
     ///
     /// # Errors
-    /// Those of `show`.
+    /// The error of `show`.
     pub fn flush<E>(&mut self, mut show: impl FnMut(Shown<'_>) -> Result<(), E>) -> Result<(), E> {
         for stream in StreamId::BOTH {
             let begun = mem::take(&mut self.begun[stream as usize]);
@@ -109,7 +108,7 @@ impl Lines {
         &bytes[left_out..]
     }
 
-    /// `bytes` end a line.
+    /// Emits the line that `bytes` end.
     fn line<E>(
         &mut self,
         stream: StreamId,
@@ -126,7 +125,7 @@ impl Lines {
         Ok(())
     }
 
-    /// `bytes` are the beginning of a line, or go on with one.
+    /// Stores the beginning, or a middle part, of a line; emits parts of [`LINE_MAX`].
     fn begin<E>(
         &mut self,
         stream: StreamId,
@@ -147,7 +146,7 @@ impl Lines {
     }
 }
 
-/// How many bytes at the end belong to a character of UTF-8 that goes on behind it.
+/// The number of bytes at the end that belong to an incomplete UTF-8 character.
 fn cut_character(bytes: &[u8]) -> usize {
     let back = bytes.iter().rev().take(3).position(|byte| byte & 0b1100_0000 != 0b1000_0000);
     match back {

@@ -1,6 +1,6 @@
-//! What a server has written, as much of it as is kept.
+//! The output of servers: ring buffers in memory, followers, log files.
 //!
-//! Owns: the buffer of each server, who may touch it when, and the files that are written from it. Never: a pipe (see
+//! Owns: the buffer of each server, its lock, and the files that are written from it. Never: a pipe (see
 //! `supervisor::reader`), JSON.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -20,38 +20,39 @@ use crate::model::spec::Slug;
 use buffer::LogBuffer;
 use files::Tap;
 
-/// The log of one server: two readers of pipes write to it, any number of clients read from it.
+/// The log of one server: its supervisor's thread writes what it reads from the pipes; clients and the thread of the log
+/// files read.
 #[derive(Debug)]
 pub struct SharedLog {
     state: Mutex<State>,
-    /// There is something for those who wait.
+    /// Wakes the followers.
     changed: Condvar,
-    /// The way to its files, if it has any.
+    /// Notifies the thread of the log files, if there is one.
     tap: Option<Tap>,
 }
 
 #[derive(Debug)]
 struct State {
     buffer: LogBuffer,
-    /// So many followers wait for more. Without any, writing costs no call of the system.
+    /// The number of followers that wait. Without any, writing needs no system call.
     waiting: usize,
-    /// Nothing more will come.
+    /// The server was deleted: nothing more will be written.
     ended: bool,
 }
 
 impl SharedLog {
-    /// An empty log that will keep up to about `capacity` bytes.
+    /// Creates an empty log of at most about `capacity` bytes.
     pub fn new(capacity: usize) -> SharedLog {
         let state = State { buffer: LogBuffer::new(capacity), waiting: 0, ended: false };
         SharedLog { state: Mutex::new(state), changed: Condvar::new(), tap: None }
     }
 
-    /// The same, also written to the files of the server `slug`.
+    /// Creates a log that is also written to the files of the server `slug`.
     pub fn with_files(capacity: usize, slug: &Slug, files: &LogFiles) -> Arc<SharedLog> {
         Arc::new_cyclic(|log| SharedLog { tap: Some(files.tap(slug, log)), ..SharedLog::new(capacity) })
     }
 
-    /// Takes what was read from a stream. Never waits longer than a copy of the buffer takes.
+    /// Appends what was read from a stream. Waits no longer than a copy of the buffer takes.
     pub fn append(&self, stream: StreamId, bytes: &[u8]) {
         let waiting = {
             let mut state = self.state();
@@ -66,15 +67,15 @@ impl SharedLog {
         }
     }
 
-    /// Says that the server is gone for good: whoever follows it has come to the end.
+    /// Marks the log as ended, because the server was deleted: followers get its rest, then [`Next::Ended`].
     pub fn end(&self) {
         self.state().ended = true;
         self.changed.notify_all();
     }
 
-    /// The kept output of `selection`, or only its last `tail` lines.
+    /// Returns the buffered output of `selection`, or only its last `tail` lines.
     pub fn render(&self, selection: Selection, tail: Option<usize>) -> Rendered {
-        // A plain copy is made under the lock; what takes longer is done on the copy.
+        // Under the lock only a plain copy is made.
         let copy = match tail {
             Some(lines) => self.state().buffer.copy_tail(selection, lines),
             None => self.state().buffer.copy(selection),

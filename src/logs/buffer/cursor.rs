@@ -1,26 +1,26 @@
-//! Reading the ring bit by bit while it is written to, pure.
+//! Incremental reads of the ring, pure.
 //!
-//! Owns: how far a reader has come, and what is new or lost since. Never: a wait for more (see `logs::follow`).
+//! Owns: the position of a reader, and what is new or lost since. Never: a wait for output (see `logs::follow`).
 //!
-//! A place is counted in bytes of each stream since the server's first one. So it means the same whatever was dropped
-//! in the meantime, and a stream can be begun at one of its lines while the other one is begun elsewhere.
+//! A position is the number of bytes of each stream since the server's first one. So it stays valid when bytes are
+//! dropped, and each stream can start at a line of its own.
 
 use super::{Copy, LogBuffer, Piece, Selection, StreamId};
 
-/// How far a reader has come: the bytes of each stream that are behind it.
+/// The position of a reader: the number of bytes read of each stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Cursor {
     behind: [u64; 2],
 }
 
 impl Cursor {
-    /// Goes back by `bytes` of `stream` that have been read: they are read again.
+    /// Moves back by `bytes` of `stream`: they are read again.
     pub fn back(&mut self, stream: StreamId, bytes: usize) {
         self.behind[stream as usize] -= bytes as u64;
     }
 }
 
-/// What one reading gives. It is used again for the next one, so that reading allocates nothing once it is filled.
+/// The result of a read. Reused for the next one, so that reads stop allocating.
 #[derive(Debug, Default)]
 pub struct Batch {
     bytes: Vec<u8>,
@@ -28,26 +28,26 @@ pub struct Batch {
     missed: [Missed; 2],
 }
 
-/// What was dropped before it could be read.
+/// Bytes that were dropped before they were read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Missed {
-    /// So many bytes of the stream, right before those of the batch.
+    /// Their number; they directly precede the batch.
     pub bytes: u64,
-    /// The stream goes on in the middle of a line.
+    /// The batch starts in the middle of a line.
     pub torn: bool,
 }
 
-/// Whether a reading gave anything.
+/// Whether a read returned anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// It did; perhaps there is more.
+    /// It did; there may be more.
     New,
-    /// The reader has come to the end.
+    /// Everything was read before.
     Nothing,
 }
 
 impl Batch {
-    /// The bytes in the order of their arrival, neighbours of one stream together.
+    /// The bytes in the order of their arrival, in pieces of one stream.
     pub fn pieces(&self) -> impl Iterator<Item = (StreamId, &[u8])> {
         let mut rest = self.bytes.as_slice();
         self.pieces.iter().map(move |piece| {
@@ -57,19 +57,19 @@ impl Batch {
         })
     }
 
-    /// All of them, for a reader of one stream.
+    /// All bytes, for a reader of one stream.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// What is missing before the batch.
+    /// The missing bytes of `stream` before the batch.
     pub fn missed(&self, stream: StreamId) -> Missed {
         self.missed[stream as usize]
     }
 }
 
 impl LogBuffer {
-    /// Reads what lies before `cursor`, about `limit` bytes at most, and moves it. Nothing new costs next to nothing.
+    /// Reads what follows `cursor`, about `limit` bytes at most, and moves it. Cheap if there is nothing new.
     pub fn read(&self, cursor: &mut Cursor, selection: Selection, limit: usize, batch: &mut Batch) -> Reading {
         batch.bytes.clear();
         batch.pieces.clear();
@@ -82,7 +82,7 @@ impl LogBuffer {
                 *behind = past.dropped;
             }
         }
-        // Whoever follows is near the new end: from there the first piece that is new to the reader is looked for.
+        // Search backwards for the first unread piece: readers are near the new end.
         let (mut ends, mut at, mut first) = (self.written, self.bytes.len(), self.pieces.len());
         let is_behind = |ends: &[u64; 2], cursor: &Cursor| {
             StreamId::BOTH
@@ -120,8 +120,8 @@ impl Batch {
 }
 
 impl Copy {
-    /// Where a reader has to begin that wants the last `tail` whole lines (all of them without it) and what comes
-    /// after; a line that has not ended yet is still to come. The end of a torn line is left out.
+    /// The start position for a reader of the last `tail` complete lines (or all) and everything after; an unfinished line
+    /// is part of that. The rest of a torn line is left out.
     pub fn start(&self, tail: Option<usize>) -> Cursor {
         let torn = self.torn_ends().map(|torn| torn.left_out);
         let mut cursor = Cursor::default();
@@ -141,7 +141,7 @@ impl Copy {
         cursor
     }
 
-    /// Where the whole lines end, in the order in which they did.
+    /// The ends of the complete lines, in order.
     fn line_ends(&self, torn: [usize; 2]) -> impl Iterator<Item = (StreamId, u64)> {
         let (mut at, mut kept) = (0, [0; 2]);
         self.pieces.iter().flat_map(move |piece| {

@@ -1,10 +1,10 @@
-//! One log file and its predecessor.
+//! One log file and its rotated predecessor.
 //!
-//! Owns: the names, the size at which a file is set aside, and what is written of a loss. Never: what is done about an
-//! error, a descriptor for longer than one turn.
+//! Owns: the names, the rotation, and the note about lost bytes. Never: the handling of errors, a descriptor for longer
+//! than one turn.
 //!
-//! A file is opened anew for each turn: so a server at rest holds no descriptor, and one that someone has moved or
-//! removed is simply made again.
+//! A file is opened for each turn: so an idle server holds no descriptor, and a file that was moved or removed is created
+//! again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -24,16 +24,15 @@ pub struct LogFile {
     limit: u64,
 }
 
-/// Why not everything was written.
+/// A write that failed before its end.
 #[derive(Debug)]
 pub struct Unwritten {
-    /// So many bytes at the end were not.
+    /// The number of bytes that were not written.
     pub left: usize,
-    /// What the system said.
     pub error: io::Error,
 }
 
-/// Where `stream` of the server `slug` is written.
+/// The path of the log file for `stream` of the server `slug`.
 pub fn path(directory: &Path, slug: &Slug, stream: StreamId) -> PathBuf {
     let word = match stream {
         StreamId::Stdout => "stdout",
@@ -43,20 +42,20 @@ pub fn path(directory: &Path, slug: &Slug, stream: StreamId) -> PathBuf {
 }
 
 impl LogFile {
-    /// Opens the file at `path`, or makes one for the daemon's user only. It will not grow over `limit` bytes.
+    /// Opens the file at `path`, or creates it with mode 0600. It will not exceed `limit` bytes.
     ///
     /// # Errors
-    /// Those of the system; also when it is a link or anything else but a plain file: whoever may write to the
-    /// directory could lead a privileged daemon elsewhere, or make it wait.
+    /// The system's, and if the path is a symlink or not a regular file: another user with access to the directory could
+    /// redirect a privileged daemon, or block it.
     pub fn open(path: PathBuf, limit: u64) -> io::Result<LogFile> {
         let (file, length) = open(&path)?;
         Ok(LogFile { path, file, length, limit })
     }
 
-    /// Adds `bytes`, setting the file aside as often as it is full.
+    /// Appends `bytes`; rotates the file whenever it is full.
     ///
     /// # Errors
-    /// The system refused a part of them.
+    /// A write failed.
     pub fn append(&mut self, mut bytes: &[u8]) -> Result<(), Unwritten> {
         while !bytes.is_empty() {
             match self.append_some(bytes) {
@@ -68,10 +67,10 @@ impl LogFile {
         Ok(())
     }
 
-    /// Writes, on a line of its own, that so many bytes are not there.
+    /// Writes a line that notes the number of missing bytes.
     ///
     /// # Errors
-    /// The system refused it, or a part of it.
+    /// A write failed.
     pub fn note_missing(&mut self, bytes: u64) -> io::Result<()> {
         let mut last = [b'\n'];
         if self.length > 0 {
@@ -97,7 +96,7 @@ impl LogFile {
         }
     }
 
-    /// The predecessor's place is taken in one step; what was in it is gone.
+    /// Replaces the predecessor by the current file in one rename, and opens a new one.
     fn rotate(&mut self) -> io::Result<()> {
         let mut aside = self.path.clone().into_os_string();
         aside.push(".1");
@@ -122,8 +121,8 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// How many of `bytes` go into a file of `length` bytes that may have `limit`: all of them, else as many whole lines as
-/// fit; none when the file has to make place first. Only a line that is longer than a whole file is cut.
+/// The number of `bytes` to write to a file of `length` bytes with this `limit`: all of them, else as many whole lines as
+/// fit; 0 if the file must be rotated first. Only a line longer than a whole file is cut.
 fn fitting(bytes: &[u8], length: u64, limit: u64) -> usize {
     let room = usize::try_from(limit.saturating_sub(length)).unwrap_or(usize::MAX);
     if bytes.len() <= room {
