@@ -36,8 +36,10 @@ use crate::os::thread;
 use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
+use crate::process::oom::OomCounter;
 use crate::process::orphans;
 use crate::registry::Registry;
+use crate::runs::file::Books;
 use crate::setup::{self, Payload};
 use crate::store::Store;
 use crate::store::files::Files;
@@ -146,6 +148,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         gateway,
         address: address.clone(),
         streams: Places::for_streams(),
+        event_readers: Places::for_event_readers(),
+        epoch: life,
         waits: Places::for_waits(),
         open_waits: Places::for_open_waits(),
         reading: Mutex::default(),
@@ -235,6 +239,8 @@ fn context(
         leaders,
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
+        books: Arc::new(Books::load(Arc::clone(store.runs()))),
+        oom: OomCounter::new(),
         environment: supervisor::visible_environment(env::vars_os()),
         open_files,
         marker,

@@ -4,6 +4,9 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::time::Instant;
+
+use crate::os::poll::Bell;
 
 /// A whole HTTP answer, before anything is known of the connection it goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +27,17 @@ pub trait Client {
     fn is_present(&self) -> bool;
 }
 
-/// What writes a stream piece by piece, until its end or until the client has left: a write or a flush fails then.
-pub type StreamBody = Box<dyn FnOnce(&mut dyn Write) -> io::Result<()> + Send>;
+/// Where a stream goes. A write fails once the client has left.
+pub trait StreamOut: Write {
+    /// Waits until `bell` is rung, but not past `deadline`.
+    ///
+    /// # Errors
+    /// The client has left.
+    fn wait(&mut self, bell: &Bell, deadline: Instant) -> io::Result<()>;
+}
+
+/// What writes a stream piece by piece, until its end or until the client has left.
+pub type StreamBody = Box<dyn FnOnce(&mut dyn StreamOut) -> io::Result<()> + Send>;
 
 /// What becomes of a request.
 pub enum Outcome {

@@ -243,7 +243,7 @@ impl Registry {
             table.door = Door::Closed;
             table.slots.values().cloned().collect()
         };
-        self.context.changes.tell();
+        self.context.changes.wake_all();
         supervisors
     }
 
@@ -260,7 +260,7 @@ impl Registry {
                 table.slots.remove(leaver.slug());
             }
         }
-        self.context.changes.tell();
+        self.context.changes.delete(leaver.slug(), leaver.book().closed());
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {

@@ -7,24 +7,24 @@
 //! as it goes after a moment, and continues later. Events have one line each, named after its stream; one that is
 //! unfinished waits for its end, because an event can't go on.
 
-use std::io::{self, Write};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::places::Place;
 use super::reply;
-use crate::handoff::Outcome;
+use crate::error::{Code, Error};
+use crate::handoff::{Outcome, StreamOut};
 use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
+use crate::os::poll::Bell;
 
 #[cfg(test)]
 mod tests;
 
 /// The content type of events.
-const EVENTS: &str = "text/event-stream";
+pub const EVENTS: &str = "text/event-stream";
 /// A quiet stream of events is sent a comment this often: it keeps proxies on the way awake.
-const HEARTBEAT: Duration = Duration::from_secs(15);
-/// Whether the client is still there is looked at this often.
-const PRESENCE_EVERY: Duration = Duration::from_secs(1);
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// After so much silence a line that has not ended is shown as far as it goes. A program's single write comes within
 /// microseconds; a person does not notice 20 ms.
 const UNFINISHED_AFTER: Duration = Duration::from_millis(20);
@@ -41,50 +41,76 @@ pub enum Form {
 }
 
 /// The stream of `log`, beginning with its last `tail` lines (all without it), until it ends or the client leaves.
-pub fn stream(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, form: Form, place: Place) -> Outcome {
+///
+/// # Errors
+/// The system has no descriptor for it.
+pub fn stream(
+    log: Arc<SharedLog>,
+    selection: Selection,
+    tail: Option<usize>,
+    form: Form,
+    place: Place,
+) -> Result<Outcome, Error> {
     let content_type = match form {
         Form::Plain => reply::PLAIN,
         Form::Events => EVENTS,
     };
+    let bell = bell()?;
     // Before the answer begins: what is written after it is new to the client.
-    let mut follower = Follower::new(log, selection, tail);
-    let body = move |to: &mut dyn Write| {
+    let mut follower = Follower::new(log, selection, tail, &bell);
+    let body = move |to: &mut dyn StreamOut| {
         let _place = place;
-        follow(&mut follower, Sink::new(form, to))
+        follow(&mut follower, &bell, Sink::new(form, to))
     };
-    // The second is for proxies that would collect a stream before they pass it on.
-    let headers = vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())];
-    Outcome::Stream { content_type, headers, body: Box::new(body) }
+    Ok(Outcome::Stream { content_type, headers: headers(), body: Box::new(body) })
 }
 
-fn follow(follower: &mut Follower, mut sink: Sink<'_>) -> io::Result<()> {
+/// A bell for a stream.
+///
+/// # Errors
+/// The system has no descriptor for it.
+pub fn bell() -> Result<Arc<Bell>, Error> {
+    let bell = Bell::new().map_err(|error| {
+        Error::new(Code::Busy, format!("the system has no descriptor for another stream ({error}); try again later"))
+    })?;
+    Ok(Arc::new(bell))
+}
+
+/// The headers of a stream. The second one is for proxies that would collect a stream before they pass it on.
+pub fn headers() -> Vec<(&'static str, String)> {
+    vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())]
+}
+
+fn follow(follower: &mut Follower, bell: &Bell, mut sink: Sink<'_>) -> io::Result<()> {
     let mut lines = Lines::default();
+    let mut output_at = Instant::now();
     loop {
-        let now = Instant::now();
-        let life_at = sink.sent_at + HEARTBEAT;
-        if now >= life_at {
-            follower.shrink();
-            sink.sign_of_life()?;
-            continue;
-        }
-        let shows_unfinished = sink.form == Form::Plain && lines.has_unfinished();
-        let pause = if shows_unfinished { UNFINISHED_AFTER } else { PRESENCE_EVERY };
-        let deadline = life_at.min(now + pause);
-        match follower.next(deadline) {
+        bell.hush();
+        match follower.take() {
             Next::Output(batch) => {
                 lines.take(batch, |shown| sink.show(shown))?;
                 sink.send()?;
+                output_at = Instant::now();
+                continue;
             }
-            Next::Quiet if shows_unfinished => {
-                lines.flush(|shown| sink.show(shown))?;
-                sink.send()?;
-            }
-            // Fails once the client has left.
-            Next::Quiet => sink.to.flush()?,
+            Next::Quiet => {}
             Next::Ended => {
                 lines.flush(|shown| sink.show(shown))?;
                 return sink.send();
             }
+        }
+        let now = Instant::now();
+        let life_at = sink.sent_at + HEARTBEAT;
+        let shows_unfinished = sink.form == Form::Plain && lines.has_unfinished();
+        let unfinished_at = output_at + UNFINISHED_AFTER;
+        if shows_unfinished && now >= unfinished_at {
+            lines.flush(|shown| sink.show(shown))?;
+            sink.send()?;
+        } else if now >= life_at {
+            follower.shrink();
+            sink.sign_of_life()?;
+        } else {
+            sink.to.wait(bell, if shows_unfinished { life_at.min(unfinished_at) } else { life_at })?;
         }
     }
 }
@@ -92,7 +118,7 @@ fn follow(follower: &mut Follower, mut sink: Sink<'_>) -> io::Result<()> {
 /// What goes to a client.
 struct Sink<'a> {
     form: Form,
-    to: &'a mut dyn Write,
+    to: &'a mut dyn StreamOut,
     unsent: Vec<u8>,
     /// When the client was last sent something, or asked whether it is there.
     sent_at: Instant,
@@ -101,7 +127,7 @@ struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
-    fn new(form: Form, to: &'a mut dyn Write) -> Sink<'a> {
+    fn new(form: Form, to: &'a mut dyn StreamOut) -> Sink<'a> {
         Sink { form, to, unsent: Vec::new(), sent_at: Instant::now(), open: None }
     }
 
@@ -175,8 +201,8 @@ impl<'a> Sink<'a> {
         self.unsent = Vec::new();
         self.sent_at = Instant::now();
         match self.form {
-            // Plain text has nothing that can't be seen; whether the client is there is asked without.
-            Form::Plain => self.to.flush(),
+            // Plain text has nothing that can't be seen. Keepalive looks for a client that vanished.
+            Form::Plain => Ok(()),
             Form::Events => self.to.write_all(b": quiet\n\n"),
         }
     }

@@ -14,7 +14,7 @@ use super::gateway::Gateway;
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, overlays, reply, text};
+use super::{Api, events, many, overlays, reply, text};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
 use crate::http::service::{Body, Request, Standing, Step, Verdict};
@@ -80,9 +80,11 @@ pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
         return Verdict { standing, step: refused(&error) };
     }
     let accept = (call.header)("Accept").map(str::to_owned);
+    let is_events = matches!(action, Action::Events(_));
+    let last_event = (call.header)("Last-Event-ID").filter(|_| is_events).map(str::to_owned);
     let host = credentials.host.filter(|_| is_gateway).map(str::to_owned);
     let cors = api.access.cors(origin);
-    let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, host, cors });
+    let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, last_event, host, cors });
     Verdict { standing, step: if reads_body { Step::TakeBody(task) } else { Step::SkipBody(task) } }
 }
 
@@ -98,6 +100,8 @@ struct Task {
     warnings: Vec<String>,
     caller: Caller,
     accept: Option<String>,
+    /// The last event that a client has seen which comes back.
+    last_event: Option<String>,
     /// Where the client has reached the gateway.
     host: Option<String>,
     cors: Vec<(&'static str, String)>,
@@ -120,7 +124,7 @@ impl Request for Task {
 impl Task {
     /// Carries it out. The body is dropped as soon as it was read: the answer may take long.
     fn carry_out(self, body: Body, client: &dyn Client) -> Result<Outcome, Error> {
-        let Task { api, action, warnings, caller, accept, host, cors: _ } = self;
+        let Task { api, action, warnings, caller, accept, last_event, host, cors: _ } = self;
         let api = &*api;
         Ok(Outcome::Whole(match action {
             Action::Health => reply::json(200, &wire::health(SystemTime::now())),
@@ -129,6 +133,19 @@ impl Task {
             Action::AuthStatus => auth_status(caller),
             Action::Options { allow } => reply::options(allow),
             Action::Ready(wait) => look::ready(api, wait, caller, client)?,
+            Action::Events(query) => {
+                let place = api.event_readers.take()?;
+                return events::stream(Arc::clone(&api.registry), &api.epoch, query, last_event.as_deref(), place);
+            }
+            Action::Logs(query) => return many::answer(&api.registry, query),
+            Action::LogsFollow(query) => {
+                return many::stream(Arc::clone(&api.registry), query, api.streams.take()?);
+            }
+            Action::ServerRuns(slug, limit) => {
+                let supervisor = api.registry.find(&slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
+                let (living, ended) = supervisor.book().newest(limit);
+                reply::json(200, &wire::runs(&slug, living.as_ref(), &ended, &warnings))
+            }
             Action::ServerList => look::list(api, &warnings),
             Action::ServerShow(slug, None) => look::show(api, &slug, &warnings)?,
             Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
@@ -155,7 +172,7 @@ impl Task {
                 let place = api.streams.take()?;
                 let form = input::stream_form(accept.as_deref());
                 let log = Arc::clone(supervisor.log());
-                return Ok(follow::stream(log, selection(query), tail(query), form, place));
+                return follow::stream(log, selection(query), tail(query), form, place);
             }
             Action::OverlayList => overlays::list(&api.overlays, &warnings),
             Action::OverlayShow(id) => overlays::show(&api.overlays, &id, &warnings)?,

@@ -10,11 +10,13 @@ use crate::overlay::Overlays;
 use crate::registry::Registry;
 
 pub mod access;
+pub mod events;
 pub mod follow;
 pub mod gateway;
 pub mod handlers;
 pub mod http;
 pub mod input;
+pub mod many;
 pub mod overlays;
 pub mod places;
 pub mod reply;
@@ -40,6 +42,10 @@ pub struct Api {
     pub address: String,
     /// The logs that are followed.
     pub streams: places::Places,
+    /// Readers of events.
+    pub event_readers: places::Places,
+    /// This life of the daemon, in the ids of events.
+    pub epoch: String,
     /// Owners that wait.
     pub waits: places::Places,
     /// Clients without the token that wait for everything.

@@ -13,6 +13,8 @@ use crate::error::{Code, Error};
 
 /// As many logs are followed at the same time.
 pub const STREAMS_MAX: usize = 32;
+/// As many clients read events.
+pub const EVENT_READERS_MAX: usize = 16;
 /// As many clients with the token wait for a server, or for everything to be ready.
 pub const WAITS_MAX: usize = 128;
 /// As many clients without the token wait for everything to be ready. They can be evicted at any time, and their threads
@@ -36,6 +38,11 @@ impl Places {
     /// For those who follow a log.
     pub fn for_streams() -> Places {
         Places::new(STREAMS_MAX, ["logs are being followed", "leave one of them, or ask without follow"])
+    }
+
+    /// For those who read events.
+    pub fn for_event_readers() -> Places {
+        Places::new(EVENT_READERS_MAX, ["clients read events", "leave one of them, or ask for the servers instead"])
     }
 
     /// For owners that wait.
@@ -96,7 +103,7 @@ mod tests {
     fn the_long_calls_leave_connections_to_the_others() {
         let connections = crate::http::Limits::default().connections;
         // Owners have all but 32 of them.
-        assert!(STREAMS_MAX + WAITS_MAX + 32 <= connections - 32);
+        assert!(STREAMS_MAX + EVENT_READERS_MAX + WAITS_MAX + 32 <= connections - 32);
         const { assert!(OPEN_WAITS_MAX <= 32) };
     }
 }

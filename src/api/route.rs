@@ -10,18 +10,23 @@
 
 use std::time::Duration;
 
+use super::events::EventQuery;
+use super::many::ManyQuery;
 use crate::error::{Code, Error, hint, quoted};
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
 use crate::overlay::Files;
+use crate::runs::KEPT;
 
 mod query;
+mod resource;
 mod sdk;
 #[cfg(test)]
 pub mod tests;
 
 use query::{Query, segments};
+use resource::Resource;
 pub use sdk::{Gateway, is_gateway};
 
 /// What a request asks for.
@@ -40,6 +45,14 @@ pub enum Action {
         /// The value of `Allow`.
         allow: &'static str,
     },
+    /// What changes.
+    Events(EventQuery),
+    /// What many servers wrote.
+    Logs(ManyQuery),
+    /// What they wrote, and what they write from now on.
+    LogsFollow(ManyQuery),
+    /// How the runs of a server ended; not more than so many.
+    ServerRuns(Slug, usize),
     /// All servers.
     ServerList,
     /// A server from the configuration in the body.
@@ -118,6 +131,10 @@ impl Action {
             Action::Health | Action::OpenApi | Action::Options { .. } => Gate::Open,
             Action::Ready(_) | Action::AuthStatus => Gate::OwnHost,
             Action::Info
+            | Action::Events(_)
+            | Action::Logs(_)
+            | Action::LogsFollow(_)
+            | Action::ServerRuns(..)
             | Action::ServerList
             | Action::ServerCreate
             | Action::ServerShow(..)
@@ -214,6 +231,21 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::OpenApi, Method::Get) => Action::OpenApi,
         (Resource::Info, Method::Get) => Action::Info,
         (Resource::AuthStatus, Method::Get) => Action::AuthStatus,
+        (Resource::Events, Method::Get) => {
+            let attend = query.flag("attend");
+            Action::Events(EventQuery { slugs: query.slugs(), attend })
+        }
+        (Resource::AllLogs, Method::Get) => {
+            let asked = ManyQuery { log: log_query(&mut query), slugs: query.slugs() };
+            if query.flag("follow") { Action::LogsFollow(asked) } else { Action::Logs(asked) }
+        }
+        (Resource::Runs(slug), Method::Get) => {
+            let limit = query.number("limit", "runs", KEPT as u64);
+            if limit == Some(0) {
+                query.blame("limit", "must be at least 1".into());
+            }
+            Action::ServerRuns(slug, limit.map_or(KEPT, |limit| limit as usize))
+        }
         (Resource::Servers, Method::Get) => Action::ServerList,
         (Resource::Servers, Method::Post) => Action::ServerCreate,
         (Resource::Ready, Method::Get) => {
@@ -254,97 +286,6 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         }
     };
     Ok(Route { action, warnings: query.finish()? })
-}
-
-/// What a path stands for.
-enum Resource {
-    Health,
-    OpenApi,
-    Ready,
-    Info,
-    AuthStatus,
-    Servers,
-    Server(Slug),
-    Status(Slug),
-    Start(Slug),
-    Stop(Slug),
-    Restart(Slug),
-    Logs(Slug),
-    Overlays,
-    Overlay(OverlayId),
-    Sandboxes,
-    SandboxFind,
-    SandboxFindOrCreate,
-    Sandbox(String),
-    SandboxExtend(String),
-    Snapshots,
-    GatewayElsewhere,
-    Unsupported(&'static str),
-}
-
-impl Resource {
-    /// The paths without a slug in them, for a hint.
-    const PLAIN: [&str; 7] =
-        ["/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays", "/openapi.json"];
-
-    fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        // A text that can be no slug is the slug of no server.
-        let slug = |text: &str| Slug::parse(text).map_err(|_| Error::server_not_found(text));
-        Ok(Some(match segments.as_slice() {
-            ["health"] => Resource::Health,
-            ["openapi.json"] => Resource::OpenApi,
-            ["ready"] => Resource::Ready,
-            ["info"] => Resource::Info,
-            ["auth", "status"] => Resource::AuthStatus,
-            ["servers"] => Resource::Servers,
-            ["servers", ""] => return Ok(None),
-            ["servers", text] => Resource::Server(slug(text)?),
-            ["servers", text, "status"] => Resource::Status(slug(text)?),
-            ["servers", text, "start"] => Resource::Start(slug(text)?),
-            ["servers", text, "stop"] => Resource::Stop(slug(text)?),
-            ["servers", text, "restart"] => Resource::Restart(slug(text)?),
-            ["servers", text, "logs"] => Resource::Logs(slug(text)?),
-            ["filesystem", "overlays"] => Resource::Overlays,
-            ["filesystem", "overlays", ""] => return Ok(None),
-            ["filesystem", "overlays", text] => {
-                Resource::Overlay(OverlayId::parse(text).ok_or_else(|| Error::overlay_not_found(text))?)
-            }
-            ["v1", "sandboxes"] => Resource::Sandboxes,
-            ["v1", "sandboxes", "find"] => Resource::SandboxFind,
-            ["v1", "sandboxes", "find-or-create"] => Resource::SandboxFindOrCreate,
-            ["v1", "sandboxes", id] => Resource::Sandbox((*id).to_owned()),
-            ["v1", "sandboxes", id, "extend"] => Resource::SandboxExtend((*id).to_owned()),
-            ["v1", "snapshots", ..] => Resource::Snapshots,
-            ["v1", ..] => Resource::GatewayElsewhere,
-            segments => return Ok(sdk::unsupported(segments).map(Resource::Unsupported)),
-        }))
-    }
-
-    fn allow(&self) -> &'static str {
-        match self {
-            Resource::Health
-            | Resource::OpenApi
-            | Resource::Ready
-            | Resource::Info
-            | Resource::AuthStatus
-            | Resource::Logs(_) => "GET, HEAD, OPTIONS",
-            Resource::Status(_) => "PATCH, OPTIONS",
-            Resource::Servers | Resource::Overlays => "GET, HEAD, POST, OPTIONS",
-            Resource::Server(_) | Resource::Overlay(_) => "GET, HEAD, DELETE, OPTIONS",
-            Resource::Sandbox(_) => "GET, HEAD, DELETE, OPTIONS",
-            Resource::Snapshots | Resource::GatewayElsewhere | Resource::Unsupported(_) => {
-                "GET, HEAD, POST, DELETE, OPTIONS"
-            }
-            Resource::Start(_)
-            | Resource::Stop(_)
-            | Resource::Restart(_)
-            | Resource::Sandboxes
-            | Resource::SandboxFind
-            | Resource::SandboxFindOrCreate
-            | Resource::SandboxExtend(_) => "POST, OPTIONS",
-        }
-    }
 }
 
 enum Method {

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
@@ -15,10 +15,12 @@ use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
 use crate::model::view::{Readiness, ServerView};
 use crate::overlay::OverlayView;
+use crate::runs::form::{RunInfo, WithTail};
+use crate::runs::{Ended, Living};
 
 mod overlay;
 mod sandbox;
-mod server;
+pub mod server;
 #[cfg(test)]
 pub mod tests;
 
@@ -115,6 +117,23 @@ pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a 
         dropped_bytes: log.dropped_bytes,
     };
     Envelope::new("the newest output that is kept", data, warnings)
+}
+
+/// How runs ended, the living one and the newest first.
+pub fn runs<'a>(
+    slug: &'a Slug,
+    living: Option<&'a (Living, Instant)>,
+    ended: &'a [Arc<Ended>],
+    warnings: &'a [String],
+) -> impl Serialize + use<'a> {
+    #[derive(Serialize)]
+    struct Data<'a> {
+        slug: &'a str,
+        runs: Vec<RunInfo<'a>>,
+    }
+    let living = living.map(|(run, begun)| RunInfo::living(run, begun.elapsed()));
+    let runs = living.into_iter().chain(ended.iter().map(|run| RunInfo::ended(run, WithTail::Yes))).collect();
+    Envelope::new("the newest runs", Data { slug: slug.as_str(), runs }, warnings)
 }
 
 /// Whether everything can be used, and how far each server is.

@@ -11,13 +11,14 @@ use super::response::Refusal;
 /// More than any client sends.
 const HEADERS_MAX: usize = 64;
 /// The headers that the API looks at, in the order in which they are passed on. Each may come once.
-const PASSED_ON: [&str; 9] = [
+const PASSED_ON: [&str; 10] = [
     "Host",
     "Authorization",
     "Origin",
     "Sec-Fetch-Site",
     "X-ComputeSDK-API-Key",
     "Accept",
+    "Last-Event-ID",
     "Content-Type",
     "Access-Control-Request-Method",
     "Access-Control-Request-Headers",

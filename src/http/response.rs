@@ -8,7 +8,8 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::handoff::Reply;
+use crate::handoff::{Reply, StreamOut};
+use crate::os::poll::{Bell, Interest, Poll};
 use crate::os::{peer, retry};
 
 /// The usual head of an answer has room in this.
@@ -254,9 +255,19 @@ impl Write for StreamWriter<'_> {
         Ok(bytes.len())
     }
 
-    /// Nothing is held back; but it fails, as a write does, once the client has left.
+    /// Nothing is held back.
     fn flush(&mut self) -> io::Result<()> {
-        ensure_present(self.socket)
+        Ok(())
+    }
+}
+
+impl StreamOut for StreamWriter<'_> {
+    fn wait(&mut self, bell: &Bell, deadline: Instant) -> io::Result<()> {
+        let mut poll = Poll::default();
+        poll.add(bell, Interest::Read);
+        let client = poll.add(self.socket, Interest::Left);
+        poll.wait(Some(deadline.saturating_duration_since(Instant::now())))?;
+        if poll.is_ready(client) { Err(left()) } else { Ok(()) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use super::service::{Request, Standing, Step, Verdict};
 use super::*;
-use crate::handoff::{Client, Outcome, Reply};
+use crate::handoff::{Client, Outcome, Reply, StreamOut};
 
 mod matrix;
 mod real;
@@ -79,7 +79,7 @@ impl Request for FakeRequest {
             "/large" => Outcome::Whole(whole(200, vec![b'x'; 64 * 1024])),
             "/quiet" => {
                 let ended = self.quiet.unwrap();
-                let body = move |to: &mut dyn Write| {
+                let body = move |to: &mut dyn StreamOut| {
                     ended.send(quiet(to)).unwrap();
                     Ok(())
                 };
@@ -99,7 +99,7 @@ impl Request for FakeRequest {
 }
 
 /// A stream with little to say; tells how its writes ended, `Ok` if they never failed.
-fn quiet(to: &mut dyn Write) -> io::Result<()> {
+fn quiet(to: &mut dyn StreamOut) -> io::Result<()> {
     let limit = Instant::now() + LIMIT;
     while Instant::now() < limit {
         to.write_all(b":")?;

@@ -11,25 +11,14 @@ use std::mem;
 
 use super::newline;
 
+pub use crate::model::stream::StreamId;
+
 mod cursor;
+mod tail;
 #[cfg(test)]
 pub mod tests;
 
 pub use cursor::{Batch, Cursor, Reading};
-
-/// One of the two streams of a process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum StreamId {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
-
-impl StreamId {
-    /// Both of them.
-    pub const BOTH: [StreamId; 2] = [StreamId::Stdout, StreamId::Stderr];
-}
 
 /// The streams that a reader asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,66 +1,76 @@
-//! Followers: readers of a log that wait for new output.
+//! Reading a log as it is written.
 //!
-//! Owns: the position of one reader, and its waiting. Never: a byte that the ring has dropped (their number is
-//! reported), a wait of the writer.
+//! Owns: how far one reader has come, and that its bell is rung when there is more. Never: a wait; a byte that the ring has
+//! dropped (their number is known).
 
-use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
 use super::SharedLog;
 use super::buffer::{Batch, Cursor, Reading, Selection};
+use crate::os::poll::Bell;
 
-/// The size of a batch, in bytes: what is copied under the lock.
+/// About this much is taken at once, in bytes: what is copied while the writer waits for the lock.
 const BATCH: usize = 32 * 1024;
 
-/// One reader. It holds at most one batch of output.
+/// One reader. It keeps no more than one batch of output.
 #[derive(Debug)]
 pub struct Follower {
     log: Arc<SharedLog>,
     selection: Selection,
     cursor: Cursor,
     batch: Batch,
+    bell: Arc<Bell>,
 }
 
-/// The result of waiting for output.
+/// What there is of output.
 #[derive(Debug)]
 pub enum Next<'a> {
+    /// This.
     Output(&'a Batch),
-    /// No output before the deadline.
+    /// Nothing yet. The bell is rung when there is more.
     Quiet,
-    /// Everything was read, and the log has ended.
+    /// There is nothing more, and nothing will come.
     Ended,
 }
 
 impl Follower {
-    /// Creates a follower that starts at the last `tail` complete lines in the buffer, or at the first.
-    pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>) -> Follower {
-        let copy = log.state().buffer.copy(selection);
-        Follower { log, selection, cursor: copy.start(tail), batch: Batch::default() }
+    /// Begins with the last `tail` whole lines that are kept, all of them without it. `bell` is rung whenever there may be more.
+    pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, bell: &Arc<Bell>) -> Follower {
+        let copy = {
+            let mut state = log.state();
+            state.bells.push(Arc::clone(bell));
+            state.buffer.copy(selection)
+        };
+        Follower { log, selection, cursor: copy.start(tail), batch: Batch::default(), bell: Arc::clone(bell) }
     }
 
-    /// Waits for output until `deadline`.
-    pub fn next(&mut self, deadline: Instant) -> Next<'_> {
-        let mut state = self.log.state();
-        loop {
-            if state.buffer.read(&mut self.cursor, self.selection, BATCH, &mut self.batch) == Reading::New {
-                return Next::Output(&self.batch);
-            }
-            if state.ended {
-                return Next::Ended;
-            }
-            let patience = deadline.saturating_duration_since(Instant::now());
-            if patience.is_zero() {
-                return Next::Quiet;
-            }
-            state.waiting += 1;
-            state = self.log.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
-            state.waiting -= 1;
+    /// Takes the next output. The bell has to be hushed before this, not after.
+    pub fn take(&mut self) -> Next<'_> {
+        let state = self.log.state();
+        if state.buffer.read(&mut self.cursor, self.selection, BATCH, &mut self.batch) == Reading::New {
+            return Next::Output(&self.batch);
         }
+        if state.ended { Next::Ended } else { Next::Quiet }
     }
 
-    /// Frees the memory of the last batch, before a longer wait.
+    /// Gives the memory of the last batch back, for a time of silence.
     pub fn shrink(&mut self) {
         self.batch = Batch::default();
+    }
+
+    /// Whether this reads `log`.
+    pub fn reads(&self, log: &Arc<SharedLog>) -> bool {
+        Arc::ptr_eq(&self.log, log)
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let mut state = self.log.state();
+        // One follower, one entry: a bell may be there for several of one client.
+        if let Some(place) = state.bells.iter().position(|bell| Arc::ptr_eq(bell, &self.bell)) {
+            state.bells.swap_remove(place);
+        }
     }
 }
 
@@ -68,49 +78,57 @@ impl Follower {
 mod tests {
     use super::super::StreamId;
     use super::*;
+    use crate::os::poll::{Interest, Poll};
     use std::time::Duration;
 
     const LIMIT: Duration = Duration::from_secs(20);
 
-    fn text(follower: &mut Follower, patience: Duration) -> String {
-        match follower.next(Instant::now() + patience) {
+    fn text(follower: &mut Follower) -> String {
+        match follower.take() {
             Next::Output(batch) => batch.pieces().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
             Next::Quiet => "quiet".into(),
             Next::Ended => "ended".into(),
         }
     }
 
+    fn is_rung(bell: &Bell, limit: Duration) -> bool {
+        let mut poll = Poll::default();
+        let place = poll.add(bell, Interest::Read);
+        poll.wait(Some(limit)).unwrap();
+        bell.hush();
+        poll.is_ready(place)
+    }
+
     #[test]
-    fn a_reader_is_woken_by_output_and_by_the_end() {
-        let log = Arc::new(SharedLog::new(1000));
+    fn the_bell_is_rung_for_output_and_for_the_end() {
+        let (log, bell) = (Arc::new(SharedLog::new(1000)), Arc::new(Bell::new().unwrap()));
         log.append(StreamId::Stdout, b"before\n");
-        let mut follower = Follower::new(Arc::clone(&log), Selection::Stdout, None);
-        assert_eq!(text(&mut follower, LIMIT), "before\n");
-        assert_eq!(text(&mut follower, Duration::ZERO), "quiet");
-        let reader = std::thread::spawn(move || {
-            let mut seen = String::new();
-            while !seen.ends_with("ended") {
-                seen.push_str(&text(&mut follower, LIMIT));
-            }
-            seen
+        let mut follower = Follower::new(Arc::clone(&log), Selection::Stdout, None, &bell);
+        assert_eq!(text(&mut follower), "before\n");
+        assert_eq!(text(&mut follower), "quiet");
+        assert!(!is_rung(&bell, Duration::ZERO));
+        let writer = std::thread::spawn({
+            let log = Arc::clone(&log);
+            move || log.append(StreamId::Stdout, b"after\n")
         });
-        while log.state().waiting == 0 {
-            std::thread::yield_now();
-        }
+        assert!(is_rung(&bell, LIMIT));
+        writer.join().unwrap();
+        assert_eq!(text(&mut follower), "after\n");
         log.append(StreamId::Stderr, b"not for it\n");
-        log.append(StreamId::Stdout, b"after\n");
         log.end();
-        assert_eq!(reader.join().unwrap(), "after\nended");
-        assert_eq!(log.state().waiting, 0);
+        assert!(is_rung(&bell, Duration::ZERO));
+        assert_eq!(text(&mut follower), "ended");
+        drop(follower);
+        assert!(log.state().bells.is_empty());
     }
 
     #[test]
     fn what_was_written_before_the_end_comes_before_it() {
-        let log = Arc::new(SharedLog::new(1000));
+        let (log, bell) = (Arc::new(SharedLog::new(1000)), Arc::new(Bell::new().unwrap()));
         log.append(StreamId::Stdout, b"last\n");
         log.end();
-        let mut follower = Follower::new(log, Selection::Combined, None);
-        assert_eq!(text(&mut follower, LIMIT), "last\n");
-        assert_eq!(text(&mut follower, LIMIT), "ended");
+        let mut follower = Follower::new(log, Selection::Combined, None, &bell);
+        assert_eq!(text(&mut follower), "last\n");
+        assert_eq!(text(&mut follower), "ended");
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: the buffer of each server, its lock, and the files that are written from it. Never: a pipe (see
 //! `supervisor::reader`), JSON.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) mod buffer;
 mod files;
@@ -17,6 +17,7 @@ pub use follow::{Follower, Next};
 pub use lines::{Lines, Shown};
 
 use crate::model::spec::Slug;
+use crate::os::poll::Bell;
 use buffer::LogBuffer;
 use files::Tap;
 
@@ -25,8 +26,6 @@ use files::Tap;
 #[derive(Debug)]
 pub struct SharedLog {
     state: Mutex<State>,
-    /// Wakes the followers.
-    changed: Condvar,
     /// Notifies the thread of the log files, if there is one.
     tap: Option<Tap>,
 }
@@ -34,17 +33,32 @@ pub struct SharedLog {
 #[derive(Debug)]
 struct State {
     buffer: LogBuffer,
-    /// The number of followers that wait. Without any, writing needs no system call.
-    waiting: usize,
+    /// Rung when there is more. Without any, a write costs no system call.
+    bells: Vec<Arc<Bell>>,
     /// The server was deleted: nothing more will be written.
     ended: bool,
+}
+
+/// What is counted of a log since its server was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Totals {
+    /// The bytes of each stream.
+    pub written: [u64; 2],
+    /// The bytes of both that are not kept any more.
+    pub dropped: u64,
+}
+
+impl State {
+    fn ring(&self) {
+        self.bells.iter().for_each(|bell| bell.ring());
+    }
 }
 
 impl SharedLog {
     /// Creates an empty log of at most about `capacity` bytes.
     pub fn new(capacity: usize) -> SharedLog {
-        let state = State { buffer: LogBuffer::new(capacity), waiting: 0, ended: false };
-        SharedLog { state: Mutex::new(state), changed: Condvar::new(), tap: None }
+        let state = State { buffer: LogBuffer::new(capacity), bells: Vec::new(), ended: false };
+        SharedLog { state: Mutex::new(state), tap: None }
     }
 
     /// Creates a log that is also written to the files of the server `slug`.
@@ -54,13 +68,10 @@ impl SharedLog {
 
     /// Appends what was read from a stream. Waits no longer than a copy of the buffer takes.
     pub fn append(&self, stream: StreamId, bytes: &[u8]) {
-        let waiting = {
+        {
             let mut state = self.state();
             state.buffer.push(stream, bytes);
-            state.waiting
-        };
-        if waiting > 0 {
-            self.changed.notify_all();
+            state.ring();
         }
         if let Some(tap) = &self.tap {
             tap.ring();
@@ -69,8 +80,15 @@ impl SharedLog {
 
     /// Marks the log as ended, because the server was deleted: followers get its rest, then [`Next::Ended`].
     pub fn end(&self) {
-        self.state().ended = true;
-        self.changed.notify_all();
+        let mut state = self.state();
+        state.ended = true;
+        state.ring();
+    }
+
+    /// How many bytes each stream has brought, and how many of both are not kept any more.
+    pub fn totals(&self) -> Totals {
+        let state = self.state();
+        Totals { written: state.buffer.written(), dropped: state.buffer.dropped() }
     }
 
     /// Returns the buffered output of `selection`, or only its last `tail` lines.
@@ -81,6 +99,11 @@ impl SharedLog {
             None => self.state().buffer.copy(selection),
         };
         copy.render(tail)
+    }
+
+    /// The last `count` lines of each stream that came after `from` (as in [`Totals::written`]), in the order of their ends.
+    pub fn last_lines(&self, from: [u64; 2], count: usize) -> Vec<(StreamId, Vec<u8>)> {
+        self.state().buffer.last_lines(from, count)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::health::{Health, HealthStatus};
 use super::machine::{Exit, IdleReason, Machine, Phase};
 use super::overlay::OverlayId;
+use super::run::Ended;
 use super::spec::{Port, ServerSpec};
 use super::status::Status;
 
@@ -56,6 +57,8 @@ pub struct ServerView {
     pub ready_at: Option<SystemTime>,
     /// When the current run of the start command was spawned, on the monotonic clock.
     pub alive_since: Option<Instant>,
+    /// The newest run that is over.
+    pub last_run: Option<Arc<Ended>>,
 }
 
 /// Whether a server is active, and if not, whether a command stopped it.
@@ -91,6 +94,12 @@ impl Activity {
 }
 
 impl ServerView {
+    /// Whether nothing but the account of health checks differs: their time, status, error and number.
+    pub fn is_like(&self, other: &ServerView) -> bool {
+        let status = |view: &ServerView| view.health.as_ref().map(|health| health.status);
+        status(self) == status(other) && *self == ServerView { health: self.health.clone(), ..other.clone() }
+    }
+
     /// Whether it has to listen: it has a requested port or a health check.
     pub fn is_expected_to_listen(&self) -> bool {
         self.spec.port.is_some() || self.spec.health_check.is_some()

@@ -55,6 +55,8 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
+    /// The other side has closed, or half closed.
+    Left,
 }
 
 /// The descriptors of one wait; the memory is kept from wait to wait.
@@ -74,6 +76,7 @@ impl Poll {
         let events = match interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
+            Interest::Left => libc::POLLRDHUP,
         };
         self.entries.push(libc::pollfd { fd: descriptor.as_fd().as_raw_fd(), events, revents: 0 });
         self.entries.len() - 1

@@ -1,14 +1,16 @@
 //! Waiting for children, and signalling a child by its number.
 //!
-//! Owns: `waitid(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which child is waited
+//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which child is waited
 //! for, and when.
 
 use std::fs;
 use std::io;
+use std::time::Duration;
 
 use super::pidfd::Signal;
 use super::{Pid, check, retry};
 use crate::model::machine::Exit;
+pub use crate::model::run::Usage;
 
 /// Whose end is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +57,33 @@ pub fn ended(wanted: Wanted, then: Then) -> io::Result<Option<(Pid, Exit)>> {
     // SAFETY: waitid has filled the fields of a child's end, or left all zero.
     let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
     Ok(Pid::new(pid).map(|pid| (pid, exit_of(info.si_code, status))))
+}
+
+/// Reaps a child that has ended, and returns how it ended and what it used; `None` when it has not ended. Does not wait.
+///
+/// # Errors
+/// There is no such child (ECHILD).
+pub fn reap_with_usage(pid: Pid) -> io::Result<Option<(Exit, Usage)>> {
+    let mut status = 0;
+    // SAFETY: an all-zero rusage is a valid value of that plain structure.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both are valid for writes, the rest are plain numbers.
+    let reaped = retry(|| check(unsafe { libc::wait4(pid.raw(), &mut status, libc::WNOHANG, &mut usage) }))?;
+    if reaped == 0 {
+        return Ok(None);
+    }
+    let exit = if libc::WIFEXITED(status) {
+        Exit::Code((libc::WEXITSTATUS(status) & 0xff) as u8)
+    } else {
+        Exit::Signal(libc::WTERMSIG(status))
+    };
+    let time = |time: libc::timeval| {
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0))
+            + Duration::from_micros(u64::try_from(time.tv_usec).unwrap_or(0))
+    };
+    // Linux counts it in KiB.
+    let max_rss_bytes = u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024;
+    Ok(Some((exit, Usage { cpu: time(usage.ru_utime) + time(usage.ru_stime), max_rss_bytes })))
 }
 
 fn exit_of(code: libc::c_int, status: libc::c_int) -> Exit {

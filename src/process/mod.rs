@@ -4,6 +4,7 @@
 //! call (see `os`), a server's life-cycle (see `supervisor`).
 
 pub mod in_flight;
+pub mod oom;
 pub mod orphans;
 pub mod reaper;
 pub mod snapshot;

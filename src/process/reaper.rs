@@ -25,7 +25,7 @@ use crate::log;
 use crate::model::machine::Exit;
 use crate::os::Pid;
 use crate::os::pidfd::Signal;
-use crate::os::wait::{self, Then, Wanted, ended, exists};
+use crate::os::wait::{self, Then, Usage, Wanted, ended, exists};
 use crate::sorted::{Sorted, SortedSet};
 
 /// As long as this, a leader that is dropped alive is waited for after its SIGKILL.
@@ -246,17 +246,17 @@ impl Leader {
     ///
     /// # Errors
     /// It has not ended yet, or the kernel knows no such child.
-    pub fn reap(mut self) -> io::Result<Exit> {
-        let exit = self.try_reap()?;
-        exit.ok_or_else(|| io::Error::new(io::ErrorKind::WouldBlock, format!("process {} has not ended", self.pid)))
+    pub fn reap(mut self) -> io::Result<(Exit, Usage)> {
+        let reaped = self.try_reap()?;
+        reaped.ok_or_else(|| io::Error::new(io::ErrorKind::WouldBlock, format!("process {} has not ended", self.pid)))
     }
 
-    fn try_reap(&mut self) -> io::Result<Option<Exit>> {
-        let waited = ended(Wanted::One(self.pid), Then::Reap)?;
-        if waited.is_some() {
+    fn try_reap(&mut self) -> io::Result<Option<(Exit, Usage)>> {
+        let reaped = wait::reap_with_usage(self.pid)?;
+        if reaped.is_some() {
             self.state = LeaderState::Reaped;
         }
-        Ok(waited.map(|(_, exit)| exit))
+        Ok(reaped)
     }
 }
 

@@ -7,6 +7,7 @@
 //! that long ago; a start is written a moment later, and not at all if the run is over by then.
 
 use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -15,9 +16,12 @@ use serde_json::{Map, Value};
 use super::form::{RunInfo, WithTail};
 use super::tail::{Line, Tail};
 use super::{Book, Ended, KEPT, Living, Usage};
+use crate::log::{self, Level};
 use crate::logs::StreamId;
 use crate::model::ending::{Kind, Next, Reason};
+use crate::model::spec::Slug;
 use crate::model::time::parse_rfc3339;
+use crate::sorted::Sorted;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
@@ -25,6 +29,49 @@ use crate::store::members::Members;
 const EVERY: Duration = Duration::from_secs(1);
 /// A start is written after this.
 const START_AFTER: Duration = Duration::from_millis(250);
+
+/// The books of the daemon before, until their servers take them, and where books are written.
+#[derive(Debug)]
+pub struct Books {
+    files: Arc<Files>,
+    restored: Mutex<Sorted<String, Book>>,
+}
+
+impl Books {
+    /// Reads what is there. A file that can't be used is dropped with a line in the log.
+    pub fn load(files: Arc<Files>) -> Books {
+        let read = files.load(|name, members| Ok((name.to_owned(), parse(members, SystemTime::now())?)));
+        let restored = read.unwrap_or_else(|error| {
+            log::warn(format_args!("how runs ended before can't be read: {error}; it begins anew"));
+            Vec::new()
+        });
+        Books { files, restored: Mutex::new(restored.into_iter().collect()) }
+    }
+
+    /// The book of a server that is made now.
+    pub fn take(&self, slug: &str) -> Book {
+        self.restored().remove(slug).unwrap_or_default()
+    }
+
+    /// Writes a book. A failure costs the history, and is logged once.
+    pub fn write(&self, slug: &Slug, book: &Book) {
+        if let Err(error) = write(&self.files, slug.as_str(), book)
+            && !book.was_reported()
+        {
+            log::server(Level::Warn, slug, format_args!("how its runs ended can't be kept: {error}"));
+        }
+    }
+
+    /// Removes the file of a server that is deleted.
+    pub fn remove(&self, slug: &Slug) {
+        // What stays is replaced by the next server of this name, or read as its history.
+        let _ = self.files.discard(slug.as_str());
+    }
+
+    fn restored(&self) -> MutexGuard<'_, Sorted<String, Book>> {
+        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// When the file of one server is written.
 #[derive(Debug, Default)]

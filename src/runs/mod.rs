@@ -10,71 +10,21 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::ending::{Kind, Next, Reason};
+use crate::model::ending::{Kind, Reason};
+pub use crate::model::run::{Ended, Living, Usage};
 
 pub mod file;
 pub mod form;
 pub mod tail;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// As many ended runs are kept of each server.
 pub const KEPT: usize = 20;
 /// Of as many more it is known when they ended; 4 KiB for a server that crashes all the time.
 const REMEMBERED: usize = 512;
-
-/// The run that lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Living {
-    /// Its number.
-    pub number: u64,
-    /// What it is for.
-    pub kind: Kind,
-    /// When it was begun.
-    pub started_at: SystemTime,
-    /// When it could first be used.
-    pub ready_at: Option<SystemTime>,
-    /// Its first process; `None` before it is spawned.
-    pub pid: Option<u32>,
-    /// The port that it was given or was seen to listen on.
-    pub port: Option<u16>,
-}
-
-/// A run that is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
-    /// What was known while it lived.
-    pub run: Living,
-    /// When it was over; for a lost one, when that was found out.
-    pub ended_at: SystemTime,
-    /// How long it lasted, by the clock for intervals; `None` for a lost one.
-    pub lasted: Option<Duration>,
-    /// Why.
-    pub reason: Reason,
-    /// The exit code; 128 + n after signal n.
-    pub exit_code: Option<i32>,
-    /// The signal that ended it.
-    pub exit_signal: Option<String>,
-    /// The same for a person.
-    pub sentence: String,
-    /// What followed.
-    pub next: Next,
-    /// What it used, as far as the kernel told.
-    pub usage: Option<Usage>,
-    /// How many processes were left of it and had to be killed.
-    pub survivors_killed: u32,
-    /// Its last lines.
-    pub tail: tail::Tail,
-}
-
-/// What the first process of a run used, with what it waited for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
-    /// Processor time.
-    pub cpu: Duration,
-    /// The largest resident size of one process, in bytes.
-    pub max_rss_bytes: u64,
-}
+/// The same of a deleted server, of which there can be 256.
+const REMEMBERED_CLOSED: usize = 64;
 
 /// What is counted of a server over its runs. Nothing of it ever decreases.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +52,15 @@ pub struct Since {
     pub missed: u64,
 }
 
+/// What is remembered of the book of a deleted server.
+#[derive(Debug, Clone, Default)]
+pub struct Closed {
+    /// The newest run, with its sequence number.
+    pub last: Option<(u64, Arc<Ended>)>,
+    /// The sequence numbers of those before it.
+    pub earlier: Vec<u64>,
+}
+
 /// The book of one server.
 #[derive(Debug, Default)]
 pub struct Book(Mutex<State>);
@@ -116,6 +75,8 @@ struct State {
     ended: VecDeque<(u64, Arc<Ended>)>,
     /// The sequence numbers of the runs before these, the oldest first.
     dropped: VecDeque<u64>,
+    /// A failed write of the file was reported.
+    reported: bool,
     /// The sequence number of the newest run of which nothing is known any more.
     forgotten: u64,
     counters: Counters,
@@ -190,6 +151,13 @@ impl Book {
         self.state().ended.back().map(|(_, run)| Arc::clone(run))
     }
 
+    /// What is remembered when the server is deleted.
+    pub fn closed(&self) -> Closed {
+        let state = self.state();
+        let numbers = state.dropped.iter().chain(state.ended.iter().map(|(number, _)| number)).rev().skip(1);
+        Closed { last: state.ended.back().cloned(), earlier: numbers.take(REMEMBERED_CLOSED).copied().collect() }
+    }
+
     /// The number of the newest run.
     pub fn last_number(&self) -> u64 {
         self.state().last
@@ -209,6 +177,11 @@ impl Book {
             runs: later.map(|(number, run)| (*number, Arc::clone(run))).collect(),
             missed: state.dropped.iter().filter(|number| **number > sequence).count() as u64,
         })
+    }
+
+    /// Whether a failure to write the file was reported before; it counts as reported from now on.
+    pub fn was_reported(&self) -> bool {
+        std::mem::replace(&mut self.state().reported, true)
     }
 
     /// What was counted.

@@ -6,68 +6,49 @@
 //! either stream may have what the other does not use.
 
 use crate::logs::StreamId;
+pub use crate::model::run::{Line, Tail};
 
 /// As many lines, and bytes of text, are kept.
 pub const LINES: usize = 20;
 /// In bytes.
 pub const BYTES: usize = 2 * 1024;
 
-/// A line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// Where it was written to.
-    pub stream: StreamId,
-    /// What was written; bytes that are not UTF-8 are replaced.
-    pub text: String,
-}
-
-/// The end of a run's output.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tail {
-    /// The kept lines, in the order of arrival.
-    pub lines: Vec<Line>,
-    /// Whether there was more.
-    pub truncated: bool,
-}
-
-impl Tail {
-    /// Keeps the newest of `lines`, which are in the order of arrival.
-    pub fn of(lines: &[(StreamId, &[u8])]) -> Tail {
-        let mut kept = vec![false; lines.len()];
-        // First each stream within its half, then whatever still fits, both from the newest line on.
-        let (mut count, mut bytes) = (0, 0);
-        for stream in StreamId::BOTH {
-            let (mut in_half, mut bytes_in_half) = (0, 0);
-            for (place, (of, text)) in lines.iter().enumerate().rev() {
-                if *of != stream {
-                    continue;
-                }
-                if in_half == LINES / 2 || bytes_in_half + text.len().min(BYTES / 2) > BYTES / 2 {
-                    break;
-                }
-                kept[place] = true;
-                in_half += 1;
-                bytes_in_half += text.len().min(BYTES / 2);
-            }
-            count += in_half;
-            bytes += bytes_in_half;
-        }
-        for (place, (_, text)) in lines.iter().enumerate().rev() {
-            if kept[place] {
+/// Keeps the newest of `lines`, which are in the order of arrival.
+pub fn tail_of(lines: &[(StreamId, &[u8])]) -> Tail {
+    let mut kept = vec![false; lines.len()];
+    // First each stream within its half, then whatever still fits, both from the newest line on.
+    let (mut count, mut bytes) = (0, 0);
+    for stream in StreamId::BOTH {
+        let (mut in_half, mut bytes_in_half) = (0, 0);
+        for (place, (of, text)) in lines.iter().enumerate().rev() {
+            if *of != stream {
                 continue;
             }
-            if count == LINES || bytes + text.len() > BYTES {
+            if in_half == LINES / 2 || bytes_in_half + text.len().min(BYTES / 2) > BYTES / 2 {
                 break;
             }
             kept[place] = true;
-            count += 1;
-            bytes += text.len();
+            in_half += 1;
+            bytes_in_half += text.len().min(BYTES / 2);
         }
-        let truncated = kept.contains(&false);
-        let chosen = lines.iter().zip(&kept).filter(|(_, kept)| **kept);
-        let lines: Vec<Line> = chosen.map(|((stream, text), _)| Line { stream: *stream, text: cut(text) }).collect();
-        Tail { truncated: truncated || lines.iter().any(|line| line.text.ends_with(CUT)), lines }
+        count += in_half;
+        bytes += bytes_in_half;
     }
+    for (place, (_, text)) in lines.iter().enumerate().rev() {
+        if kept[place] {
+            continue;
+        }
+        if count == LINES || bytes + text.len() > BYTES {
+            break;
+        }
+        kept[place] = true;
+        count += 1;
+        bytes += text.len();
+    }
+    let truncated = kept.contains(&false);
+    let chosen = lines.iter().zip(&kept).filter(|(_, kept)| **kept);
+    let lines: Vec<Line> = chosen.map(|((stream, text), _)| Line { stream: *stream, text: cut(text) }).collect();
+    Tail { truncated: truncated || lines.iter().any(|line| line.text.ends_with(CUT)), lines }
 }
 
 /// Marks a line whose end is left out.
@@ -99,7 +80,7 @@ mod tests {
     fn a_flood_on_one_stream_leaves_room_for_the_other() {
         let mut all: Vec<(StreamId, &[u8])> = vec![(StreamId::Stderr, b"why")];
         all.extend([(StreamId::Stdout, &b"noise"[..]); 1000]);
-        let tail = Tail::of(&all);
+        let tail = tail_of(&all);
         assert_eq!(lines(&tail)[0], "why");
         assert_eq!((tail.lines.len(), tail.truncated), (LINES, true));
     }
@@ -108,16 +89,16 @@ mod tests {
     fn few_lines_are_all_kept_in_their_order() {
         let all: Vec<(StreamId, &[u8])> =
             vec![(StreamId::Stdout, b"a"), (StreamId::Stderr, b"b"), (StreamId::Stdout, b"c")];
-        let tail = Tail::of(&all);
+        let tail = tail_of(&all);
         assert_eq!((lines(&tail), tail.truncated), (vec!["a", "b", "c"], false));
-        assert_eq!(Tail::of(&[]), Tail::default());
+        assert_eq!(tail_of(&[]), Tail::default());
     }
 
     #[test]
     fn one_stream_may_use_all_of_it() {
         let texts: Vec<String> = (0..30).map(|number| format!("{number}")).collect();
         let all: Vec<(StreamId, &[u8])> = texts.iter().map(|text| (StreamId::Stderr, text.as_bytes())).collect();
-        let tail = Tail::of(&all);
+        let tail = tail_of(&all);
         assert_eq!(lines(&tail).first(), Some(&"10"));
         assert_eq!(lines(&tail).last(), Some(&"29"));
     }
@@ -125,10 +106,10 @@ mod tests {
     #[test]
     fn a_line_without_end_is_cut_and_marked() {
         let long = vec![b'x'; 100_000];
-        let tail = Tail::of(&[(StreamId::Stderr, &long), (StreamId::Stdout, b"last")]);
+        let tail = tail_of(&[(StreamId::Stderr, &long), (StreamId::Stdout, b"last")]);
         assert!(tail.truncated && tail.lines[0].text.ends_with(CUT) && tail.lines[0].text.len() <= BYTES / 2);
         assert_eq!(tail.lines[1].text, "last");
         let snowmen = "☃".repeat(1000);
-        assert!(!Tail::of(&[(StreamId::Stderr, snowmen.as_bytes())]).lines[0].text.contains('\u{FFFD}'));
+        assert!(!tail_of(&[(StreamId::Stderr, snowmen.as_bytes())]).lines[0].text.contains('\u{FFFD}'));
     }
 }

@@ -6,6 +6,7 @@ use super::file::{Schedule, parse};
 use super::tail::{Line, Tail};
 use super::*;
 use crate::logs::StreamId;
+use crate::model::ending::Next;
 use crate::store::files::Files;
 
 fn at(seconds: u64) -> SystemTime {
@@ -30,6 +31,13 @@ fn over(run: Living, reason: Reason) -> Ended {
         survivors_killed: 2,
         tail: Tail { lines: vec![Line { stream: StreamId::Stderr, text: "Error: \"x\"".into() }], truncated: true },
     }
+}
+
+/// A run of which everything is known.
+pub(crate) fn example() -> Ended {
+    let run =
+        Living { number: 7, kind: Kind::Start, started_at: at(1), ready_at: Some(at(2)), pid: Some(7), port: Some(80) };
+    Ended { exit_signal: Some("SIGKILL".into()), ..over(run, Reason::Signal) }
 }
 
 /// A book of `count` crashes; the n-th ended with the change 10 n.

@@ -150,6 +150,14 @@ impl Files {
         self.dir.rename(&unfinished, &file).inspect_err(|_| drop(self.dir.unlink(&unfinished)))
     }
 
+    /// Removes what `name` has, without a sync.
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn discard(&self, name: &str) -> io::Result<()> {
+        self.dir.unlink(&self.names(name)?.0)
+    }
+
     /// Removes what `name` has, if it has anything. When the state directory was removed or replaced nothing that is in it
     /// counts any more, and this succeeds.
     ///

@@ -1,6 +1,6 @@
 //! The leaders of the living runs, stored for the daemon that starts after this one was killed.
 //!
-//! Owns: the file `runs` in the state directory. Never: a signal, a conclusion about a process.
+//! Owns: the file `leaders` in the state directory. Never: a signal, a conclusion about a process.
 //!
 //! Nothing is synced: no process outlives the system, and what is written outlives the daemon without. The file has a head of
 //! `HEAD` bytes, two lines of text:
@@ -23,8 +23,8 @@ use crate::log;
 use crate::os::Pid;
 use crate::os::proc::Process;
 
-const NAME: &str = "runs";
-const UNFINISHED: &str = "runs.new";
+const NAME: &str = "leaders";
+const UNFINISHED: &str = "leaders.new";
 const FORMAT: &str = "1";
 const HEAD: usize = 512;
 const RECORD: usize = 32;

@@ -28,6 +28,8 @@ const INSTANCE: &str = "instance";
 /// One file a server, and one an overlay.
 const SERVERS: &str = "servers";
 const OVERLAYS: &str = "overlays";
+/// How the runs of each server ended; a loss of it is no fault.
+const RUNS: &str = "runs";
 /// The access token, if none was given.
 const TOKEN: &str = "access-token";
 /// 256 bits can't be guessed.
@@ -40,6 +42,7 @@ pub struct Store {
     instance: String,
     servers: Arc<Files>,
     overlays: Arc<Files>,
+    runs: Arc<Files>,
     past: Past,
 }
 
@@ -64,7 +67,8 @@ impl Store {
         let instance = word::instance(&home, INSTANCE).map_err(|error| cant(INSTANCE, &error))?;
         let servers = Files::in_home(&home, SERVERS).map_err(|error| cant(SERVERS, &error))?;
         let overlays = Files::in_home(&home, OVERLAYS).map_err(|error| cant(OVERLAYS, &error))?;
-        Ok(Store { home, instance, servers: Arc::new(servers), overlays: Arc::new(overlays), past })
+        let runs = Arc::new(Files::in_home(&home, RUNS).map_err(|error| cant(RUNS, &error))?);
+        Ok(Store { home, instance, servers: Arc::new(servers), overlays: Arc::new(overlays), runs, past })
     }
 
     /// Where it is.
@@ -90,6 +94,11 @@ impl Store {
     /// What is kept of the servers, by slug.
     pub fn servers(&self) -> &Arc<Files> {
         &self.servers
+    }
+
+    /// How runs ended, by slug.
+    pub fn runs(&self) -> &Arc<Files> {
+        &self.runs
     }
 
     /// What is kept of the overlays, by id.

@@ -8,18 +8,21 @@ use std::time::{Instant, SystemTime};
 
 use super::preparation::Awaited;
 use super::record::Record;
-use super::run::{Ended, Progress, Run};
+use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
 use super::{Answer, Context, Message, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
+use crate::model::ending::Reason;
 use crate::model::machine::{Command, Effect, Event, LifecycleRules, Machine, Phase, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::inbox::{Inbox, Nothing, Sender};
 use crate::os::oneshot;
 use crate::ports::Reservation;
 use crate::process::reaper::Notice;
+use crate::runs::file::Schedule;
 use crate::store::server::{Install, Preparation};
 
+mod account;
 mod configure;
 mod effects;
 mod publish;
@@ -86,6 +89,10 @@ pub struct Actor {
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
     alive_since: Option<Instant>,
+    /// How much each stream of the log had when the present run began.
+    log_from: [u64; 2],
+    /// When the book is written.
+    schedule: Schedule,
     /// What may be left of the last run, in words.
     unclaimed: Option<String>,
     /// What install has left running, in words: it has to be said as long as the server lacks it.
@@ -127,6 +134,8 @@ impl Actor {
             started_at: None,
             ready_at: None,
             alive_since: None,
+            log_from: [0; 2],
+            schedule: Schedule::default(),
             unclaimed: None,
             install_left: None,
             fault: None,
@@ -153,14 +162,16 @@ impl Actor {
                 senses.adjust(is_settled, self.shared.attention(), now);
             }
             match self.stay {
-                Stay::NoLonger => return,
-                Stay::UntilRest if !self.machine.active() => return,
+                Stay::NoLonger => return self.finish_book(),
+                Stay::UntilRest if !self.machine.active() => return self.finish_book(),
                 Stay::Here | Stay::UntilRest => {}
             }
+            self.write_book(now);
             let deadlines = [
                 self.machine.deadline(),
                 self.run.as_ref().and_then(Run::deadline),
                 self.senses.as_ref().and_then(|senses| senses.deadline(now)),
+                self.schedule.deadline(),
             ];
             let alarm = deadlines.into_iter().flatten().min();
             // However much there is to be taken, an alarm is not kept waiting.
@@ -186,6 +197,7 @@ impl Actor {
         self.reservation = None;
         self.waiters.clear();
         self.machine = Machine::lost(LifecycleRules::from(&*self.spec), self.machine.run(), fault.to_owned());
+        self.account_without_process(Reason::Lost, format!("was lost in a fault of servisor: {fault}"));
     }
 
     fn take_request(&mut self, request: Request) {
@@ -305,11 +317,14 @@ impl Actor {
                     self.alive_since = None;
                     let id = run.id();
                     let left = run.left_behind().to_vec();
-                    let Ended { exit, unclaimed } = run.finish();
-                    self.look_back(&left, exit);
-                    self.tell(Level::Info, format_args!("run {} is over: it {exit}", id.0));
-                    self.take_unclaimed(&unclaimed);
-                    self.machine.event(Event::Ended(id, exit), Instant::now())
+                    let ended = run.finish();
+                    self.look_back(&left, ended.exit);
+                    self.tell(Level::Info, format_args!("run {} is over: it {}", id.0, ended.exit));
+                    self.take_unclaimed(&ended.unclaimed);
+                    let before = self.ending();
+                    let effects = self.machine.event(Event::Ended(id, ended.exit), Instant::now());
+                    self.account(&before, &ended);
+                    effects
                 }
                 None => Vec::new(),
             },

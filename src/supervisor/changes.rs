@@ -1,54 +1,180 @@
-//! The news that something about some server is different.
+//! What has changed, as far as clients can see it.
 //!
-//! Owns: a count of changes, and who waits for the next one. Never: what has changed: whoever waits looks again.
+//! Owns: the sequence of changes, the newest one of each server, the last deletions, and who waits for the next. Never: what has
+//! changed: whoever waits looks again.
+//!
+//! A change is visible before it is counted: who has seen the count and looks, sees the change, or a later one. This lock is a
+//! leaf: nothing else is locked, sent or waited for while it is held, so it may be taken under another lock.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::model::spec::Slug;
+use crate::os::poll::Bell;
+use crate::runs::Closed;
+use crate::sorted::Sorted;
+
+/// As many deletions are remembered for readers of events who come back.
+const DELETIONS: usize = 256;
+
 /// How many changes there were. A client that waits for a state compares two of these.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(u64);
 
-/// The count of changes.
+impl Count {
+    /// Before the first change.
+    pub const NONE: Count = Count(0);
+
+    /// As a number of the sequence.
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
+    /// The number of a sequence as a count.
+    pub fn of(number: u64) -> Count {
+        Count(number)
+    }
+}
+
+/// A server that is no more.
+#[derive(Debug, Clone)]
+pub struct Deletion {
+    /// The number of this change.
+    pub number: u64,
+    /// Its name.
+    pub slug: Slug,
+    /// Its runs.
+    pub runs: Closed,
+}
+
+/// What has changed since a count.
+#[derive(Debug, Default)]
+pub struct Since {
+    /// The servers that have, each with the number of its newest change.
+    pub marks: Vec<(u64, Slug)>,
+    /// The servers that were deleted, the first one first.
+    pub deletions: Vec<Deletion>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    count: u64,
+    marks: Sorted<Slug, u64>,
+    deletions: VecDeque<Deletion>,
+    /// The number of the newest deletion that is not remembered any more.
+    forgotten: u64,
+    bells: Vec<Arc<Bell>>,
+}
+
+/// The sequence of changes.
 #[derive(Debug, Default)]
 pub struct Changes {
-    count: Mutex<u64>,
+    state: Mutex<State>,
     more: Condvar,
     waiting: AtomicUsize,
+}
+
+/// Rings a bell at each change until it is dropped.
+pub struct Ringing<'a> {
+    changes: &'a Changes,
+    bell: Arc<Bell>,
+}
+
+impl Drop for Ringing<'_> {
+    fn drop(&mut self) {
+        self.changes.state().bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
+    }
 }
 
 impl Changes {
     /// How many there were until now. To be asked before the look that decides whether to wait.
     pub fn count(&self) -> Count {
-        Count(*self.counter())
+        Count(self.state().count)
     }
 
-    /// One more; everybody who waits looks again.
-    pub fn tell(&self) {
-        *self.counter() += 1;
-        if self.waiting.load(Ordering::SeqCst) > 0 {
-            self.more.notify_all();
+    /// One more change of `slug`, which is visible by now. Returns its number.
+    pub fn mark(&self, slug: &Slug) -> u64 {
+        let mut state = self.state();
+        state.count += 1;
+        let number = state.count;
+        match state.marks.get_mut(slug) {
+            Some(mark) => *mark = number,
+            None => drop(state.marks.insert(slug.clone(), number)),
         }
+        self.wake(&state);
+        number
+    }
+
+    /// `slug` is deleted.
+    pub fn delete(&self, slug: &Slug, runs: Closed) {
+        let mut state = self.state();
+        state.count += 1;
+        let number = state.count;
+        state.marks.remove(slug);
+        if state.deletions.len() == DELETIONS
+            && let Some(oldest) = state.deletions.pop_front()
+        {
+            state.forgotten = oldest.number;
+        }
+        state.deletions.push_back(Deletion { number, slug: slug.clone(), runs });
+        self.wake(&state);
+    }
+
+    /// Something that is not about one server: everybody who waits looks again.
+    pub fn wake_all(&self) {
+        let mut state = self.state();
+        state.count += 1;
+        self.wake(&state);
+    }
+
+    /// What has changed after `seen`, and the count up to which that is all; `None` if it is too long ago to be known.
+    pub fn since(&self, seen: Count) -> Option<(Since, Count)> {
+        let state = self.state();
+        if state.forgotten > seen.0 || seen.0 > state.count {
+            return None;
+        }
+        let marks = state.marks.iter().filter(|(_, mark)| *mark > seen.0);
+        let deletions = state.deletions.iter().filter(|deletion| deletion.number > seen.0);
+        let since = Since {
+            marks: marks.map(|(slug, mark)| (*mark, slug.clone())).collect(),
+            deletions: deletions.cloned().collect(),
+        };
+        Some((since, Count(state.count)))
+    }
+
+    /// Has `bell` rung at each change from now on.
+    pub fn ring(&self, bell: Arc<Bell>) -> Ringing<'_> {
+        self.state().bells.push(Arc::clone(&bell));
+        Ringing { changes: self, bell }
     }
 
     /// Waits until there are more than `seen`, but not past `deadline`.
     pub fn wait(&self, seen: Count, deadline: Instant) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
-        let mut count = self.counter();
+        let mut state = self.state();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            if *count != seen.0 || left.is_zero() {
+            if state.count != seen.0 || left.is_zero() {
                 break;
             }
-            count = self.more.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.more.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        drop(count);
+        drop(state);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
     }
 
-    fn counter(&self) -> MutexGuard<'_, u64> {
-        self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    fn wake(&self, state: &State) {
+        if self.waiting.load(Ordering::SeqCst) > 0 {
+            self.more.notify_all();
+        }
+        // An eventfd takes it without waiting.
+        state.bells.iter().for_each(|bell| bell.ring());
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -58,20 +184,28 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
+    fn slug(text: &str) -> Slug {
+        Slug::parse(text).unwrap()
+    }
+
+    fn names(since: &Since) -> Vec<(u64, &str)> {
+        since.marks.iter().map(|(mark, slug)| (*mark, slug.as_str())).collect()
+    }
+
     #[test]
-    fn who_waits_hears_of_the_next_change_and_never_waits_for_one_that_was() {
+    fn a_waiting_client_wakes_at_the_next_change_and_never_waits_for_an_earlier_one() {
         let changes = Arc::new(Changes::default());
         let seen = changes.count();
-        changes.tell();
+        changes.wake_all();
         let far = Instant::now() + Duration::from_secs(60);
         changes.wait(seen, far);
         let seen = changes.count();
-        let teller = Arc::clone(&changes);
+        let waker = Arc::clone(&changes);
         let waiter = std::thread::spawn(move || changes.wait(seen, far));
-        while teller.waiting.load(Ordering::SeqCst) == 0 {
+        while waker.waiting.load(Ordering::SeqCst) == 0 {
             std::thread::yield_now();
         }
-        teller.tell();
+        waker.mark(&slug("web"));
         waiter.join().unwrap();
         assert!(Instant::now() < far);
     }
@@ -80,5 +214,54 @@ mod tests {
     fn a_wait_has_an_end() {
         let changes = Changes::default();
         changes.wait(changes.count(), Instant::now() + Duration::from_millis(1));
+    }
+
+    #[test]
+    fn a_server_stands_once_however_often_it_changed() {
+        let changes = Changes::default();
+        for _ in 0..3 {
+            changes.mark(&slug("a"));
+        }
+        changes.mark(&slug("b"));
+        let (since, count) = changes.since(Count::NONE).unwrap();
+        assert_eq!((names(&since), count), (vec![(3, "a"), (4, "b")], Count(4)));
+        changes.mark(&slug("b"));
+        let (since, _) = changes.since(count).unwrap();
+        assert_eq!(names(&since), [(5, "b")]);
+        assert!(changes.since(Count(99)).is_none(), "a number of another life");
+    }
+
+    #[test]
+    fn deletions_are_told_once_and_forgotten_in_the_end() {
+        let changes = Changes::default();
+        changes.mark(&slug("a"));
+        let seen = changes.count();
+        changes.delete(&slug("a"), Closed::default());
+        let (since, count) = changes.since(seen).unwrap();
+        assert!(since.marks.is_empty() && since.deletions[0].slug == slug("a"));
+        assert!(changes.since(count).unwrap().0.deletions.is_empty());
+        for _ in 0..DELETIONS {
+            changes.delete(&slug("b"), Closed::default());
+        }
+        assert!(changes.since(seen).is_none());
+        assert_eq!(changes.since(count).unwrap().0.deletions.len(), DELETIONS);
+    }
+
+    #[test]
+    fn a_bell_is_rung_until_it_is_taken_away() {
+        let (changes, bell) = (Changes::default(), Arc::new(Bell::new().unwrap()));
+        let is_rung = || {
+            let mut poll = crate::os::poll::Poll::default();
+            let place = poll.add(&*bell, crate::os::poll::Interest::Read);
+            poll.wait(Some(Duration::ZERO)).unwrap();
+            bell.hush();
+            poll.is_ready(place)
+        };
+        let ringing = changes.ring(Arc::clone(&bell));
+        changes.mark(&slug("a"));
+        assert!(is_rung());
+        drop(ringing);
+        changes.mark(&slug("a"));
+        assert!(!is_rung());
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Context;
+use crate::model::ending::Reason;
 use crate::model::machine::{Job, RunId};
 use crate::model::marker::MARKER_VARIABLE;
 use crate::model::spec::{Port, ServerSpec, Stdin};
@@ -17,6 +18,21 @@ use crate::model::{dotenv, marker, shell};
 use crate::os::child::Plan;
 use crate::os::fs::plain::read_named;
 use crate::sorted::Sorted;
+
+/// Why a run has no process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotStarted {
+    /// In a word.
+    pub reason: Reason,
+    /// In a sentence for a person.
+    pub why: String,
+}
+
+impl From<String> for NotStarted {
+    fn from(why: String) -> NotStarted {
+        NotStarted { reason: Reason::SpawnFailed, why }
+    }
+}
 
 /// The largest `env_file`. More than this the system would not take as an environment anyway.
 const ENV_FILE_MAX: u64 = 1024 * 1024;
@@ -45,8 +61,14 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 /// What to spawn for `job`.
 ///
 /// # Errors
-/// A sentence for a person: what is wrong with the `env_file`.
-pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, marker: &str) -> Result<Plan, String> {
+/// What is wrong with the `env_file` or the working directory.
+pub fn plan(
+    context: &Context,
+    spec: &ServerSpec,
+    job: Job,
+    port: Option<Port>,
+    marker: &str,
+) -> Result<Plan, NotStarted> {
     let directory = directory(spec, job)?;
     let is_missing = directory != spec.path.resolved;
     let mut environment: Sorted<OsString, OsString> = context.environment.iter().cloned().collect();
@@ -57,7 +79,8 @@ pub fn plan(context: &Context, spec: &ServerSpec, job: Job, port: Option<Port>, 
     }
     // In a directory that is not there yet is no file yet; install may make both.
     if let Some(name) = spec.env_file.as_ref().filter(|name| !is_missing || Path::new(name).is_absolute()) {
-        for (name, value) in read_env_file(&spec.path.resolved.join(name))? {
+        let read = read_env_file(&spec.path.resolved.join(name));
+        for (name, value) in read.map_err(|why| NotStarted { reason: Reason::EnvFile, why })? {
             environment.insert(name.into(), value.into());
         }
     }

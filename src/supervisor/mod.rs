@@ -25,8 +25,11 @@ use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::overlay::Overlays;
 use crate::ports::{Ports, Reservation, Watcher};
 use crate::prober::Prober;
+use crate::process::oom::OomCounter;
 use crate::process::reaper::Reaper;
 use crate::process::tracker::ProcessTracker;
+use crate::runs::Book;
+use crate::runs::file::Books;
 use crate::store::files::Files;
 use crate::store::leaders::Leaders;
 
@@ -45,7 +48,7 @@ use actor::News;
 use senses::Attention;
 
 pub use answer::{Answer, Creation, Pending, Unsettled, Waited};
-pub use changes::{Changes, Count};
+pub use changes::{Changes, Count, Deletion, Since};
 pub use command::visible as visible_environment;
 pub use record::Origin;
 
@@ -69,6 +72,10 @@ pub struct Context {
     pub public_url: PublicUrl,
     /// What outlives the daemon of each server.
     pub files: Arc<Files>,
+    /// How the runs of each server ended.
+    pub books: Arc<Books>,
+    /// Counts the kernel's kills for lack of memory.
+    pub oom: OomCounter,
     /// The daemon's own environment as far as servers may see it.
     pub environment: Vec<(OsString, OsString)>,
     /// The soft limit on open files that servers get.
@@ -124,6 +131,7 @@ struct Shared {
     slug: Slug,
     view: Mutex<Arc<ServerView>>,
     log: Arc<SharedLog>,
+    book: Book,
     /// How many clients wait for its status.
     waiting: AtomicUsize,
 }
@@ -160,6 +168,7 @@ impl Supervisor {
     pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>, origin: Origin) -> (Arc<Supervisor>, Unlaunched) {
         let (sender, inbox) = inbox();
         let now = SystemTime::now();
+        let book = context.books.take(spec.slug.as_str());
         let view = ServerView {
             spec: Arc::clone(&spec),
             status: Status::Stopped,
@@ -182,6 +191,7 @@ impl Supervisor {
             started_at: None,
             ready_at: None,
             alive_since: None,
+            last_run: book.last_ended(),
         };
         let shared = Arc::new(Shared {
             slug: spec.slug.clone(),
@@ -191,6 +201,7 @@ impl Supervisor {
                 None => Arc::new(SharedLog::new(context.log_bytes)),
             },
             waiting: AtomicUsize::new(0),
+            book,
         });
         let unlaunched = Unlaunched {
             context: Arc::clone(context),
@@ -233,6 +244,11 @@ impl Supervisor {
     /// What its server has written.
     pub fn log(&self) -> &Arc<SharedLog> {
         &self.shared.log
+    }
+
+    /// How its runs ended.
+    pub fn book(&self) -> &Book {
+        &self.shared.book
     }
 
     /// Has it looked at closely.

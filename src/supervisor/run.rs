@@ -23,12 +23,18 @@ use crate::os::pidfd::{self, Signal};
 use crate::os::pipe::Stop;
 use crate::os::proc::{self, Process};
 use crate::os::thread::Joined;
+use crate::os::wait::Usage;
 use crate::os::{self, Pid, child::Spawned};
 use crate::process::reaper::{Awaited, Leader, Notice, Orphans};
 use crate::process::snapshot::Clarity;
 use crate::process::tracker::RunTree;
 use crate::sorted::SortedSet;
 use crate::store::leaders::Record;
+
+mod words;
+
+pub use words::Progress;
+use words::{Asked, LeaderIs, Others};
 
 /// A group that ends at once on SIGTERM needs no look at the processes; after this, who is not in it is looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
@@ -42,41 +48,6 @@ const BLURRED_FOR: Duration = Duration::from_secs(10);
 const DRAIN_LIMIT: Duration = Duration::from_millis(200);
 /// A stopped reader only has to finish one read and one append.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// What has become of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// Nothing new.
-    Same,
-    /// The leader has ended, others of its tree have not.
-    LeaderExited,
-    /// No process is left; [`Run::finish`] is due.
-    Gone,
-}
-
-/// How the tree was asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
-    Nothing,
-    /// SIGTERM went to the group; those outside of it have yet to be found.
-    TerminatedGroup,
-    Terminated,
-    Killed,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LeaderIs {
-    Alive,
-    Exited,
-}
-
-/// What a look at the processes has found.
-enum Others {
-    /// These of the tree live, besides the leader. The second ones live too, and may belong to it.
-    Seen(Vec<Process>, Vec<Process>),
-    /// Nothing is known: there was nothing to look with, or too much went on. It has to be done again.
-    Unseen,
-}
 
 /// A living run.
 pub struct Run {
@@ -98,6 +69,8 @@ pub struct Run {
     told_unseen: bool,
     /// Of what lived when the leader had ended, for a person.
     left_behind: Vec<String>,
+    /// Which processes beside the leader had to be killed.
+    killed: SortedSet<Pid>,
     /// When nobody was seen for the first time, and not clearly.
     blurred_at: Option<Instant>,
     /// Which process has refused a signal and lives, in words.
@@ -111,6 +84,10 @@ pub struct Run {
 pub struct Ended {
     /// The end of its leader.
     pub exit: Exit,
+    /// What the leader used.
+    pub usage: Option<Usage>,
+    /// How many other processes had to be killed.
+    pub survivors_killed: u32,
     /// Processes that may be left of it, described: nothing says which run they belong to.
     pub unclaimed: Vec<String>,
 }
@@ -159,6 +136,7 @@ impl Run {
             look_every: LOOK_FIRST,
             told_unseen: false,
             left_behind: Vec::new(),
+            killed: SortedSet::default(),
             blurred_at: None,
             refusal: None,
             refused: SortedSet::default(),
@@ -241,7 +219,7 @@ impl Run {
             self.refusal.take_if(|(pid, _)| left.iter().all(|process| process.pid != *pid));
             match self.asked {
                 Asked::TerminatedGroup => self.terminate_outsiders(&left),
-                Asked::Killed => left.iter().for_each(|process| self.signal(process, Signal::Kill)),
+                Asked::Killed => left.iter().for_each(|process| self.kill_one(process)),
                 Asked::Nothing | Asked::Terminated => {}
             }
             match self.leader_is {
@@ -276,17 +254,18 @@ impl Run {
 
     /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
     pub fn finish(mut self) -> Ended {
-        let exit = match self.leader.take().map(Leader::reap) {
-            Some(Ok(exit)) => exit,
+        let (exit, usage) = match self.leader.take().map(Leader::reap) {
+            Some(Ok((exit, usage))) => (exit, Some(usage)),
             Some(Err(error)) => {
                 self.warn(format_args!("how it ended can't be known: {error}"));
-                Exit::Signal(Signal::Kill.number())
+                (Exit::Signal(Signal::Kill.number()), None)
             }
             // The leader is taken here only, and this takes the run.
-            None => Exit::Signal(Signal::Kill.number()),
+            None => (Exit::Signal(Signal::Kill.number()), None),
         };
         self.close_reader();
-        Ended { exit, unclaimed: std::mem::take(&mut self.unclaimed) }
+        let survivors_killed = u32::try_from(self.killed.len()).unwrap_or(u32::MAX);
+        Ended { exit, usage, survivors_killed, unclaimed: std::mem::take(&mut self.unclaimed) }
     }
 
     fn others(&mut self, now: Instant) -> Others {
@@ -325,6 +304,11 @@ impl Run {
             }
         }
         self.asked = Asked::Terminated;
+    }
+
+    fn kill_one(&mut self, process: &Process) {
+        self.killed.insert(process.pid);
+        self.signal(process, Signal::Kill);
     }
 
     fn signal(&mut self, process: &Process, signal: Signal) {

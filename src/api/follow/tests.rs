@@ -1,3 +1,5 @@
+use std::io::Write;
+
 use super::*;
 
 fn shown(form: Form, all: &[Shown<'_>]) -> String {
@@ -39,6 +41,18 @@ fn an_event_can_not_be_broken_by_what_is_in_it() {
     assert_eq!(shown(Form::Events, &all), expected);
 }
 
+impl StreamOut for Vec<u8> {
+    fn wait(&mut self, _: &Bell, _: Instant) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl StreamOut for Counting {
+    fn wait(&mut self, _: &Bell, _: Instant) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Takes what comes, and counts how often.
 #[derive(Default)]
 struct Counting {
@@ -66,7 +80,9 @@ fn short_lines_are_sent_together_and_never_too_many() {
     }
     log.end();
     let mut counting = Counting::default();
-    follow(&mut Follower::new(log, Selection::Combined, None), Sink::new(Form::Events, &mut counting)).unwrap();
+    let bell = bell().unwrap();
+    let mut follower = Follower::new(log, Selection::Combined, None, &bell);
+    follow(&mut follower, &bell, Sink::new(Form::Events, &mut counting)).unwrap();
     assert!(counting.writes < 250, "{} writes", counting.writes);
     assert!(counting.largest < 2 * CHUNK, "{} bytes at once", counting.largest);
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{WAIT_LIMIT, WAIT_LIMIT_MAX, Wait};
 use crate::error::{Code, Error, WARNINGS_MAX, Wrong, not_one_of, quoted, unknown};
+use crate::model::spec::Slug;
 
 /// The decoded segments of a path that begins with a slash.
 pub(super) fn segments(path: &str) -> Result<Vec<String>, Error> {
@@ -79,6 +80,25 @@ impl Query {
             self.blame(name, "is given more than once".into());
         }
         mine.into_iter().next().map(|(_, value)| value)
+    }
+
+    /// Takes out the names of servers; `slug` may be repeated.
+    pub(super) fn slugs(&mut self) -> Vec<Slug> {
+        self.known.push("slug");
+        let mut slugs = Vec::new();
+        let pairs = std::mem::take(&mut self.pairs);
+        for (name, value) in pairs {
+            if name != "slug" {
+                self.pairs.push((name, value));
+                continue;
+            }
+            match Slug::parse(&value) {
+                Ok(slug) if slugs.contains(&slug) => {}
+                Ok(slug) => slugs.push(slug),
+                Err(why) => self.blame("slug", why),
+            }
+        }
+        slugs
     }
 
     pub(super) fn blame(&mut self, name: &str, why: String) {

@@ -43,6 +43,9 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
         ("/ready", [Some(Action::Ready(None)), None, None, None]),
         ("/info", [Some(Action::Info), None, None, None]),
         ("/auth/status", [Some(Action::AuthStatus), None, None, None]),
+        ("/events", [Some(Action::Events(EventQuery::default())), None, None, None]),
+        ("/logs", [Some(Action::Logs(ManyQuery::default())), None, None, None]),
+        ("/servers/web/runs", [Some(Action::ServerRuns(web(), KEPT)), None, None, None]),
         ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate), None, None]),
         ("/servers/web", [Some(Action::ServerShow(web(), None)), None, Some(Action::ServerDelete(web())), None]),
         ("/servers/web/start", [None, Some(Action::ServerStart(web())), None, None]),
@@ -346,6 +349,8 @@ pub(crate) fn templates() -> BTreeSet<&'static str> {
             | Resource::Ready
             | Resource::Info
             | Resource::AuthStatus
+            | Resource::Events
+            | Resource::AllLogs
             | Resource::Servers
             | Resource::Overlays => path,
             Resource::Server(_) => "/servers/{slug}",
@@ -353,6 +358,7 @@ pub(crate) fn templates() -> BTreeSet<&'static str> {
             Resource::Start(_) => "/servers/{slug}/start",
             Resource::Stop(_) => "/servers/{slug}/stop",
             Resource::Restart(_) => "/servers/{slug}/restart",
+            Resource::Runs(_) => "/servers/{slug}/runs",
             Resource::Logs(_) => "/servers/{slug}/logs",
             Resource::Overlay(_) => "/filesystem/overlays/{id}",
             Resource::Sandboxes | Resource::SandboxFind | Resource::SandboxFindOrCreate => path,

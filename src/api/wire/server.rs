@@ -12,6 +12,7 @@ use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::HealthCheck;
 use crate::model::time::rfc3339;
 use crate::model::view::ServerView;
+use crate::runs::form::{RunInfo, WithTail};
 use crate::sorted::Sorted;
 
 /// A server as clients see it.
@@ -80,6 +81,9 @@ pub struct ServerInfo<'a> {
     started_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ready_at: Option<String>,
+    /// The newest run that is over, without its last lines.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_exit: Option<RunInfo<'a>>,
     /// What is odd about the request that is answered. Beside the server too, where some clients don't look.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
@@ -138,6 +142,7 @@ impl<'a> ServerInfo<'a> {
             updated_at: rfc3339(view.updated_at),
             started_at: view.started_at.map(rfc3339),
             ready_at: view.ready_at.map(rfc3339),
+            last_exit: view.last_run.as_ref().map(|run| RunInfo::ended(run, WithTail::No)),
             warnings,
         }
     }

@@ -69,6 +69,7 @@ fn minimal() -> ServerView {
         started_at: None,
         ready_at: None,
         alive_since: None,
+        last_run: None,
     }
 }
 
@@ -130,6 +131,7 @@ fn full() -> ServerView {
         started_at: Some(at(999)),
         ready_at: Some(at(1200)),
         alive_since: Some(std::time::Instant::now()),
+        last_run: None,
     }
 }
 
@@ -352,10 +354,13 @@ pub(crate) struct FullAnswers {
     pub server: Value,
     pub overlay: Value,
     pub ready: Value,
+    pub run: Value,
 }
 
 pub(crate) fn full_answers() -> FullAnswers {
     let mut view = full();
+    let run = Arc::new(crate::runs::tests::example());
+    view.last_run = Some(Arc::clone(&run));
     let (source, target) = (PathBuf::from("/templates/web"), Target::parse("app").unwrap());
     let spec = Arc::make_mut(&mut view.spec);
     spec.overlays.push(OverlaySpec { source: source.clone(), target, ignore: Vec::new(), strategy: Strategy::Smart });
@@ -378,5 +383,6 @@ pub(crate) fn full_answers() -> FullAnswers {
         server: body(server("m", &view, &["w".into()]))["data"]["server"].take(),
         overlay: body(overlay(&made, &[])),
         ready,
+        run: body(runs(&view.spec.slug, None, &[run], &[]))["data"]["runs"][0].take(),
     }
 }

@@ -47,6 +47,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         started_at: None,
         ready_at: None,
         alive_since: facts.since,
+        last_run: None,
     })
 }
 

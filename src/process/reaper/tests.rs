@@ -61,7 +61,7 @@ fn every_way_to_end_is_told_once_and_known_exactly() {
         assert!(notices.try_recv().is_err(), "told twice");
         assert!(exists(leader.pid()), "a dead leader keeps its number until it is reaped");
         let pid = leader.pid();
-        assert_eq!(leader.reap().unwrap(), exit, "{script}");
+        assert_eq!(leader.reap().unwrap().0, exit, "{script}");
         assert!(!exists(pid) && !reaper.is_leader(pid));
     }
 }
@@ -76,7 +76,7 @@ fn a_child_that_ends_before_it_is_adopted_is_not_lost() {
     let (notices_tx, notices) = unbounded();
     let leader = reaper.adopt(spawned.pid, move |notice| notices_tx.send(notice).unwrap());
     assert_eq!(notices.try_recv(), Ok(Notice::LeaderExited(Orphans::Perhaps)));
-    assert_eq!(leader.reap().unwrap(), Exit::Code(9));
+    assert_eq!(leader.reap().unwrap().0, Exit::Code(9));
 }
 
 #[test]

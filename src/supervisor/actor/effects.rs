@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::super::Message;
-use super::super::command;
+use super::super::command::{self, NotStarted};
 use super::super::diagnosis;
 use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
@@ -15,10 +15,11 @@ use super::super::senses::Senses;
 use super::{Actor, News};
 use crate::log::Level;
 use crate::logs::StreamId;
+use crate::model::ending::Reason;
 use crate::model::machine::{Cause, Effect, Event, Exit, Job, Phase, RunId, RunStage};
 use crate::model::overlay::{CopyStatus, OverlayId};
 use crate::overlay::Change;
-use crate::ports::{Reservation, Strictness};
+use crate::ports::{Reservation, Strictness, Unavailable};
 
 impl Actor {
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
@@ -27,6 +28,7 @@ impl Actor {
             match effect {
                 Effect::Prepare(id) => effects.extend(self.prepare(id)),
                 Effect::Spawn(id, job) => {
+                    self.begin_account(job);
                     self.unclaimed = None;
                     if job == Job::Start {
                         self.record.install_succeeded(&self.spec);
@@ -34,18 +36,23 @@ impl Actor {
                     let event = match self.spawn(id, job) {
                         Ok(run) => {
                             self.tell(Level::Info, format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()));
+                            self.note_spawned(&run);
                             self.run = Some(run);
-                            Event::Spawned(id)
+                            (Event::Spawned(id), None)
                         }
-                        Err(why) => {
+                        Err(NotStarted { reason, why }) => {
                             self.tell(
                                 Level::Warn,
                                 format_args!("run {} of {} can't be started: {why}", id.0, name(job)),
                             );
-                            Event::SpawnFailed(id, why)
+                            (Event::SpawnFailed(id, why.clone()), Some((reason, why)))
                         }
                     };
+                    let (event, failure) = event;
                     effects.extend(self.machine.event(event, Instant::now()));
+                    if let Some((reason, why)) = failure {
+                        self.account_without_process(reason, why);
+                    }
                 }
                 Effect::Terminate(_) => {
                     if let Some(run) = &mut self.run {
@@ -75,7 +82,7 @@ impl Actor {
         for number in 0..self.spec.overlays.len() {
             if let Err(why) = self.make_overlay(number) {
                 self.tell(Level::Warn, format_args!("{why}"));
-                return self.machine.event(Event::PrepareFailed(id, why), Instant::now());
+                return self.prepare_failed(id, why);
             }
         }
         let ids = self.record.overlays().iter().chain(&self.spec.depends_on).cloned().collect();
@@ -110,17 +117,18 @@ impl Actor {
                 self.record.prepared(&self.spec);
                 Event::Prepared(run)
             }
-            Outlook::Hopeless(why) => Event::PrepareFailed(run, why),
+            Outlook::Hopeless(why) => return self.prepare_failed(run, why),
         };
         self.machine.event(event, Instant::now())
     }
 
-    fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, String> {
+    fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, NotStarted> {
         if let Some(wanted) = self.spec.port {
             let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
             // The one that is held counts as free to its holder, and is let go after.
             let reserved = self.context.ports.reserve(&self.spec.slug, wanted, strictness);
-            self.reservation = Some(reserved.map_err(|refusal| refusal.to_string())?);
+            let taken = |refusal: Unavailable| NotStarted { reason: Reason::PortTaken, why: refusal.to_string() };
+            self.reservation = Some(reserved.map_err(taken)?);
         }
         self.fault = None;
         if job == Job::Install {

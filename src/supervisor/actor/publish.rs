@@ -18,8 +18,10 @@ impl Actor {
     pub(super) fn publish(&mut self) {
         let last = self.shared.view();
         let status = Status::of(&self.machine);
-        if status == Status::Ready {
-            self.ready_at.get_or_insert_with(SystemTime::now);
+        if status == Status::Ready && self.ready_at.is_none() {
+            let now = SystemTime::now();
+            self.ready_at = Some(now);
+            self.shared.book.note(|run| run.ready_at = Some(now));
         }
         let senses = self.senses.as_ref();
         let detected = senses.and_then(Senses::port);
@@ -55,6 +57,7 @@ impl Actor {
             started_at: self.started_at,
             ready_at: self.ready_at,
             alive_since: self.alive_since,
+            last_run: self.shared.book.last_ended(),
         };
         if view == *last {
             return;
@@ -69,10 +72,16 @@ impl Actor {
         if detected != last.url.as_ref().and(last.port)
             && let Some(port) = detected
         {
+            self.shared.book.note(|run| run.port = Some(port.get()));
             self.tell(Level::Info, format_args!("listens on port {port}"));
         }
+        // A health check that changes nothing but its own account is no change for readers of events.
+        if view.is_like(&last) {
+            self.shared.publish(view);
+            return;
+        }
         self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
-        self.context.changes.tell();
+        self.context.changes.mark(&self.spec.slug);
     }
 
     /// Why the status is what it is. A process that can't be ended, or that may be left, is said first.

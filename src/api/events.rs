@@ -1,0 +1,289 @@
+//! What changes, as server-sent events.
+//!
+//! Owns: what one reader has been sent, the form of each event, and resumption. Never: a queue: what a reader is sent is the
+//! server as it is now, so nothing piles up behind one that reads slowly.
+//!
+//! Each event has the number of its change as `id`, in the order of the sequence, so that a client whose connection breaks
+//! in the middle misses nothing after the last event it has seen (see `supervisor::Changes`).
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::follow::{EVENTS, HEARTBEAT, bell, headers};
+use super::places::Place;
+use super::wire::server::ServerInfo;
+use crate::error::Error;
+use crate::handoff::{Outcome, StreamOut};
+use crate::model::spec::Slug;
+use crate::model::view::ServerView;
+use crate::registry::Registry;
+use crate::runs::Ended;
+use crate::runs::form::{RunInfo, WithTail};
+use crate::sorted::Sorted;
+use crate::supervisor::{Count, Deletion, Since, Supervisor, Waiting};
+
+/// What a reader asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EventQuery {
+    /// These servers; all of them if it is empty.
+    pub slugs: Vec<Slug>,
+    /// Look for their ports as for a client that waits for them.
+    pub attend: bool,
+}
+
+/// The stream of events, beginning after `last_id` if that is an id of this daemon and not too old, else with a snapshot.
+///
+/// # Errors
+/// The system has no descriptor for it.
+pub fn stream(
+    registry: Arc<Registry>,
+    epoch: &str,
+    query: EventQuery,
+    last_id: Option<&str>,
+    place: Place,
+) -> Result<Outcome, Error> {
+    let bell = bell()?;
+    let seen = last_id.and_then(|id| number_of(id, epoch));
+    let mut reader = Reader {
+        registry,
+        epoch: epoch.to_owned(),
+        query,
+        seen: seen.unwrap_or(Count::NONE),
+        needs_snapshot: seen.is_none(),
+        known: Sorted::default(),
+        attending: Vec::new(),
+    };
+    let body = move |to: &mut dyn StreamOut| {
+        let _place = place;
+        let registry = Arc::clone(&reader.registry);
+        let _ringing = registry.changes().ring(Arc::clone(&bell));
+        let mut sent_at = Instant::now();
+        loop {
+            bell.hush();
+            let is_over = registry.is_closed();
+            let mut text = reader.news()?;
+            if is_over {
+                text.extend_from_slice(b"event: shutdown\ndata: {}\n\n");
+            } else if text.is_empty() && Instant::now() >= sent_at + HEARTBEAT {
+                text.extend_from_slice(b": quiet\n\n");
+            }
+            if !text.is_empty() {
+                to.write_all(&text)?;
+                sent_at = Instant::now();
+            }
+            if is_over {
+                return Ok(());
+            }
+            drop(text);
+            to.wait(&bell, sent_at + HEARTBEAT)?;
+        }
+    };
+    Ok(Outcome::Stream { content_type: EVENTS, headers: headers(), body: Box::new(body) })
+}
+
+/// The number in an id of this life of the daemon: `EPOCH-NUMBER`.
+fn number_of(id: &str, epoch: &str) -> Option<Count> {
+    let digits = id.strip_prefix(epoch)?.strip_prefix('-')?;
+    let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
+    digits.parse().ok().map(Count::of)
+}
+
+/// What a reader was told of a server last.
+struct Known {
+    view: Arc<ServerView>,
+    /// Its newest run that the reader knows of.
+    run: u64,
+}
+
+/// One reader.
+struct Reader {
+    registry: Arc<Registry>,
+    epoch: String,
+    query: EventQuery,
+    /// It knows everything up to here.
+    seen: Count,
+    needs_snapshot: bool,
+    known: Sorted<Slug, Known>,
+    attending: Vec<(Arc<Supervisor>, Waiting)>,
+}
+
+/// An event that is not written yet.
+enum Item {
+    Deleted(Slug),
+    Server(Arc<ServerView>),
+    Run { slug: Slug, run: Arc<Ended>, missed: u64 },
+}
+
+impl Reader {
+    /// The events since the last call.
+    fn news(&mut self) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        if !self.needs_snapshot
+            && let Some((since, count)) = self.registry.changes().since(self.seen)
+            && let Some(items) = self.items(since, count)
+        {
+            for (number, item) in items {
+                self.write(number, item, &mut text)?;
+            }
+            self.seen = count;
+            return Ok(text);
+        }
+        self.snapshot(&mut text)?;
+        Ok(text)
+    }
+
+    fn wants(&self, slug: &Slug) -> bool {
+        self.query.slugs.is_empty() || self.query.slugs.contains(slug)
+    }
+
+    /// In the order of their numbers; `None` if the reader was away for too long to be told of each run.
+    fn items(&mut self, since: Since, count: Count) -> Option<Vec<(u64, Item)>> {
+        let mut items = Vec::new();
+        let seen = self.seen.number();
+        for Deletion { number, slug, runs } in since.deletions {
+            if !self.wants(&slug) {
+                continue;
+            }
+            let last_told = self.known.get(&slug).map_or(0, |known| known.run);
+            let last = runs.last.filter(|(number, run)| *number > seen && run.run.number > last_told);
+            if let Some((number, run)) = last {
+                let missed = runs.earlier.iter().filter(|earlier| **earlier > seen).count() as u64;
+                insert(&mut items, number, Item::Run { slug: slug.clone(), run, missed });
+            }
+            insert(&mut items, number, Item::Deleted(slug));
+        }
+        for (mark, slug) in since.marks {
+            if !self.wants(&slug) {
+                continue;
+            }
+            // One that is gone by now is a deletion of the next time.
+            let Some(supervisor) = self.registry.find(&slug) else { continue };
+            self.attend(&supervisor);
+            let book = supervisor.book().since(self.seen.number()).ok()?;
+            let last_told = self.known.get(&slug).map_or(0, |known| known.run);
+            let mut missed = book.missed;
+            for (number, run) in book.runs {
+                if number <= count.number() && run.run.number > last_told {
+                    insert(
+                        &mut items,
+                        number,
+                        Item::Run { slug: slug.clone(), run, missed: std::mem::take(&mut missed) },
+                    );
+                }
+            }
+            let view = supervisor.view();
+            let is_told = self.known.get(&slug).is_some_and(|known| Arc::ptr_eq(&known.view, &view));
+            if !is_told {
+                insert(&mut items, mark, Item::Server(view));
+            }
+        }
+        Some(items)
+    }
+
+    fn attend(&mut self, supervisor: &Arc<Supervisor>) {
+        if self.query.attend && !self.attending.iter().any(|(known, _)| Arc::ptr_eq(known, supervisor)) {
+            self.attending.push((Arc::clone(supervisor), supervisor.attend()));
+        }
+    }
+
+    fn write(&mut self, number: u64, item: Item, text: &mut Vec<u8>) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct ServerEvent<'a> {
+            server: ServerInfo<'a>,
+            was: Option<&'static str>,
+        }
+        #[derive(Serialize)]
+        struct DeletedEvent<'a> {
+            slug: &'a str,
+        }
+        #[derive(Serialize)]
+        struct RunEvent<'a> {
+            slug: &'a str,
+            run: RunInfo<'a>,
+            #[serde(skip_serializing_if = "is_zero")]
+            missed: u64,
+        }
+        match item {
+            Item::Deleted(slug) => {
+                self.known.remove(&slug);
+                self.attending.retain(|(supervisor, _)| *supervisor.slug() != slug);
+                self.event(number, "deleted", &DeletedEvent { slug: slug.as_str() }, text)
+            }
+            Item::Server(view) => {
+                let was = self.known.get(&view.spec.slug).map(|known| known.view.status.as_str());
+                self.event(number, "server", &ServerEvent { server: ServerInfo::of(&view, &[]), was }, text)?;
+                let slug = view.spec.slug.clone();
+                let run = self.known.get(&slug).map_or(0, |known| known.run);
+                self.known.insert(slug, Known { view, run });
+                Ok(())
+            }
+            Item::Run { slug, run, missed } => {
+                let event = RunEvent { slug: slug.as_str(), run: RunInfo::ended(&run, WithTail::Yes), missed };
+                self.event(number, "run", &event, text)?;
+                if let Some(known) = self.known.get_mut(&slug) {
+                    known.run = run.run.number;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn snapshot(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
+        #[derive(Serialize)]
+        struct Snapshot<'a> {
+            servers: Vec<ServerInfo<'a>>,
+        }
+        // The count first: what changes after it is told again.
+        let count = self.registry.changes().count();
+        self.known = Sorted::default();
+        let mut views = Vec::new();
+        for supervisor in self.registry.supervisors() {
+            if self.wants(supervisor.slug()) {
+                self.attend(&supervisor);
+                let view = supervisor.view();
+                let run = view.last_run.as_ref().map_or(0, |run| run.run.number);
+                self.known.insert(supervisor.slug().clone(), Known { view: Arc::clone(&view), run });
+                views.push(view);
+            }
+        }
+        let servers = views.iter().map(|view| ServerInfo::of(view, &[])).collect();
+        self.event(count.number(), "snapshot", &Snapshot { servers }, text)?;
+        (self.seen, self.needs_snapshot) = (count, false);
+        Ok(())
+    }
+
+    fn event(&self, number: u64, name: &str, data: &dyn Data, text: &mut Vec<u8>) -> io::Result<()> {
+        let number = number.to_string();
+        for part in ["id: ", &self.epoch, "-", &number, "\nevent: ", name, "\ndata: "] {
+            text.extend_from_slice(part.as_bytes());
+        }
+        // JSON has no line end outside of its texts, and there it is escaped.
+        data.write(text)?;
+        text.extend_from_slice(b"\n\n");
+        Ok(())
+    }
+}
+
+/// What can be written as JSON: one function for all events.
+trait Data {
+    fn write(&self, text: &mut Vec<u8>) -> io::Result<()>;
+}
+
+impl<T: Serialize> Data for T {
+    fn write(&self, text: &mut Vec<u8>) -> io::Result<()> {
+        serde_json::to_writer(text, self).map_err(io::Error::from)
+    }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// Puts an item behind those of the same number and of lower ones. Most come in order.
+fn insert(items: &mut Vec<(u64, Item)>, number: u64, item: Item) {
+    let place = items.iter().rposition(|(other, _)| *other <= number).map_or(0, |place| place + 1);
+    items.insert(place, (number, item));
+}

@@ -1,0 +1,237 @@
+//! The logs of many servers in one answer or one stream.
+//!
+//! Owns: which servers are read, and the form of a line. Never: more than one server's output in memory at a time, beside the
+//! batch that each follower keeps.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::follow::{EVENTS, HEARTBEAT, bell, headers};
+use super::places::Place;
+use super::reply;
+use super::route::{LogQuery, Stream};
+use crate::error::Error;
+use crate::handoff::{Outcome, StreamOut};
+use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
+use crate::model::spec::Slug;
+use crate::os::poll::Bell;
+use crate::registry::Registry;
+use crate::runs::form::stream_word;
+
+/// A line that has not ended is sent as far as it goes after so much silence.
+const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
+/// What is to be sent is sent when there is this much of it, in bytes.
+const CHUNK: usize = 16 * 1024;
+
+/// What a reader asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ManyQuery {
+    /// These servers; all of them if it is empty. One that does not exist is waited for.
+    pub slugs: Vec<Slug>,
+    /// Which stream, and how many of its last lines.
+    pub log: LogQuery,
+}
+
+impl ManyQuery {
+    fn wants(&self, slug: &Slug) -> bool {
+        self.slugs.is_empty() || self.slugs.contains(slug)
+    }
+
+    fn selection(&self) -> Selection {
+        match self.log.stream {
+            Stream::Stdout => Selection::Stdout,
+            Stream::Stderr => Selection::Stderr,
+            Stream::Combined => Selection::Combined,
+        }
+    }
+
+    fn tail(&self) -> Option<usize> {
+        self.log.tail.and_then(|lines| usize::try_from(lines).ok())
+    }
+}
+
+#[derive(Serialize)]
+struct LineInfo<'a> {
+    slug: &'a str,
+    stream: &'static str,
+    line: &'a str,
+}
+
+#[derive(Serialize)]
+struct DroppedInfo<'a> {
+    slug: &'a str,
+    bytes: u64,
+}
+
+/// One server that is read.
+struct Source {
+    slug: Slug,
+    follower: Follower,
+    lines: Lines,
+    /// When there was output last.
+    output_at: Instant,
+}
+
+impl Source {
+    fn new(slug: &Slug, log: &Arc<SharedLog>, query: &ManyQuery, bell: &Arc<Bell>) -> Source {
+        let follower = Follower::new(Arc::clone(log), query.selection(), query.tail(), bell);
+        Source { slug: slug.clone(), follower, lines: Lines::default(), output_at: Instant::now() }
+    }
+
+    /// Gives everything that there is to `show`, and returns whether more can come.
+    fn read(&mut self, show: &mut dyn FnMut(&Slug, Shown<'_>) -> io::Result<()>) -> io::Result<bool> {
+        let Source { slug, follower, lines, output_at } = self;
+        loop {
+            match follower.take() {
+                Next::Output(batch) => {
+                    *output_at = Instant::now();
+                    lines.take(batch, |shown| show(slug, shown))?;
+                }
+                Next::Quiet => {
+                    follower.shrink();
+                    return Ok(true);
+                }
+                Next::Ended => {
+                    lines.flush(|shown| show(slug, shown))?;
+                    return Ok(false);
+                }
+            }
+        }
+    }
+
+    /// When its unfinished line is shown as far as it goes.
+    fn unfinished_at(&self) -> Option<Instant> {
+        self.lines.has_unfinished().then(|| self.output_at + UNFINISHED_AFTER)
+    }
+}
+
+/// What is kept of the logs, as one JSON object that is written piece by piece.
+///
+/// # Errors
+/// The system has no descriptor for it.
+pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
+    let bell = bell()?;
+    let logs: Vec<(Slug, Arc<SharedLog>)> = registry
+        .supervisors()
+        .iter()
+        .filter(|supervisor| query.wants(supervisor.slug()))
+        .map(|supervisor| (supervisor.slug().clone(), Arc::clone(supervisor.log())))
+        .collect();
+    let body = move |to: &mut dyn StreamOut| {
+        let mut text = br#"{"status":"success","message":"the newest output that is kept","data":{"lines":["#.to_vec();
+        let mut is_first = true;
+        for (slug, log) in logs {
+            let mut source = Source::new(&slug, &log, &query, &bell);
+            let mut show = |slug: &Slug, shown: Shown<'_>| {
+                if let Shown::Line(stream, bytes) | Shown::Part(stream, bytes) = shown {
+                    if !std::mem::replace(&mut is_first, false) {
+                        text.push(b',');
+                    }
+                    write_line(slug, stream, bytes, &mut text)?;
+                }
+                if text.len() >= CHUNK { send(&mut text, to) } else { Ok(()) }
+            };
+            source.read(&mut show)?;
+            source.lines.flush(|shown| show(&slug, shown))?;
+        }
+        text.extend_from_slice(b"]}}");
+        send(&mut text, to)
+    };
+    Ok(Outcome::Stream { content_type: reply::JSON, headers: headers(), body: Box::new(body) })
+}
+
+/// The logs as they are written, those of servers that are made later included, as events.
+///
+/// # Errors
+/// The system has no descriptor for it.
+pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result<Outcome, Error> {
+    let bell = bell()?;
+    let mut sources = Vec::new();
+    // Before the answer begins: what is written after it is new to the client.
+    take_in(&registry, &query, &bell, &mut sources);
+    let body = move |to: &mut dyn StreamOut| {
+        let _place = place;
+        let _ringing = registry.changes().ring(Arc::clone(&bell));
+        let mut text = Vec::new();
+        let mut sent_at = Instant::now();
+        loop {
+            bell.hush();
+            let is_over = registry.is_closed();
+            take_in(&registry, &query, &bell, &mut sources);
+            let mut show = |slug: &Slug, shown: Shown<'_>| {
+                write_event(slug, shown, &mut text)?;
+                if text.len() >= CHUNK { send(&mut text, to) } else { Ok(()) }
+            };
+            let now = Instant::now();
+            let mut failed = Ok(());
+            sources.retain_mut(|source: &mut Source| {
+                let read = source.read(&mut show).and_then(|goes_on| {
+                    if source.unfinished_at().is_some_and(|at| at <= now) || is_over {
+                        let slug = source.slug.clone();
+                        source.lines.flush(|shown| show(&slug, shown))?;
+                    }
+                    Ok(goes_on)
+                });
+                read.unwrap_or_else(|error| {
+                    failed = Err(error);
+                    false
+                })
+            });
+            failed?;
+            if text.is_empty() && Instant::now() >= sent_at + HEARTBEAT {
+                text.extend_from_slice(b": quiet\n\n");
+            }
+            if !text.is_empty() {
+                send(&mut text, to)?;
+                sent_at = Instant::now();
+            }
+            if is_over {
+                return Ok(());
+            }
+            text.shrink_to(CHUNK);
+            let unfinished = sources.iter().filter_map(Source::unfinished_at).min();
+            let heartbeat = sent_at + HEARTBEAT;
+            to.wait(&bell, unfinished.map_or(heartbeat, |at| at.min(heartbeat)))?;
+        }
+    };
+    Ok(Outcome::Stream { content_type: EVENTS, headers: headers(), body: Box::new(body) })
+}
+
+/// Begins to read the servers that are not read yet.
+fn take_in(registry: &Registry, query: &ManyQuery, bell: &Arc<Bell>, sources: &mut Vec<Source>) {
+    for supervisor in registry.supervisors() {
+        let (slug, log) = (supervisor.slug(), supervisor.log());
+        if query.wants(slug) && !sources.iter().any(|source| source.follower.reads(log)) {
+            sources.push(Source::new(slug, log, query, bell));
+        }
+    }
+}
+
+fn send(text: &mut Vec<u8>, to: &mut dyn StreamOut) -> io::Result<()> {
+    to.write_all(text)?;
+    text.clear();
+    Ok(())
+}
+
+fn write_event(slug: &Slug, shown: Shown<'_>, text: &mut Vec<u8>) -> io::Result<()> {
+    match shown {
+        Shown::Line(stream, bytes) | Shown::Part(stream, bytes) => {
+            text.extend_from_slice(b"event: line\ndata: ");
+            write_line(slug, stream, bytes, text)?;
+        }
+        Shown::Missed(bytes) => {
+            text.extend_from_slice(b"event: dropped\ndata: ");
+            serde_json::to_writer(&mut *text, &DroppedInfo { slug: slug.as_str(), bytes })?;
+        }
+    }
+    text.write_all(b"\n\n")
+}
+
+fn write_line(slug: &Slug, stream: StreamId, bytes: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
+    let line = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
+    let line = LineInfo { slug: slug.as_str(), stream: stream_word(stream), line: &line };
+    serde_json::to_writer(text, &line).map_err(io::Error::from)
+}

@@ -1,0 +1,126 @@
+//! Whether the kernel has ended a process for lack of memory.
+//!
+//! Owns: the counter of such kills, and what is known of it. Never: which process it was: the caller has a SIGKILL that it did
+//! not send.
+//!
+//! The counter of the daemon's own memory cgroup is certain; without one, that of the machine only makes it likely.
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use crate::model::ending::Oom;
+
+/// Where kills are counted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    Cgroup(PathBuf),
+    Machine,
+}
+
+/// The counter.
+#[derive(Debug)]
+pub struct OomCounter {
+    source: Source,
+    seen: Mutex<u64>,
+}
+
+impl OomCounter {
+    /// Counts from now on.
+    pub fn new() -> OomCounter {
+        let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        let source = files(&cgroups).into_iter().find(|file| read(file).is_some());
+        let source = source.map_or(Source::Machine, Source::Cgroup);
+        let counter = OomCounter { source, seen: Mutex::new(0) };
+        counter.look();
+        counter
+    }
+
+    /// Forgets the kills until now: they were those of other processes. Called at each spawn, so the machine's counter, whose
+    /// file takes the kernel a tenth of a millisecond to write, is left alone.
+    pub fn refresh(&self) {
+        if self.source == Source::Machine {
+            return;
+        }
+        let now = self.count();
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Whether there was a kill since this was asked last.
+    pub fn look(&self) -> Oom {
+        let now = self.count();
+        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now);
+        match self.source {
+            _ if now <= before => Oom::No,
+            Source::Cgroup(_) => Oom::Certain,
+            Source::Machine => Oom::Likely,
+        }
+    }
+
+    fn count(&self) -> u64 {
+        match &self.source {
+            Source::Cgroup(file) => read(file).unwrap_or(0),
+            Source::Machine => read(&PathBuf::from("/proc/vmstat")).unwrap_or(0),
+        }
+    }
+}
+
+impl Default for OomCounter {
+    fn default() -> OomCounter {
+        OomCounter::new()
+    }
+}
+
+fn read(file: &PathBuf) -> Option<u64> {
+    count_in(&fs::read_to_string(file).ok()?)
+}
+
+/// The number after `oom_kill`.
+fn count_in(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    line.trim().parse().ok()
+}
+
+/// The files that may have the counter, by what `/proc/self/cgroup` says: of version 2, then of version 1. In a container the
+/// path may be that of the host, and the files are at the root.
+fn files(cgroups: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for line in cgroups.lines() {
+        let mut parts = line.splitn(3, ':');
+        let (Some(_), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next()) else { continue };
+        let path = path.trim_start_matches('/');
+        if controllers.is_empty() {
+            files.push(PathBuf::from("/sys/fs/cgroup").join(path).join("memory.events"));
+            files.push(PathBuf::from("/sys/fs/cgroup/memory.events"));
+        } else if controllers.split(',').any(|controller| controller == "memory") {
+            files.push(PathBuf::from("/sys/fs/cgroup/memory").join(path).join("memory.oom_control"));
+            files.push(PathBuf::from("/sys/fs/cgroup/memory/memory.oom_control"));
+        }
+    }
+    files
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_counter_of_each_version() {
+        assert_eq!(count_in("low 0\nhigh 0\nmax 7\noom 2\noom_kill 3\noom_group_kill 0\n"), Some(3));
+        assert_eq!(count_in("oom_kill_disable 0\nunder_oom 0\noom_kill 4\n"), Some(4));
+        assert_eq!(count_in("oom_kill_disable 0\nunder_oom 0\n"), None);
+        let names = |text: &str| files(text).iter().map(|file| file.display().to_string()).collect::<Vec<_>>();
+        assert_eq!(names("0::/a/b\n"), ["/sys/fs/cgroup/a/b/memory.events", "/sys/fs/cgroup/memory.events"]);
+        assert_eq!(
+            names("4:cpu,memory:/x\n1:name=systemd:/\n"),
+            ["/sys/fs/cgroup/memory/x/memory.oom_control", "/sys/fs/cgroup/memory/memory.oom_control"]
+        );
+    }
+
+    #[test]
+    fn without_a_kill_there_is_none() {
+        let counter = OomCounter::new();
+        counter.refresh();
+        assert_eq!(counter.look(), Oom::No);
+    }
+}

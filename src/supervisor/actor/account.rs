@@ -1,0 +1,147 @@
+//! The account of each run in its server's book.
+//!
+//! Owns: what is entered when a run begins, has a process, and is over, and when the book is written. Never: a decision: why a
+//! run ended is read off the machine (see `model::ending`).
+
+use std::time::{Instant, SystemTime};
+
+use super::super::run::{self, Run};
+use super::{Actor, Stay};
+use crate::model::ending::{self, Daemon, Kind, Next, Oom, Reason};
+use crate::model::machine::{Cause, Effect, Event, Exit, IdleReason, Job, Phase, RunId, Wanted};
+use crate::ports::Reservation;
+use crate::runs::tail::{self, Tail};
+use crate::runs::{Ended, Living};
+
+/// What the machine says of a run just before it is over.
+pub(super) struct Ending {
+    cause: Cause,
+    wanted: Wanted,
+}
+
+impl Actor {
+    pub(super) fn begin_account(&mut self, job: Job) {
+        let kind = match job {
+            Job::Install => Kind::Install,
+            Job::Start => Kind::Start,
+        };
+        self.log_from = self.shared.log.totals().written;
+        self.context.oom.refresh();
+        self.shared.book.begin(kind, (SystemTime::now(), Instant::now()));
+        self.schedule.begun(Instant::now());
+    }
+
+    pub(super) fn note_spawned(&self, run: &Run) {
+        let port = self.reservation.as_ref().map(|reservation: &Reservation| reservation.port().get());
+        self.shared.book.note(|living| (living.pid, living.port) = (Some(run.pid().number()), port));
+    }
+
+    /// To be asked before the machine hears of the end.
+    pub(super) fn ending(&self) -> Ending {
+        let cause = match self.machine.phase() {
+            Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => *cause,
+            Phase::Alive { .. }
+            | Phase::Idle(_)
+            | Phase::Preparing
+            | Phase::Spawning { .. }
+            | Phase::Waiting { .. }
+            | Phase::Removed => Cause::Own,
+        };
+        Ending { cause, wanted: self.machine.wanted() }
+    }
+
+    /// To be called when the machine has heard of the end.
+    pub(super) fn account(&mut self, before: &Ending, ended: &run::Ended) {
+        let daemon = if self.stay == Stay::UntilRest { Daemon::Ends } else { Daemon::Stays };
+        let oom = match (before.cause, ended.exit) {
+            (Cause::Own, Exit::Signal(9)) => self.context.oom.look(),
+            (Cause::Own | Cause::Asked | Cause::Unhealthy, _) => Oom::No,
+        };
+        let reason = ending::reason(ended.exit, before.cause, before.wanted, daemon, oom);
+        let tail = if reason.was_asked_for() {
+            Tail::default()
+        } else {
+            let lines = self.shared.log.last_lines(self.log_from, tail::LINES + 1);
+            tail::tail_of(&lines.iter().map(|(stream, line)| (*stream, line.as_slice())).collect::<Vec<_>>())
+        };
+        let next = match reason {
+            Reason::Restarted => Next::Restart,
+            _ => self.next(),
+        };
+        self.close_account(|run, begun| {
+            let lasted = begun.elapsed();
+            Ended {
+                run,
+                ended_at: SystemTime::now(),
+                lasted: Some(lasted),
+                reason,
+                exit_code: Some(ended.exit.code()),
+                exit_signal: ended.exit.signal_name(),
+                sentence: ending::sentence(reason, ended.exit, oom, lasted),
+                next,
+                usage: ended.usage,
+                survivors_killed: ended.survivors_killed,
+                tail,
+            }
+        });
+    }
+
+    /// A run that never had a process. To be called when the machine has heard of it.
+    pub(super) fn account_without_process(&mut self, reason: Reason, why: String) {
+        let next = self.next();
+        self.close_account(|run, begun| Ended {
+            run,
+            ended_at: SystemTime::now(),
+            lasted: Some(begun.elapsed()),
+            reason,
+            exit_code: None,
+            exit_signal: None,
+            sentence: why,
+            next,
+            usage: None,
+            survivors_killed: 0,
+            tail: Tail::default(),
+        });
+    }
+
+    /// What was waited for before the first start can't come.
+    pub(super) fn prepare_failed(&mut self, id: RunId, why: String) -> Vec<Effect> {
+        self.shared.book.begin(Kind::Overlay, (SystemTime::now(), Instant::now()));
+        let effects = self.machine.event(Event::PrepareFailed(id, why.clone()), Instant::now());
+        self.account_without_process(Reason::OverlayFailed, why);
+        effects
+    }
+
+    fn next(&self) -> Next {
+        match self.machine.phase() {
+            Phase::Waiting { .. } | Phase::Spawning { .. } | Phase::Preparing | Phase::Alive { .. } => Next::Restart,
+            Phase::Idle(IdleReason::GaveUp { .. }) => Next::GaveUp,
+            Phase::Idle(_) | Phase::Draining { .. } | Phase::Killing { .. } | Phase::Removed => Next::None,
+        }
+    }
+
+    fn close_account(&mut self, ended: impl FnOnce(Living, Instant) -> Ended) {
+        let (changes, slug) = (&self.context.changes, &self.spec.slug);
+        let Some(run) = self.shared.book.end(ended, || changes.mark(slug)) else { return };
+        if run.next == Next::Restart && !run.reason.was_asked_for() {
+            self.shared.book.count_restart();
+        }
+        self.schedule.ended(Instant::now());
+    }
+
+    /// Writes the book if it is time.
+    pub(super) fn write_book(&mut self, now: Instant) {
+        if self.schedule.is_due(now) {
+            self.context.books.write(&self.spec.slug, &self.shared.book);
+        }
+    }
+
+    /// Writes what is not written yet, or removes all of it: for the end of the thread.
+    pub(super) fn finish_book(&mut self) {
+        if self.stay == Stay::NoLonger {
+            self.context.books.remove(&self.spec.slug);
+        } else if self.schedule.is_pending() {
+            self.context.books.write(&self.spec.slug, &self.shared.book);
+        }
+    }
+}
