@@ -37,7 +37,7 @@ use sweep::Earlier;
 pub fn stored(files: &Files, root: &Path) -> io::Result<Vec<(ServerSpec, Kept)>> {
     files.load(|name, members| {
         let (configuration, kept) = server::parse(members)?;
-        let (spec, warnings) = input::server_spec(&configuration, root).map_err(|error| error.to_string())?;
+        let (spec, warnings) = input::stored_server_spec(configuration, root).map_err(|error| error.to_string())?;
         if spec.slug.as_str() != name {
             return Err(format!("it has the configuration of another server, {}", spec.slug));
         }

@@ -156,19 +156,23 @@ impl Error {
 
     /// Well-formed, but these values can't be; the sentence is made of them.
     pub fn invalid(wrong: Vec<Wrong>) -> Error {
-        let mut parts: Vec<String> =
-            wrong.iter().take(FIELDS_IN_SENTENCE).map(|wrong| format!("{} {}", wrong.field, wrong.why)).collect();
+        let mut sentence = phrases(wrong.get(..FIELDS_IN_SENTENCE).unwrap_or(&wrong));
         if let Some(more @ 1..) = wrong.len().checked_sub(FIELDS_IN_SENTENCE) {
             // The last one stands for all that are not named.
             let number = if wrong.len() > WRONG_MAX { String::new() } else { format!("{more} ") };
-            parts.push(format!("and {number}more, listed in \"fields\""));
+            sentence.push_str(&format!("; and {number}more, listed in \"fields\""));
         }
-        Error { code: Code::Invalid, sentence: parts.join("; "), wrong }
+        Error { code: Code::Invalid, sentence, wrong }
     }
 
     /// One value can't be; `why` fits after the name of the field.
     pub fn invalid_field(field: &str, why: impl Into<String>) -> Error {
         Error::invalid(vec![Wrong { field: field.to_owned(), why: why.into() }])
+    }
+
+    /// Something that is required is missing, and no field says so: a fault of ours.
+    pub fn incomplete() -> Error {
+        Error::internal("reading the request")
     }
 
     /// No server has this slug, or could have it.
@@ -292,6 +296,16 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// What is wrong with each, in one line.
+pub fn phrases(wrong: &[Wrong]) -> String {
+    let mut all = String::new();
+    for Wrong { field, why } in wrong {
+        let between = if all.is_empty() { "" } else { "; " };
+        [between, field, " ", why].iter().for_each(|part| all.push_str(part));
+    }
+    all
+}
 
 /// A client's text as a sentence can show it: in quotes, without control characters, not too long.
 pub fn quoted(text: &str) -> String {

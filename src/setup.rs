@@ -8,14 +8,12 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::api::input;
-use crate::error::{Error, WARNINGS_MAX, WRONG_MAX, Wrong, quoted, unknown};
 use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
 use crate::os::fs::plain::read_named;
-use crate::sorted::SortedSet;
 
 mod base64;
 #[cfg(test)]
@@ -82,90 +80,9 @@ pub fn read(source: &Source, root: &Path) -> Result<Payload, String> {
 fn parse(text: &[u8], root: &Path) -> Result<Payload, String> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
     let payload: Value = serde_json::from_slice(text).map_err(|error| format!("it is not valid JSON: {error}"))?;
-    let Value::Object(mut payload) = payload else {
+    let Value::Object(payload) = payload else {
         return Err("it must be an object with \"overlays\" and \"servers\"".into());
     };
-    let (overlays, mut warnings) = overlays(&list(&mut payload, "overlays")?)?;
-    let (servers, more) = servers(&list(&mut payload, "servers")?, root)?;
-    warnings.extend(more);
-    warnings.extend(payload.keys().take(WARNINGS_MAX).map(|name| unknown("field", name, &["overlays", "servers"])));
+    let ((overlays, servers), warnings) = input::payload(payload, root)?;
     Ok(Payload { overlays, servers, warnings })
-}
-
-/// What is left out or `null` is empty.
-fn list(payload: &mut Map<String, Value>, name: &str) -> Result<Vec<Value>, String> {
-    match payload.remove(name) {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::Array(list)) => Ok(list),
-        Some(_) => Err(format!("{name} must be a list")),
-    }
-}
-
-fn overlays(list: &[Value]) -> Result<(Vec<OverlaySpec>, Vec<String>), String> {
-    read_all("overlays", list, input::overlay_spec)
-}
-
-fn servers(list: &[Value], root: &Path) -> Result<(Vec<ServerSpec>, Vec<String>), String> {
-    let (servers, warnings) = read_all("servers", list, |body| input::server_spec(body, root))?;
-    let mut slugs = SortedSet::default();
-    for (number, spec) in servers.iter().enumerate() {
-        if !slugs.insert(&spec.slug) {
-            return Err(format!("servers[{number}].slug {} is given twice", quoted(spec.slug.as_str())));
-        }
-    }
-    Ok((servers, warnings))
-}
-
-/// Reads each member of a list as the body of a request of its own, and tells of everything that is wrong at once.
-fn read_all<T>(
-    name: &str,
-    list: &[Value],
-    read: impl Fn(&[u8]) -> Result<(T, Vec<String>), Error>,
-) -> Result<(Vec<T>, Vec<String>), String> {
-    let (mut all, mut warnings, mut wrong) = (Vec::new(), Vec::new(), Wrongs::default());
-    for (number, value) in list.iter().enumerate() {
-        let place = format!("{name}[{number}]");
-        if !value.is_object() {
-            wrong.push(format!("{place} must be an object"));
-            continue;
-        }
-        match read(value.to_string().as_bytes()) {
-            Ok((one, odd)) => {
-                all.push(one);
-                warnings.extend(odd.into_iter().map(|warning| format!("{place}: {warning}")));
-            }
-            Err(error) if error.wrong().is_empty() => wrong.push(format!("{place}: {error}")),
-            Err(error) => {
-                error.wrong().iter().for_each(|Wrong { field, why }| wrong.push(format!("{place}.{field} {why}")));
-            }
-        }
-    }
-    match wrong.into_sentence() {
-        None => Ok((all, warnings)),
-        Some(sentence) => Err(sentence),
-    }
-}
-
-/// What is wrong with a list: the first that are, and how many more.
-#[derive(Default)]
-struct Wrongs {
-    named: Vec<String>,
-    more: usize,
-}
-
-impl Wrongs {
-    fn push(&mut self, what: String) {
-        if self.named.len() < WRONG_MAX {
-            self.named.push(what);
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn into_sentence(mut self) -> Option<String> {
-        if self.more > 0 {
-            self.named.push(format!("and {} more are wrong", self.more));
-        }
-        (!self.named.is_empty()).then(|| self.named.join("; "))
-    }
 }

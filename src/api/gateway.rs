@@ -25,7 +25,7 @@ use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
 use crate::os::random;
 use crate::overlay::{Files as OverlayFiles, Undeleted};
-use crate::registry::Unadmitted;
+use crate::registry::{Restored, Unadmitted};
 use crate::store::files::Files;
 use crate::supervisor::{Answer, Origin, Pending, Waited};
 
@@ -56,7 +56,7 @@ pub struct Gateway {
 }
 
 struct State {
-    sandbox: Option<Sandbox>,
+    sandbox: Option<Arc<Sandbox>>,
     turn: Holder,
 }
 
@@ -108,7 +108,7 @@ impl Gateway {
     /// The directory can't be read.
     pub fn open(directory: &Path, url: Option<String>) -> io::Result<Gateway> {
         let files = Files::open(directory.join(DIRECTORY))?;
-        let sandbox = record::stored(&files)?;
+        let sandbox = record::stored(&files)?.map(Arc::new);
         Ok(Gateway { files, url, state: Mutex::new(State { sandbox, turn: Holder::None }), changed: Condvar::new() })
     }
 
@@ -121,13 +121,13 @@ impl Gateway {
     ///
     /// # Errors
     /// There is none of that id.
-    pub fn find(&self, id: &str) -> Result<Sandbox, Error> {
+    pub fn find(&self, id: &str) -> Result<Arc<Sandbox>, Error> {
         let present = self.state().sandbox.clone();
         present.filter(|sandbox| sandbox.id == id).ok_or_else(|| Error::sandbox_not_found(id))
     }
 
     /// The sandbox of that name.
-    pub fn find_name(&self, name: &SandboxName) -> Option<Sandbox> {
+    pub fn find_name(&self, name: &SandboxName) -> Option<Arc<Sandbox>> {
         self.state().sandbox.clone().filter(|sandbox| sandbox.name.as_ref() == Some(name))
     }
 
@@ -135,7 +135,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Why not. Nothing was changed, unless the present servers can't be ended or the new ones can't be stored.
-    pub fn create(&self, api: &Api, spec: SandboxSpec) -> Result<Sandbox, Error> {
+    pub fn create(&self, api: &Api, spec: SandboxSpec) -> Result<Arc<Sandbox>, Error> {
         let turn = self.turn()?;
         self.replace(&turn, api, spec)
     }
@@ -144,7 +144,7 @@ impl Gateway {
     ///
     /// # Errors
     /// As [`Gateway::create`].
-    pub fn find_or_create(&self, api: &Api, spec: SandboxSpec) -> Result<(Found, Sandbox), Error> {
+    pub fn find_or_create(&self, api: &Api, spec: SandboxSpec) -> Result<(Found, Arc<Sandbox>), Error> {
         let turn = self.turn()?;
         match spec.name.as_ref().and_then(|name| self.find_name(name)) {
             Some(present) => Ok((Found::Present, present)),
@@ -173,25 +173,22 @@ impl Gateway {
     /// There is none of that id, or it can't be stored.
     pub fn extend(&self, id: &str, more_ms: u64) -> Result<(), Error> {
         let _turn = self.turn()?;
-        let mut sandbox = self.find(id)?;
+        let mut sandbox = Sandbox::clone(&*self.find(id)?);
         sandbox.timeout_ms = Some(sandbox.timeout_ms.unwrap_or_default().saturating_add(more_ms));
         self.store(&sandbox, Stage::Made)?;
-        self.state().sandbox = Some(sandbox);
+        self.state().sandbox = Some(Arc::new(sandbox));
         Ok(())
     }
 
-    fn replace(&self, turn: &Turn<'_>, api: &Api, spec: SandboxSpec) -> Result<Sandbox, Error> {
+    fn replace(&self, turn: &Turn<'_>, api: &Api, spec: SandboxSpec) -> Result<Arc<Sandbox>, Error> {
         turn.require_time()?;
         let SandboxSpec { name, metadata, timeout_ms, overlays, servers } = spec;
         let id = random::hex(ID_BYTES).map_err(|_| Error::internal("making an id"))?;
-        let sandbox = Sandbox { id, name, metadata, timeout_ms };
+        let sandbox = Arc::new(Sandbox { id, name, metadata: Arc::new(metadata), timeout_ms });
         self.store(&sandbox, Stage::Begun)?;
         // As long as neither is whole, none is found.
         let before = self.state().sandbox.take();
-        let made = clear(api)
-            .and_then(|()| make(api, overlays, servers))
-            .and_then(|()| self.store(&sandbox, Stage::Made).inspect_err(|_| drop(clear(api))));
-        if let Err(error) = made {
+        if let Err(error) = self.fill(api, &sandbox, overlays, servers) {
             // What is left of it can still be deleted by its id.
             let _ = match &before {
                 Some(before) => record::write(&self.files, before, Stage::Made),
@@ -200,9 +197,26 @@ impl Gateway {
             self.state().sandbox = before;
             return Err(error);
         }
-        self.state().sandbox = Some(sandbox.clone());
+        self.state().sandbox = Some(Arc::clone(&sandbox));
         log::info(format_args!("sandbox {} begins with {} servers", sandbox.id, api.registry.count()));
         Ok(sandbox)
+    }
+
+    /// Deletes what the present sandbox has, and makes and stores the new one.
+    fn fill(
+        &self,
+        api: &Api,
+        sandbox: &Sandbox,
+        overlays: Vec<OverlaySpec>,
+        servers: Vec<ServerSpec>,
+    ) -> Result<(), Error> {
+        clear(api)?;
+        let restored = make(api, overlays, servers)?;
+        let stored = await_stored(restored).and_then(|()| self.store(sandbox, Stage::Made));
+        if stored.is_err() {
+            let _ = clear(api);
+        }
+        stored
     }
 
     fn store(&self, sandbox: &Sandbox, stage: Stage) -> Result<(), Error> {
@@ -233,12 +247,13 @@ fn clear(api: &Api) -> Result<(), Error> {
     let supervisors = api.registry.supervisors();
     let pending: Vec<Pending> = supervisors.iter().map(|supervisor| supervisor.command(Command::Delete)).collect();
     let grace = Instant::now() + GRACE;
-    let late: Vec<_> = supervisors.iter().zip(&pending).filter(|(_, pending)| is_late(pending, grace)).collect();
-    for (supervisor, _) in &late {
-        let text =
-            format_args!("it needs longer than {} s to stop, and its sandbox is over: killing it", GRACE.as_secs());
-        log::server(log::Level::Warn, supervisor.slug(), text);
-        drop(supervisor.command(Command::Kill));
+    for (place, supervisor) in supervisors.iter().enumerate() {
+        if pending.get(place).is_some_and(|pending| is_late(pending, grace)) {
+            let text =
+                format_args!("it needs longer than {} s to stop, and its sandbox is over: killing it", GRACE.as_secs());
+            log::server(log::Level::Warn, supervisor.slug(), text);
+            drop(supervisor.command(Command::Kill));
+        }
     }
     let killed = Instant::now() + KILL_LIMIT;
     for pending in &pending {
@@ -279,29 +294,34 @@ fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
     }
 }
 
-/// Makes overlays and servers, which wait for all of the overlays, and has the servers stored.
-fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<(), Error> {
+/// Makes overlays, and takes in the servers, which wait for all of the overlays.
+fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<Restored, Error> {
     let ids = api.overlays.ensure_all(specs);
     let servers = servers.into_iter().map(|spec| (Arc::new(spec.waiting_for(&ids)), Origin::Payload)).collect();
-    let restored = api.registry.restore(servers).map_err(|unadmitted| match unadmitted {
+    api.registry.restore(servers).map_err(|unadmitted| match unadmitted {
         Unadmitted::ShuttingDown => Error::shutting_down(),
         Unadmitted::SlugInUse => Error::new(
             Code::Busy,
             "another client has created a server of the same slug in between; create the sandbox again",
         ),
-    })?;
+    })
+}
+
+/// Starts the servers, and waits until all are stored.
+fn await_stored(restored: Restored) -> Result<(), Error> {
     let deadline = Instant::now() + STORE_LIMIT;
-    let stored = restored.start().into_iter().try_for_each(|pending| {
+    for pending in restored.start() {
         let slug = &pending.view().spec.slug;
-        let unmade =
-            |why: &str| Error::new(Code::Busy, format!("server \"{slug}\" can't be made: {why}; try again later"));
-        match pending.wait(deadline) {
-            Waited::Answered(Answer::Done(_) | Answer::Refused(_)) => Ok(()),
-            Waited::Answered(Answer::NotStored(error)) => Err(Error::storage(&format!("server \"{slug}\""), &error)),
-            Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
-            Waited::Late(_) => Err(unmade("the disk is slow")),
-            Waited::Lost => Err(unmade("the system has no thread for it")),
-        }
-    });
-    stored.inspect_err(|_| drop(clear(api)))
+        let why = match pending.wait(deadline) {
+            Waited::Answered(Answer::Done(_) | Answer::Refused(_)) => continue,
+            Waited::Answered(Answer::NotStored(error)) => {
+                return Err(Error::storage(&format!("server \"{slug}\""), &error));
+            }
+            Waited::Answered(Answer::ShuttingDown) => return Err(Error::shutting_down()),
+            Waited::Late(_) => "the disk is slow",
+            Waited::Lost => "the system has no thread for it",
+        };
+        return Err(Error::new(Code::Busy, format!("server \"{slug}\" can't be made: {why}; try again later")));
+    }
+    Ok(())
 }

@@ -151,11 +151,11 @@ impl Task {
             Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
             Action::ServerMark(slug) => {
                 let (mark, more) = read(api, body, input::status_mark)?;
-                command(api, &slug, Command::Mark(mark), "the server is marked", &[warnings, more].concat())?
+                command(api, &slug, Command::Mark(mark), "the server is marked", &joined(warnings, more))?
             }
             Action::ServerCreate => {
                 let (spec, more) = read(api, body, |body| input::server_spec(body, &api.root))?;
-                create::create(api, spec, &[warnings, more].concat())?
+                create::create(api, spec, &joined(warnings, more))?
             }
             Action::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
             Action::ServerStop(slug) => command(api, &slug, Command::Stop, "the server is stopped", &warnings)?,
@@ -178,7 +178,7 @@ impl Task {
             Action::OverlayShow(id) => overlays::show(&api.overlays, &id, &warnings)?,
             Action::OverlayCreate => {
                 let (spec, more) = read(api, body, input::overlay_spec)?;
-                overlays::create(&api.overlays, spec, &[warnings, more].concat())?
+                overlays::create(&api.overlays, spec, &joined(warnings, more))?
             }
             Action::Gateway(asked) => sandbox::answer(api, host.as_deref(), asked, body, warnings)?,
             Action::Unsupported(part) => return Err(Error::unsupported(part)),
@@ -190,6 +190,12 @@ impl Task {
             }
         }))
     }
+}
+
+/// The warnings about the query and those about the body.
+fn joined(mut warnings: Vec<String>, mut more: Vec<String>) -> Vec<String> {
+    warnings.append(&mut more);
+    warnings
 }
 
 /// Reads a body as JSON by `parse`, one at a time: out of a MiB of it a hundred can become for a moment.

@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::fields::Fields;
 use super::follow::Form;
@@ -29,9 +29,10 @@ pub mod sandbox;
 mod slips;
 #[cfg(test)]
 pub mod tests;
+mod value;
 
 pub use overlay::{overlay, overlay_spec, overlays};
-pub use sandbox::{Naming, SandboxName, SandboxSpec, extension, sandbox, sandbox_name};
+pub use sandbox::{Naming, SandboxName, SandboxSpec, extension, payload, sandbox, sandbox_name};
 
 /// The longest path, in bytes: Linux's `PATH_MAX` without the NUL.
 const PATH_MAX: usize = 4095;
@@ -54,13 +55,21 @@ const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 /// # Errors
 /// 400 when the body is no JSON; 422 when it is no configuration, with every field that is wrong.
 pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
-    let mut fields = Fields::read(body)?;
+    whole_server(Fields::read(body)?, root)
+}
+
+/// Reads the configuration of a server, as [`server_spec`] does, from the members of an object.
+///
+/// # Errors
+/// 422 when they are no configuration, with every field that is wrong.
+pub fn stored_server_spec(members: Map<String, Value>, root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
+    whole_server(Fields::of(members), root)
+}
+
+fn whole_server(mut fields: Fields, root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
     let spec = server(&mut fields, root);
-    let (wrong, warnings) = fields.finish("field");
-    match spec {
-        Some(spec) if wrong.is_empty() => Ok((spec, warnings)),
-        Some(_) | None => Err(Error::invalid(wrong)),
-    }
+    let warnings = fields.accept()?;
+    Ok((spec.ok_or_else(Error::incomplete)?, warnings))
 }
 
 /// Takes the configuration of a server from the members of an object. `None` says that something was wrong, which
@@ -138,14 +147,14 @@ fn dropped_variables(field: &str, command: &CommandLine, environment: &Sorted<St
 pub fn status_mark(body: &[u8]) -> Result<(Mark, Vec<String>), Error> {
     let mut fields = Fields::read(body)?;
     let status = mark(&mut fields);
-    let (wrong, warnings) = fields.finish("field");
+    let warnings = fields.accept();
     match status {
-        Some(Status::Ready) => Ok((Mark::Ready, warnings)),
-        Some(Status::Running) => Ok((Mark::Running, warnings)),
+        Some(Status::Ready) => Ok((Mark::Ready, warnings?)),
+        Some(Status::Running) => Ok((Mark::Running, warnings?)),
         Some(
             status @ (Status::Installing | Status::Starting | Status::Restarting | Status::Stopped | Status::Failed),
         ) => Err(Error::not_by_hand(status)),
-        None => Err(Error::invalid(wrong)),
+        None => Err(warnings.err().unwrap_or_else(Error::incomplete)),
     }
 }
 

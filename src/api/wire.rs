@@ -25,7 +25,7 @@ pub mod server;
 pub mod tests;
 
 pub use overlay::{overlay, overlay_list};
-pub use sandbox::{sandbox, success};
+pub use sandbox::{SUCCESS, sandbox};
 
 use overlay::OverlayBrief;
 use server::{ServerBrief, ServerInfo};

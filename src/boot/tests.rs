@@ -73,7 +73,7 @@ fn a_doctored_file_makes_no_server() {
         ("other", good.clone()),
         ("slug", good.replace("\"good\"", "\"../slug\"")),
         ("start", good.replace("\"true\"", "\"\"").replace("good", "start")),
-        ("before", good.replace("\"created_at_ms\": 1", "\"created_at_ms\": -1").replace("good", "before")),
+        ("before", good.replace("\"created_at_ms\":1", "\"created_at_ms\":-1").replace("good", "before")),
         ("bare", r#"{"version": 1, "created_at_ms": 1, "installed": true}"#.to_owned()),
     ];
     for (name, text) in &doctored {

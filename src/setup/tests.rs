@@ -50,7 +50,7 @@ fn the_wrong_place_is_named() {
 fn what_is_strange_is_told_and_secrets_are_not() {
     let odd = parsed(r#"{"server": [], "servers": [{"slug": "a", "start": "true", "prot": 1}]}"#).unwrap();
     assert_eq!(odd.warnings.len(), 2, "{:?}", odd.warnings);
-    assert!(odd.warnings[0].starts_with("servers[0]: unknown field \"prot\""), "{:?}", odd.warnings);
+    assert!(odd.warnings[0].starts_with("unknown field of servers[0] \"prot\" was ignored"), "{:?}", odd.warnings);
     let secret = r#"{"servers": [{"slug": "a", "start": "true", "port": 0, "environment": {"KEY": "hush", "N": 1}}]}"#;
     assert!(!parsed(secret).unwrap_err().contains("hush"));
     assert!(!format!("{:?}", Source::Variable("hush".into())).contains("hush"));

@@ -116,7 +116,8 @@ impl Files {
     /// # Errors
     /// It can't be stored; what was there before still is. See [`home::lost`].
     pub fn put(&self, name: &str, contents: &impl Serialize) -> io::Result<()> {
-        let mut text = serde_json::to_vec_pretty(contents)?;
+        // Not indented: a second form of each type that is stored would cost code.
+        let mut text = serde_json::to_vec(contents)?;
         text.push(b'\n');
         self.put_text(name, &text)
     }

@@ -69,14 +69,14 @@ impl Members {
         self.0.contains_key(name)
     }
 
-    /// The text of the object, as a client would send it.
-    pub fn into_text(self) -> Vec<u8> {
-        Value::Object(self.0).to_string().into_bytes()
-    }
-
     /// The object, for a reader of its own.
     pub fn into_value(self) -> Value {
         Value::Object(self.0)
+    }
+
+    /// All of them, for a reader of its own.
+    pub fn into_map(self) -> Map<String, Value> {
+        self.0
     }
 
     fn member<'a, T>(&'a self, name: &str, kind: &str, read: impl Fn(&'a Value) -> Option<T>) -> Result<T, String> {
@@ -90,6 +90,8 @@ fn missing(name: &str, kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -106,7 +108,7 @@ mod tests {
         assert_eq!(members.text("n"), Err("it has no n that is a text".into()));
         let inner = members.take_object("o").unwrap();
         assert_eq!(inner.number("n"), Ok(8));
-        assert_eq!(inner.into_text(), br#"{"n":8}"#);
+        assert_eq!(Value::Object(inner.into_map()), json!({"n": 8}));
         assert!(members.take_object("o").is_err());
     }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 use super::files::{Files, VERSION};
 use super::members::Members;
@@ -63,11 +64,11 @@ pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
     files.put(spec.slug.as_str(), &contents)
 }
 
-/// Takes what is in a file apart: the configuration is JSON as a client would send it.
+/// Takes what is in a file apart: the configuration has the members that a client would send.
 ///
 /// # Errors
 /// What is wrong with it, in words that fit after the file's name and a colon.
-pub fn parse(mut members: Members) -> Result<(Vec<u8>, Kept), String> {
+pub fn parse(mut members: Members) -> Result<(Map<String, Value>, Kept), String> {
     let created_at_ms = members.number("created_at_ms")?;
     let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(created_at_ms)).ok_or("its time is none")?;
     // The first ones that were written had none of these two.
@@ -77,7 +78,7 @@ pub fn parse(mut members: Members) -> Result<(Vec<u8>, Kept), String> {
     let overlays = overlays.collect::<Result<_, _>>()?;
     let preparation = if is_prepared { Preparation::Done } else { Preparation::Due };
     let install = if members.flag("installed")? { Install::Succeeded } else { Install::Due };
-    let configuration = members.take_object("configuration")?.into_text();
+    let configuration = members.take_object("configuration")?.into_map();
     Ok((configuration, Kept { created_at, overlays, preparation, install }))
 }
 

@@ -3,6 +3,7 @@
 //! Owns: the form of its file, of which there is one. Never: servers and overlays, which are stored by themselves.
 
 use std::io;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -22,7 +23,7 @@ pub struct Sandbox {
     /// How it is found again.
     pub name: Option<SandboxName>,
     /// What its client wants to be shown again.
-    pub metadata: Map<String, Value>,
+    pub metadata: Arc<Map<String, Value>>,
     /// How long it is wanted for, in milliseconds; only shown.
     pub timeout_ms: Option<u64>,
 }
@@ -89,7 +90,7 @@ fn parse(mut members: Members) -> Result<Option<Sandbox>, String> {
     if !members.flag("is_made")? {
         return Ok(None);
     }
-    let metadata = members.take_object("metadata")?.into_text();
+    let metadata = Arc::new(members.take_object("metadata")?.into_map());
     let name = match (members.has("namespace"), members.has("name")) {
         (true, true) => Some(SandboxName {
             namespace: members.text("namespace")?.to_owned(),
@@ -100,7 +101,7 @@ fn parse(mut members: Members) -> Result<Option<Sandbox>, String> {
     Ok(Some(Sandbox {
         id: members.text("id")?.to_owned(),
         name,
-        metadata: serde_json::from_slice(&metadata).map_err(|error| error.to_string())?,
+        metadata,
         timeout_ms: if members.has("timeout_ms") { Some(members.number("timeout_ms")?) } else { None },
     }))
 }
@@ -124,8 +125,8 @@ mod tests {
         assert_eq!(stored(&files).unwrap(), None);
         let Value::Object(metadata) = json!({"user": "ü", "deep": {"n": [1, null]}}) else { unreachable!() };
         let name = Some(SandboxName { namespace: "default".into(), name: "web".into() });
-        let full = Sandbox { id: "a1".into(), name, metadata, timeout_ms: Some(7) };
-        let bare = Sandbox { name: None, metadata: Map::new(), timeout_ms: None, ..full.clone() };
+        let full = Sandbox { id: "a1".into(), name, metadata: metadata.into(), timeout_ms: Some(7) };
+        let bare = Sandbox { name: None, metadata: Arc::default(), timeout_ms: None, ..full.clone() };
         for sandbox in [&full, &bare] {
             write(&files, sandbox, Stage::Made).unwrap();
             assert_eq!(stored(&files).unwrap().as_ref(), Some(sandbox));

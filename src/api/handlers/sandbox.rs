@@ -8,7 +8,7 @@ use super::super::gateway::{Found, Gateway};
 use super::super::input::{self, Naming, SandboxSpec};
 use super::super::route::Gateway as Asked;
 use super::super::{Api, reply, wire};
-use super::{Body, create, read};
+use super::{Body, create, joined, read};
 use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::log;
@@ -36,13 +36,13 @@ pub fn answer(api: &Api, host: Option<&str>, asked: Asked, body: Body, warnings:
             let sandbox = name.as_ref().and_then(|name| gateway.find_name(name));
             let asked_for = name.map(|name| name.name).unwrap_or_default();
             let sandbox = sandbox.ok_or_else(|| Error::sandbox_not_found(&asked_for))?;
-            Ok(show(api, gateway, host, &sandbox, 200, &[warnings, more].concat()))
+            Ok(show(api, gateway, host, &sandbox, 200, &joined(warnings, more)))
         }
-        Asked::Show(id) => Ok(show(api, gateway, host, &gateway.find(&id)?, 200, &warnings)),
-        Asked::Delete(id) => gateway.delete(api, &id).map(|()| reply::json(200, &wire::success())),
+        Asked::Show(id) => Ok(show(api, gateway, host, &*gateway.find(&id)?, 200, &warnings)),
+        Asked::Delete(id) => gateway.delete(api, &id).map(|()| reply::document(wire::SUCCESS)),
         Asked::Extend(id) => {
             let (more_ms, _) = read(api, body, input::extension)?;
-            gateway.extend(&id, more_ms).map(|()| reply::json(200, &wire::success()))
+            gateway.extend(&id, more_ms).map(|()| reply::document(wire::SUCCESS))
         }
         Asked::Snapshots => Err(Error::unsupported("snapshots")),
         Asked::Elsewhere => Err(Error::new(Code::NotFound, "the gateway has nothing at this path, only /v1/sandboxes")),
@@ -55,7 +55,7 @@ fn wanted(api: &Api, body: Body, naming: Naming, warnings: Vec<String>) -> Resul
     check(api, &spec)?;
     // The client drops what it has no field for, so they are in the log too.
     more.iter().for_each(|warning| log::warn(format_args!("in a request for a sandbox: {warning}")));
-    Ok((spec, [warnings, more].concat()))
+    Ok((spec, joined(warnings, more)))
 }
 
 fn show(
@@ -89,16 +89,17 @@ fn check(api: &Api, spec: &SandboxSpec) -> Result<(), Error> {
         }
     }
     for (number, server) in spec.servers.iter().enumerate() {
-        let mut faults = create::faults(server, &api.overlays, !spec.overlays.is_empty());
-        faults.retain(|fault| fault.field != "depends_on");
+        for Wrong { field, why } in create::faults(server, &api.overlays, !spec.overlays.is_empty()) {
+            // Said below for all of them.
+            if field != "depends_on" {
+                wrong.push(Wrong { field: format!("servers[{number}].{field}"), why });
+            }
+        }
         if !server.depends_on.is_empty() {
             let why = "must be left out: the overlays that there are now end with their sandbox, and those of the new \
                        one are waited for anyway";
-            faults.push(Wrong { field: "depends_on".into(), why: why.into() });
+            wrong.push(Wrong { field: format!("servers[{number}].depends_on"), why: why.into() });
         }
-        wrong.extend(
-            faults.into_iter().map(|fault| Wrong { field: format!("servers[{number}].{}", fault.field), ..fault }),
-        );
     }
     if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong)) }
 }

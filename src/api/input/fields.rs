@@ -14,6 +14,7 @@ use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use super::slips;
+use super::value::{depth, described, not_a, whole};
 use crate::error::{Code, Error, WARNINGS_MAX, WRONG_MAX, Wrong, hint, quoted};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
@@ -59,11 +60,20 @@ impl Fields {
 
     /// Takes `name`, a text that `parse` can read; its error is a phrase that fits after the name.
     pub fn text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
-        let parsed = match self.take(name)? {
-            Value::String(text) => parse(&text),
-            other => Err(format!("must be a text in quotes, not {}", described(&other))),
-        };
-        parsed.map_err(|why| self.blame(name, why)).ok()
+        let text = self.plain_text(name)?;
+        parse(&text).map_err(|why| self.blame(name, why)).ok()
+    }
+
+    // What is below this is the same code for every type of value.
+    #[inline(never)]
+    fn plain_text(&mut self, name: &'static str) -> Option<String> {
+        match self.take(name)? {
+            Value::String(text) => Some(text),
+            other => {
+                self.blame_type(name, "a text in quotes", &other);
+                None
+            }
+        }
     }
 
     /// Takes `name` as [`Fields::text`] does, and complains when it is missing.
@@ -90,16 +100,21 @@ impl Fields {
         match self.take(name)? {
             Value::Object(members) => Some(members),
             other => {
-                self.blame(name, format!("must be an object, not {}", described(&other)));
+                self.blame_type(name, "an object", &other);
                 None
             }
         }
     }
 
-    /// Takes `name`, a whole number in `range`.
+    /// Takes `name`, a whole number in `range`, which has only numbers that `N` can have.
     pub fn number<N: TryFrom<u64>>(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<N> {
+        N::try_from(self.whole(name, range)?).ok()
+    }
+
+    #[inline(never)]
+    fn whole(&mut self, name: &'static str, range: RangeInclusive<u64>) -> Option<u64> {
         let value = self.take(name)?;
-        let number = whole(&value).filter(|number| range.contains(number)).and_then(|number| N::try_from(number).ok());
+        let number = whole(&value).filter(|number| range.contains(number));
         if number.is_none() {
             let (least, most) = range.into_inner();
             self.blame(name, format!("must be a whole number from {least} to {most}, not {}", described(&value)));
@@ -118,7 +133,7 @@ impl Fields {
         match self.take(name)? {
             Value::Bool(flag) => Some(flag),
             other => {
-                self.blame(name, format!("must be true or false, not {}", described(&other)));
+                self.blame_type(name, "true or false", &other);
                 None
             }
         }
@@ -126,18 +141,10 @@ impl Fields {
 
     /// Takes `name`, an object, whose members `read` takes; what is wrong with them is reported under `name.`.
     pub fn object<T>(&mut self, name: &'static str, read: impl FnOnce(&mut Fields) -> T) -> Option<T> {
-        match self.take(name)? {
-            Value::Object(members) => {
-                let mut inner = Fields::of(members);
-                let taken = read(&mut inner);
-                self.adopt(name, inner);
-                Some(taken)
-            }
-            other => {
-                self.blame(name, format!("must be an object, not {}", described(&other)));
-                None
-            }
-        }
+        let mut inner = Fields::of(self.members(name)?);
+        let taken = read(&mut inner);
+        self.adopt(name, inner);
+        Some(taken)
     }
 
     /// Takes `name`, a list of at most `most` texts that `parse` can read; its error is a phrase that fits after the name.
@@ -147,51 +154,48 @@ impl Fields {
         most: usize,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
-        self.list(name, most, "texts", |value| match value {
-            Value::String(text) => parse(text),
-            other => Err(format!("must be a text in quotes, not {}", described(other))),
-        })
+        let mut good = Vec::new();
+        self.each(name, most, "texts", &mut |_, _, value| match value {
+            Value::String(text) => parse(&text).map(|taken| good.push(taken)),
+            other => Err(not_a("a text in quotes", &other)),
+        })?;
+        Some(good)
     }
 
     /// Takes `name`, a list of at most `most` port numbers.
     pub fn ports(&mut self, name: &'static str, most: usize) -> Option<Vec<Port>> {
-        self.list(name, most, "port numbers", |value| {
-            let port = whole(value).and_then(|number| Port::new(u16::try_from(number).ok()?));
-            port.ok_or_else(|| format!("must be a whole number from 1 to 65535, not {}", described(value)))
-        })
-    }
-
-    fn list<T>(
-        &mut self,
-        name: &'static str,
-        most: usize,
-        what: &str,
-        parse: impl Fn(&Value) -> Result<T, String>,
-    ) -> Option<Vec<T>> {
-        let list = match self.take(name)? {
-            Value::Array(list) if list.len() <= most => list,
-            Value::Array(list) => {
-                self.blame(name, format!("has {} members; {most} are allowed", list.len()));
-                return None;
-            }
-            other => {
-                self.blame(name, format!("must be a list of {what}, not {}", described(&other)));
-                return None;
-            }
-        };
-        let mut good = Vec::with_capacity(list.len());
-        for (place, value) in list.iter().enumerate() {
-            match parse(value) {
-                Ok(taken) => good.push(taken),
-                Err(why) => self.blame(&format!("{name}[{place}]"), why),
-            }
-        }
+        let mut good = Vec::new();
+        self.each(name, most, "port numbers", &mut |_, _, value| {
+            let port = whole(&value).and_then(|number| Port::new(u16::try_from(number).ok()?));
+            good.push(port.ok_or_else(|| not_a("a whole number from 1 to 65535", &value))?);
+            Ok(())
+        })?;
         Some(good)
     }
 
     /// Takes `name`, a list of at most `most` objects, whose members `read` takes; what is wrong with one is reported
     /// under `name[place].`.
     pub fn objects<T>(&mut self, name: &'static str, most: usize, read: impl Fn(&mut Fields) -> T) -> Option<Vec<T>> {
+        let mut taken = Vec::new();
+        self.each_object(name, most, &mut |inner| taken.push(read(inner)))?;
+        Some(taken)
+    }
+
+    fn each_object(&mut self, name: &'static str, most: usize, read: &mut dyn FnMut(&mut Fields)) -> Option<()> {
+        self.each(name, most, "objects", &mut |fields, place, value| match value {
+            Value::Object(members) => {
+                let mut inner = Fields::of(members);
+                read(&mut inner);
+                fields.adopt(place, inner);
+                Ok(())
+            }
+            other => Err(not_a("an object", &other)),
+        })
+    }
+
+    /// Takes `name`, a list of at most `most` members, and has `take` read each; its error is a phrase that fits after the
+    /// place.
+    fn each(&mut self, name: &'static str, most: usize, what: &str, take: &mut TakeMember<'_>) -> Option<()> {
         let list = match self.take(name)? {
             Value::Array(list) if list.len() <= most => list,
             Value::Array(list) => {
@@ -199,23 +203,17 @@ impl Fields {
                 return None;
             }
             other => {
-                self.blame(name, format!("must be a list of objects, not {}", described(&other)));
+                self.blame_type(name, &format!("a list of {what}"), &other);
                 return None;
             }
         };
-        let mut taken = Vec::with_capacity(list.len());
-        for (place, value) in list.into_iter().enumerate() {
-            let place = format!("{name}[{place}]");
-            match value {
-                Value::Object(members) => {
-                    let mut inner = Fields::of(members);
-                    taken.push(read(&mut inner));
-                    self.adopt(&place, inner);
-                }
-                other => self.blame(&place, format!("must be an object, not {}", described(&other))),
+        for (number, value) in list.into_iter().enumerate() {
+            let place = format!("{name}[{number}]");
+            if let Err(why) = take(self, &place, value) {
+                self.blame(&place, why);
             }
         }
-        Some(taken)
+        Some(())
     }
 
     /// Knows `name`, which means something to who sends it and nothing here.
@@ -225,13 +223,13 @@ impl Fields {
 
     /// Takes over what was wrong and strange with the object at `place`.
     fn adopt(&mut self, place: &str, inner: Fields) {
-        let (wrong, more, warnings) = inner.close(&format!("field of {place}"));
+        let (wrong, more, mut warnings) = inner.close(&format!("field of {place}"));
         for Wrong { field, why } in wrong {
             self.blame(&format!("{place}.{field}"), why);
         }
         self.more_wrong += more;
-        let room = WARNINGS_MAX.saturating_sub(self.warnings.len());
-        self.warnings.extend(warnings.into_iter().take(room));
+        warnings.truncate(WARNINGS_MAX.saturating_sub(self.warnings.len()));
+        self.warnings.append(&mut warnings);
     }
 
     /// Takes all members that are left. `parse` reads each; its error is a phrase that fits after the name.
@@ -250,22 +248,19 @@ impl Fields {
         good
     }
 
-    /// Knows `name` and can't do what it asks for. An empty list or object asks for nothing.
-    pub fn refuse(&mut self, name: &'static str) {
-        match self.take(name) {
-            None => {}
-            Some(Value::Array(list)) if list.is_empty() => {}
-            Some(_) => self.blame(name, "is not supported yet by this version; leave it out".into()),
-        }
-    }
-
     /// Reports that `name` is wrong; `why` fits after the name.
+    #[inline(never)]
     pub fn blame(&mut self, name: &str, why: String) {
         if self.wrong.len() < WRONG_MAX {
             self.wrong.push(Wrong { field: name.to_owned(), why });
         } else {
             self.more_wrong += 1;
         }
+    }
+
+    #[cold]
+    fn blame_type(&mut self, name: &str, wanted: &str, value: &Value) {
+        self.blame(name, not_a(wanted, value));
     }
 
     /// Reports what is possible and probably not what was meant.
@@ -283,9 +278,22 @@ impl Fields {
         (wrong, warnings)
     }
 
-    fn close(self, what: &str) -> (Vec<Wrong>, usize, Vec<String>) {
-        let strangers = self.members.keys().map(|name| slips::warning(what, name, &self.known));
-        let warnings = self.warnings.into_iter().chain(strangers).take(WARNINGS_MAX).collect();
+    /// The warnings, if nothing was wrong.
+    ///
+    /// # Errors
+    /// 422 with every field that is wrong.
+    pub fn accept(self) -> Result<Vec<String>, Error> {
+        let (wrong, warnings) = self.finish("field");
+        if wrong.is_empty() { Ok(warnings) } else { Err(Error::invalid(wrong)) }
+    }
+
+    /// As [`Fields::finish`]; the number of those that are not named stands by itself.
+    pub fn close(self, what: &str) -> (Vec<Wrong>, usize, Vec<String>) {
+        let mut warnings = self.warnings;
+        warnings.truncate(WARNINGS_MAX);
+        for name in self.members.keys().take(WARNINGS_MAX - warnings.len()) {
+            warnings.push(slips::warning(what, name, &self.known));
+        }
         (self.wrong, self.more_wrong, warnings)
     }
 
@@ -295,7 +303,8 @@ impl Fields {
         &self.known
     }
 
-    fn of(members: Map<String, Value>) -> Fields {
+    /// The members of an object that was read before.
+    pub fn of(members: Map<String, Value>) -> Fields {
         Fields { members, known: Vec::new(), wrong: Vec::new(), more_wrong: 0, warnings: Vec::new() }
     }
 
@@ -304,6 +313,9 @@ impl Fields {
         self.members.remove(name).filter(|value| !value.is_null())
     }
 }
+
+/// Reads a member of a list, whose place is given.
+type TakeMember<'a> = dyn FnMut(&mut Fields, &str, Value) -> Result<(), String> + 'a;
 
 /// Reads an object and notices what `serde_json`'s own map does not: a name that is given twice.
 impl<'de> Deserialize<'de> for Fields {
@@ -328,55 +340,5 @@ impl<'de> Deserialize<'de> for Fields {
             }
         }
         deserializer.deserialize_map(Members)
-    }
-}
-
-/// How deep objects and lists lie in each other.
-fn depth(body: &[u8]) -> usize {
-    enum At {
-        Outside,
-        Text,
-        Escape,
-    }
-    let (mut at, mut depth, mut deepest) = (At::Outside, 0_usize, 0);
-    for byte in body {
-        at = match (at, byte) {
-            (At::Outside, b'"') | (At::Escape, _) => At::Text,
-            (At::Text, b'"') => At::Outside,
-            (At::Text, b'\\') => At::Escape,
-            (At::Outside, b'[' | b'{') => {
-                depth += 1;
-                deepest = deepest.max(depth);
-                At::Outside
-            }
-            (At::Outside, b']' | b'}') => {
-                depth = depth.saturating_sub(1);
-                At::Outside
-            }
-            (same, _) => same,
-        };
-    }
-    deepest
-}
-
-/// The whole number that `value` is, also when it is written as `3e3` or `3000.0`.
-fn whole(value: &Value) -> Option<u64> {
-    /// Up to here each whole number is a float of its own.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    value.as_u64().or_else(|| {
-        let float = value.as_f64()?;
-        (float.fract() == 0.0 && (0.0..=EXACT).contains(&float)).then_some(float as u64)
-    })
-}
-
-/// What `value` is, for a sentence.
-pub fn described(value: &Value) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(flag) => flag.to_string(),
-        Value::Number(number) => number.to_string(),
-        Value::String(text) => format!("the text {}", quoted(text)),
-        Value::Array(_) => "a list".into(),
-        Value::Object(_) => "an object".into(),
     }
 }

@@ -19,11 +19,8 @@ pub(super) const OVERLAYS_MAX: usize = 100;
 pub fn overlay_spec(body: &[u8]) -> Result<(OverlaySpec, Vec<String>), Error> {
     let mut fields = Fields::read(body)?;
     let spec = overlay(&mut fields);
-    let (wrong, warnings) = fields.finish("field");
-    match spec {
-        Some(spec) if wrong.is_empty() => Ok((spec, warnings)),
-        Some(_) | None => Err(Error::invalid(wrong)),
-    }
+    let warnings = fields.accept()?;
+    Ok((spec.ok_or_else(Error::incomplete)?, warnings))
 }
 
 /// Takes the specification of an overlay from the members of an object, wherever that stands. `None` says that

@@ -14,9 +14,10 @@ use serde_json::{Map, Value};
 use super::fields::Fields;
 use super::overlay::{OVERLAYS_MAX, overlay};
 use super::{path_text, server, variable, work_dir};
-use crate::error::{Error, quoted};
+use crate::error::{Error, phrases, quoted};
 use crate::model::overlay::{OverlaySpec, Target};
 use crate::model::spec::ServerSpec;
+use crate::sorted::SortedSet;
 
 #[cfg(test)]
 pub mod tests;
@@ -92,8 +93,7 @@ pub fn extension(body: &[u8]) -> Result<(u64, Vec<String>), Error> {
 }
 
 fn finish<T>(fields: Fields, read: T) -> Result<(T, Vec<String>), Error> {
-    let (wrong, warnings) = fields.finish("field");
-    if wrong.is_empty() { Ok((read, warnings)) } else { Err(Error::invalid(wrong)) }
+    Ok((read, fields.accept()?))
 }
 
 pub(super) fn extension_fields(fields: &mut Fields) -> u64 {
@@ -116,17 +116,12 @@ pub(super) fn sandbox_fields(fields: &mut Fields, root: &Path, naming: Naming) -
     let timeout_ms = fields.millis("timeout", 0).map(millis);
     let directory = fields.text("directory", path_text);
     let variables = fields.object("envs", |inner| inner.rest(variable)).unwrap_or_default();
-    let overlays = fields.objects("overlays", OVERLAYS_MAX, overlay).unwrap_or_default();
-    let servers = fields.objects("servers", SERVERS_MAX, |inner| server(inner, root)).unwrap_or_default();
-    for (place, spec) in servers.iter().enumerate() {
-        let is_same = |other: &Option<ServerSpec>| matches!((other, spec), (Some(a), Some(b)) if a.slug == b.slug);
-        if let Some(spec) = spec.as_ref().filter(|_| servers[..place].iter().any(is_same)) {
-            fields.blame(&format!("servers[{place}].slug"), format!("{} is given twice", quoted(spec.slug.as_str())));
-        }
-    }
+    let (mut overlays, mut servers) = lists(fields, root, OVERLAYS_MAX, SERVERS_MAX);
     let base = directory.as_deref().unwrap_or_default();
-    let place_overlay = |spec: OverlaySpec| OverlaySpec { target: placed(base, &spec.target), ..spec };
-    let servers = servers.into_iter().flatten().map(|mut spec| {
+    if !base.is_empty() {
+        overlays.iter_mut().for_each(|spec| spec.target = placed(base, &spec.target));
+    }
+    for spec in &mut servers {
         for (name, value) in &variables {
             if !spec.environment.contains_key(name) {
                 spec.environment.insert(name.clone(), value.clone());
@@ -135,18 +130,45 @@ pub(super) fn sandbox_fields(fields: &mut Fields, root: &Path, naming: Naming) -
         if !base.is_empty() {
             let path = spec.path.original.as_deref().map_or_else(|| base.to_owned(), |path| joined(base, path));
             spec.path = work_dir(Some(path), root);
+            spec.overlays.iter_mut().for_each(|spec| spec.target = placed(base, &spec.target));
         }
-        spec.overlays = spec.overlays.into_iter().map(place_overlay).collect();
-        spec
-    });
-    let servers = servers.collect();
-    SandboxSpec {
-        name,
-        metadata,
-        timeout_ms,
-        servers,
-        overlays: overlays.into_iter().flatten().map(place_overlay).collect(),
     }
+    SandboxSpec { name, metadata, timeout_ms, servers, overlays }
+}
+
+/// Reads what a daemon has to begin with: the members of a setup payload. Also returns warnings.
+///
+/// # Errors
+/// One sentence with everything that is wrong, and its place.
+pub fn payload(members: Map<String, Value>, root: &Path) -> Result<(Lists, Vec<String>), String> {
+    let mut fields = Fields::of(members);
+    let lists = lists(&mut fields, root, usize::MAX, usize::MAX);
+    let (wrong, more, warnings) = fields.close("field");
+    if wrong.is_empty() {
+        return Ok((lists, warnings));
+    }
+    let mut sentence = phrases(&wrong);
+    if more > 0 {
+        sentence.push_str(&format!("; and {more} more are wrong"));
+    }
+    Err(sentence)
+}
+
+/// Overlays, and the servers that wait for all of them. No two servers have the same slug.
+pub type Lists = (Vec<OverlaySpec>, Vec<ServerSpec>);
+
+fn lists(fields: &mut Fields, root: &Path, overlays_max: usize, servers_max: usize) -> Lists {
+    let overlays = fields.objects("overlays", overlays_max, overlay).unwrap_or_default();
+    let servers = fields.objects("servers", servers_max, |inner| server(inner, root)).unwrap_or_default();
+    let mut slugs = SortedSet::default();
+    for (place, spec) in servers.iter().enumerate() {
+        if let Some(spec) = spec
+            && !slugs.insert(&spec.slug)
+        {
+            fields.blame(&format!("servers[{place}].slug"), format!("{} is given twice", quoted(spec.slug.as_str())));
+        }
+    }
+    (overlays.into_iter().flatten().collect(), servers.into_iter().flatten().collect())
 }
 
 /// A target from `directory`. It was valid, and stays so: what a relative one may not have in it, it has not.

@@ -16,17 +16,8 @@ use crate::overlay::OverlayView;
 /// What a client is told of the provider, whichever one it has named.
 const PROVIDER: &str = "servisor";
 
-#[derive(Serialize)]
-struct Answer<Data> {
-    success: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<Data>,
-}
-
 /// It is done.
-pub fn success() -> impl Serialize {
-    Answer::<()> { success: true, data: None }
-}
+pub const SUCCESS: &[u8] = br#"{"success":true}"#;
 
 /// The sandbox, which is reached at `url`, with what it has.
 pub fn sandbox<'a>(
@@ -36,6 +27,11 @@ pub fn sandbox<'a>(
     overlays: &'a [OverlayView],
     warnings: &'a [String],
 ) -> impl Serialize + use<'a> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        success: bool,
+        data: Data<'a>,
+    }
     #[derive(Serialize)]
     struct Data<'a> {
         #[serde(rename = "sandboxId")]
@@ -66,5 +62,5 @@ pub fn sandbox<'a>(
         servers: servers.iter().map(|view| ServerBrief::of(view)).collect(),
         warnings,
     };
-    Answer { success: true, data: Some(data) }
+    Answer { success: true, data }
 }
