@@ -84,6 +84,16 @@ pub fn report_panics() {
     }));
 }
 
+/// What `std` calls to name a thread that it has started, from that thread. musl's own can name others too and formats a path
+/// for that: the `printf` behind it is 10 KiB of code that nothing else needs.
+#[cfg(target_env = "musl")]
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pthread_setname_np(_: libc::pthread_t, name: *const libc::c_char) -> libc::c_int {
+    // SAFETY: the caller gives the address of a text that ends with a NUL byte, as it would to musl; the kernel reads at most
+    // 16 bytes of it.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name, NONE, NONE, NONE) }
+}
+
 /// Calls `make` as a thread of another name: those that a library makes are called like the thread that makes them.
 pub fn under_name<T>(name: &CStr, make: impl FnOnce() -> T) -> T {
     let _back = Renamed(own_name());
