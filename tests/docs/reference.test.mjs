@@ -31,7 +31,7 @@ const first = (section) => rows(PAGE, section).flatMap(([cell]) => names(cell));
 function fields(schema, prefix = '') {
   return Object.entries(schema.properties ?? {}).flatMap(([name, value]) => {
     const inner = value.$ref ? schemas[value.$ref.split('/').at(-1)] : value;
-    const own = inner.properties && !value.anyOf && name !== 'overlay' ? fields(inner, `${prefix}${name}.`) : [];
+    const own = inner.properties && !value.anyOf && !['overlay', 'last_exit'].includes(name) ? fields(inner, `${prefix}${name}.`) : [];
     return [`${prefix}${name}`, ...own];
   });
 }
@@ -51,6 +51,7 @@ const configured = fields(schemas.ServerConfig);
 const listed = {
   'Server configuration': ['ServerConfig', configured],
   'A server in an answer': ['Server', fields(schemas.Server).filter((name) => !configured.includes(name))],
+  'A run in an answer': ['Run', fields(schemas.Run)],
   'Overlay configuration': ['OverlayConfig', fields(schemas.OverlayConfig)],
   'An overlay in an answer': ['Overlay', fields(schemas.Overlay)],
   'Sandbox configuration': ['SandboxConfig', Object.keys(schemas.SandboxConfig.properties)],
