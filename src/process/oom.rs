@@ -18,49 +18,34 @@ enum Source {
     Machine,
 }
 
-/// The counter.
+/// The counter, with what was read last and where.
 #[derive(Debug)]
-pub struct OomCounter {
-    source: Source,
-    seen: Mutex<u64>,
-}
+pub struct OomCounter(Mutex<(Source, u64)>);
 
 impl OomCounter {
     /// Counts from now on.
     pub fn new() -> OomCounter {
-        let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-        let source = files(&cgroups).into_iter().find(|file| read(file).is_some());
-        let source = source.map_or(Source::Machine, Source::Cgroup);
-        let counter = OomCounter { source, seen: Mutex::new(0) };
-        counter.look();
-        counter
+        OomCounter(Mutex::new(now()))
     }
 
     /// Forgets the kills until now: they were those of other processes. Called at each spawn, so the machine's counter, whose
     /// file takes the kernel a tenth of a millisecond to write, is left alone.
     pub fn refresh(&self) {
-        if self.source == Source::Machine {
-            return;
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Source::Cgroup(file) = &seen.0 {
+            seen.1 = read(file).unwrap_or(seen.1);
         }
-        let now = self.count();
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }
 
-    /// Whether there was a kill since this was asked last.
+    /// Whether there was a kill since this was asked last. The daemon may have been moved to another cgroup.
     pub fn look(&self) -> Oom {
-        let now = self.count();
-        let before = std::mem::replace(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner), now);
-        match self.source {
-            _ if now <= before => Oom::No,
+        let now = now();
+        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        let base = if before.0 == now.0 { before.1 } else { 0 };
+        match now.0 {
+            _ if now.1 <= base => Oom::No,
             Source::Cgroup(_) => Oom::Certain,
             Source::Machine => Oom::Likely,
-        }
-    }
-
-    fn count(&self) -> u64 {
-        match &self.source {
-            Source::Cgroup(file) => read(file).unwrap_or(0),
-            Source::Machine => read(&PathBuf::from("/proc/vmstat")).unwrap_or(0),
         }
     }
 }
@@ -69,6 +54,17 @@ impl Default for OomCounter {
     fn default() -> OomCounter {
         OomCounter::new()
     }
+}
+
+/// The counter that says most, and its number.
+fn now() -> (Source, u64) {
+    let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    for file in files(&cgroups) {
+        if let Some(count) = read(&file) {
+            return (Source::Cgroup(file), count);
+        }
+    }
+    (Source::Machine, read(&PathBuf::from("/proc/vmstat")).unwrap_or(0))
 }
 
 fn read(file: &PathBuf) -> Option<u64> {

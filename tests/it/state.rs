@@ -11,7 +11,9 @@ use crate::support::{Control, Daemon, Scratch, testchild};
 /// What must come back: everything that is not about a run.
 fn lasting(server: &Value) -> Value {
     let mut server = server.clone();
-    for passing in ["status", "status_reason", "pid", "updated_at", "started_at", "exit_code", "exit_signal"] {
+    for passing in
+        ["status", "status_reason", "pid", "updated_at", "started_at", "exit_code", "exit_signal", "last_exit"]
+    {
         server.as_object_mut().unwrap().remove(passing);
     }
     server

@@ -114,6 +114,9 @@ fn out_of_memory_the_kernel_takes_a_server_and_not_the_daemon() {
     daemon.client.create(&spec).server(201);
     let server = daemon.client.wait_for_status("app", "failed");
     assert_eq!((&server["restart_count"], &server["exit_signal"]), (&json!(5), &json!("SIGKILL")), "{server:#}");
+    let runs = daemon.client.get("/servers/app/runs").json()["data"]["runs"].clone();
+    let reasons: Vec<&str> = runs.as_array().unwrap().iter().map(|run| run["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons, ["oom"; 6], "{runs:#}");
     assert!(daemon.process.try_wait().unwrap().is_none());
     assert_eq!(daemon.client.show("calm")["pid"], calm);
     drop(daemon);
