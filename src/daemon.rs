@@ -118,7 +118,8 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
     let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
     warn_of_exposed_secrets(config);
-    let Listening { listener, address, socket } = listen::listen(&config.listen, &config.auth).map_err(StartError)?;
+    let Listening { listener, address, local, socket } =
+        listen::listen(&config.listen, &config.auth).map_err(StartError)?;
     let names = Names::new(listener.address(), config.public_url.clone());
     let access = Access::new(auth(config, &store)?, names, config.allow_origins.clone());
 
@@ -157,6 +158,11 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
     let front =
         Front::open(listener, Arc::new(service), Limits::default()).map_err(start_error("can't open the API"))?;
+    if let Err(error) = store.put_address(&local) {
+        log::warn(format_args!(
+            "clients have to be given the address, it can't be written to the state directory: {error}"
+        ));
+    }
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
     if matches!(config.auth, AuthSource::Kept) {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
@@ -186,6 +192,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     });
     control.join_by(Instant::now() + FRONT_LIMIT);
     drop(socket);
+    store.remove_address();
     if result.load(Ordering::SeqCst) == Ended::Clean as u8 {
         store.end_clean();
         Ok(Ended::Clean)

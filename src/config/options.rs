@@ -10,8 +10,9 @@ use crate::model::nearest::nearest;
 use crate::sorted::Sorted;
 
 const VARIABLE_PREFIX: &str = "SERVISOR_";
-/// Variables of ours that belong to no option: the token itself, and the marker that a server of another servisor has.
-const OTHER_VARIABLES: [&str; 2] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN"];
+/// Variables of ours that belong to no option: the token itself, the marker that a server of another servisor has, and where
+/// the command line finds the daemon.
+const OTHER_VARIABLES: [&str; 3] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN", "SERVISOR_ADDRESS"];
 
 /// An option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,10 +5,10 @@
 
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 
 use crate::config::{AuthSource, Listen};
 use crate::http::Listener;
@@ -20,6 +20,8 @@ pub struct Listening {
     pub listener: Listener,
     /// The same, named as a client would.
     pub address: String,
+    /// The same, as a client on this machine reaches it from any directory.
+    pub local: String,
     /// The name of a unix socket, which is to be removed at the end.
     pub socket: Option<OwnSocket>,
 }
@@ -33,7 +35,9 @@ pub fn listen(wanted: &Listen, auth: &AuthSource) -> Result<Listening, String> {
         Listen::Tcp(wanted) => {
             let listener = TcpListener::bind(wanted).map_err(|error| cant_listen(wanted, &error))?;
             let address = listener.local_addr().map_err(|error| cant_listen(wanted, &error))?;
-            Ok(Listening { listener: Listener::Tcp(listener), address: format!("http://{address}"), socket: None })
+            let local = format!("http://{}", reachable(address));
+            let (listener, address) = (Listener::Tcp(listener), format!("http://{address}"));
+            Ok(Listening { listener, address, local, socket: None })
         }
         Listen::Unix(path) => {
             let shown = path.display();
@@ -45,9 +49,22 @@ pub fn listen(wanted: &Listen, auth: &AuthSource) -> Result<Listening, String> {
                 AuthSource::Off => Listener::OwnUnix(listener),
                 AuthSource::File(_) | AuthSource::Given(_) | AuthSource::Kept => Listener::Unix(listener),
             };
-            Ok(Listening { listener, address: format!("unix:{shown}"), socket: Some(socket) })
+            let local = path::absolute(path).map_err(failed)?;
+            let (address, local) = (format!("unix:{shown}"), format!("unix:{}", local.display()));
+            Ok(Listening { listener, address, local, socket: Some(socket) })
         }
     }
+}
+
+/// An address under which a client on this machine reaches `address`: loopback if that is a wildcard.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 fn advice(error: &io::Error) -> &'static str {

@@ -232,6 +232,7 @@ impl Home {
         self.dir.rename(unfinished, name)?;
         match durable {
             Durable::Now => self.sync_new().and_then(|()| self.dir.sync()),
+            Durable::Never => Ok(()),
             Durable::Later => {
                 let new = [self.path.clone(), self.path.join(name.as_os_str())];
                 self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
@@ -248,6 +249,8 @@ pub enum Durable {
     Now,
     /// With [`Home::sync_new`].
     Later,
+    /// Not at all: it means nothing after this life of the daemon.
+    Never,
 }
 
 /// The directories that get a new member when `path` is made with all that is missing above it, the topmost last.
@@ -342,7 +345,7 @@ pub fn write(dir: &Dir, name: &Name, text: &[u8], durable: Durable) -> io::Resul
     let mut file = made?;
     let written = file.write_all(text).and_then(|()| match durable {
         Durable::Now => file.sync_all(),
-        Durable::Later => Ok(()),
+        Durable::Later | Durable::Never => Ok(()),
     });
     written.inspect_err(|_| {
         let _ = dir.unlink(name);

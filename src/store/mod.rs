@@ -1,6 +1,6 @@
 //! What outlives the daemon: the state directory.
 //!
-//! Owns: which members it has: the name of this instance, the kept access token, a file each server and each overlay.
+//! Owns: which members it has: the name of this instance, the kept access token, the address, a file each server and each overlay.
 //! [`home`] opens and locks it, [`files`] keeps files. Never: a decision about a server. Everything in it is for its
 //! owner's eyes only.
 
@@ -32,6 +32,8 @@ const OVERLAYS: &str = "overlays";
 const RUNS: &str = "runs";
 /// The access token, if none was given.
 const TOKEN: &str = "access-token";
+/// Where the daemon listens, while it does.
+pub const ADDRESS: &str = "address";
 /// 256 bits can't be guessed.
 const TOKEN_BYTES: usize = 32;
 
@@ -113,6 +115,22 @@ impl Store {
     pub fn token(&self) -> Result<String, String> {
         let token = word::kept(&self.home, TOKEN, TOKEN_BYTES, Durable::Now, |word| !word.is_empty());
         token.map_err(|error| format!("access token {}: {error}", self.token_path().display()))
+    }
+
+    /// Writes down where the daemon listens, for clients on this machine.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn put_address(&self, address: &str) -> io::Result<()> {
+        let (member, unfinished) = (name(ADDRESS)?, name("address.tmp")?);
+        self.home.write(&member, &unfinished, &[address.as_bytes(), b"\n"].concat(), Durable::Never)
+    }
+
+    /// Removes the address: nothing listens there any more.
+    pub fn remove_address(&self) {
+        if let Ok(member) = name(ADDRESS) {
+            let _ = self.home.dir().unlink(&member);
+        }
     }
 
     /// Where the kept access token is.
