@@ -153,9 +153,9 @@ impl Task {
                 let (mark, more) = read(api, body, input::status_mark)?;
                 command(api, &slug, Command::Mark(mark), "the server is marked", &joined(warnings, more))?
             }
-            Action::ServerCreate => {
+            Action::ServerCreate(present) => {
                 let (spec, more) = read(api, body, |body| input::server_spec(body, &api.root))?;
-                create::create(api, spec, &joined(warnings, more))?
+                create::create(api, spec, present, &joined(warnings, more))?
             }
             Action::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
             Action::ServerStop(slug) => command(api, &slug, Command::Stop, "the server is stopped", &warnings)?,

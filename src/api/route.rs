@@ -56,7 +56,7 @@ pub enum Action {
     /// All servers.
     ServerList,
     /// A server from the configuration in the body.
-    ServerCreate,
+    ServerCreate(Present),
     /// Can everything be used?
     Ready(Option<Wait<()>>),
     /// One server, perhaps not before it has come so far.
@@ -89,6 +89,15 @@ pub enum Action {
     Unsupported(&'static str),
 }
 
+/// What becomes of a server that has the slug of a new configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Present {
+    /// It gets the new configuration, unless it is active.
+    Replace,
+    /// The same, but with the same configuration it stays as it is.
+    KeepIfSame,
+}
+
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
@@ -117,7 +126,7 @@ impl Action {
     pub fn reads_body(&self) -> bool {
         matches!(
             self,
-            Action::ServerCreate
+            Action::ServerCreate(_)
                 | Action::ServerMark(_)
                 | Action::OverlayCreate
                 | Action::Gateway(Gateway::Create | Gateway::Find | Gateway::FindOrCreate | Gateway::Extend(_))
@@ -136,7 +145,7 @@ impl Action {
             | Action::LogsFollow(_)
             | Action::ServerRuns(..)
             | Action::ServerList
-            | Action::ServerCreate
+            | Action::ServerCreate(_)
             | Action::ServerShow(..)
             | Action::ServerMark(_)
             | Action::ServerDelete(_)
@@ -247,7 +256,9 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
             Action::ServerRuns(slug, limit.map_or(KEPT, |limit| limit as usize))
         }
         (Resource::Servers, Method::Get) => Action::ServerList,
-        (Resource::Servers, Method::Post) => Action::ServerCreate,
+        (Resource::Servers, Method::Post) => {
+            Action::ServerCreate(if query.flag("if_changed") { Present::KeepIfSame } else { Present::Replace })
+        }
         (Resource::Ready, Method::Get) => {
             let wait = query.flag("wait");
             Action::Ready(query.wait(wait.then_some(())))

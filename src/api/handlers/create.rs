@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::super::route::Present;
 use super::super::{Api, reply, wire};
 use super::{Asked, COMMAND_LIMIT, outcome, refusal};
 use crate::error::{Code, Error, Wrong};
@@ -24,7 +25,13 @@ const CREATE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Makes a server, or gives a resting one another configuration, and starts it.
-pub fn create(api: &Api, spec: ServerSpec, warnings: &[String]) -> Result<Reply, Error> {
+pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]) -> Result<Reply, Error> {
+    if present == Present::KeepIfSame
+        && let Some(view) = api.registry.find(&spec.slug).map(|supervisor| supervisor.view())
+        && *view.spec == spec
+    {
+        return Ok(reply::json(200, &wire::server("the server has this configuration already", &view, warnings)));
+    }
     check(&spec, &api.overlays)?;
     let slug = spec.slug.clone();
     let creation = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;

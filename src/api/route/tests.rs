@@ -46,7 +46,7 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
         ("/events", [Some(Action::Events(EventQuery::default())), None, None, None]),
         ("/logs", [Some(Action::Logs(ManyQuery::default())), None, None, None]),
         ("/servers/web/runs", [Some(Action::ServerRuns(web(), KEPT)), None, None, None]),
-        ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate), None, None]),
+        ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate(Present::Replace)), None, None]),
         ("/servers/web", [Some(Action::ServerShow(web(), None)), None, Some(Action::ServerDelete(web())), None]),
         ("/servers/web/start", [None, Some(Action::ServerStart(web())), None, None]),
         ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None, None]),
