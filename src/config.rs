@@ -15,7 +15,6 @@ use std::str::FromStr;
 use crate::api::access::{AllowedOrigin, Token};
 use crate::error::quoted;
 use crate::log::Level;
-use crate::model::nearest::nearest;
 use crate::model::public_url::PublicUrl;
 use crate::setup;
 
@@ -40,13 +39,11 @@ pub const SECRET_VARIABLES: [&str; 3] = [TOKEN_VARIABLES[0], TOKEN_VARIABLES[1],
 const DEFAULT_LOG_FILE: u64 = 10 * 1024 * 1024;
 const LOG_FILE: RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024 * 1024;
 
-/// What the program was called for.
+/// What `servisor serve` was called for.
 #[derive(Debug)]
 pub enum Invocation {
     /// To print this.
     Help(&'static str),
-    /// To print its version.
-    Version,
     /// To serve.
     Serve(Box<Config>),
 }
@@ -122,7 +119,7 @@ fn error<T>(text: impl Into<String>) -> Result<T, ConfigError> {
     Err(ConfigError(text.into()))
 }
 
-/// What `arguments` (without the program's name) and `environment` ask for.
+/// What `arguments` (those after `serve`) and `environment` ask for.
 ///
 /// # Errors
 /// The option or variable, its value, what is wrong with it and what would be right.
@@ -133,22 +130,10 @@ pub fn parse(
     let arguments: Vec<String> = arguments
         .map(|argument| argument.into_string().or_else(|raw| error(format!("argument {raw:?} is not UTF-8"))))
         .collect::<Result<_, _>>()?;
-    let (command, rest) = match arguments.split_first() {
-        None => return error("a command is missing: `servisor serve` starts the daemon, `servisor --help` tells more"),
-        Some((first, rest)) => (first.as_str(), rest),
-    };
-    match command {
-        "serve" if rest.iter().any(|argument| argument == "--help" || argument == "-h") => {
-            Ok(Invocation::Help(help::TEXT))
-        }
-        "serve" => serve(&arguments[1..], environment).map(|config| Invocation::Serve(Box::new(config))),
-        "help" | "--help" | "-h" => Ok(Invocation::Help(help::TEXT)),
-        "version" | "--version" | "-V" => Ok(Invocation::Version),
-        other => match nearest(other, &["serve", "help", "version"]) {
-            Some(known) => error(format!("there is no command {}; did you mean \"{known}\"?", quoted(other))),
-            None => error(format!("there is no command {}; `servisor serve` starts the daemon", quoted(other))),
-        },
+    if arguments.iter().any(|argument| argument == "--help" || argument == "-h") {
+        return Ok(Invocation::Help(help::TEXT));
     }
+    serve(&arguments, environment).map(|config| Invocation::Serve(Box::new(config)))
 }
 
 /// The help of `servisor serve`.

@@ -8,8 +8,9 @@ use serde_json::Value;
 
 use super::find::Daemon;
 use super::http::{self, Body, HttpError, Request, Response, Sent};
+use super::server::{Server, take};
 use super::sse::{Event, Stream};
-use super::{Exit, Failure};
+use super::{Exit, Failure, joined, keep};
 
 /// A daemon that accepts and stays silent this long past the time that it was given has stopped.
 const GRACE: Duration = Duration::from_secs(5);
@@ -23,43 +24,25 @@ pub struct Api {
     daemon: Daemon,
     /// As `--timeout` says.
     pub timeout: Duration,
-}
-
-/// An answer that says no.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
-    /// The HTTP status.
-    pub status: u16,
-    /// The machine word, `server_active` for example.
-    pub code: String,
-    /// The sentence.
-    pub sentence: String,
-}
-
-impl Refused {
-    /// As the end of the command.
-    pub fn failure(self) -> Failure {
-        let exit = match (self.status, self.code.as_str()) {
-            (404, "server_not_found") => Exit::NoServer,
-            _ => Exit::Failed,
-        };
-        Failure::new(exit, self.sentence)
-    }
+    /// For one answer.
+    limit: Duration,
 }
 
 /// An answer that says yes.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// The HTTP status: 200, or 201 for something new, 202 for work that goes on.
     pub status: u16,
-    /// The body; null if there is none.
+    /// The `data` in the body, or else all of the body; null if there is none.
     pub body: Value,
+    /// What is odd about the request.
+    pub warnings: Value,
 }
 
 impl Answer {
     /// The server in it.
     pub fn server(&mut self) -> Value {
-        self.body.pointer_mut("/data/server").map(Value::take).unwrap_or_default()
+        take(&mut self.body, "server")
     }
 }
 
@@ -69,23 +52,12 @@ pub struct Call(Sent);
 impl Api {
     /// For one command.
     pub fn new(daemon: Daemon, timeout: Duration) -> Api {
-        Api { daemon, timeout }
+        Api { daemon, timeout, limit: timeout.max(ANSWER_MIN) + GRACE }
     }
 
-    /// A client that is never asked: a place holder while another one is borrowed.
-    pub fn unused() -> Api {
-        let address = super::http::Address::Unix("".into());
-        Api { daemon: Daemon { address, token: None, without_token: "" }, timeout: Duration::ZERO }
-    }
-
-    /// Where the daemon is, for a sentence.
-    pub fn address(&self) -> String {
-        self.daemon.address.to_string()
-    }
-
-    /// Until when an answer has to be there.
-    pub fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout.max(ANSWER_MIN)
+    /// For a question that is not worth a longer wait than `limit`.
+    pub fn hasty(daemon: Daemon, limit: Duration) -> Api {
+        Api { daemon, timeout: limit, limit }
     }
 
     /// `GET target`.
@@ -93,93 +65,116 @@ impl Api {
     /// # Errors
     /// No answer, or a refusal.
     pub fn get(&self, target: &str) -> Result<Answer, Failure> {
-        self.ask("GET", target, None)?.map_err(Refused::failure)
+        self.ask("GET", target, None)
     }
 
     /// Sends a request and waits for its answer.
     ///
     /// # Errors
-    /// No answer. A refusal is an answer.
-    pub fn ask(&self, method: &str, target: &str, body: Option<&[u8]>) -> Result<Result<Answer, Refused>, Failure> {
-        let call = self.begin(method, target, body)?;
-        self.finish(call)
+    /// No answer, or a refusal.
+    #[inline(never)]
+    pub fn ask(&self, method: &str, target: &str, body: Option<&str>) -> Result<Answer, Failure> {
+        self.finish(self.begin(method, target, body)?)
     }
 
     /// Sends a request, to be finished later: many can be under way at once.
     ///
     /// # Errors
     /// The daemon does not take it.
-    pub fn begin(&self, method: &str, target: &str, body: Option<&[u8]>) -> Result<Call, Failure> {
+    pub fn begin(&self, method: &str, target: &str, body: Option<&str>) -> Result<Call, Failure> {
         self.send(method, target, body, "")
     }
 
-    fn send(&self, method: &str, target: &str, body: Option<&[u8]>, headers: &str) -> Result<Call, Failure> {
-        let request = Request { method, target, token: self.daemon.token.as_deref(), body, headers };
-        let sent = http::send(&self.daemon.address, &request, self.timeout.max(ANSWER_MIN));
-        sent.map(Call).map_err(|error| self.unanswered(&error))
+    #[inline(never)]
+    fn send(&self, method: &str, target: &str, body: Option<&str>, headers: &str) -> Result<Call, Failure> {
+        let request = Request { method, target, token: self.daemon.token, body, headers };
+        match http::send(&self.daemon.address, &request, self.limit) {
+            Ok(sent) => Ok(Call(sent)),
+            Err(error) => Err(self.unanswered(&error)),
+        }
     }
 
     /// Waits for the answer to a request.
     ///
     /// # Errors
-    /// None comes. A refusal is an answer.
-    pub fn finish(&self, call: Call) -> Result<Result<Answer, Refused>, Failure> {
-        let deadline = self.deadline() + GRACE;
-        let response = call.0.response(deadline).map_err(|error| self.unanswered(&error))?;
-        self.judge(response, deadline)
+    /// None comes, or a refusal.
+    pub fn finish(&self, call: Call) -> Result<Answer, Failure> {
+        let deadline = Instant::now() + self.limit;
+        match call.0.response(deadline) {
+            Ok(response) => self.judge(response, deadline),
+            Err(error) => Err(self.unanswered(&error)),
+        }
     }
 
-    fn judge(&self, response: Response, deadline: Instant) -> Result<Result<Answer, Refused>, Failure> {
+    fn judge(&self, response: Response, deadline: Instant) -> Result<Answer, Failure> {
         let status = response.status;
-        let body = response.whole(deadline).map_err(|error| self.unanswered(&error))?;
-        let value = if body.is_empty() { Ok(Value::Null) } else { serde_json::from_slice::<Value>(&body) };
-        match (status, value) {
-            (200..=299, Ok(body)) => Ok(Ok(Answer { status, body })),
-            (401, _) => Err(self.not_let_in("the access token is wrong")),
-            (_, Ok(value)) if value.get("error").is_some_and(Value::is_string) => {
-                let text = |name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-                let (code, sentence) = (text("code"), text("error"));
-                if status == 403 {
-                    return Err(self.not_let_in(&sentence));
-                }
-                Ok(Err(Refused { status, code, sentence }))
-            }
-            (_, Ok(_) | Err(_)) => Err(Failure::new(
+        let body = match response.whole(deadline) {
+            Ok(body) => body,
+            Err(error) => return Err(self.unanswered(&error)),
+        };
+        let (mut value, is_json) = match serde_json::from_slice::<Value>(&body) {
+            Ok(value) => (value, true),
+            Err(_) => (Value::Null, body.is_empty()),
+        };
+        if is_json && matches!(status, 200..=299) {
+            let warnings = take(&mut value, "warnings");
+            let body = match take(&mut value, "data") {
+                Value::Null => value,
+                data => data,
+            };
+            return Ok(Answer { status, body, warnings });
+        }
+        let refusal = Server(&value);
+        let sentence = refusal.text("error");
+        match status {
+            401 => Err(self.not_let_in("the access token is wrong")),
+            _ if sentence.is_empty() => Err(Failure::new(
                 Exit::NoDaemon,
-                format!("what answers at {} is no servisor (HTTP status {status}); check --address", self.address()),
+                &[
+                    "what answers at ",
+                    self.daemon.address.shown(),
+                    " is no servisor (HTTP status ",
+                    &status.to_string(),
+                    "); check --address",
+                ],
             )),
+            403 => Err(self.not_let_in(sentence)),
+            _ => {
+                let code = refusal.text("code");
+                let exit = if status == 404 && code == "server_not_found" { Exit::NoServer } else { Exit::Failed };
+                Err(Failure::refusal(exit, sentence, code))
+            }
         }
     }
 
     fn not_let_in(&self, why: &str) -> Failure {
-        let text = match (&self.daemon.token, self.daemon.without_token) {
-            (None, without) => format!(
-                "the daemon at {} wants an access token, and {without}\nname its file with --token-file, or set \
-                 SERVISOR_ACCESS_TOKEN",
-                self.address()
-            ),
-            (Some(_), _) => format!("the daemon at {} does not let you in: {why}", self.address()),
+        let address = self.daemon.address.shown();
+        let text = match self.daemon.token {
+            None => joined(&[
+                " wants an access token, and ",
+                self.daemon.without_token,
+                "\nname its file with --token-file, or set SERVISOR_ACCESS_TOKEN",
+            ]),
+            Some(_) => joined(&[" does not let you in: ", why]),
         };
-        Failure::new(Exit::NoDaemon, text)
+        Failure::new(Exit::NoDaemon, &["the daemon at ", address, text])
     }
 
+    #[inline(never)]
     fn unanswered(&self, error: &HttpError) -> Failure {
-        let address = self.address();
-        match error {
-            HttpError::Connect(error) => Failure::new(
-                Exit::NoDaemon,
-                format!(
-                    "no daemon answers at {address}: {}\nstart one with 'servisor serve', or say where it is with --address \
-                     or SERVISOR_ADDRESS",
-                    reason(error)
-                ),
-            ),
-            HttpError::Lost => Failure::new(Exit::NoDaemon, format!("the daemon at {address} has gone away")),
-            HttpError::Late => Failure::new(Exit::TimeUp, format!("the daemon at {address} does not answer in time")),
-            HttpError::NotHttp => {
-                Failure::new(Exit::NoDaemon, format!("what answers at {address} does not speak HTTP; check --address"))
+        let (exit, before, after) = match error {
+            HttpError::Connect(error) => {
+                let text = keep(error.to_string());
+                // The system's words without its number.
+                let reason = text.split('(').next().unwrap_or_default().trim_ascii_end();
+                let advice = "\nstart one with 'servisor serve', or say where it is with --address or SERVISOR_ADDRESS";
+                (Exit::NoDaemon, "no daemon answers at ", joined(&[": ", reason, advice]))
             }
-        }
+            HttpError::Lost => (Exit::NoDaemon, "the daemon at ", " has gone away"),
+            HttpError::Late => (Exit::TimeUp, "the daemon at ", " does not answer in time"),
+            HttpError::NotHttp => (Exit::NoDaemon, "what answers at ", " does not speak HTTP; check --address"),
+        };
+        Failure::new(exit, &[before, self.daemon.address.shown(), after])
     }
 
     /// Opens a stream of events.
@@ -188,22 +183,18 @@ impl Api {
     /// No answer, or a refusal.
     pub fn events(&self, target: &str) -> Result<Events<'_>, Failure> {
         let call = self.send("GET", target, None, "Accept: text/event-stream\r\n")?;
-        let deadline = self.deadline() + GRACE;
-        let response = call.0.response(deadline).map_err(|error| self.unanswered(&error))?;
-        if response.status == 200 {
-            return Ok(Events { api: self, response, stream: Stream::default(), ended: false });
-        }
-        match self.judge(response, deadline)? {
-            Err(refused) => Err(refused.failure()),
-            Ok(_) => Err(self.unanswered(&HttpError::NotHttp)),
+        let deadline = Instant::now() + self.limit;
+        match call.0.response(deadline) {
+            Ok(response) if response.status == 200 => {
+                Ok(Events { api: self, response, stream: Stream::default(), ended: false })
+            }
+            Ok(response) => match self.judge(response, deadline) {
+                Ok(_) => Err(self.unanswered(&HttpError::NotHttp)),
+                Err(failure) => Err(failure),
+            },
+            Err(error) => Err(self.unanswered(&error)),
         }
     }
-}
-
-/// The system's words without its number.
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// A stream of events that goes on.
@@ -258,36 +249,39 @@ impl Events<'_> {
 }
 
 /// A slug as a part of a path or a query.
-pub fn encoded(slug: &str) -> String {
-    let mut text = String::with_capacity(slug.len());
+fn push_encoded(text: &mut String, slug: &str) {
+    // A path of dots would mean another one.
+    let is_dots = slug.bytes().all(|byte| byte == b'.');
     for byte in slug.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-') {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-') || byte == b'.' && !is_dots {
             text.push(char::from(byte));
         } else {
-            text.push_str(&format!("%{byte:02X}"));
+            text.push('%');
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from(b"0123456789ABCDEF"[usize::from(digit)]));
+            }
         }
     }
-    // A path of dots would mean another one.
-    if text.bytes().all(|byte| byte == b'.') { text.replace('.', "%2E") } else { text }
 }
 
 /// `/servers/SLUG`, and what follows.
-pub fn path(slug: &str, rest: &str) -> String {
+pub fn path(slug: &str, rest: &str) -> &'static str {
     let mut path = "/servers/".to_owned();
-    path.push_str(&encoded(slug));
+    push_encoded(&mut path, slug);
     path.push_str(rest);
-    path
+    keep(path)
 }
 
 /// A target with `slug=` for each of `slugs`.
-pub fn with_slugs(target: &str, slugs: &[String]) -> String {
+pub fn with_slugs(target: &str, slugs: &[&str]) -> &'static str {
     let mut text = target.to_owned();
+    let mut separator = if target.bytes().any(|byte| byte == b'?') { "&slug=" } else { "?slug=" };
     for slug in slugs {
-        text.push(if text.contains('?') { '&' } else { '?' });
-        text.push_str("slug=");
-        text.push_str(&encoded(slug));
+        text.push_str(separator);
+        separator = "&slug=";
+        push_encoded(&mut text, slug);
     }
-    text
+    keep(text)
 }
 
 #[cfg(test)]
@@ -299,7 +293,7 @@ mod tests {
         assert_eq!(path("web", "/stop"), "/servers/web/stop");
         assert_eq!(path("a/b?", ""), "/servers/a%2Fb%3F");
         assert_eq!(path("..", ""), "/servers/%2E%2E");
-        assert_eq!(with_slugs("/events", &["a".into(), "b c".into()]), "/events?slug=a&slug=b%20c");
-        assert_eq!(with_slugs("/logs?tail=5", &["a".into()]), "/logs?tail=5&slug=a");
+        assert_eq!(with_slugs("/events", &["a", "b c"]), "/events?slug=a&slug=b%20c");
+        assert_eq!(with_slugs("/logs?tail=5", &["a"]), "/logs?tail=5&slug=a");
     }
 }

@@ -1,113 +1,129 @@
 //! Options and words of a command line.
 //!
 //! Owns: how options are written (`--name value`, `--name=value`, `-n5`, `-fn5`), and `--`. Never: what one means.
+//!
+//! Which options there are is read from the help text, one in a line: `  -n, --lines N   what it does`. So no option is without
+//! help, and no help without its option.
 
 use std::time::Duration;
 
-use super::{Exit, Failure};
+use super::{Failure, keep};
 use crate::error::quoted;
 use crate::model::nearest::nearest;
 
-/// An option of a command.
-#[derive(Debug, Clone, Copy)]
+/// The options that each command takes.
+pub const COMMON: &str = "      --json                print JSON, one object a line
+      --address ADDRESS     the daemon: http://IP:PORT or unix:PATH
+      --state-dir DIR       the daemon's state directory
+      --token-file FILE     the access token is in this file
+      --timeout SECONDS     wait no longer than this; 0 asks once [60]
+  -h, --help                print help
+";
+
+/// An option, as its line of the help has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Opt {
+    /// Its letter; 0 if it has none.
+    pub short: u8,
     /// Its long name, with its dashes.
     pub long: &'static str,
-    /// Its letter.
-    pub short: Option<char>,
-    /// What its value is called in the help; `None` if it has none.
-    pub value: Option<&'static str>,
-    /// What it does, in one line.
+    /// Whether a value follows.
+    pub has_value: bool,
+    /// What it does.
     pub help: &'static str,
 }
 
-/// Shorthand for tables of options.
-pub const fn opt(long: &'static str, short: Option<char>, value: Option<&'static str>, help: &'static str) -> Opt {
-    Opt { long, short, value, help }
+/// The options that `help` describes.
+pub fn options(help: &'static str) -> impl Iterator<Item = Opt> {
+    help.lines().filter_map(option)
 }
 
-/// The options that each command takes.
-pub const COMMON: [Opt; 6] = [
-    opt("--json", None, None, "print JSON, one object a line"),
-    opt("--address", None, Some("ADDRESS"), "the daemon: http://IP:PORT or unix:PATH"),
-    opt("--state-dir", None, Some("DIR"), "the daemon's state directory"),
-    opt("--token-file", None, Some("FILE"), "the access token is in this file"),
-    opt("--timeout", None, Some("SECONDS"), "wait no longer than this; 0 asks once [60]"),
-    opt("--help", Some('h'), None, "print help"),
-];
+#[inline(never)]
+fn option(line: &'static str) -> Option<Opt> {
+    let (short, line) = match line.as_bytes() {
+        [b' ', b' ', b'-', letter, b',', b' ', ..] => (*letter, &line[6..]),
+        [b' ', b' ', b' ', b' ', b' ', b' ', b'-', ..] => (0, &line[6..]),
+        _ => return None,
+    };
+    let name_end = line.bytes().position(|byte| byte == b' ')?;
+    let (long, rest) = line.split_at(name_end);
+    let has_value = rest.as_bytes().get(1).is_some_and(|byte| *byte != b' ');
+    // The value's name has no space in it.
+    let help = rest[1..].bytes().position(|byte| byte == b' ').map_or(rest, |end| &rest[1 + end..]);
+    Some(Opt { short, long, has_value, help: help.trim_ascii_start() })
+}
 
 /// What was given.
 #[derive(Debug, Default)]
 pub struct Parsed {
-    options: Vec<(&'static str, String)>,
+    options: Vec<(&'static str, &'static str)>,
     /// What is no option, before `--`.
-    pub words: Vec<String>,
+    pub words: Vec<&'static str>,
     /// What stands after `--`; `None` without it.
-    pub rest: Option<Vec<String>>,
-}
-
-/// A command line that makes no sense.
-pub fn usage(text: impl Into<String>) -> Failure {
-    Failure::new(Exit::Usage, text)
+    pub rest: Option<Vec<&'static str>>,
 }
 
 impl Parsed {
-    /// Reads `arguments` up to the first word (`only_leading`), or all of them, and returns how many were read.
+    /// Reads `arguments` up to the first word (`only_leading`), or all of them, and returns how many were read. The options are
+    /// those of `help` and the common ones; `help_by` prints them.
     ///
     /// # Errors
     /// An option is unknown, or lacks its value.
     pub fn read(
         &mut self,
-        arguments: &[String],
-        known: &dyn Fn() -> Vec<Opt>,
+        arguments: &[&'static str],
+        help: &'static str,
         only_leading: bool,
-        help: &str,
+        help_by: &str,
     ) -> Result<usize, Failure> {
-        let known = known();
+        let known: Vec<Opt> = options(help).chain(options(COMMON)).collect();
         let mut at = 0;
-        while let Some(argument) = arguments.get(at) {
+        while let Some(&argument) = arguments.get(at) {
             at += 1;
+            let bytes = argument.as_bytes();
             if argument == "--" && !only_leading {
                 self.rest = Some(arguments[at..].to_vec());
                 return Ok(arguments.len());
             }
-            if argument.starts_with("--") {
-                let (name, attached) = match argument.split_once('=') {
-                    Some((name, value)) => (name, Some(value)),
-                    None => (argument.as_str(), None),
-                };
-                let Some(option) = known.iter().find(|option| option.long == name) else {
-                    return Err(unknown(name, &known, help));
-                };
-                let value = match (option.value, attached) {
-                    (None, None) => String::new(),
-                    (None, Some(_)) => return Err(usage(format!("{name} takes no value"))),
-                    (Some(_), Some(value)) => value.to_owned(),
-                    (Some(_), None) => take(arguments, &mut at, name)?,
+            if !bytes.starts_with(b"-") || bytes.len() == 1 {
+                if only_leading {
+                    return Ok(at - 1);
+                }
+                self.words.push(argument);
+                continue;
+            }
+            let is_long = bytes[1] == b'-';
+            let (name, mut attached) = match argument.split_once('=') {
+                Some((name, value)) if is_long => (name, Some(value)),
+                Some(_) | None => (argument, None),
+            };
+            let mut letters = &argument[1..];
+            loop {
+                let found = known.iter().find(|option| match is_long {
+                    true => option.long == name,
+                    false => option.short == letters.as_bytes()[0],
+                });
+                let Some(option) = found else { return Err(unknown(name, &known, help_by)) };
+                letters = letters.get(1..).unwrap_or_default();
+                if option.has_value && !is_long && !letters.is_empty() {
+                    attached = Some(letters.strip_prefix('=').unwrap_or(letters));
+                }
+                let value = match (option.has_value, attached) {
+                    (true, Some(value)) => value,
+                    (true, None) => match arguments.get(at) {
+                        Some(value) => {
+                            at += 1;
+                            value
+                        }
+                        None => return Err(Failure::usage(&[name, " needs a value"])),
+                    },
+                    (false, None) => "",
+                    (false, Some(_)) => return Err(Failure::usage(&[name, " takes no value"])),
                 };
                 self.options.push((option.long, value));
-            } else if argument.len() > 1 && argument.starts_with('-') {
-                let mut letters = argument[1..].chars();
-                while let Some(letter) = letters.next() {
-                    let name = format!("-{letter}");
-                    let Some(option) = known.iter().find(|option| option.short == Some(letter)) else {
-                        return Err(unknown(&name, &known, help));
-                    };
-                    let attached = letters.as_str();
-                    let value = match option.value {
-                        None => String::new(),
-                        Some(_) if attached.is_empty() => take(arguments, &mut at, &name)?,
-                        Some(_) => attached.strip_prefix('=').unwrap_or(attached).to_owned(),
-                    };
-                    self.options.push((option.long, value));
-                    if option.value.is_some() {
-                        break;
-                    }
+                if is_long || option.has_value || letters.is_empty() {
+                    break;
                 }
-            } else if only_leading {
-                return Ok(at - 1);
-            } else {
-                self.words.push(argument.clone());
             }
         }
         Ok(at)
@@ -115,17 +131,18 @@ impl Parsed {
 
     /// Whether an option was given.
     pub fn has(&self, long: &str) -> bool {
-        self.options.iter().any(|(name, _)| *name == long)
+        self.value(long).is_some()
     }
 
     /// The value of an option, the last one if there are several.
-    pub fn value(&self, long: &str) -> Option<&str> {
-        self.options.iter().rev().find(|(name, _)| *name == long).map(|(_, value)| value.as_str())
+    #[inline(never)]
+    pub fn value(&self, long: &str) -> Option<&'static str> {
+        self.all(long).last()
     }
 
     /// All values of an option that may be repeated.
-    pub fn all<'a>(&'a self, long: &'a str) -> impl Iterator<Item = &'a str> {
-        self.options.iter().filter(move |(name, _)| *name == long).map(|(_, value)| value.as_str())
+    pub fn all(&self, long: &str) -> impl Iterator<Item = &'static str> {
+        self.options.iter().filter(move |(name, _)| *name == long).map(|(_, value)| *value)
     }
 
     /// The value of an option that is a number.
@@ -133,12 +150,10 @@ impl Parsed {
     /// # Errors
     /// It is none.
     pub fn number(&self, long: &str) -> Result<Option<u64>, Failure> {
-        match self.value(long) {
-            None => Ok(None),
-            Some(text) => match text.parse() {
-                Ok(number) => Ok(Some(number)),
-                Err(_) => Err(usage(format!("{long} {} must be a whole number", quoted(text)))),
-            },
+        let Some(text) = self.value(long) else { return Ok(None) };
+        match text.parse() {
+            Ok(number) => Ok(Some(number)),
+            Err(_) => Err(Failure::usage(&[long, " ", shown(text), " must be a whole number"])),
         }
     }
 
@@ -148,8 +163,45 @@ impl Parsed {
     /// It is no number of seconds.
     pub fn timeout(&self) -> Result<Duration, Failure> {
         let Some(text) = self.value("--timeout") else { return Ok(Duration::from_secs(60)) };
-        seconds(text).ok_or_else(|| usage(format!("--timeout {} must be a number of seconds", quoted(text))))
+        seconds(text).ok_or_else(|| Failure::usage(&["--timeout ", shown(text), " must be a number of seconds"]))
     }
+
+    /// The slugs of the command line.
+    ///
+    /// # Errors
+    /// There must be one, and there is none.
+    pub fn slugs(&self) -> Result<&[&'static str], Failure> {
+        if self.words.is_empty() { Err(Failure::usage(&["name a server"])) } else { Ok(&self.words) }
+    }
+
+    /// The one slug of the command line.
+    ///
+    /// # Errors
+    /// There is none, or more.
+    pub fn slug(&self) -> Result<&'static str, Failure> {
+        match self.words.as_slice() {
+            [slug] => Ok(slug),
+            _ => Err(Failure::usage(&["name one server"])),
+        }
+    }
+
+    /// The only word, if there is one.
+    ///
+    /// # Errors
+    /// There are more.
+    pub fn word(&self) -> Result<Option<&'static str>, Failure> {
+        match self.words.as_slice() {
+            [] => Ok(None),
+            [word] => Ok(Some(word)),
+            [_, word, ..] => Err(Failure::usage(&[shown(word), " is one argument too many"])),
+        }
+    }
+}
+
+/// `text` in quotes, for a sentence.
+#[inline(never)]
+pub fn shown(text: &str) -> &'static str {
+    keep(quoted(text))
 }
 
 /// `1.5` as a duration; not more than a year. By hand: the parser of floats has tables of 10 KiB.
@@ -165,38 +217,34 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(whole * 1000 + millis))
 }
 
-fn take(arguments: &[String], at: &mut usize, name: &str) -> Result<String, Failure> {
-    let value = arguments.get(*at).cloned();
-    *at += 1;
-    value.ok_or_else(|| usage(format!("{name} needs a value")))
-}
-
-fn unknown(name: &str, known: &[Opt], help: &str) -> Failure {
+fn unknown(name: &str, known: &[Opt], help_by: &str) -> Failure {
     let names: Vec<&str> = known.iter().map(|option| option.long).collect();
-    let hint = match nearest(name, &names) {
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("'{help}' lists the options"),
-    };
-    usage(format!("there is no option {}; {hint}", quoted(name)))
+    match nearest(name, &names) {
+        Some(near) => Failure::usage(&["there is no option ", shown(name), "; did you mean ", near, "?"]),
+        None => Failure::usage(&["there is no option ", shown(name), "; '", help_by, " --help' lists the options"]),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn known() -> Vec<Opt> {
-        vec![
-            opt("--follow", Some('f'), None, ""),
-            opt("--lines", Some('n'), Some("N"), ""),
-            opt("--env", Some('e'), Some("K=V"), ""),
-        ]
+    const HELP: &str = "Usage: x\n  -f, --follow              go on\n  -n, --lines N             so many\n  -e, --env K=V             a\n";
+
+    fn read(arguments: &[&'static str]) -> Result<Parsed, Failure> {
+        let mut parsed = Parsed::default();
+        parsed.read(arguments, HELP, false, "servisor logs")?;
+        Ok(parsed)
     }
 
-    fn read(arguments: &[&str]) -> Result<Parsed, Failure> {
-        let arguments: Vec<String> = arguments.iter().map(ToString::to_string).collect();
-        let mut parsed = Parsed::default();
-        parsed.read(&arguments, &known, false, "servisor logs --help")?;
-        Ok(parsed)
+    #[test]
+    fn the_help_is_the_list_of_options() {
+        let lines = Opt { short: b'n', long: "--lines", has_value: true, help: "so many" };
+        let found: Vec<Opt> = options(HELP).collect();
+        assert_eq!((found.len(), found[1]), (3, lines));
+        let help = options(COMMON).last().unwrap();
+        assert_eq!(help, Opt { short: b'h', long: "--help", has_value: false, help: "print help" });
+        assert_eq!(options(COMMON).count(), COMMON.lines().count());
     }
 
     #[test]
@@ -211,9 +259,10 @@ mod tests {
         }
         let parsed = read(&["-e", "A=1", "--env=B=2", "--", "-f", "--", "x"]).unwrap();
         assert_eq!(parsed.all("--env").collect::<Vec<_>>(), ["A=1", "B=2"]);
-        assert_eq!(parsed.rest.as_deref(), Some(&["-f".to_owned(), "--".into(), "x".into()][..]));
+        assert_eq!(parsed.rest.as_deref(), Some(&["-f", "--", "x"][..]));
         assert!(!parsed.has("--follow"));
         assert_eq!(read(&["-"]).unwrap().words, ["-"]);
+        assert!(read(&["-fh"]).unwrap().has("--help"));
     }
 
     #[test]
@@ -227,9 +276,10 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_says_why() {
-        let text = |arguments: &[&str]| read(arguments).unwrap_err().text;
+        let text = |arguments: &[&'static str]| read(arguments).unwrap_err().text;
         assert_eq!(text(&["--folow"]), "there is no option \"--folow\"; did you mean --follow?");
         assert!(text(&["-x"]).contains("'servisor logs --help' lists the options"));
+        assert!(text(&["-fé"]).contains("no option"));
         assert_eq!(text(&["--lines"]), "--lines needs a value");
         assert_eq!(text(&["--follow=yes"]), "--follow takes no value");
         assert!(read(&["-n", "x"]).unwrap().number("--lines").is_err());

@@ -1,9 +1,18 @@
-//! Completions for shells, made from the table of commands.
+//! Completions for shells.
 //!
-//! Owns: the three scripts. Never: a request: the scripts ask `servisor ps -q` for names, which is silent without a daemon.
+//! Owns: the three scripts, and the words that they ask for with `servisor completion words -- WORD...`. Never: a message: a
+//! completion without a daemon has no names, and nothing else happens.
 
-use super::arguments::{COMMON, Opt};
-use super::commands::{COMMANDS, Command, OTHERS};
+use std::time::Duration;
+
+use super::Exit;
+use super::api::Api;
+use super::arguments::{COMMON, options};
+use super::commands::{COMMANDS, OTHERS, find_command};
+use super::find::daemon;
+use super::goal::Goal;
+use super::server::{Server, list};
+use super::terminal::Terminal;
 
 /// `servisor completion --help`.
 pub const HELP: &str = "\
@@ -11,93 +20,81 @@ Usage: servisor completion bash|zsh|fish
 
 print completions for a shell
 
-Example:
-  source <(servisor completion bash)
+Example: source <(servisor completion bash)
 ";
 
-const NAMES: &str = "servisor ps -q --timeout 0 2>/dev/null";
+/// What there are scripts for.
+const SHELLS: [(&str, &str); 3] = [("bash", BASH), ("zsh", ZSH), ("fish", FISH)];
 
-fn words() -> String {
-    let names: Vec<&str> = COMMANDS.iter().map(|command| command.name).chain(OTHERS.map(|(name, _)| name)).collect();
-    names.join(" ")
+/// The script for a shell.
+pub fn script(shell: &str) -> Option<&'static str> {
+    SHELLS.iter().find(|(name, _)| *name == shell).map(|(_, script)| *script)
 }
 
-fn options(command: &Command) -> impl Iterator<Item = &Opt> {
-    command.options.iter().chain(&COMMON)
-}
+/// A person waits for the names.
+const LIMIT: Duration = Duration::from_secs(1);
 
-fn names(command: &Command) -> String {
-    let names: Vec<&str> = options(command).map(|option| option.long).collect();
-    names.join(" ")
+// Works without the bash-completion package. `=` and `:` split words there; a piece is completed as what it is.
+const BASH: &str = r#"_servisor() {
+  local IFS=$'\n'
+  COMPREPLY=($(compgen -W "$(servisor completion words -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1)" -- "${COMP_WORDS[COMP_CWORD]}"))
 }
+complete -o default -F _servisor servisor
+"#;
 
-/// For bash, without the bash-completion package.
-pub fn bash() -> String {
-    let mut text = format!(
-        "_servisor() {{\n  local word=${{COMP_WORDS[COMP_CWORD]}} options\n  if [ \"$COMP_CWORD\" -eq 1 ]; then\n    \
-         COMPREPLY=($(compgen -W '{} --help --version' -- \"$word\"))\n    return\n  fi\n  case ${{COMP_WORDS[1]}} in\n",
-        words()
-    );
-    for command in &COMMANDS {
-        text.push_str(&format!("    {}) options='{}' ;;\n", command.name, names(command)));
-    }
-    text.push_str(&format!(
-        "    completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- \"$word\")); return ;;\n    \
-         help) COMPREPLY=($(compgen -W '{}' -- \"$word\")); return ;;\n    up) ;;\n  esac\n  case $word in\n    \
-         -*) COMPREPLY=($(compgen -W \"$options\" -- \"$word\")) ;;\n    \
-         *) if [ \"${{COMP_WORDS[1]}}\" = up ]; then COMPREPLY=($(compgen -f -- \"$word\"))\n       \
-         else COMPREPLY=($(compgen -W \"$({NAMES})\" -- \"$word\")); fi ;;\n  esac\n}}\ncomplete -F _servisor servisor\n",
-        words()
-    ));
-    text
+const ZSH: &str = r#"#compdef servisor
+_servisor() {
+  local -a found
+  local line
+  for line in "${(@f)$(servisor completion words -- "${(@)words[2,CURRENT]}" 2>/dev/null)}"; do
+    [[ -n $line ]] && found+=("${${line%%$'\t'*}//:/\\:}:${line#*$'\t'}")
+  done
+  if (( $#found )); then _describe -V servisor found; else _files; fi
 }
+if [ "$funcstack[1]" = _servisor ]; then _servisor "$@"; else compdef _servisor servisor; fi
+"#;
 
-/// For zsh.
-pub fn zsh() -> String {
-    let mut text = String::from("#compdef servisor\n_servisor() {\n  local -a commands options\n  commands=(\n");
-    let rows = COMMANDS.iter().map(|command| (command.name, command.summary)).chain(OTHERS);
-    for (name, summary) in rows {
-        text.push_str(&format!("    '{name}:{}'\n", summary.replace('\'', "'\\''").replace(':', "\\:")));
-    }
-    text.push_str(
-        "  )\n  if (( CURRENT == 2 )); then\n    _describe command commands\n    return\n  fi\n  case $words[2] in\n",
-    );
-    for command in &COMMANDS {
-        text.push_str(&format!("    {}) options=({}) ;;\n", command.name, names(command)));
-    }
-    text.push_str(&format!(
-        "    completion) compadd bash zsh fish; return ;;\n    help) compadd {}; return ;;\n  esac\n  \
-         if [[ $words[CURRENT] == -* ]]; then\n    compadd -- $options\n  elif [[ $words[2] == up ]]; then\n    _files\n  \
-         else\n    compadd -- ${{(f)\"$({NAMES})\"}}\n  fi\n}}\n\
-         if [ \"$funcstack[1]\" = _servisor ]; then _servisor \"$@\"; else compdef _servisor servisor; fi\n",
-        words()
-    ));
-    text
-}
+const FISH: &str = r#"function __servisor_words
+  set -l words (commandline -opc) (commandline -ct)
+  servisor completion words -- $words[2..] 2>/dev/null
+end
+complete -c servisor -f -a '(__servisor_words)'
+complete -c servisor -n '__fish_seen_subcommand_from up' -F
+"#;
 
-/// For fish.
-pub fn fish() -> String {
-    let mut text = String::from("complete -c servisor -f\n");
-    let rows = COMMANDS.iter().map(|command| (command.name, command.summary)).chain(OTHERS);
-    for (name, summary) in rows {
-        let summary = summary.replace('\'', "\\'");
-        text.push_str(&format!("complete -c servisor -n __fish_use_subcommand -a {name} -d '{summary}'\n"));
-    }
-    for command in &COMMANDS {
-        for option in options(command) {
-            let seen = format!("complete -c servisor -n '__fish_seen_subcommand_from {}'", command.name);
-            let short = option.short.map(|letter| format!(" -s {letter}")).unwrap_or_default();
-            let value = if option.value.is_some() { " -r" } else { "" };
-            let help = option.help.replace('\'', "\\'");
-            text.push_str(&format!("{seen}{short} -l {}{value} -d '{help}'\n", option.long.trim_start_matches('-')));
+/// Prints what can stand in the place of the last one of `words`, one in a line, with what it is behind a tab.
+pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &mut Terminal) -> Exit {
+    let Some((last, before)) = words.split_last() else { return Exit::Done };
+    let mut print = |word: &str, help: &str| {
+        for part in [word, "\t", help, "\n"] {
+            to.print(part);
         }
+    };
+    let Some(name) = before.first() else {
+        for (name, summary) in [("serve", "start the daemon")]
+            .into_iter()
+            .chain(COMMANDS.iter().map(|one| (one.name, one.summary())))
+            .chain(OTHERS)
+        {
+            print(name, summary);
+        }
+        return Exit::Done;
+    };
+    match *name {
+        "help" => COMMANDS.iter().for_each(|command| print(command.name, command.summary())),
+        "completion" => SHELLS.iter().for_each(|(shell, _)| print(shell, "")),
+        _ => {}
     }
-    text.push_str("complete -c servisor -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'\n");
-    text.push_str("complete -c servisor -n '__fish_seen_subcommand_from up' -F\n");
-    let slugs: Vec<&str> = COMMANDS.iter().filter(|one| one.arguments.contains("SLUG")).map(|one| one.name).collect();
-    text.push_str(&format!(
-        "complete -c servisor -n '__fish_seen_subcommand_from {}' -a '({NAMES})'\n",
-        slugs.join(" ")
-    ));
-    text
+    let Some(command) = find_command(name) else { return Exit::Done };
+    if before.last() == Some(&"--for") {
+        Goal::ALL.iter().for_each(|(word, _)| print(word, ""));
+    } else if last.starts_with('-') {
+        options(command.help).chain(options(COMMON)).for_each(|option| print(option.long, option.help));
+    } else if command.takes_slugs()
+        && let Ok(daemon) = daemon(&super::arguments::Parsed::default(), variable)
+        && let Ok(answer) = Api::hasty(daemon, LIMIT).get("/servers")
+    {
+        list(&answer.body, "servers").iter().map(Server).for_each(|server| print(server.slug(), server.status()));
+    }
+    Exit::Done
 }

@@ -13,79 +13,72 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::arguments::{Parsed, shown};
 use super::http::Address;
-use super::{Exit, Failure};
+use super::{Exit, Failure, joined, keep};
 use crate::config;
-use crate::error::quoted;
 
 /// Both files have one short line.
 const FILE_MAX: u64 = 4 * 1024;
 
-/// What the command line says about it.
-#[derive(Debug, Default, Clone)]
-pub struct Given {
-    /// `--address`.
-    pub address: Option<String>,
-    /// `--state-dir`.
-    pub state_dir: Option<String>,
-    /// `--token-file`.
-    pub token_file: Option<String>,
-}
+/// The environment.
+pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// A daemon and the way to ask it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Daemon {
     /// Where it is.
     pub address: Address,
     /// The token, if there is one to send.
-    pub token: Option<String>,
+    pub token: Option<&'static str>,
     /// Why there is no token, for the sentence after a 401.
     pub without_token: &'static str,
 }
 
-/// Finds the daemon.
+/// Finds the daemon that the options, the environment or the state directory name.
 ///
 /// # Errors
 /// An address or a file that was named can't be used.
-pub fn daemon(given: &Given, variable: &dyn Fn(&str) -> Option<OsString>) -> Result<Daemon, Failure> {
-    let text = |name: &str| variable(name).and_then(|value| value.into_string().ok()).filter(|value| !value.is_empty());
-    let state_dir = match (&given.state_dir, text("SERVISOR_STATE_DIR")) {
-        (Some(directory), _) => PathBuf::from(directory),
-        (None, Some(directory)) => PathBuf::from(directory),
-        (None, None) => config::default_state_dir(&|name| variable(name).filter(|value| !value.is_empty())),
+pub fn daemon(given: &Parsed, variable: Variable<'_>) -> Result<Daemon, Failure> {
+    let text = |option: &str, name: &str| {
+        given.value(option).or_else(|| {
+            let value = variable(name)?.into_string().ok().filter(|value| !value.is_empty())?;
+            Some(keep(value))
+        })
     };
-    let address = match (&given.address, text("SERVISOR_ADDRESS")) {
-        (Some(address), _) => parse_address(address).map_err(|why| wrong("--address", address, why))?,
-        (None, Some(address)) => parse_address(&address).map_err(|why| wrong("SERVISOR_ADDRESS", &address, why))?,
-        (None, None) => {
-            let kept = read_line(&state_dir.join("address")).ok();
-            kept.and_then(|line| parse_address(&line).ok()).unwrap_or(DEFAULT)
-        }
+    let state_dir = match text("--state-dir", "SERVISOR_STATE_DIR") {
+        Some(directory) => PathBuf::from(directory),
+        None => config::default_state_dir(&|name| variable(name).filter(|value| !value.is_empty())),
     };
-    let from_file = |path: &str| match read_line(Path::new(path)) {
-        Ok(token) => Ok(Some(token)),
-        Err(error) => Err(Failure::new(Exit::NoDaemon, format!("token file {path} can't be read: {error}"))),
+    let address = match text("--address", "SERVISOR_ADDRESS") {
+        Some(address) => parse_address(address).map_err(|why| {
+            let name = if given.has("--address") { "--address " } else { "SERVISOR_ADDRESS " };
+            Failure::usage(&[name, shown(address), " ", why])
+        })?,
+        None => read_line(&state_dir.join("address")).ok().and_then(|line| parse_address(line).ok()).unwrap_or(DEFAULT),
     };
-    let (token, without_token) = match (&given.token_file, text("SERVISOR_ACCESS_TOKEN")) {
-        (Some(path), _) => (from_file(path)?, ""),
-        (None, Some(token)) => (Some(token), ""),
-        (None, None) => match text("SERVISOR_ACCESS_TOKEN_FILE") {
-            Some(path) => (from_file(&path)?, ""),
-            None if !address.is_local() => (None, "the kept token is sent to this machine only"),
-            None => match read_line(&state_dir.join("access-token")) {
-                Ok(token) => (Some(token), ""),
-                Err(_) => (None, "no token was found"),
-            },
+    let token = match given.value("--token-file") {
+        Some(file) => Some(named_token(file)?),
+        None => match (text("", "SERVISOR_ACCESS_TOKEN"), text("", "SERVISOR_ACCESS_TOKEN_FILE")) {
+            (Some(token), _) => Some(token),
+            (None, Some(file)) => Some(named_token(file)?),
+            (None, None) if !address.is_local() => {
+                let without_token = "the kept token is sent to this machine only";
+                return Ok(Daemon { address, token: None, without_token });
+            }
+            (None, None) => read_line(&state_dir.join("access-token")).and_then(one_word).ok(),
         },
     };
-    Ok(Daemon { address, token, without_token })
+    Ok(Daemon { address, token, without_token: "no token was found" })
+}
+
+fn named_token(file: &str) -> Result<&'static str, Failure> {
+    read_line(Path::new(file))
+        .and_then(one_word)
+        .map_err(|error| Failure::new(Exit::NoDaemon, &["token file ", file, " can't be read: ", &error.to_string()]))
 }
 
 const DEFAULT: Address = Address::Tcp(std::net::SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18080));
-
-fn wrong(name: &str, text: &str, why: &str) -> Failure {
-    Failure::new(Exit::Usage, format!("{name} {} {why}", quoted(text)))
-}
 
 /// Reads `http://127.0.0.1:18080`, `127.0.0.1:18080`, `localhost:18080`, `unix:PATH`.
 pub fn parse_address(text: &str) -> Result<Address, &'static str> {
@@ -98,29 +91,36 @@ pub fn parse_address(text: &str) -> Result<Address, &'static str> {
     }
     let plain = text.strip_prefix("http://").unwrap_or(text);
     let plain = plain.strip_suffix('/').unwrap_or(plain);
-    let spelled = match plain.strip_prefix("localhost") {
-        Some("") => Some("127.0.0.1:80".to_owned()),
-        Some(rest) if rest.starts_with(':') => Some(format!("127.0.0.1{rest}")),
-        Some(_) | None => None,
+    let (host, rest) = match plain.strip_prefix("localhost") {
+        Some(rest) if rest.is_empty() || rest.starts_with(':') => ("127.0.0.1", rest),
+        Some(_) | None => (plain, ""),
     };
-    let plain = spelled.as_deref().unwrap_or(plain);
-    let with_port = plain.parse().or_else(|_| format!("{plain}:80").parse());
-    with_port.map(Address::Tcp).map_err(|_| {
-        "must be http://IP:PORT or unix:PATH, as in \"http://127.0.0.1:18080\" (names other than localhost are not looked up)"
-    })
+    let parsed = [":80", ""].into_iter().find_map(|port| joined(&[host, rest, port]).parse().ok());
+    parsed.map(Address::Tcp).ok_or(
+        "must be http://IP:PORT or unix:PATH, as in \"http://127.0.0.1:18080\" (names other than localhost are not looked up)",
+    )
 }
 
 /// The first line of a small file. A pipe or a device in its place is refused instead of waited for.
-fn read_line(path: &Path) -> io::Result<String> {
+fn read_line(path: &Path) -> io::Result<&'static str> {
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = String::new();
-    file.take(FILE_MAX).read_to_string(&mut text)?;
-    match text.lines().next().map(str::trim) {
-        Some(line) if !line.is_empty() && line.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(line.to_owned()),
-        Some(_) | None => Err(io::Error::other("its first line is not one word")),
+    let mut text = Vec::new();
+    file.take(FILE_MAX).read_to_end(&mut text)?;
+    let text = String::from_utf8(text).unwrap_or_default();
+    let line = keep(text).split('\n').next().unwrap_or_default().trim_ascii();
+    match line.is_empty() || line.bytes().any(|byte| byte.is_ascii_control()) {
+        false => Ok(line),
+        true => Err(io::Error::other("its first line is no text")),
+    }
+}
+
+fn one_word(line: &'static str) -> io::Result<&'static str> {
+    match line.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true => Ok(line),
+        false => Err(io::Error::other("its first line is not one word")),
     }
 }
 
@@ -156,24 +156,24 @@ mod tests {
         std::fs::write(directory.join("access-token"), "secret\n").unwrap();
         std::fs::write(directory.join("address"), "http://127.0.0.1:7\n").unwrap();
         let found = |address: Option<&str>, variables: &[(&str, &str)]| {
-            let given = Given {
-                address: address.map(Into::into),
-                state_dir: Some(directory.display().to_string()),
-                token_file: None,
-            };
+            let mut given = Parsed::default();
+            let directory = keep(directory.display().to_string());
+            let mut arguments = vec!["--state-dir", directory];
+            arguments.extend(address.map(|address| joined(&["--address=", address])));
+            given.read(&arguments, "", false, "").unwrap();
             let variable = |name: &str| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(*value))
             };
             daemon(&given, &variable).unwrap()
         };
         let kept = found(None, &[]);
-        assert_eq!((kept.address.to_string(), kept.token.as_deref()), ("127.0.0.1:7".to_owned(), Some("secret")));
-        assert_eq!(found(Some("127.0.0.9:1"), &[]).token.as_deref(), Some("secret"));
-        assert_eq!(found(Some("unix:/x"), &[]).token.as_deref(), Some("secret"));
+        assert_eq!((kept.address.shown(), kept.token), ("127.0.0.1:7", Some("secret")));
+        assert_eq!(found(Some("127.0.0.9:1"), &[]).token, Some("secret"));
+        assert_eq!(found(Some("unix:/x"), &[]).token, Some("secret"));
         assert_eq!(found(Some("10.0.0.1:1"), &[]).token, None);
         assert_eq!(found(None, &[("SERVISOR_ADDRESS", "http://192.168.0.1:1")]).token, None);
         let given = [("SERVISOR_ACCESS_TOKEN", "mine")];
-        assert_eq!(found(Some("10.0.0.1:1"), &given).token.as_deref(), Some("mine"));
+        assert_eq!(found(Some("10.0.0.1:1"), &given).token, Some("mine"));
         std::fs::remove_dir_all(&directory).unwrap();
     }
 }

@@ -4,6 +4,7 @@
 
 use serde_json::Value;
 
+use super::joined;
 use super::server::Server;
 
 /// What a server is waited for.
@@ -24,14 +25,14 @@ pub enum Goal {
 }
 
 /// How far a server is.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// There.
     Reached,
     /// Not yet.
     Pending,
     /// It can't get there by itself; the sentence says why.
-    Impossible(String),
+    Impossible(&'static str),
     /// There is no such server.
     NoServer,
 }
@@ -73,10 +74,8 @@ impl Goal {
             Goal::Up | Goal::Running => matches!(server.status(), "running" | "ready"),
             Goal::Ready => server.status() == "ready",
             Goal::Healthy if server.0.get("health_check").is_none() => {
-                return Verdict::Impossible(format!(
-                    "{} has no health check; start it with --health PATH",
-                    server.slug()
-                ));
+                let missing = " has no health check; start it with --health PATH";
+                return Verdict::Impossible(joined(&[server.slug(), missing]));
             }
             Goal::Healthy => server.text("health_status") == "healthy",
             Goal::Stopped => rests,
@@ -85,20 +84,19 @@ impl Goal {
         match self {
             _ if reached => Verdict::Reached,
             Goal::Stopped | Goal::Gone => Verdict::Pending,
-            Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy if rests => Verdict::Impossible(describe(server)),
+            Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy if rests => {
+                Verdict::Impossible(joined(&describe(server)))
+            }
             Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy => Verdict::Pending,
         }
     }
 }
 
-/// `web is failed: exited with code 7`.
-pub fn describe(server: Server<'_>) -> String {
-    let mut text = format!("{} is {}", server.slug(), server.status());
-    if !server.reason().is_empty() {
-        text.push_str(": ");
-        text.push_str(server.reason());
-    }
-    text
+/// The parts of `web is failed: exited with code 7`.
+#[inline(never)]
+pub fn describe(server: Server<'_>) -> [&str; 5] {
+    let separator = if server.reason().is_empty() { "" } else { ": " };
+    [server.slug(), " is ", server.status(), separator, server.reason()]
 }
 
 #[cfg(test)]
@@ -140,9 +138,6 @@ mod tests {
     #[test]
     fn the_reason_is_in_the_sentence() {
         let server = json!({"slug": "crash", "status": "failed", "status_reason": "exited with code 7"});
-        assert_eq!(
-            Goal::Up.judge(Some(&server)),
-            Verdict::Impossible("crash is failed: exited with code 7".to_owned())
-        );
+        assert_eq!(Goal::Up.judge(Some(&server)), Verdict::Impossible("crash is failed: exited with code 7"));
     }
 }

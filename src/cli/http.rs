@@ -13,6 +13,8 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::{joined, keep};
+
 /// A daemon on this machine accepts within microseconds; one behind a network within a round trip.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const HEAD_MAX: usize = 32 * 1024;
@@ -37,13 +39,12 @@ impl Address {
             Address::Unix(_) => true,
         }
     }
-}
 
-impl std::fmt::Display for Address {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+    /// As it is written, for a sentence or a `Host`.
+    pub fn shown(&self) -> &'static str {
         match self {
-            Address::Tcp(address) => address.fmt(f),
-            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(address) => keep(address.to_string()),
+            Address::Unix(path) => joined(&["unix:", &path.to_string_lossy()]),
         }
     }
 }
@@ -80,7 +81,7 @@ pub struct Request<'a> {
     /// The access token.
     pub token: Option<&'a str>,
     /// JSON.
-    pub body: Option<&'a [u8]>,
+    pub body: Option<&'a str>,
     /// Further header lines, each with its CRLF.
     pub headers: &'a str,
 }
@@ -125,7 +126,6 @@ pub struct Response {
 /// A request that was sent.
 pub struct Sent {
     socket: UnixStream,
-    method_is_head: bool,
 }
 
 /// Connects and sends `request`. The answer is not waited for, so that many can be under way at once.
@@ -139,32 +139,28 @@ pub fn send(address: &Address, request: &Request<'_>, limit: Duration) -> Result
         _ => HttpError::Connect(error),
     })?;
     socket.set_write_timeout(Some(limit.max(Duration::from_millis(1))))?;
-    let mut head = String::with_capacity(256);
-    for part in [request.method, " ", request.target, " HTTP/1.1\r\nHost: "] {
-        head.push_str(part);
-    }
-    match address {
-        Address::Tcp(address) => head.push_str(&address.to_string()),
-        Address::Unix(_) => head.push_str("localhost"),
-    }
-    head.push_str("\r\nConnection: close\r\n");
-    if let Some(token) = request.token {
-        for part in ["Authorization: Bearer ", token, "\r\n"] {
-            head.push_str(part);
-        }
-    }
-    head.push_str(request.headers);
-    if let Some(body) = request.body {
-        for part in ["Content-Type: application/json\r\nContent-Length: ", &body.len().to_string(), "\r\n"] {
-            head.push_str(part);
-        }
-    }
-    head.push_str("\r\n");
-    let mut bytes = head.into_bytes();
-    bytes.extend_from_slice(request.body.unwrap_or_default());
+    let host = match address {
+        Address::Tcp(_) => address.shown(),
+        Address::Unix(_) => "localhost",
+    };
+    let body = request.body.unwrap_or_default();
+    let length = body.len().to_string();
+    let (token_name, token, token_end) = match request.token {
+        Some(token) => ("Authorization: Bearer ", token, "\r\n"),
+        None => ("", "", ""),
+    };
+    let (length_name, length, length_end) = match request.body {
+        Some(_) => ("Content-Type: application/json\r\nContent-Length: ", length.as_str(), "\r\n"),
+        None => ("", "", ""),
+    };
+    #[rustfmt::skip]
+    let bytes = [
+        request.method, " ", request.target, " HTTP/1.1\r\nHost: ", host, "\r\nConnection: close\r\n",
+        token_name, token, token_end, request.headers, length_name, length, length_end, "\r\n", body,
+    ].concat();
     // A daemon that refuses may close before it has read everything; its answer says why.
-    let _ = socket.write_all(&bytes);
-    Ok(Sent { socket, method_is_head: request.method == "HEAD" })
+    let _ = socket.write_all(bytes.as_bytes());
+    Ok(Sent { socket })
 }
 
 fn connect(address: &Address, limit: Duration) -> io::Result<UnixStream> {
@@ -193,7 +189,6 @@ impl Sent {
                     let status = head.code.unwrap_or(0);
                     let framing = match status {
                         204 | 304 => Framing::Ended,
-                        _ if self.method_is_head => Framing::Ended,
                         _ => framing(head.headers)?,
                     };
                     response.input.drain(..length);
@@ -268,24 +263,22 @@ impl Response {
                 Framing::ToEnd => body.append(&mut self.input),
                 Framing::Length(missing) => self.framing = Framing::Length(missing - self.part(missing, body)),
                 Framing::Chunk(missing) => self.framing = Framing::Chunk(missing - self.part(missing, body)),
-                Framing::Size => match self.line()? {
-                    None => return Ok(()),
-                    Some(line) => {
-                        let digits = line.split(';').next().unwrap_or_default().trim();
-                        let size = u64::from_str_radix(digits, 16).map_err(|_| HttpError::NotHttp)?;
-                        self.framing = if size == 0 { Framing::Trailers } else { Framing::Chunk(size) };
-                    }
-                },
-                Framing::ChunkEnd => match self.line()? {
-                    None => return Ok(()),
-                    Some(line) if line.is_empty() => self.framing = Framing::Size,
-                    Some(_) => return Err(HttpError::NotHttp),
-                },
-                Framing::Trailers => match self.line()? {
-                    None => return Ok(()),
-                    Some(line) if line.is_empty() => self.framing = Framing::Ended,
-                    Some(_) => {}
-                },
+                Framing::Size | Framing::ChunkEnd | Framing::Trailers => {
+                    let Some(line) = self.line()? else { return Ok(()) };
+                    self.framing = match (self.framing, line.as_slice()) {
+                        (Framing::Size, line) => {
+                            let digits = line.split(|&byte| byte == b';').next().unwrap_or_default().trim_ascii();
+                            match hex(digits).ok_or(HttpError::NotHttp)? {
+                                0 => Framing::Trailers,
+                                size => Framing::Chunk(size),
+                            }
+                        }
+                        (Framing::Trailers, []) => Framing::Ended,
+                        (Framing::Trailers, _) => Framing::Trailers,
+                        (_, []) => Framing::Size,
+                        (_, _) => return Err(HttpError::NotHttp),
+                    };
+                }
             }
         }
     }
@@ -297,11 +290,13 @@ impl Response {
         count as u64
     }
 
-    fn line(&mut self) -> Result<Option<String>, HttpError> {
+    /// A line without its end.
+    fn line(&mut self) -> Result<Option<Vec<u8>>, HttpError> {
         match self.input.iter().position(|&byte| byte == b'\n') {
             Some(end) => {
-                let line: Vec<u8> = self.input.drain(..=end).collect();
-                Ok(Some(String::from_utf8_lossy(&line).trim_end().to_owned()))
+                let mut line: Vec<u8> = self.input.drain(..=end).collect();
+                line.truncate(line.trim_ascii_end().len());
+                Ok(Some(line))
             }
             None if self.input.len() > SIZE_LINE_MAX => Err(HttpError::NotHttp),
             None => Ok(None),
@@ -325,6 +320,13 @@ impl Response {
     }
 }
 
+fn hex(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || digits.len() > 15 {
+        return None;
+    }
+    digits.iter().try_fold(0, |sum, digit| Some(sum * 16 + u64::from(char::from(*digit).to_digit(16)?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -339,7 +341,7 @@ mod tests {
             }
         });
         let deadline = Instant::now() + Duration::from_secs(10);
-        let response = Sent { socket, method_is_head: false }.response(deadline);
+        let response = Sent { socket }.response(deadline);
         let result = response.and_then(|response| Ok((response.status, response.whole(deadline)?)));
         writer.join().unwrap();
         result
@@ -373,7 +375,7 @@ mod tests {
     fn silence_has_an_end() {
         let (socket, _far) = UnixStream::pair().unwrap();
         let deadline = Instant::now() + Duration::from_millis(20);
-        let result = Sent { socket, method_is_head: false }.response(deadline);
+        let result = Sent { socket }.response(deadline);
         assert!(matches!(result, Err(HttpError::Late)));
     }
 }

@@ -7,9 +7,12 @@
 //! decides whether a server is up, [`terminal`] and [`table`] print.
 //!
 //! All answers are read as [`serde_json::Value`]: a field that this version does not know is no error.
+//!
+//! A command lives for a moment. The text of its arguments and of its failures is leaked ([`keep`]), which leaves nothing to
+//! drop at each way out of a function: half of the code otherwise. Answers and events, which can be many, are owned.
 
 use std::ffi::OsString;
-use std::fmt;
+use std::ops::Deref;
 
 pub mod api;
 pub mod arguments;
@@ -52,30 +55,66 @@ impl Exit {
     }
 }
 
-/// Why a command did not do what it should, for the person who typed it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+/// Keeps a text as long as the process lives.
+pub fn keep(text: String) -> &'static str {
+    text.leak()
+}
+
+/// The text that `parts` make together.
+#[inline(never)]
+pub fn joined(parts: &[&str]) -> &'static str {
+    keep(parts.concat())
+}
+
+/// Why a command did not do what it should. A pointer, since nearly every function returns one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure(&'static Why);
+
+/// What a [`Failure`] says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Why {
     /// The exit code.
     pub exit: Exit,
     /// Printed on stderr after `servisor: `; empty when everything was said already.
-    pub text: String,
+    pub text: &'static str,
+    /// The API's machine word for it, `server_active` for example; empty if it does not come from the API.
+    pub code: &'static str,
 }
 
 impl Failure {
-    /// A failure with its sentence.
-    pub fn new(exit: Exit, text: impl Into<String>) -> Failure {
-        Failure { exit, text: text.into() }
+    /// A failure with its sentence, which `parts` make together.
+    #[inline(never)]
+    pub fn new(exit: Exit, parts: &[&str]) -> Failure {
+        Failure(Box::leak(Box::new(Why { exit, text: joined(parts), code: "" })))
+    }
+
+    /// A command line that makes no sense.
+    #[inline(never)]
+    pub fn usage(parts: &[&str]) -> Failure {
+        Failure::new(Exit::Usage, parts)
+    }
+
+    /// A refusal of the API.
+    pub fn refusal(exit: Exit, text: &str, code: &str) -> Failure {
+        Failure(Box::leak(Box::new(Why { exit, text: joined(&[text]), code: joined(&[code]) })))
     }
 
     /// A failure that was printed where it happened.
     pub fn reported(exit: Exit) -> Failure {
-        Failure { exit, text: String::new() }
+        Failure::new(exit, &[])
+    }
+
+    /// Whether it concerns one server, so that others can still be asked for.
+    pub fn is_of_server(self) -> bool {
+        matches!(self.exit, Exit::Failed | Exit::NoServer)
     }
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+impl Deref for Failure {
+    type Target = Why;
+
+    fn deref(&self) -> &Why {
+        self.0
     }
 }
 
@@ -88,19 +127,18 @@ pub fn run(arguments: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>
     let mut terminal = terminal::Terminal::of_process(variable);
     let result = commands::dispatch(arguments, variable, &mut terminal);
     let result = match (result, terminal.flush()) {
-        (Ok(exit), Ok(())) => Ok(exit),
         // A reader that has seen enough is no failure, whatever else happened.
         (_, Err(terminal::Unwritten::ReaderGone)) => Ok(Exit::Done),
         (Ok(_), Err(terminal::Unwritten::Failed(error))) => {
-            Err(Failure::new(Exit::Failed, format!("can't write to stdout: {error}")))
+            Err(Failure::new(Exit::Failed, &["can't write to stdout: ", &error.to_string()]))
         }
-        (Err(failure), _) => Err(failure),
+        (result, Ok(()) | Err(_)) => result,
     };
     match result {
         Ok(exit) => exit.code(),
         Err(failure) => {
             if !failure.text.is_empty() {
-                terminal.complain(&failure.text);
+                terminal.complain(&[failure.text]);
             }
             failure.exit.code()
         }

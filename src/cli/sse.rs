@@ -2,6 +2,11 @@
 //!
 //! Owns: the grammar of an event stream. Never: a connection, what an event means. Pure: bytes go in as they come.
 
+use serde_json::Value;
+
+use super::Failure;
+use super::waiting::not_understood;
+
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -9,6 +14,16 @@ pub struct Event {
     pub name: String,
     /// Its data, JSON for all streams of servisor's own.
     pub data: String,
+}
+
+impl Event {
+    /// Its data as JSON.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_slice(self.data.as_bytes()).map_err(|_| not_understood())
+    }
 }
 
 /// What has come of a stream and was not used yet.

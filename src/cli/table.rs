@@ -4,72 +4,91 @@
 
 use super::terminal::{Colour, Terminal};
 
-/// A cell: its text and its colour.
-pub type Cell = (String, Colour);
-
-/// Rows of cells under a header.
+/// Cells, row by row, the header first.
 pub struct Table {
-    header: Vec<&'static str>,
-    rows: Vec<Vec<Cell>>,
+    columns: usize,
+    /// The texts of all cells, one behind the other.
+    text: String,
+    /// Where each one ends, and its colour.
+    cells: Vec<(usize, Colour)>,
 }
 
 impl Table {
-    /// An empty table with these columns.
-    pub fn new(header: &[&'static str]) -> Table {
-        Table { header: header.to_vec(), rows: Vec::new() }
+    /// A table with the columns of `header`, which has a space between each two.
+    pub fn new(header: &str) -> Table {
+        let mut table = Table { columns: 0, text: String::new(), cells: Vec::new() };
+        header.split(' ').for_each(|name| table.cell(name));
+        table.columns = table.cells.len();
+        table
     }
 
-    /// Adds a row; it has as many cells as the header.
-    pub fn row(&mut self, cells: Vec<Cell>) {
-        self.rows.push(cells);
+    /// Adds a cell; a dash in the place of an empty text.
+    pub fn cell(&mut self, text: &str) {
+        self.coloured(text, Colour::Plain);
+    }
+
+    /// Adds a cell in a colour.
+    #[inline(never)]
+    pub fn coloured(&mut self, text: &str, colour: Colour) {
+        push_plain(&mut self.text, if text.is_empty() { "-" } else { text });
+        self.cells.push((self.text.len(), colour));
+    }
+
+    /// Adds a cell with a number, if there is one, as `show` has it.
+    #[inline(never)]
+    pub fn number(&mut self, number: Option<u64>, show: fn(u64, &mut String)) {
+        match number {
+            Some(number) => show(number, &mut self.text),
+            None => self.text.push('-'),
+        }
+        self.cells.push((self.text.len(), Colour::Plain));
     }
 
     /// Prints it. On a terminal the last column is cut to the width, in a pipe nothing is.
     pub fn print(&self, to: &mut Terminal) {
-        let widths: Vec<usize> = (0..self.header.len())
-            .map(|column| {
-                let cells = self.rows.iter().filter_map(|row| row.get(column)).map(|(text, _)| width(text));
-                cells.chain([self.header[column].len()]).max().unwrap_or(0)
-            })
-            .collect();
-        let header: Vec<Cell> = self.header.iter().map(|name| ((*name).to_owned(), Colour::Plain)).collect();
-        for row in std::iter::once(&header).chain(&self.rows) {
-            let mut used = 0;
-            for (column, (text, colour)) in row.iter().enumerate() {
-                if column + 1 == row.len() {
-                    let room = to.width.map(|width| width.saturating_sub(used));
-                    to.coloured(&cut(&plain(text), room), *colour);
-                } else {
-                    let text = plain(text);
-                    let padding = widths[column] - width(&text) + 2;
-                    to.coloured(&text, *colour);
-                    to.print(&" ".repeat(padding));
-                    used += widths[column] + 2;
-                }
+        let mut widths = vec![0; self.columns];
+        self.each(|column, text, _| widths[column] = text.chars().count().max(widths[column]));
+        let fixed: usize = widths.iter().take(self.columns - 1).map(|width| width + 2).sum();
+        let room = to.width.map(|width| width.saturating_sub(fixed));
+        self.each(|column, text, colour| {
+            if column + 1 < self.columns {
+                to.coloured(text, colour);
+                to.spaces(widths[column] + 2 - text.chars().count());
+            } else {
+                let (kept, mark) = cut(text, room);
+                to.coloured(kept, colour);
+                to.line(mark);
             }
-            to.print("\n");
+        });
+    }
+
+    fn each(&self, mut with: impl FnMut(usize, &str, Colour)) {
+        let mut start = 0;
+        for (number, (end, colour)) in self.cells.iter().enumerate() {
+            with(number % self.columns, &self.text[start..*end], *colour);
+            start = *end;
         }
     }
 }
 
-/// The columns that `text` takes, by characters: names and numbers here are ASCII, reasons nearly so.
-fn width(text: &str) -> usize {
-    plain(text).chars().count()
+/// Adds `text` on one line, without anything that a terminal would act on: a reason can quote what a program wrote.
+#[inline(never)]
+pub fn push_plain(to: &mut String, text: &str) {
+    for letter in text.chars() {
+        to.push(if letter.is_control() { ' ' } else { letter });
+    }
 }
 
-/// `text` on one line, without anything that a terminal would act on: a reason can quote what a program wrote.
-pub fn plain(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
-}
-
-/// As much of `text` as fits into `room` columns; the cut is marked.
-fn cut(text: &str, room: Option<usize>) -> String {
+/// As much of `text` as fits into `room` columns, and the mark of the cut. Columns are counted by characters: names and numbers
+/// here are ASCII, reasons nearly so.
+fn cut(text: &str, room: Option<usize>) -> (&str, &'static str) {
     match room {
+        Some(0) => ("", ""),
         Some(room) if text.chars().count() > room => {
-            let kept: String = text.chars().take(room.saturating_sub(1)).collect();
-            if room == 0 { kept } else { kept + "…" }
+            let end = text.char_indices().nth(room - 1).map_or(0, |(at, _)| at);
+            (&text[..end], "…")
         }
-        Some(_) | None => text.to_owned(),
+        Some(_) | None => (text, ""),
     }
 }
 
@@ -79,14 +98,17 @@ mod tests {
 
     #[test]
     fn the_last_column_is_cut_to_the_width_and_marked() {
-        assert_eq!(cut("abcdef", Some(4)), "abc…");
-        assert_eq!(cut("abcd", Some(4)), "abcd");
-        assert_eq!(cut("abcd", Some(0)), "");
-        assert_eq!(cut("abcd", None), "abcd");
+        assert_eq!(cut("abcdef", Some(4)), ("abc", "…"));
+        assert_eq!(cut("aécdef", Some(3)), ("aé", "…"));
+        assert_eq!(cut("abcd", Some(4)), ("abcd", ""));
+        assert_eq!(cut("abcd", Some(0)), ("", ""));
+        assert_eq!(cut("abcd", None), ("abcd", ""));
     }
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(plain("a\x1b[2Jb\nc"), "a [2Jb c");
+        let mut text = String::new();
+        push_plain(&mut text, "a\x1b[2Jb\nc");
+        assert_eq!(text, "a [2Jb c");
     }
 }

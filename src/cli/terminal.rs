@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
+use super::table::push_plain;
 use crate::os::terminal::columns;
 
 /// Output is collected up to this many bytes, so that a table is one write.
@@ -83,11 +84,27 @@ impl Terminal {
     }
 
     /// Adds text to stdout.
+    #[inline(never)]
     pub fn print(&mut self, text: &str) {
         self.buffer.extend_from_slice(text.as_bytes());
         if self.buffer.len() >= BUFFER {
             self.write_out();
         }
+    }
+
+    /// Adds text to stdout, without anything that a terminal would act on.
+    #[inline(never)]
+    pub fn plain(&mut self, text: &str) {
+        let mut plain = String::with_capacity(text.len());
+        push_plain(&mut plain, text);
+        self.print(&plain);
+    }
+
+    /// Adds texts to stdout as [`Terminal::plain`] does, and a line end.
+    #[inline(never)]
+    pub fn plain_line(&mut self, parts: &[&str]) {
+        parts.iter().for_each(|part| self.plain(part));
+        self.print("\n");
     }
 
     /// Adds a line to stdout.
@@ -96,11 +113,25 @@ impl Terminal {
         self.print("\n");
     }
 
+    /// Adds spaces.
+    pub fn spaces(&mut self, count: usize) {
+        for _ in 0..count {
+            self.print(" ");
+        }
+    }
+
+    /// Adds a name of ASCII, and spaces up to a width.
+    pub fn padded(&mut self, name: &str, width: usize) {
+        self.plain(name);
+        self.spaces(width.saturating_sub(name.len()));
+    }
+
     /// Adds a word in a colour.
+    #[inline(never)]
     pub fn coloured(&mut self, text: &str, colour: Colour) {
         let on = if self.colours { colour.on() } else { "" };
         self.print(on);
-        self.print(text);
+        self.plain(text);
         if !on.is_empty() {
             self.print(COLOUR_OFF);
         }
@@ -123,7 +154,8 @@ impl Terminal {
         self.failed.is_some()
     }
 
-    fn write_out(&mut self) {
+    /// Writes what was collected. What fails is known by [`Terminal::is_closed`], and reported by [`Terminal::flush`].
+    pub fn write_out(&mut self) {
         if self.failed.is_none() && !self.buffer.is_empty() {
             // Straight to the descriptor: the standard library's own buffer would be written at the exit, unchecked.
             if let Err(error) = crate::os::terminal::write_stdout(&self.buffer) {
@@ -137,21 +169,29 @@ impl Terminal {
     }
 
     /// Prints a sentence on stderr, after the program's name. If stderr is closed the exit code has to be enough.
-    pub fn complain(&mut self, text: &str) {
-        self.write_out();
-        let _ = writeln!(io::stderr(), "servisor: {text}");
+    #[inline(never)]
+    pub fn complain(&mut self, parts: &[&str]) {
+        let text = parts.concat();
+        self.note(&["servisor: ", &text]);
     }
 
-    /// Prints a line on stderr as it is.
-    pub fn note(&mut self, text: &str) {
+    /// Prints lines on stderr, without anything else that a terminal would act on.
+    #[inline(never)]
+    pub fn note(&mut self, parts: &[&str]) {
         self.write_out();
-        let _ = writeln!(io::stderr(), "{text}");
+        let mut text = String::new();
+        for line in parts.concat().split('\n') {
+            push_plain(&mut text, line);
+            text.push('\n');
+        }
+        let _ = io::stderr().write_all(text.as_bytes());
     }
 
     /// Prints a line on stderr, but only for a person who watches.
-    pub fn progress(&mut self, text: &str) {
+    #[inline(never)]
+    pub fn progress(&mut self, parts: &[&str]) {
         if self.shows_progress {
-            self.note(text);
+            self.note(parts);
         }
     }
 }

@@ -103,6 +103,6 @@ fn a_wait_ends_at_once_when_it_can_not_succeed() {
                   {\"servers\":[{\"slug\":\"web\",\"status\":\"failed\",\"status_reason\":\"exited with code 7\"}]}\n\n";
     let log = json(200, r#"{"data":{"lines":[{"slug":"web","stream":"stderr","line":"boom"}]}}"#);
     let (result, requests) = run(&["wait", "web"], &[events, &log]);
-    assert_eq!(result, Err(Failure::reported(Exit::Failed)));
+    assert_eq!(result.map_err(|failure| (failure.exit, failure.text)), Err((Exit::Failed, "")));
     assert_eq!(requests, ["GET /events?attend=true&slug=web HTTP/1.1", "GET /logs?tail=10&slug=web HTTP/1.1"]);
 }

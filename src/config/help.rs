@@ -2,9 +2,9 @@
 //!
 //! Owns: its words. Never: what they promise (a test beside the options compares both).
 
-/// What `--help` prints; no line is longer than 80 columns.
+/// What `servisor serve --help` prints; no line is longer than 80 columns.
 pub const TEXT: &str = "\
-servisor keeps managed servers alive inside a sandbox and answers an HTTP API.
+Start the daemon: it keeps managed servers alive and answers an HTTP API.
 
 Usage: servisor serve [OPTION]...
 
@@ -39,7 +39,4 @@ the token is taken from SERVISOR_ACCESS_TOKEN or else COMPUTESDK_ACCESS_TOKEN;
 without these, one is made at the first start and kept in
 STATE_DIR/access-token. Without --setup, the payload is taken from
 COMPUTESDK_SETUP_B64, in base64.
-
-  servisor --help           this text
-  servisor --version        the version
 ";

@@ -8,12 +8,11 @@
 use serde_json::Value;
 
 use super::{Context, look};
-use crate::cli::api::{Answer, Refused, path};
-use crate::cli::arguments::usage;
+use crate::cli::api::{Answer, path};
+use crate::cli::arguments::shown;
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, waiting};
-use crate::error::quoted;
+use crate::cli::{Exit, Failure, joined, waiting};
 
 /// As many requests are under way at once; the daemon has room for 256 connections.
 const AT_ONCE: usize = 64;
@@ -28,12 +27,22 @@ enum Action {
 }
 
 impl Action {
-    fn request(self, slug: &str) -> (&'static str, String) {
+    /// Method, end of the path, and the words for a person who waits.
+    fn request(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Action::Start => ("POST", path(slug, "/start")),
-            Action::Stop => ("POST", path(slug, "/stop")),
-            Action::Restart => ("POST", path(slug, "/restart")),
-            Action::Remove => ("DELETE", path(slug, "")),
+            Action::Start => ("POST", "/start", ": starting"),
+            Action::Stop => ("POST", "/stop", ": stopping"),
+            Action::Restart => ("POST", "/restart", ": restarting"),
+            Action::Remove => ("DELETE", "", ": stopping, then deleting"),
+        }
+    }
+
+    /// What is waited for when the work outlasts the answer.
+    fn goal(self) -> Goal {
+        match self {
+            Action::Start | Action::Restart => Goal::Running,
+            Action::Stop => Goal::Stopped,
+            Action::Remove => Goal::Gone,
         }
     }
 }
@@ -58,130 +67,80 @@ pub fn remove(context: &mut Context<'_>) -> Result<Exit, Failure> {
     act(context, Action::Remove)
 }
 
+#[inline(never)]
 fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
-    let slugs = match (context.given.has("--all"), context.given.words.is_empty()) {
+    let mut slugs = context.given.words.clone();
+    match (context.given.has("--all"), slugs.is_empty()) {
         (true, true) => {
             let (servers, _) = look::all_or_named(context, "/servers")?;
-            servers.iter().map(|server| Server(server).slug().to_owned()).collect()
+            slugs.extend(servers.iter().map(|server| joined(&[Server(server).slug()])));
         }
-        (true, false) => return Err(usage("name servers, or give --all, but not both")),
-        (false, _) => context.slugs()?,
-    };
+        (true, false) => return Err(Failure::usage(&["name servers, or give --all, but not both"])),
+        (false, true) => return Err(Failure::usage(&["name a server, or give --all"])),
+        (false, false) => {}
+    }
+    let (method, end, progress) = action.request();
     let mut exit = Exit::Done;
     for some in slugs.chunks(AT_ONCE) {
         let mut calls = Vec::new();
         for slug in some {
-            let (method, target) = action.request(slug);
-            if action != Action::Start {
-                context.to.progress(&format!("{slug}: {}", progress(action)));
-            }
-            calls.push((slug, context.api.begin(method, &target, None)?));
+            context.to.progress(&[slug, progress]);
+            calls.push(context.api.begin(method, path(slug, end), None)?);
         }
-        for (slug, call) in calls {
-            let answer = context.api.finish(call)?;
-            exit = exit.max(report(context, action, slug, answer)?);
+        for (slug, call) in some.iter().zip(calls) {
+            let done = context.api.finish(call).and_then(|answer| finish(context, action, slug, answer));
+            match done {
+                Ok(()) => {}
+                Err(failure) if action == Action::Start && failure.code == "server_active" => {
+                    context.to.complain(&[slug, " runs already"]);
+                    if context.given.has("--json") {
+                        let mut server = context.api.get(path(slug, ""))?.server();
+                        look::print_json(context, &mut server);
+                    }
+                }
+                Err(failure) if failure.exit == Exit::NoDaemon => return Err(failure),
+                Err(failure) => {
+                    if !failure.text.is_empty() {
+                        context.to.complain(&[failure.text]);
+                    }
+                    exit = exit.max(failure.exit);
+                }
+            }
         }
     }
     Ok(exit)
 }
 
-fn progress(action: Action) -> &'static str {
-    match action {
-        Action::Start => "starting",
-        Action::Stop => "stopping",
-        Action::Restart => "restarting",
-        Action::Remove => "stopping, then deleting",
-    }
-}
-
-fn report(
-    context: &mut Context<'_>,
-    action: Action,
-    slug: &str,
-    answer: Result<Answer, Refused>,
-) -> Result<Exit, Failure> {
-    let mut answer = match answer {
-        Ok(answer) => answer,
-        Err(refused) if action == Action::Start && refused.code == "server_active" => {
-            context.to.note(&format!("servisor: {slug} runs already"));
-            return show_active(context, slug);
-        }
-        Err(refused) => {
-            let failure = refused.failure();
-            context.to.complain(&failure.text);
-            return Ok(failure.exit);
-        }
-    };
+/// Waits for what goes on after the answer, and prints the server.
+fn finish(context: &mut Context<'_>, action: Action, slug: &str, mut answer: Answer) -> Result<(), Failure> {
     let mut server = answer.server();
-    // The work goes on after the answer.
-    let is_late = answer.status == 202;
-    match action {
-        Action::Stop if Server(&server).status() != "stopped" => match wait_for(context, Goal::Stopped, slug)? {
-            Waited::There(there) => server = there.unwrap_or(server),
-            Waited::Failed(exit) => return Ok(exit),
-        },
-        Action::Remove if is_late => {
-            if let Waited::Failed(exit) = wait_for(context, Goal::Gone, slug)? {
-                return Ok(exit);
-            }
-        }
-        Action::Restart if is_late => match wait_for(context, Goal::Running, slug)? {
-            Waited::There(there) => server = there.unwrap_or(server),
-            Waited::Failed(exit) => return Ok(exit),
-        },
-        Action::Start | Action::Stop | Action::Restart | Action::Remove => {}
+    // A stop whose end is not known yet is answered by 202, too.
+    if answer.status == 202 {
+        let mut servers = waiting::wait(context.api, context.to, action.goal(), &[slug])?;
+        server = servers.pop().unwrap_or_default();
     }
     let is_bad = matches!(action, Action::Start | Action::Restart) && Server(&server).status() == "failed";
     if is_bad {
         context.to.complain(&describe(Server(&server)));
-        waiting::last_lines(&context.api, context.to, slug, 10);
-        return Ok(Exit::Failed);
+        waiting::last_lines(context.api, context.to, slug);
+        return Err(Failure::reported(Exit::Failed));
     }
-    if context.given.has("--json") && action != Action::Remove {
-        look::print_json(context, &server);
+    if context.given.has("--json") && server != Value::Null {
+        look::print_json(context, &mut server);
     }
-    Ok(Exit::Done)
-}
-
-fn show_active(context: &mut Context<'_>, slug: &str) -> Result<Exit, Failure> {
-    if context.given.has("--json") {
-        let server = context.api.get(&path(slug, ""))?.server();
-        look::print_json(context, &server);
-    }
-    Ok(Exit::Done)
-}
-
-enum Waited {
-    There(Option<Value>),
-    Failed(Exit),
-}
-
-/// Goes on where the daemon has answered that it takes longer.
-fn wait_for(context: &mut Context<'_>, goal: Goal, slug: &str) -> Result<Waited, Failure> {
-    match waiting::wait(&context.api, context.to, goal, &[slug.to_owned()]) {
-        Ok(servers) => Ok(Waited::There(servers.into_iter().next())),
-        Err(failure) if failure.exit == Exit::NoDaemon => Err(failure),
-        Err(failure) => {
-            if !failure.text.is_empty() {
-                context.to.complain(&failure.text);
-            }
-            Ok(Waited::Failed(failure.exit))
-        }
-    }
+    Ok(())
 }
 
 /// `servisor wait`.
 pub fn wait(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let word = context.given.value("--for").unwrap_or("up");
     let Some(goal) = Goal::parse(word) else {
-        let words: Vec<&str> = Goal::ALL.iter().map(|(word, _)| *word).collect();
-        return Err(usage(format!("--for {} must be one of {}", quoted(word), words.join(", "))));
+        let words = "running, ready, healthy, stopped, gone";
+        return Err(Failure::usage(&["--for ", shown(word), " must be one of up, ", words]));
     };
-    let servers = waiting::wait(&context.api, context.to, goal, &context.given.words)?;
+    let mut servers = waiting::wait(context.api, context.to, goal, &context.given.words)?;
     if context.given.has("--json") {
-        for server in &servers {
-            look::print_json(context, server);
-        }
+        servers.iter_mut().for_each(|server| look::print_json(context, server));
     }
     Ok(Exit::Done)
 }

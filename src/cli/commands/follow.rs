@@ -8,29 +8,27 @@ use serde_json::Value;
 
 use super::Context;
 use crate::cli::api::{Next, with_slugs};
-use crate::cli::arguments::usage;
+use crate::cli::arguments::shown;
 use crate::cli::goal::describe;
-use crate::cli::server::Server;
+use crate::cli::server::{Server, digits, list};
 use crate::cli::sse::Event;
-use crate::cli::table::plain;
 use crate::cli::terminal::Colour;
 use crate::cli::{Exit, Failure};
-use crate::error::quoted;
 use crate::model::time::rfc3339;
 
 /// `servisor logs`.
 pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let lines = context.given.number("--lines")?.unwrap_or(100);
-    let stream = context.given.value("--stream").map(str::to_owned);
-    if let Some(word) = stream.as_deref().filter(|word| !matches!(*word, "stdout" | "stderr")) {
-        return Err(usage(format!("--stream {} must be stdout or stderr", quoted(word))));
+    let mut target = "/logs?tail=".to_owned();
+    digits(context.given.number("--lines")?.unwrap_or(100), &mut target);
+    match context.given.value("--stream") {
+        None => {}
+        Some(stream @ ("stdout" | "stderr")) => {
+            target.push_str("&stream=");
+            target.push_str(stream);
+        }
+        Some(word) => return Err(Failure::usage(&["--stream ", shown(word), " must be stdout or stderr"])),
     }
-    let mut target = format!("/logs?tail={lines}");
-    if let Some(stream) = &stream {
-        target.push_str("&stream=");
-        target.push_str(stream);
-    }
-    let slugs = context.given.words.clone();
+    let slugs = &context.given.words;
     // One that does not exist is waited for by the stream, but not by a person who mistyped it.
     if !slugs.is_empty() {
         let (_, exit) = super::look::all_or_named(context, "/servers")?;
@@ -38,31 +36,30 @@ pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
             return Ok(exit);
         }
     }
-    let prefix = slugs.len() != 1 && !context.given.has("--no-prefix");
     if context.given.has("--follow") {
         target.push_str("&follow=true");
-        return stream_events(context, &with_slugs(&target, &slugs), |context, event| {
-            let data = parse(event)?;
-            match event.name.as_str() {
-                "line" => print_line(context, &data, prefix),
-                "dropped" => {
-                    let bytes = data.get("bytes").and_then(Value::as_u64).unwrap_or(0);
-                    let slug = Server(&data).slug();
-                    context.to.note(&format!("servisor: {slug}: {bytes} bytes were missed here"));
-                }
-                _ => {}
-            }
-            Ok(())
-        });
+        return follow(context, with_slugs(&target, slugs), print_logged);
     }
-    let answer = context.api.get(&with_slugs(&target, &slugs))?;
-    for line in answer.body.pointer("/data/lines").and_then(Value::as_array).into_iter().flatten() {
-        print_line(context, line, prefix);
-    }
+    let answer = context.api.get(with_slugs(&target, slugs))?;
+    list(&answer.body, "lines").iter().for_each(|line| print_line(context, line));
     Ok(Exit::Done)
 }
 
-fn print_line(context: &mut Context<'_>, line: &Value, prefix: bool) {
+fn print_logged(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> {
+    let data = event.json()?;
+    match event.name.as_str() {
+        "line" => print_line(context, &data),
+        "dropped" => {
+            let mut bytes = String::new();
+            digits(Server(&data).number("bytes").unwrap_or(0), &mut bytes);
+            context.to.complain(&[Server(&data).slug(), ": ", &bytes, " bytes were missed here"]);
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+fn print_line(context: &mut Context<'_>, line: &Value) {
     if context.given.has("--json") {
         context.to.line(&line.to_string());
         return;
@@ -70,10 +67,10 @@ fn print_line(context: &mut Context<'_>, line: &Value, prefix: bool) {
     let view = Server(line);
     if context.given.has("--times") {
         let now = rfc3339(SystemTime::now());
-        context.to.print(now.split('.').next().unwrap_or_default());
+        context.to.print(&now[..19]);
         context.to.print("Z ");
     }
-    if prefix {
+    if context.given.words.len() != 1 && !context.given.has("--no-prefix") {
         context.to.coloured(view.slug(), Colour::Dim);
         context.to.print(if view.text("stream") == "stderr" { " ! " } else { " | " });
     }
@@ -83,71 +80,66 @@ fn print_line(context: &mut Context<'_>, line: &Value, prefix: bool) {
 
 /// `servisor events`.
 pub fn events(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let target = with_slugs("/events", &context.given.words);
-    stream_events(context, &target, |context, event| {
-        let data = parse(event)?;
-        if context.given.has("--json") {
-            let name = serde_json::Value::from(event.name.as_str());
-            context.to.line(&format!("{{\"event\":{name},\"data\":{data}}}"));
-            return Ok(());
-        }
-        let now = rfc3339(SystemTime::now());
-        let time = now.get(11..19).unwrap_or_default().to_owned();
-        for text in sentences(&event.name, &data) {
-            context.to.line(&format!("{time} {}", plain(&text)));
-        }
-        Ok(())
-    })
+    follow(context, with_slugs("/events", &context.given.words), print_event)
 }
 
-/// An event in words.
-fn sentences(name: &str, data: &Value) -> Vec<String> {
-    match name {
-        "snapshot" => {
-            let servers = data.get("servers").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-            servers.iter().map(|server| describe(Server(server))).collect()
+fn print_event(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> {
+    let data = event.json()?;
+    if context.given.has("--json") {
+        // Its name is a plain word.
+        for part in ["{\"event\":\"", &event.name, "\",\"data\":", &data.to_string(), "}\n"] {
+            context.to.print(part);
         }
-        "server" => {
-            let server = Server(data.get("server").unwrap_or(&Value::Null));
-            let was = data.get("was").and_then(Value::as_str).unwrap_or_default();
-            let mut text = describe(server);
-            if !was.is_empty() && was != server.status() {
-                text.push_str(" (was ");
-                text.push_str(was);
-                text.push(')');
-            }
-            vec![text]
-        }
-        "deleted" => vec![format!("{} is deleted", Server(data).slug())],
-        "run" => {
-            let run = Server(data.get("run").unwrap_or(&Value::Null));
-            let number = run.number("run").unwrap_or(0);
-            let mut text = format!("{} run {number} ended: {}", Server(data).slug(), run.text("sentence"));
-            if let Some(missed) = data.get("missed").and_then(Value::as_u64) {
-                text.push_str(&format!(" ({missed} runs before it were missed)"));
-            }
-            vec![text]
-        }
-        "shutdown" => vec!["the daemon is shutting down".into()],
-        other => vec![format!("{other} {data}")],
+        return Ok(());
     }
+    let now = rfc3339(SystemTime::now());
+    let mut print = |parts: &[&str]| {
+        context.to.print(&now[11..19]);
+        context.to.print(" ");
+        context.to.plain_line(parts);
+    };
+    let view = Server(&data);
+    match event.name.as_str() {
+        "snapshot" => list(&data, "servers").iter().for_each(|server| print(&describe(Server(server)))),
+        "server" => {
+            let server = Server(view.field("server"));
+            let [slug, is, status, separator, reason] = describe(server);
+            match view.text("was") {
+                was if was.is_empty() || was == status => print(&[slug, is, status, separator, reason]),
+                was => print(&[slug, is, status, separator, reason, " (was ", was, ")"]),
+            }
+        }
+        "deleted" => print(&[view.slug(), " is deleted"]),
+        "run" => {
+            let run = Server(view.field("run"));
+            let (mut number, mut missed) = (String::new(), String::new());
+            digits(run.number("run").unwrap_or(0), &mut number);
+            if let Some(count) = view.number("missed") {
+                missed.push_str("; so many before it were missed: ");
+                digits(count, &mut missed);
+            }
+            print(&[view.slug(), " run ", &number, " ended: ", run.text("sentence"), &missed]);
+        }
+        "shutdown" => print(&["the daemon is shutting down"]),
+        other => print(&[other, " ", &data.to_string()]),
+    }
+    Ok(())
 }
 
 /// Prints a stream until it ends. What has come is written before each wait.
-fn stream_events(
+fn follow(
     context: &mut Context<'_>,
     target: &str,
-    mut print: impl FnMut(&mut Context<'_>, &Event) -> Result<(), Failure>,
+    print: fn(&mut Context<'_>, &Event) -> Result<(), Failure>,
 ) -> Result<Exit, Failure> {
-    // The stream borrows the client, and printing borrows the context.
-    let api = std::mem::replace(&mut context.api, crate::cli::api::Api::unused());
-    let mut events = api.events(target)?;
+    let mut events = context.api.events(target)?;
     loop {
         while let Some(event) = events.at_hand() {
             print(context, &event)?;
         }
-        if context.to.flush().is_err() {
-            // The reader has seen enough.
+        context.to.write_out();
+        if context.to.is_closed() {
+            // The reader has seen enough, or the end says what is wrong.
             return Ok(Exit::Done);
         }
         match events.next(None)? {
@@ -156,9 +148,4 @@ fn stream_events(
             Next::Ended => return Ok(Exit::Done),
         }
     }
-}
-
-fn parse(event: &Event) -> Result<Value, Failure> {
-    serde_json::from_str(&event.data)
-        .map_err(|_| Failure::new(Exit::Failed, "the daemon sends events that this version does not understand"))
 }

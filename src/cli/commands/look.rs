@@ -8,87 +8,68 @@ use serde_json::Value;
 
 use super::Context;
 use crate::cli::api::path;
-use crate::cli::arguments::usage;
-use crate::cli::server::{self, Server, colour};
-use crate::cli::table::{Cell, Table, plain};
+use crate::cli::goal::describe;
+use crate::cli::server::{Server, colour, digits, list, precise, short, size, take};
+use crate::cli::table::Table;
 use crate::cli::terminal::Colour;
-use crate::cli::{Exit, Failure};
-
-/// As many lines of the log does `status` show.
-const LOG_LINES: usize = 10;
-
-/// The cell of an ordinary text; a dash where there is none.
-pub fn cell(text: impl Into<String>) -> Cell {
-    let text = text.into();
-    (if text.is_empty() { "-".to_owned() } else { text }, Colour::Plain)
-}
+use crate::cli::{Exit, Failure, joined};
 
 /// `servisor ps`.
 pub fn ps(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (servers, exit) = chosen(context)?;
-    if context.given.has("--json") {
-        for server in &servers {
-            print_json(context, server);
-        }
-    } else if context.given.has("--quiet") {
-        for server in &servers {
-            context.to.line(Server(server).slug());
-        }
+    let (servers, exit) = all_or_named(context, "/servers")?;
+    if context.given.has("--quiet") {
+        servers.iter().for_each(|server| context.to.line(Server(server).slug()));
     } else {
-        print_table(context, &servers);
+        print_all(context, servers);
     }
     Ok(exit)
 }
 
-/// The table of `ps`.
-pub fn print_table(context: &mut Context<'_>, servers: &[Value]) {
-    let mut table = Table::new(&["NAME", "STATUS", "UP", "RESTARTS", "PID", "PORT", "URL / WHY"]);
+/// Prints servers as a table or, with `--json`, as lines.
+pub fn print_all(context: &mut Context<'_>, mut servers: Vec<Value>) {
+    if context.given.has("--json") {
+        servers.iter_mut().for_each(|server| print_json(context, server));
+        return;
+    }
+    let mut table = Table::new("NAME STATUS UP RESTARTS PID PORT URL/WHY");
     let now = SystemTime::now();
     for server in servers.iter().map(Server) {
-        let number = |name: &str| cell(server.number(name).map(|number| number.to_string()).unwrap_or_default());
-        table.row(vec![
-            cell(server.slug()),
-            (server.status().to_owned(), colour(server.status())),
-            cell(server.up(now).map(server::short).unwrap_or_default()),
-            number("restart_count"),
-            number("pid"),
-            number("port"),
-            cell(server.url_or_reason()),
-        ]);
+        table.cell(server.slug());
+        table.coloured(server.status(), colour(server.status()));
+        table.number(server.up(now), short);
+        for name in ["restart_count", "pid", "port"] {
+            table.number(server.number(name), digits);
+        }
+        table.cell(server.url_or_reason());
     }
     table.print(context.to);
 }
 
-/// The servers of the command line, or all. One that does not exist is reported, and makes the exit code 4.
-fn chosen(context: &mut Context<'_>) -> Result<(Vec<Value>, Exit), Failure> {
-    all_or_named(context, "/servers")
-}
-
-/// The same with another target for the list.
+/// The servers in the answer to `target`: those of the command line, or all. One that does not exist is reported, and makes
+/// the exit code 4.
 pub fn all_or_named(context: &mut Context<'_>, target: &str) -> Result<(Vec<Value>, Exit), Failure> {
     let mut answer = context.api.get(target)?;
-    let Some(Value::Array(mut servers)) = answer.body.pointer_mut("/data/servers").map(Value::take) else {
-        return Err(Failure::new(Exit::Failed, "the daemon's answer has no list of servers"));
+    let Value::Array(mut servers) = take(&mut answer.body, "servers") else {
+        return Err(Failure::new(Exit::Failed, &["the daemon's answer has no list of servers"]));
     };
     let slugs = &context.given.words;
-    if slugs.is_empty() {
-        return Ok((servers, Exit::Done));
-    }
     let mut exit = Exit::Done;
     for slug in slugs {
-        if !servers.iter().any(|server| Server(server).slug() == slug) {
-            context.to.complain(&format!("there is no server {}", plain(slug)));
+        if !servers.iter().any(|server| Server(server).slug() == *slug) {
+            context.to.complain(&["there is no server ", slug]);
             exit = Exit::NoServer;
         }
     }
-    servers.retain(|server| slugs.iter().any(|slug| Server(server).slug() == slug));
+    if !slugs.is_empty() {
+        servers.retain(|server| slugs.contains(&Server(server).slug()));
+    }
     Ok((servers, exit))
 }
 
 /// Prints a server as one line of JSON; its environment only if that was asked for.
-pub fn print_json(context: &mut Context<'_>, server: &Value) {
-    let mut server = server.clone();
-    if !context.given.has("--env")
+pub fn print_json(context: &mut Context<'_>, server: &mut Value) {
+    // With `run` the option sets a variable.
+    if context.given.value("--env") != Some("")
         && let Some(fields) = server.as_object_mut()
     {
         fields.remove("environment");
@@ -99,112 +80,107 @@ pub fn print_json(context: &mut Context<'_>, server: &Value) {
 /// `servisor status`.
 pub fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
-    for (number, slug) in context.slugs()?.iter().enumerate() {
-        let mut answer = match context.api.ask("GET", &path(slug, ""), None)? {
-            Ok(answer) => answer,
-            Err(refused) => {
-                let failure = refused.failure();
-                context.to.complain(&failure.text);
-                exit = exit.max(failure.exit);
-                continue;
+    let mut separator = "";
+    for slug in context.given.slugs()? {
+        match context.api.get(path(slug, "")) {
+            Ok(mut answer) => {
+                let mut server = answer.server();
+                if context.given.has("--json") {
+                    print_json(context, &mut server);
+                    continue;
+                }
+                context.to.print(separator);
+                separator = "\n";
+                print_fields(context, &server);
+                print_tail(context, slug)?;
             }
-        };
-        let server = answer.server();
-        if context.given.has("--json") {
-            print_json(context, &server);
-            continue;
+            Err(failure) if failure.is_of_server() => {
+                context.to.complain(&[failure.text]);
+                exit = exit.max(failure.exit);
+            }
+            Err(failure) => return Err(failure),
         }
-        if number > 0 {
-            context.to.line("");
-        }
-        print_fields(context, &server);
-        print_tail(context, slug)?;
     }
     Ok(exit)
 }
 
 fn print_fields(context: &mut Context<'_>, server: &Value) {
-    let Some(fields) = server.as_object() else { return };
-    let shown = |name: &&String| {
-        !matches!(name.as_str(), "slug" | "status" | "status_reason" | "restart_delay" | "stop_timeout")
-    };
-    let width = fields.keys().map(String::len).max().unwrap_or(0);
-    let view = Server(server);
-    context.to.print(&plain(view.slug()));
-    context.to.print(" is ");
-    context.to.coloured(view.status(), colour(view.status()));
-    if !view.reason().is_empty() {
-        context.to.print(": ");
-        context.to.print(&plain(view.reason()));
+    let to = &mut *context.to;
+    let [slug, is, status, reason @ ..] = describe(Server(server));
+    for part in [slug, is] {
+        to.plain(part);
     }
-    context.to.print("\n");
-    let shows_values = context.given.has("--env");
-    for name in fields.keys().filter(shown) {
-        let text = match &fields[name.as_str()] {
-            Value::Null => continue,
-            Value::String(text) => plain(text),
-            Value::Object(variables) if name == "environment" && !shows_values => {
-                let names: Vec<&str> = variables.keys().map(String::as_str).collect();
-                if names.is_empty() { continue } else { plain(&names.join(" ")) }
+    to.coloured(status, colour(status));
+    to.plain_line(&reason);
+    let Value::Object(fields) = server else { return };
+    for (name, value) in fields {
+        let value = Server(value);
+        let text = match (name.as_str(), value.0) {
+            ("slug" | "status" | "status_reason" | "restart_delay" | "stop_timeout", _) | (_, Value::Null) => continue,
+            ("environment", Value::Object(variables)) if !context.given.has("--env") => {
+                let mut names = String::new();
+                for name in variables.keys() {
+                    names.push_str(name);
+                    names.push(' ');
+                }
+                names
             }
-            Value::Object(object) if name == "last_exit" => plain(&run_sentence(object)),
-            other => plain(&other.to_string()),
+            ("last_exit", Value::Object(_)) => {
+                let mut text = "run ".to_owned();
+                digits(value.number("run").unwrap_or(0), &mut text);
+                [&text, ": ", value.text("sentence"), " (", value.text("reason"), ")"].concat()
+            }
+            (_, Value::String(text)) => text.clone(),
+            (_, other) => other.to_string(),
         };
-        context.to.print(&format!("  {name:width$}  {text}\n"));
+        if !text.is_empty() && text != "[]" {
+            to.print("  ");
+            to.padded(name, 24);
+            to.plain_line(&[text.trim_ascii_end()]);
+        }
     }
-}
-
-fn run_sentence(run: &serde_json::Map<String, Value>) -> String {
-    let text = |name: &str| run.get(name).and_then(Value::as_str).unwrap_or_default();
-    format!("run {}: {} ({})", run.get("run").unwrap_or(&Value::Null), text("sentence"), text("reason"))
 }
 
 fn print_tail(context: &mut Context<'_>, slug: &str) -> Result<(), Failure> {
-    let target = path(slug, &format!("/logs?tail={LOG_LINES}"));
-    let answer = match context.api.ask("GET", &target, None)? {
+    let answer = match context.api.get(path(slug, "/logs?tail=10")) {
         Ok(answer) => answer,
         // Deleted since.
-        Err(_) => return Ok(()),
+        Err(failure) if failure.is_of_server() => return Ok(()),
+        Err(failure) => return Err(failure),
     };
-    let logs = answer.body.pointer("/data/logs").and_then(Value::as_str).unwrap_or_default();
+    let logs = Server(&answer.body).text("logs");
     if !logs.is_empty() {
         context.to.line("log:");
     }
-    for line in logs.lines() {
-        context.to.print("  ");
-        context.to.line(&plain(line));
+    for line in logs.split_terminator('\n') {
+        context.to.plain_line(&["  ", line]);
     }
     Ok(())
 }
 
 /// `servisor runs`.
 pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let slug = context.slug()?;
-    let limit = context.given.number("--lines")?.unwrap_or(20);
-    let answer = context.api.get(&path(&slug, &format!("/runs?limit={limit}")))?;
-    let runs = answer.body.pointer("/data/runs").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut limit = "/runs?limit=".to_owned();
+    digits(context.given.number("--lines")?.unwrap_or(20), &mut limit);
+    let answer = context.api.get(path(context.given.slug()?, &limit))?;
+    let runs = list(&answer.body, "runs");
     if context.given.has("--json") {
-        for run in &runs {
-            context.to.line(&run.to_string());
-        }
+        runs.iter().for_each(|run| context.to.line(&run.to_string()));
         return Ok(Exit::Done);
     }
-    let mut table = Table::new(&["RUN", "KIND", "STARTED", "LASTED", "REASON", "CPU", "MEMORY", "NEXT", "HOW"]);
-    for run in &runs {
-        let run = Server(run);
-        let trouble = !matches!(run.text("reason"), "" | "stopped" | "restarted" | "deleted" | "shutdown")
+    let mut table = Table::new("RUN KIND STARTED LASTED REASON CPU MEMORY NEXT HOW");
+    for run in runs.iter().map(Server) {
+        let is_trouble = !matches!(run.text("reason"), "" | "stopped" | "restarted" | "deleted" | "shutdown")
             && run.number("exit_code") != Some(0);
-        table.row(vec![
-            cell(run.number("run").map(|number| number.to_string()).unwrap_or_default()),
-            cell(run.text("kind")),
-            cell(run.text("started_at").split('.').next().unwrap_or_default()),
-            cell(run.number("duration_ms").map(server::precise).unwrap_or_default()),
-            (cell(run.text("reason")).0, if trouble { Colour::Red } else { Colour::Plain }),
-            cell(run.number("cpu_ms").map(server::precise).unwrap_or_default()),
-            cell(run.number("max_rss_bytes").map(server::size).unwrap_or_default()),
-            cell(run.text("next")),
-            cell(run.text("sentence")),
-        ]);
+        table.number(run.number("run"), digits);
+        table.cell(run.text("kind"));
+        table.cell(run.text("started_at").split('.').next().unwrap_or_default());
+        table.number(run.number("duration_ms"), precise);
+        table.coloured(run.text("reason"), if is_trouble { Colour::Red } else { Colour::Plain });
+        table.number(run.number("cpu_ms"), precise);
+        table.number(run.number("max_rss_bytes"), size);
+        table.cell(run.text("next"));
+        table.cell(run.text("sentence"));
     }
     table.print(context.to);
     Ok(Exit::Done)
@@ -212,36 +188,26 @@ pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
 
 /// `servisor open`.
 pub fn open(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let slug = context.slug()?;
-    let server = context.api.get(&path(&slug, ""))?.server();
+    let mut server = context.api.get(path(context.given.slug()?, ""))?.server();
     let view = Server(&server);
     let url = match view.text("access_url") {
-        "" => view.text("url"),
-        url => url,
+        "" => joined(&[view.text("url")]),
+        url => joined(&[url]),
     };
     if url.is_empty() {
-        return Err(Failure::new(Exit::Failed, format!("{} has no URL yet", crate::cli::goal::describe(view))));
+        return Err(Failure::new(Exit::Failed, &[joined(&describe(view)), "; it has no URL yet"]));
     }
     if context.given.has("--json") {
-        print_json(context, &server);
+        print_json(context, &mut server);
         return Ok(Exit::Done);
     }
-    context.to.line(&plain(url));
+    context.to.plain_line(&[url]);
     let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| (context.variable)(name).is_some());
     let opens = has_display && context.to.is_interactive() && !context.given.has("--no-browser");
-    let is_web = url.starts_with("http://") || url.starts_with("https://");
-    if opens && is_web && context.to.flush().is_ok() {
+    if opens && url.starts_with("http") && context.to.flush().is_ok() {
         // Takes the place of this process, and returns only if it can't.
         let error = crate::os::terminal::exec("xdg-open", url);
-        context.to.note(&format!("servisor: no browser was opened: xdg-open: {error}"));
+        context.to.complain(&["no browser was opened: xdg-open: ", &error.to_string()]);
     }
     Ok(Exit::Done)
-}
-
-/// Refuses words where a command takes none.
-pub fn no_words(context: &Context<'_>, most: usize) -> Result<(), Failure> {
-    match context.given.words.get(most) {
-        None => Ok(()),
-        Some(word) => Err(usage(format!("\"{}\" is one argument too many", plain(word)))),
-    }
 }

@@ -9,46 +9,38 @@ use std::io::Read;
 use serde_json::{Map, Value};
 
 use super::{Context, look};
-use crate::cli::api::{Answer, Refused, path};
-use crate::cli::arguments::usage;
+use crate::cli::api::{Answer, path};
+use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, waiting};
-use crate::error::quoted;
+use crate::cli::{Exit, Failure, keep, waiting};
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
 
 /// `servisor run`.
 pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let body = body(context)?;
-    let slug = body.get("slug").and_then(Value::as_str).unwrap_or_default().to_owned();
+    let body = body(context.given)?;
     let replaces = context.given.has("--replace");
-    let server = create(context, &Value::Object(body), replaces, "/servers")?.server();
-    finish(context, &[slug], vec![server])
+    let server = create(context, &body, replaces, "/servers")?.server();
+    finish(context, &[Server(&body).slug()], vec![server])
 }
 
 /// Waits for what was started, unless `--no-wait` was given, and prints how it is.
-pub fn finish(context: &mut Context<'_>, slugs: &[String], started: Vec<Value>) -> Result<Exit, Failure> {
-    let servers = if context.given.has("--no-wait") {
-        started
-    } else {
-        waiting::wait(&context.api, context.to, Goal::Up, slugs)?
+pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) -> Result<Exit, Failure> {
+    let servers = match context.given.has("--no-wait") {
+        true => started,
+        false => waiting::wait(context.api, context.to, Goal::Up, slugs)?,
     };
-    if context.given.has("--json") {
-        for server in &servers {
-            look::print_json(context, server);
+    match servers.as_slice() {
+        [server] if !context.given.has("--json") => {
+            let view = Server(server);
+            match view.text("url") {
+                "" => context.to.plain_line(&describe(view)),
+                url => context.to.plain_line(&[view.slug(), " is ", view.status(), " at ", url]),
+            }
         }
-        return Ok(Exit::Done);
-    }
-    if let [server] = servers.as_slice() {
-        let view = Server(server);
-        let url = view.text("url");
-        let line =
-            if url.is_empty() { describe(view) } else { format!("{} is {} at {url}", view.slug(), view.status()) };
-        context.to.line(&crate::cli::table::plain(&line));
-    } else {
-        look::print_table(context, &servers);
+        _ => look::print_all(context, servers),
     }
     Ok(Exit::Done)
 }
@@ -58,101 +50,108 @@ pub fn finish(context: &mut Context<'_>, slugs: &[String], started: Vec<Value>) 
 /// # Errors
 /// The daemon refuses.
 pub fn create(context: &mut Context<'_>, body: &Value, replaces: bool, target: &str) -> Result<Answer, Failure> {
-    let text = body.to_string();
-    let mut answer = context.api.ask("POST", target, Some(text.as_bytes()))?;
-    if replaces && answer.as_ref().is_err_and(|refused| refused.code == "server_active") {
-        let slug = body.get("slug").and_then(Value::as_str).unwrap_or_default().to_owned();
-        context.to.progress(&format!("{slug}: stopping the present one"));
-        context.api.ask("POST", &path(&slug, "/stop"), None)?.map_err(Refused::failure)?;
-        waiting::wait(&context.api, context.to, Goal::Stopped, &[slug])?;
-        answer = context.api.ask("POST", target, Some(text.as_bytes()))?;
+    let text = keep(body.to_string());
+    let mut answer = context.api.ask("POST", target, Some(text));
+    if let Err(failure) = answer
+        && failure.code == "server_active"
+    {
+        if !replaces {
+            return Err(Failure::new(failure.exit, &[failure.text, "\n--replace stops and replaces it"]));
+        }
+        let slug = Server(body).slug();
+        context.to.progress(&[slug, ": stopping the present one"]);
+        let stopped = context.api.ask("POST", path(slug, "/stop"), None)?;
+        if stopped.status == 202 {
+            waiting::wait(context.api, context.to, Goal::Stopped, &[slug])?;
+        }
+        answer = context.api.ask("POST", target, Some(text));
     }
-    let answer = answer.map_err(|refused| {
-        let hint = if refused.code == "server_active" && !replaces { "\n--replace stops and replaces it" } else { "" };
-        let failure = refused.failure();
-        Failure::new(failure.exit, failure.text + hint)
-    })?;
-    for warning in answer.body.get("warnings").and_then(Value::as_array).into_iter().flatten() {
-        context.to.note(&format!("servisor: warning: {}", warning.as_str().unwrap_or_default()));
+    let answer = answer?;
+    if let Value::Array(warnings) = &answer.warnings {
+        for warning in warnings {
+            context.to.complain(&["warning: ", warning.as_str().unwrap_or_default()]);
+        }
     }
     Ok(answer)
 }
 
-fn body(context: &Context<'_>) -> Result<Map<String, Value>, Failure> {
-    let given = &context.given;
+/// Sets a field of a body.
+#[inline(never)]
+pub fn set(body: &mut Map<String, Value>, name: &str, value: Value) {
+    body.insert(name.to_owned(), value);
+}
+
+/// Sets a field of a body to a text.
+#[inline(never)]
+pub fn set_text(body: &mut Map<String, Value>, name: &str, text: &str) {
+    set(body, name, Value::String(text.to_owned()));
+}
+
+fn body(given: &Parsed) -> Result<Value, Failure> {
     let mut body = match given.value("--file") {
         None => Map::new(),
-        Some(file) => {
-            let text = read_text(file)?;
-            match serde_json::from_str(&text) {
-                Ok(Value::Object(body)) => body,
-                Ok(_) => return Err(usage(format!("{} must have a JSON object", quoted(file)))),
-                Err(error) => return Err(usage(format!("{} is not valid JSON: {error}", quoted(file)))),
-            }
-        }
+        Some(file) => match read_json(file)? {
+            Value::Object(body) => body,
+            _ => return Err(Failure::usage(&[shown(file), " must have a JSON object"])),
+        },
     };
-    look::no_words(context, 1)
-        .map_err(|failure| Failure::new(failure.exit, failure.text + "; put -- before the command"))?;
-    if let Some(slug) = given.words.first() {
-        body.insert("slug".into(), slug.as_str().into());
-    }
-    if body.get("slug").is_none() {
-        return Err(usage("name the server: servisor run SLUG -- COMMAND"));
+    match given.word() {
+        Ok(Some(slug)) => set_text(&mut body, "slug", slug),
+        Ok(None) => {}
+        Err(failure) => return Err(Failure::usage(&[failure.text, "; put -- before the command"])),
     }
     match given.rest.as_deref() {
         None | Some([]) => {}
-        Some([line]) => drop(body.insert("start".into(), line.as_str().into())),
+        Some([line]) => set_text(&mut body, "start", line),
         Some(words) => {
-            let words: Vec<String> = words.iter().map(|word| shell_quoted(word)).collect();
-            body.insert("start".into(), words.join(" ").into());
+            let mut line = String::new();
+            for word in words {
+                push_quoted(&mut line, word);
+            }
+            set_text(&mut body, "start", &line);
         }
     }
-    if body.get("start").is_none() {
-        return Err(usage("the command is missing: servisor run SLUG -- COMMAND"));
+    for (field, what) in [("slug", "name the server"), ("start", "the command is missing")] {
+        if !body.contains_key(field) {
+            return Err(Failure::usage(&[what, ": servisor run SLUG -- COMMAND"]));
+        }
     }
-    options(context, &mut body)?;
-    Ok(body)
+    options(given, &mut body)?;
+    Ok(Value::Object(body))
 }
 
-fn options(context: &Context<'_>, body: &mut Map<String, Value>) -> Result<(), Failure> {
-    let given = &context.given;
+fn options(given: &Parsed, body: &mut Map<String, Value>) -> Result<(), Failure> {
     for (option, field) in
         [("--path", "path"), ("--install", "install"), ("--env-file", "env_file"), ("--restart", "restart_policy")]
     {
         if let Some(text) = given.value(option) {
-            body.insert(field.into(), text.into());
+            set_text(body, field, text);
         }
     }
     for (option, field) in [("--port", "port"), ("--max-restarts", "max_restarts")] {
         if let Some(number) = given.number(option)? {
-            body.insert(field.into(), number.into());
+            set(body, field, Value::from(number));
         }
     }
     if given.has("--strict-port") {
-        body.insert("strict_port".into(), true.into());
+        set(body, "strict_port", Value::Bool(true));
     }
     if let Some(path) = given.value("--health") {
         let mut check = Map::new();
-        check.insert("path".into(), path.into());
-        body.insert("health_check".into(), check.into());
+        set_text(&mut check, "path", path);
+        set(body, "health_check", Value::Object(check));
     }
-    let mut variables = match body.remove("environment") {
-        Some(Value::Object(variables)) => variables,
-        None => Map::new(),
-        // The daemon says what is wrong with it.
-        Some(other) => {
-            body.insert("environment".into(), other);
-            return Ok(());
-        }
-    };
     for variable in given.all("--env") {
-        match variable.split_once('=') {
-            Some((name, value)) if !name.is_empty() => drop(variables.insert(name.into(), value.into())),
-            Some(_) | None => return Err(usage(format!("--env {} must be NAME=VALUE", quoted(variable)))),
+        let Some((name, value)) = variable.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Failure::usage(&["--env ", shown(variable), " must be NAME=VALUE"]));
+        };
+        if !body.contains_key("environment") {
+            set(body, "environment", Value::Object(Map::new()));
         }
-    }
-    if !variables.is_empty() {
-        body.insert("environment".into(), variables.into());
+        // If the file has something else there, the daemon says what is wrong with it.
+        if let Some(Value::Object(variables)) = body.get_mut("environment") {
+            set_text(variables, name, value);
+        }
     }
     Ok(())
 }
@@ -160,27 +159,46 @@ fn options(context: &Context<'_>, body: &mut Map<String, Value>) -> Result<(), F
 /// Reads a file, or stdin for `-`.
 ///
 /// # Errors
-/// It can't be read, or is no text.
-pub fn read_text(file: &str) -> Result<String, Failure> {
-    let mut text = String::new();
+/// It can't be read.
+pub fn read(file: &str) -> Result<Vec<u8>, Failure> {
+    let mut text = Vec::new();
     // It may be a pipe: a person has named it, and can interrupt.
     let path = if file == "-" { "/dev/stdin" } else { file };
-    let read = File::open(path).and_then(|file| file.take(FILE_MAX).read_to_string(&mut text));
-    match read {
+    match File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut text)) {
         Ok(_) => Ok(text),
-        Err(error) => Err(Failure::new(Exit::Failed, format!("{file} can't be read: {error}"))),
+        Err(error) => Err(Failure::new(Exit::Failed, &[file, " can't be read: ", &error.to_string()])),
     }
 }
 
-/// `word` as a shell reads it back.
-pub fn shell_quoted(word: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:=@%+,".contains(&byte);
-    // A word with = at the front of a line would be an assignment; quoted it is a word.
-    if !word.is_empty() && word.bytes().all(is_plain) && !word.contains('=') {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
+/// Reads a file as JSON.
+///
+/// # Errors
+/// It can't be read, or is none.
+pub fn read_json(file: &str) -> Result<Value, Failure> {
+    let text = read(file)?;
+    serde_json::from_slice(text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text))
+        .map_err(|error| Failure::usage(&[file, " is not valid JSON: ", &error.to_string()]))
+}
+
+/// Adds `word` to a line as a shell reads it back.
+fn push_quoted(line: &mut String, word: &str) {
+    if !line.is_empty() {
+        line.push(' ');
     }
+    // A word with = at the front of a line would be an assignment; quoted it is a word.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+,".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        line.push_str(word);
+        return;
+    }
+    line.push('\'');
+    for letter in word.chars() {
+        match letter {
+            '\'' => line.push_str("'\\''"),
+            letter => line.push(letter),
+        }
+    }
+    line.push('\'');
 }
 
 #[cfg(test)]
@@ -190,12 +208,13 @@ mod tests {
     #[test]
     fn words_survive_a_shell() {
         for word in ["plain", "", "a b", "it's", "$HOME", "--host=0.0.0.0", "A=1", "*", "a\nb", "é"] {
-            let output = std::process::Command::new("sh")
-                .args(["-c", &format!("printf %s {}", shell_quoted(word))])
-                .output()
-                .unwrap();
+            let mut line = "printf %s".to_owned();
+            push_quoted(&mut line, word);
+            let output = std::process::Command::new("sh").args(["-c", &line]).output().unwrap();
             assert_eq!(String::from_utf8(output.stdout).unwrap(), word);
         }
-        assert_eq!(shell_quoted("--port"), "--port");
+        let mut line = String::new();
+        ["npm", "run", "dev", "--", "--port", "3000"].iter().for_each(|word| push_quoted(&mut line, word));
+        assert_eq!(line, "npm run dev -- --port 3000");
     }
 }

@@ -7,93 +7,103 @@ use std::path::{self, Path};
 
 use serde_json::{Map, Value};
 
-use super::{Context, look, run};
-use crate::cli::api::{Refused, path as server_path};
-use crate::cli::arguments::usage;
-use crate::cli::procfile;
+use super::{Context, run};
+use crate::cli::api::path as server_path;
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, joined, keep, procfile};
 
 /// What a directory is searched for.
 const FILES: [&str; 2] = ["servisor.json", "Procfile"];
 
 /// `servisor up`.
 pub fn up(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    look::no_words(context, 1)?;
-    let file = match context.given.words.first() {
-        Some(file) => file.clone(),
-        None => match FILES.into_iter().find(|file| Path::new(file).is_file()) {
-            Some(file) => file.to_owned(),
-            None => {
-                return Err(usage("there is neither servisor.json nor Procfile here; name a file: servisor up FILE"));
-            }
+    let file = match context.given.word()? {
+        Some(file) => file,
+        None => FILES.into_iter().find(|file| Path::new(file).is_file()).ok_or_else(|| {
+            Failure::usage(&["there is neither servisor.json nor Procfile here; name a file: servisor up FILE"])
+        })?,
+    };
+    let mut setup = match is_procfile(file) {
+        true => read_procfile(file)?,
+        false => match run::read_json(file)? {
+            Value::Object(setup) => setup,
+            _ => return Err(Failure::usage(&[file, ": it must be an object with \"overlays\" and \"servers\""])),
         },
     };
-    let setup = read(&file)?;
-    let mut ids = Vec::new();
-    for overlay in &setup.overlays {
-        let answer = context.api.ask("POST", "/filesystem/overlays", Some(overlay.to_string().as_bytes()))?;
-        let overlay = answer.map_err(Refused::failure)?.body;
-        ids.push(overlay.get("id").cloned().unwrap_or_default());
+    let overlays = take_list(file, &mut setup, "overlays")?;
+    let servers = take_list(file, &mut setup, "servers")?;
+    for name in setup.keys() {
+        context.to.complain(&["warning: ", file, ": ", name, " means nothing here"]);
+    }
+    if servers.is_empty() {
+        for overlay in overlays {
+            context.api.ask("POST", "/filesystem/overlays", Some(keep(overlay.to_string())))?;
+        }
+        return Ok(Exit::Done);
     }
     let (mut slugs, mut started) = (Vec::new(), Vec::new());
-    for mut server in setup.servers {
-        if !ids.is_empty()
-            && let Some(fields) = server.as_object_mut()
-        {
-            let waits_for = fields.entry("depends_on").or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(waits_for) = waits_for {
-                waits_for.extend(ids.iter().cloned());
-            }
+    for mut server in servers {
+        if let Value::Object(fields) = &mut server {
+            add_overlays(fields, &overlays);
         }
         let mut answer = run::create(context, &server, true, "/servers?if_changed=true")?;
-        let mut there = answer.server();
-        let slug = Server(&there).slug().to_owned();
         let is_unchanged = answer.status == 200;
+        let mut there = answer.server();
+        let slug = joined(&[Server(&there).slug()]);
         if is_unchanged && matches!(Server(&there).status(), "stopped" | "failed") {
-            let mut answer = context.api.ask("POST", &server_path(&slug, "/start"), None)?.map_err(Refused::failure)?;
-            there = answer.server();
+            there = context.api.ask("POST", server_path(slug, "/start"), None)?.server();
         }
         slugs.push(slug);
         started.push(there);
     }
-    if slugs.is_empty() {
-        return Ok(Exit::Done);
-    }
     run::finish(context, &slugs, started)
 }
 
-struct Setup {
-    overlays: Vec<Value>,
-    servers: Vec<Value>,
-}
-
-fn read(file: &str) -> Result<Setup, Failure> {
-    let text = run::read_text(file)?;
-    let wrong = |why: String| usage(format!("{file}: {why}"));
-    let name = Path::new(file).file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    if name.to_ascii_lowercase().contains("procfile") {
-        let absolute = path::absolute(file).map_err(|error| wrong(error.to_string()))?;
-        let directory = absolute.parent().unwrap_or(Path::new("/"));
-        let env_file = directory.join(".env").is_file().then_some(".env");
-        let servers = procfile::servers(&text, &directory.to_string_lossy(), env_file).map_err(wrong)?;
-        return Ok(Setup { overlays: Vec::new(), servers });
+/// Adds the overlays of the file to those of a server: it waits for all of them. To the daemon the same overlay in several
+/// servers, or a second time, is one.
+fn add_overlays(fields: &mut Map<String, Value>, overlays: &[Value]) {
+    if !overlays.is_empty() && !fields.contains_key("overlays") {
+        run::set(fields, "overlays", Value::Array(Vec::new()));
     }
-    match serde_json::from_str(&text) {
-        Ok(Value::Object(mut setup)) => {
-            let (overlays, servers) =
-                (list(&mut setup, "overlays").map_err(wrong)?, list(&mut setup, "servers").map_err(wrong)?);
-            Ok(Setup { overlays, servers })
-        }
-        Ok(_) => Err(wrong("it must be an object with \"overlays\" and \"servers\"".into())),
-        Err(error) => Err(wrong(format!("it is not valid JSON: {error}"))),
+    if let Some(Value::Array(present)) = fields.get_mut("overlays") {
+        present.extend_from_slice(overlays);
     }
 }
 
-fn list(setup: &mut Map<String, Value>, name: &str) -> Result<Vec<Value>, String> {
+fn is_procfile(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    name.len() >= 8 && name.is_char_boundary(8) && name[..8].eq_ignore_ascii_case("procfile")
+}
+
+#[inline(never)]
+fn read_procfile(file: &str) -> Result<Map<String, Value>, Failure> {
+    let text = String::from_utf8_lossy(&run::read(file)?).into_owned();
+    let file_path = path::absolute(file).unwrap_or_default();
+    let directory = file_path.parent().unwrap_or(Path::new("/"));
+    let has_env = directory.join(".env").is_file();
+    let servers = procfile::servers(&text, &directory.to_string_lossy(), has_env);
+    let servers = servers.map_err(|why| Failure::usage(&[file, ": ", why]))?;
+    let mut setup = Map::new();
+    run::set(&mut setup, "servers", Value::Array(servers));
+    Ok(setup)
+}
+
+/// What is left out or `null` is empty.
+fn take_list(file: &str, setup: &mut Map<String, Value>, name: &str) -> Result<Vec<Value>, Failure> {
     match setup.remove(name) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(list)) => Ok(list),
-        Some(_) => Err(format!("{name} must be a list")),
+        Some(_) => Err(Failure::usage(&[file, ": ", name, " must be a list"])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_procfile_is_known_by_its_name() {
+        assert!(["Procfile", "a/procfile.dev", "/x/Procfile"].iter().all(|file| is_procfile(file)));
+        assert!(!["servisor.json", "Procfile/x.json", "proc", "éééééééé"].iter().any(|file| is_procfile(file)));
     }
 }
