@@ -10,6 +10,7 @@
 //!   `places` where a listener is found and what its URL names; `ready` when it is ready; `health` what checks find;
 //!   `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
+//! - `cli` the command line
 //! - `overlays` copies of templates; `prepare` servers that wait for them
 //! - `starve` what it does without descriptors, threads, disk, time or a reader of its log
 //! - `pid1` the first process of a container
@@ -27,6 +28,7 @@ mod api;
 mod attacks;
 mod boot;
 mod choice;
+mod cli;
 mod crash;
 mod environment;
 mod events;

@@ -197,8 +197,12 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
 
 #[test]
 fn help_and_version() {
-    let help = run(&["--help"]);
-    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--state-dir"));
-    let version = run(&["--version"]);
-    assert_eq!(String::from_utf8_lossy(&version.stdout), format!("servisor {}\n", env!("CARGO_PKG_VERSION")));
+    for arguments in [&["serve", "--help"][..], &["help", "serve"]] {
+        let help = run(arguments);
+        assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("--log-buffer-bytes"));
+    }
+    for arguments in [&["--version"][..], &["-V"], &["version"]] {
+        let version = run(arguments);
+        assert_eq!(String::from_utf8_lossy(&version.stdout), format!("servisor {}\n", env!("CARGO_PKG_VERSION")));
+    }
 }
