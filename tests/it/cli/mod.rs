@@ -8,8 +8,10 @@ mod codes;
 mod control;
 mod cost;
 mod finding;
+mod loss;
 mod setup;
 mod shells;
+mod streams;
 mod terminal;
 
 use std::process::{Command, Output, Stdio};

@@ -183,7 +183,7 @@ fn ctrl_c_is_130_and_the_terminal_is_as_it_was() {
     let daemon = Daemon::start();
     daemon.client.create(&json!({"slug": "mute", "start": "sleep 600", "port": 14300})).server(201);
     daemon.client.wait_for_status("mute", "running");
-    for words in ["top"] {
+    for words in ["wait mute", "logs -f", "events", "top"] {
         let words: Vec<&str> = words.split(' ').collect();
         let mut terminal = Terminal::open(&mut command(&daemon, &words), 80);
         wait_until("it has a handler for the key", || {

@@ -1,0 +1,228 @@
+//! Waiting, logs, events, runs.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdout, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::super::support::Daemon;
+use super::terminal::Terminal;
+use super::{command, line, run};
+
+/// A command whose lines are read as they come.
+pub struct Stream {
+    pub process: Child,
+    lines: BufReader<ChildStdout>,
+}
+
+impl Stream {
+    pub fn open(daemon: &Daemon, words: &str) -> Stream {
+        let words: Vec<&str> = words.split(' ').collect();
+        let mut command = command(daemon, &words);
+        let mut process = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(process.stdout.take().unwrap());
+        Stream { process, lines }
+    }
+
+    /// The next line; empty at the end.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Reads on until a line is like this.
+    pub fn until(&mut self, is_it: impl Fn(&str) -> bool) -> String {
+        loop {
+            let line = self.line();
+            assert_ne!(line, "", "the stream has ended");
+            if is_it(&line) {
+                return line;
+            }
+        }
+    }
+
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+}
+
+#[test]
+fn run_waits_until_it_is_up_and_prints_where() {
+    let daemon = Daemon::start();
+    let start = "exec python3 -m http.server $PORT";
+    let said = run(&daemon, &["run", "web", "-p", "14500", "--health", "/", "--", start]).done();
+    let server = daemon.client.show("web");
+    assert_eq!((server["status"].as_str(), server["healthy"].as_bool()), (Some("ready"), Some(true)));
+    assert_eq!(said, format!("web is ready at {}\n", server["url"].as_str().unwrap()));
+    assert_eq!(run(&daemon, &["run", "job", "--", "sleep 600"]).done(), "job is running\n");
+    assert_eq!(line(&daemon, "wait").done(), "");
+    assert_eq!(line(&daemon, "wait --for healthy web").done(), "");
+    let waited = line(&daemon, "wait --json").json();
+    assert_eq!(waited.iter().map(|server| &server["slug"]).collect::<Vec<_>>(), ["job", "web"]);
+}
+
+#[test]
+fn a_wait_that_can_not_succeed_ends_at_once_with_reason_and_log() {
+    let daemon = Daemon::start();
+    let begun = Instant::now();
+    let crash = "echo \"Error: Cannot find module 'left-pad'\" >&2; exit 7";
+    let ran = run(&daemon, &["run", "crash", "-p", "14510", "--timeout", "600", "--", crash]);
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    let said = "servisor: crash is failed: exited with code 7\n  stderr | Error: Cannot find module 'left-pad'\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), "", said));
+    assert_eq!(line(&daemon, "wait crash").failed(1), said);
+    // One that is well does not help.
+    run(&daemon, &["run", "job", "--", "sleep 600"]).done();
+    line(&daemon, "wait job crash").failed(1);
+    line(&daemon, "wait").failed(1);
+    assert!(line(&daemon, "wait job none nothing").err.contains("none\nservisor: there is no server nothing\n"));
+    assert_eq!(line(&daemon, "wait none").code, Some(4));
+    assert!(line(&daemon, "wait job --for healthy").failed(1).contains("no health check"));
+    assert_eq!(line(&daemon, "wait crash --for stopped").done(), "");
+    assert_eq!(line(&daemon, "wait never --for gone").done(), "");
+}
+
+#[test]
+fn the_time_is_up_is_5() {
+    let daemon = Daemon::start();
+    run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "sleep 600"]).done();
+    daemon.client.wait_for_status("mute", "running");
+    assert!(line(&daemon, "wait --timeout 0.2 mute").failed(5).contains("the time is up: mute is running"));
+    assert!(line(&daemon, "wait --timeout 0 mute").failed(5).contains("mute"));
+    line(&daemon, "wait --timeout 0 --for running mute").done();
+}
+
+#[test]
+fn a_wait_shows_each_change_on_a_terminal() {
+    let daemon = Daemon::start();
+    let words = ["run", "web", "-p", "14530", "--", "sleep 1; exec python3 -m http.server $PORT"];
+    let (text, status) = Terminal::open(&mut command(&daemon, &words), 100).end();
+    assert!(status.success(), "{text}");
+    let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word} is missing: {text}"));
+    assert!(at("web is running") < at("web is ready"), "{text}");
+    let stopping = Terminal::open(&mut command(&daemon, &["stop", "web"]), 100).end();
+    assert!(stopping.0.contains("web: stopping"));
+}
+
+#[test]
+fn logs_of_one_and_of_many() {
+    let daemon = Daemon::start();
+    for slug in ["api", "web"] {
+        let start = format!("echo {slug}-one; echo {slug}-two >&2; echo {slug}-last; sleep 600");
+        daemon.client.create(&json!({"slug": slug, "start": start})).server(201);
+    }
+    daemon.client.wait_for_status("web", "running");
+    let mut one: Vec<String> = line(&daemon, "logs web").done().lines().map(str::to_owned).collect();
+    one.sort();
+    assert_eq!(one, ["web-last", "web-one", "web-two"]);
+    assert_eq!(line(&daemon, "logs web -n1").done().lines().count(), 1);
+    assert_eq!(line(&daemon, "logs web --stream stderr").done(), "web-two\n");
+    let many = line(&daemon, "logs").done();
+    assert!(many.contains("web | web-one\n") && many.contains("api ! api-two\n"), "{many}");
+    assert!(!line(&daemon, "logs --no-prefix").done().contains('|'));
+    let timed = line(&daemon, "logs web -t -n 1").done();
+    assert!(timed.as_bytes()[4] == b'-' && timed[19..].starts_with("Z web-"), "{timed}");
+    for line in line(&daemon, "logs --json").json() {
+        let names: Vec<&String> = line.as_object().unwrap().keys().collect();
+        assert_eq!(names, ["line", "slug", "stream"]);
+    }
+}
+
+#[test]
+fn a_hundred_logs_are_followed_by_one_connection() {
+    let daemon = Daemon::start();
+    let begin = |slug: String| {
+        let start = format!("echo first-{slug}; while :; do sleep 1; echo later-{slug}; done");
+        daemon.client.create(&json!({"slug": slug, "start": start})).server(201);
+    };
+    (0..99).for_each(|number| begin(format!("s{number}")));
+    let mut stream = Stream::open(&daemon, "logs -f");
+    // One that is made later is there too.
+    stream.until(|line| line.contains("first-s0"));
+    begin("late".to_owned());
+    let mut missing: Vec<String> = (0..99).map(|number| format!("later-s{number}\n")).collect();
+    missing.push("first-late\n".to_owned());
+    while !missing.is_empty() {
+        let line = stream.until(|_| true);
+        let (slug, text) = line.split_once(" | ").unwrap_or_else(|| panic!("no whole line: {line:?}"));
+        assert!(text.trim_end().ends_with(slug), "{line:?}");
+        missing.retain(|text| !line.ends_with(text.as_str()));
+    }
+    let links = std::fs::read_dir(format!("/proc/{}/fd", stream.process.id())).unwrap();
+    let sockets = links.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
+    assert_eq!(sockets.filter(|link| link.to_string_lossy().starts_with("socket:")).count(), 1);
+    stream.kill();
+}
+
+#[test]
+fn a_reader_of_a_stream_that_leaves_ends_it_with_0() {
+    let daemon = Daemon::start();
+    let start = "while :; do echo tick; sleep 0.05; done";
+    daemon.client.create(&json!({"slug": "clock", "start": start})).server(201);
+    let mut stream = Stream::open(&daemon, "logs -f clock");
+    assert_eq!(stream.line(), "tick\n");
+    let Stream { mut process, lines } = stream;
+    drop(lines);
+    assert_eq!(process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn events_in_words_and_as_json() {
+    let daemon = Daemon::start();
+    run(&daemon, &["run", "web", "--", "sleep 600"]).done();
+    let mut words = Stream::open(&daemon, "events");
+    let mut objects = Stream::open(&daemon, "events --json web");
+    assert!(words.line().ends_with(" web is running\n"));
+    let snapshot: Value = serde_json::from_str(&objects.line()).unwrap();
+    assert_eq!(snapshot["event"], "snapshot");
+    assert_eq!(snapshot["data"]["servers"][0]["slug"], "web");
+    line(&daemon, "stop web").done();
+    assert!(words.until(|line| line.contains(" is stopped")).contains("(was "));
+    line(&daemon, "rm web").done();
+    words.until(|line| line.ends_with(" web is deleted\n"));
+    let run = objects.until(|line| line.contains("{\"event\":\"run\""));
+    let run: Value = serde_json::from_str(&run).unwrap();
+    assert_eq!((&run["data"]["slug"], &run["data"]["run"]["reason"]), (&json!("web"), &json!("stopped")));
+    objects.until(|line| line == "{\"event\":\"deleted\",\"data\":{\"slug\":\"web\"}}\n");
+    words.kill();
+    objects.kill();
+}
+
+#[test]
+fn the_ends_of_runs() {
+    let daemon = Daemon::start();
+    daemon.client.create(&json!({"slug": "crash", "start": "echo lost >&2; exit 3"})).server(201);
+    daemon.client.wait_for_status("crash", "failed");
+    let table = line(&daemon, "runs crash").done();
+    let row: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!((row[0], row[1], row[4]), ("1", "start", "exit"), "{table}");
+    assert!(table.contains("exited with code 3"), "{table}");
+    let runs = line(&daemon, "runs crash --json -n 1").json();
+    assert_eq!((runs.len(), &runs[0]["exit_code"]), (1, &json!(3)));
+    assert!(line(&daemon, "runs none").failed(4).contains("none"));
+    assert!(line(&daemon, "status crash").done().contains("run 1: exited with code 3"));
+}
+
+#[test]
+fn each_command_speaks_json() {
+    let daemon = Daemon::start();
+    run(&daemon, &["run", "web", "-e", "SECRET=hush", "--", "sleep 600"]).done();
+    for words in
+        ["ps", "status web", "wait web", "start web", "stop web", "start web", "restart web", "top", "runs web", "logs"]
+    {
+        let words = [words, "--json"].join(" ");
+        let printed = line(&daemon, &words);
+        assert!(!printed.out.contains("hush"), "{words}: {printed:?}");
+        let objects = printed.json();
+        let expected = usize::from(words != "logs --json");
+        assert!(objects.len() >= expected && objects.iter().all(Value::is_object), "{words}");
+        if expected == 1 && !words.starts_with("runs") {
+            assert_eq!(objects[0]["slug"], "web", "{words}");
+        }
+    }
+    assert_eq!(line(&daemon, "ps --json --env").json()[0]["environment"]["SECRET"], "hush");
+    assert_eq!(line(&daemon, "rm web --json").done(), "");
+}
