@@ -99,8 +99,8 @@ test('error codes', () => {
   for (const [, variants, code] of status.matchAll(/((?:Code::\w+(?:\([^)]*\)|\s*\{[^}]*\})?[\s|]*)+)=> (\d{3})/g)) {
     for (const [, name] of variants.matchAll(/Code::(\w+)/g)) pairs.add(`${code} ${words.get(name)}`);
   }
-  // The refusals of the front, wherever it lives.
-  for (const file of fs.readdirSync(path.join(ROOT, 'src'), { recursive: true }).filter((name) => /^(door|http)\/.*\.rs$/.test(name))) {
+  // The refusals of the front.
+  for (const file of fs.readdirSync(path.join(ROOT, 'src'), { recursive: true }).filter((name) => /^http\/.*\.rs$/.test(name))) {
     for (const [, code, word] of source(path.join('src', file)).matchAll(/\((\d{3}), "([a-z_]+)", ["w]/g)) pairs.add(`${code} ${word}`);
   }
   same('Errors', 'src/error.rs and the refusals of the front', [...pairs], rows(PAGE, 'Errors').map(([code, word]) => `${code} ${names(word)[0]}`));
