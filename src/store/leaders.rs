@@ -6,7 +6,8 @@
 //! `HEAD` bytes, two lines of text:
 //!
 //! ```text
-//! 1 BOOT-ID START MARKED      format, boot, start of the daemon in clock ticks, whether runs carry marks (0 or 1)
+//! 2 BOOT-ID PLACE START MARKED    format, boot, device and inode of the state directory, start of the daemon in clock
+//!                                 ticks, whether runs carry marks (0 or 1)
 //! PID PID …                   the daemon's ancestors
 //! ```
 //!
@@ -25,7 +26,7 @@ use crate::os::proc::Process;
 
 const NAME: &str = "leaders";
 const UNFINISHED: &str = "leaders.new";
-const FORMAT: &str = "1";
+const FORMAT: &str = "2";
 const HEAD: usize = 512;
 const RECORD: usize = 32;
 /// Of a file that is larger, the rest is not read.
@@ -58,8 +59,8 @@ pub struct Leaders {
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record(usize);
 
-/// Reads what the last life has stored in the state directory; `None` when there is nothing, or the system was started
-/// since.
+/// Reads what the last life has stored in the state directory; `None` when there is nothing, the system was started since, or
+/// it was stored in another directory: on a copy of it, the leaders are those of the daemon on the original.
 pub fn past(directory: &Path) -> Option<PastRuns> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(directory.join(NAME)).ok()?;
@@ -69,14 +70,19 @@ pub fn past(directory: &Path) -> Option<PastRuns> {
     }
     let mut text = Vec::new();
     file.take(SIZE_MAX).read_to_end(&mut text).ok()?;
-    parse(str::from_utf8(&text).ok()?, &boot()?)
+    parse(str::from_utf8(&text).ok()?, &boot()?, &place(&home))
 }
 
-fn parse(text: &str, boot: &str) -> Option<PastRuns> {
+/// What tells a directory from others, copies of it among them.
+fn place(directory: &fs::Metadata) -> String {
+    format!("{:x}.{:x}", directory.dev(), directory.ino())
+}
+
+fn parse(text: &str, boot: &str, place: &str) -> Option<PastRuns> {
     let (head, records) = text.split_at_checked(HEAD)?;
     let mut lines = head.lines();
     let mut words = lines.next()?.split_ascii_whitespace();
-    if words.next() != Some(FORMAT) || words.next() != Some(boot) {
+    if words.next() != Some(FORMAT) || words.next() != Some(boot) || words.next() != Some(place) {
         return None;
     }
     let since = words.next()?.parse().ok()?;
@@ -154,7 +160,8 @@ fn write(file: &File, record: &Record, text: &str) -> io::Result<()> {
 fn create(directory: &Path, is_marked: bool, ancestors: &[Pid]) -> io::Result<(File, u64)> {
     let boot = boot().ok_or_else(|| io::Error::other("the system has no boot id"))?;
     let since = Process::read(Pid::own()).map_or(0, |own| own.started);
-    let mut head = format!("{FORMAT} {boot} {since} {}\n", u8::from(is_marked));
+    let place = place(&fs::metadata(directory)?);
+    let mut head = format!("{FORMAT} {boot} {place} {since} {}\n", u8::from(is_marked));
     let flag_at = head.len() as u64 - 2;
     for ancestor in ancestors {
         let word = format!("{ancestor} ");
@@ -235,12 +242,23 @@ mod tests {
         leaders.add(pid(100), 5).unwrap();
         let text = fs::read_to_string(scratch.0.join(NAME)).unwrap();
         let boot = boot().unwrap();
-        assert!(parse(&text, &boot).is_some());
-        assert_eq!(parse(&text, "another"), None);
-        assert_eq!(parse(&text.replacen('1', "2", 1), &boot), None);
+        let place = place(&fs::metadata(&scratch.0).unwrap());
+        assert!(parse(&text, &boot, &place).is_some());
+        assert_eq!(parse(&text, "another", &place), None);
+        assert_eq!(parse(&text, &boot, "another"), None);
+        assert_eq!(parse(&text.replacen('2', "1", 1), &boot, &place), None);
         for torn in 0..HEAD {
-            assert_eq!(parse(&text[..torn], &boot), None);
+            assert_eq!(parse(&text[..torn], &boot, &place), None);
         }
+    }
+
+    #[test]
+    fn in_a_copy_of_the_directory_nothing_is_read() {
+        let [scratch, copy] = ["original", "copy"].map(Scratch::new);
+        Leaders::begin(&scratch.0, true, &[]).add(pid(100), 5).unwrap();
+        assert_eq!(past(&scratch.0).unwrap().leaders.len(), 1);
+        fs::copy(scratch.0.join(NAME), copy.0.join(NAME)).unwrap();
+        assert_eq!(past(&copy.0), None);
     }
 
     #[test]
