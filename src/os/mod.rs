@@ -33,6 +33,7 @@ pub mod random;
 pub mod reserve;
 pub mod signals;
 pub mod sockets;
+pub mod spare;
 pub mod stderr;
 pub mod terminal;
 pub mod thread;

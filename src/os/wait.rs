@@ -109,9 +109,11 @@ pub fn signal_group(leader: Pid, signal: Signal) {
     }
 }
 
-/// Whether the calling thread has other children than `known`; `None` where the system does not show them
-/// (`CONFIG_PROC_CHILDREN`).
-pub fn has_other_children(known: Pid) -> Option<bool> {
-    let list = fs::read_to_string("/proc/thread-self/children").ok()?;
-    Some(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))
+/// Whether the calling thread has other children than `known`.
+///
+/// # Errors
+/// The system does not show them (`CONFIG_PROC_CHILDREN`), or has nothing left to look with.
+pub fn has_other_children(known: Pid) -> io::Result<bool> {
+    let list = fs::read_to_string("/proc/thread-self/children")?;
+    Ok(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))
 }

@@ -25,6 +25,7 @@ use crate::log;
 use crate::model::machine::Exit;
 use crate::os::Pid;
 use crate::os::pidfd::Signal;
+use crate::os::spare::Spare;
 use crate::os::wait::{self, Then, Usage, Wanted, ended, exists};
 use crate::sorted::{Sorted, SortedSet};
 
@@ -76,12 +77,14 @@ pub struct Reaper {
     /// `None`: other threads wait for children of their own, so that none is reaped but orphans and leaders.
     spawns: Option<Arc<InFlight>>,
     has_hidden_siblings: AtomicBool,
+    /// A run is over without a look at all processes if its leader has no siblings, which must be seen in a shortage too.
+    spare: Spare,
 }
 
 impl Reaper {
     /// No leader yet. `spawns` counts all spawns of the daemon, each until its child is adopted.
     pub fn new(spawns: Arc<InFlight>) -> Reaper {
-        Reaper { spawns: Some(spawns), ..Reaper::default() }
+        Reaper { spawns: Some(spawns), spare: Spare::new(), ..Reaper::default() }
     }
 
     /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at once
@@ -232,7 +235,7 @@ impl Leader {
     /// Whether the process has children that the calling thread, which has spawned the leader, sees beside it: the leader
     /// has made them with `CLONE_PARENT`. What can't be seen may be.
     pub fn may_have_siblings(&self) -> bool {
-        wait::has_other_children(self.pid).unwrap_or(true)
+        self.reaper.spare.lend(|| wait::has_other_children(self.pid)).unwrap_or(true)
     }
 
     /// Signals it and every process of its group.
