@@ -180,6 +180,14 @@ impl Access {
         }
     }
 
+    /// Whether the token is not needed, or is in `credentials`.
+    pub fn is_proven(&self, credentials: &Credentials<'_>) -> bool {
+        match &self.auth {
+            Auth::Off => true,
+            Auth::Token(token) => check_token(token, credentials).is_ok(),
+        }
+    }
+
     /// The answer to a browser that asks in advance whether a page may send a request; `None` when this is no such
     /// question, or the page is not allowed to. It depends on no path: a page shall be able to read a 404.
     pub fn preflight(&self, method: &str, origin: Option<&str>) -> Option<Reply> {

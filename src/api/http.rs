@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use tiny_http::Server;
 
+use super::access::Credentials;
 use super::handlers::{self, Call};
 use super::{Api, reply};
 use crate::error::{Code, Error};
@@ -86,6 +87,17 @@ impl Service for HttpApi {
         };
         let call = Call { method: request.method().as_str(), target: request.url(), header: &header };
         handlers::admit(&self.api, &call)
+    }
+
+    fn standing(&self, head: &[u8]) -> Standing {
+        // In the canonical form each header stands once, under its own name.
+        let value = |name: &str| {
+            let lines = str::from_utf8(head).ok()?.split("\r\n");
+            lines.filter_map(|line| line.split_once(": ")).find(|(field, _)| *field == name).map(|(_, value)| value)
+        };
+        let (authorization, api_key) = (value("Authorization"), value("X-ComputeSDK-API-Key"));
+        let credentials = Credentials { authorization, api_key, ..Credentials::default() };
+        if self.api.access.is_proven(&credentials) { Standing::Owner } else { Standing::Stranger }
     }
 
     fn settle(&self) {

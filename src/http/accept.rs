@@ -11,19 +11,18 @@ use std::time::{Duration, Instant};
 
 use super::Listener;
 use super::connection::{self, Shared};
+use super::queue::Queue;
 use super::response::{self, Refusal};
 use super::slots::NoSlot;
 use crate::log;
-use crate::os::peer::Unread;
+use crate::os::peer::Peeked;
 use crate::os::poll::{Interest, Poll};
-use crate::os::reserve::Reserve;
-use crate::os::{is_shortage, local, peer};
+use crate::os::reserve::{Place, Reserve};
+use crate::os::{is_shortage, local, peer, thread};
 
 /// The system is out of something; trying again at once would only burn time that others need.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
-/// As long as this a newcomer waits for the thread of a connection that was evicted.
-const THREAD_LIMIT: Duration = Duration::from_millis(200);
-/// Between two tries to get a thread.
+/// Between two tries to get threads for newcomers that wait for one.
 const THREAD_PAUSE: Duration = Duration::from_millis(5);
 /// The same failure is logged once in this time.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
@@ -39,18 +38,30 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &Reserve) {
     };
     let mut spare = Spare { listener, descriptor: None };
     spare.keep();
+    let (mut queue, mut serve_at) = (Queue::default(), Instant::now());
     loop {
+        if !queue.is_empty() {
+            let patience = serve_at.saturating_duration_since(Instant::now());
+            if patience.is_zero() {
+                if let Err(error) = queue.serve(shared, reserve) {
+                    report("no thread for a connection", &error);
+                }
+                serve_at = Instant::now() + THREAD_PAUSE;
+            }
+            // In between, newcomers are accepted as fast as they come: an owner may be behind them.
+            if !is_awaited(listener, patience) {
+                continue;
+            }
+        }
         let accepted = accept(listener);
         if shared.slots.is_closed() {
             return;
         }
         match accepted {
             // A flood of clients that connect and leave costs no threads.
-            Ok(socket) if peer::unread(&socket) == Unread::End => {}
+            Ok(socket) if peer::peek(&socket, &mut [0]) == Peeked::End => {}
             Ok(socket) => {
-                if let Err(error) = welcome(socket, shared, reserve) {
-                    report("no thread for a connection", &error);
-                }
+                welcome(socket, shared, &mut queue);
                 spare.keep();
             }
             // The client has left again.
@@ -59,7 +70,7 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &Reserve) {
             Err(error) => {
                 // Other errors are the network's, and cost no client its place.
                 if is_shortage(&error) {
-                    while !is_awaited(listener) {
+                    while !is_awaited(listener, ERROR_PAUSE) {
                         spare.keep();
                     }
                     if spare.give_up() {
@@ -95,12 +106,12 @@ impl Spare<'_> {
     }
 }
 
-/// Whether a connection waits to be accepted, or comes within a moment.
-fn is_awaited(listener: &Listener) -> bool {
+/// Whether a connection waits to be accepted, or comes within `patience`.
+fn is_awaited(listener: &Listener, patience: Duration) -> bool {
     let mut poll = Poll::default();
     let place = poll.add(&listener.as_fd(), Interest::Read);
     // Without an answer it is better to try.
-    poll.wait(Some(ERROR_PAUSE)).is_err() || poll.is_ready(place)
+    poll.wait(Some(patience)).is_err() || poll.is_ready(place)
 }
 
 /// To the kernel a socket is a socket; as one type for both kinds of client the standard library's stream for unix
@@ -120,34 +131,24 @@ fn accept(listener: &Listener) -> io::Result<UnixStream> {
     }
 }
 
-/// Fails only when there is no thread; the client is answered then, as when there is no slot.
-fn welcome(socket: UnixStream, shared: &Arc<Shared>, reserve: &Reserve) -> io::Result<()> {
+/// Gives a newcomer a thread of its own, or a place in `queue` if the system has none to give.
+fn welcome(socket: UnixStream, shared: &Arc<Shared>, queue: &mut Queue) {
     let socket = Arc::new(socket);
-    let give_up_at = Instant::now() + THREAD_LIMIT;
-    let mut has_room = false;
-    loop {
-        let slot = match shared.slots.admit(Arc::clone(&socket)) {
-            Ok(slot) => slot,
-            Err(NoSlot::Full) => {
-                response::refuse_at_once(&socket, Refusal::TooManyConnections);
-                return Ok(());
-            }
-            Err(NoSlot::Closed) => return Ok(()),
-        };
-        let for_thread = Arc::clone(shared);
-        let name = format!("conn-{}", slot.number());
-        // The slot moves into the closure; if the thread can't be made, it is freed with it.
-        match reserve.spawn(&name, Box::new(move |place| connection::serve(&for_thread, slot, place))) {
-            Ok(_) => return Ok(()),
-            // A stranger's thread will do, or the one in reserve as soon as it is idle.
-            Err(_) if Instant::now() < give_up_at => {
-                has_room = has_room || shared.slots.make_room();
-                shared.slots.wait_for_leaver(give_up_at.min(Instant::now() + THREAD_PAUSE));
-            }
-            Err(error) => {
-                response::refuse_at_once(&socket, Refusal::TooManyConnections);
-                return Err(error);
-            }
-        }
+    // Those that wait come first.
+    if !queue.is_empty() {
+        return queue.push(socket, shared);
+    }
+    let slot = match shared.slots.admit(Arc::clone(&socket)) {
+        Ok(slot) => slot,
+        Err(NoSlot::Full) => return response::refuse_at_once(&socket, Refusal::TooManyConnections),
+        Err(NoSlot::Closed) => return,
+    };
+    let (for_thread, name) = (Arc::clone(shared), format!("conn-{}", slot.number()));
+    // The slot moves into the closure; if the thread can't be made, it is freed with it.
+    let serve = move || connection::serve(&for_thread, slot, Place::Own);
+    if thread::spawn(&name, thread::STACK, serve).is_err() {
+        queue.push(socket, shared);
+        // The thread of a stranger will do.
+        shared.slots.make_room();
     }
 }

@@ -36,7 +36,8 @@ const SHARE_STEP: usize = 64 * 1024;
 /// Answers up to this size cost a stranger no share.
 const ANSWER_FREE: usize = 4 * 1024;
 
-/// On the thread in reserve a client waits no longer than this: the next one may need it, to stop what has all threads.
+/// On the thread in reserve an owner waits no longer than this, and a stranger not at all: the next one may need it, to stop
+/// what has all threads.
 const RESERVE_WAIT: Duration = Duration::from_secs(1);
 
 /// What all connections share.
@@ -109,7 +110,7 @@ impl Connection<'_> {
             if self.place == Place::Reserve {
                 head.persistence = Persistence::Close;
             }
-            if !self.slot.enter(Activity::Busy) {
+            if !self.slot.enter(Activity::Asking) {
                 return Ok(());
             }
             let after = self.exchange(&head, deadline)?;
@@ -130,6 +131,9 @@ impl Connection<'_> {
         };
         if verdict.standing == Standing::Owner {
             self.promote()?;
+        }
+        if !self.slot.enter(Activity::Busy) {
+            return Err(End::Quiet);
         }
         let (request, body) = match verdict.step {
             Step::Reply(reply) => return self.reply(head, &reply),
@@ -353,7 +357,11 @@ fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 impl Client for Connection<'_> {
     fn is_present(&self) -> bool {
-        let has_time = self.place == Place::Own || self.begun.elapsed() < RESERVE_WAIT;
+        let has_time = match (self.place, self.standing) {
+            (Place::Own, _) => true,
+            (Place::Reserve, Standing::Owner) => self.begun.elapsed() < RESERVE_WAIT,
+            (Place::Reserve, Standing::Stranger) => false,
+        };
         has_time && !peer::has_left(self.slot.socket())
     }
 }

@@ -27,6 +27,7 @@ mod budget;
 mod connection;
 pub(crate) mod head;
 mod input;
+mod queue;
 pub(crate) mod response;
 pub mod service;
 mod slots;

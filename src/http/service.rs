@@ -13,6 +13,10 @@ pub trait Service: Send + Sync {
     /// Decides about a request whose vetted head in canonical form is `head`. Nothing of it is carried out yet.
     fn admit(&self, head: &[u8]) -> Verdict;
 
+    /// Returns who has sent a vetted head, as far as the token says. It costs little and decides about no more than the order
+    /// in which clients are served.
+    fn standing(&self, head: &[u8]) -> Standing;
+
     /// Called after a connection has ended, on its thread: time to give back what only a rush needs.
     fn settle(&self) {}
 }

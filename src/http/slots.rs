@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::service::Standing;
-use crate::os::peer::{self, Unread};
+use crate::os::peer::{self, Peeked};
 use crate::sorted::Sorted;
 
 #[cfg(test)]
@@ -41,7 +41,9 @@ const STREAM_LIMIT: Duration = Duration::from_millis(200);
 pub enum Activity {
     /// It waits for a request, or for the rest of a head, or drains what is left unread.
     Waiting,
-    /// A request of it is read, carried out or answered.
+    /// A request of it was read, and it is not yet decided who asks.
+    Asking,
+    /// A request of it is carried out or answered.
     Busy,
     /// It is sent a stream, which has no end of its own.
     Streaming,
@@ -56,6 +58,8 @@ struct Entry {
     arrived: Instant,
     /// When its activity began.
     since: Instant,
+    /// How often it has begun to wait.
+    waits: u32,
     evicted: bool,
 }
 
@@ -141,6 +145,7 @@ impl Slots {
                     activity: Activity::Waiting,
                     arrived: now,
                     since: now,
+                    waits: 0,
                     evicted: false,
                 };
                 entries.by_id.insert(id, entry);
@@ -166,13 +171,6 @@ impl Slots {
         });
         let victim = stranger.or_else(|| entries.longest_idle(|entry| is_old(entry.since)));
         victim.inspect(|id| entries.evict(*id)).is_some()
-    }
-
-    /// Waits until a connection has left, but not past `deadline`.
-    pub fn wait_for_leaver(&self, deadline: Instant) {
-        let entries = self.entries();
-        let patience = deadline.saturating_duration_since(Instant::now());
-        drop(self.left.wait_timeout(entries, patience).unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Closes all connections that wait for a request; busy ones close after their answer.
@@ -221,18 +219,26 @@ impl Slots {
 
 impl Entries {
     /// The stranger to be evicted for a newcomer. First those that wait for a request and are not fresh, then all others,
-    /// each in the order of arrival: no activity makes a connection younger. One whose bytes our own thread has not read
-    /// yet is left out, unless it `must` be.
+    /// each in the order of arrival: no activity makes a connection younger. One that has sent what our own thread has not
+    /// read or decided about yet is left out, unless it `must` be.
     fn victim(&self, now: Instant, must: bool) -> Victim {
         let age = |entry: &Entry| now.saturating_duration_since(entry.arrived);
         let strangers =
             || self.by_id.iter().filter(|(_, entry)| entry.standing == Standing::Stranger && !entry.evicted);
-        let idle = strangers().find(|(_, entry)| {
+        let is_idle = |entry: &Entry| {
             entry.activity == Activity::Waiting
                 && age(entry) >= FRESH
                 && now.saturating_duration_since(entry.since) >= GRACE
-        });
-        if let Some((id, _)) = idle {
+        };
+        // On a busy machine our own thread may be late. The first request alone counts: one that pipelines them, or is
+        // refused and goes on sending, has asked all the time.
+        let has_asked = |entry: &Entry| match entry.activity {
+            Activity::Waiting => entry.waits <= 1 && peer::peek(&*entry.socket, &mut [0]) != Peeked::Nothing,
+            Activity::Asking => entry.waits <= 1,
+            Activity::Busy | Activity::Streaming => false,
+        };
+        let mut idle = strangers().filter(|(_, entry)| is_idle(entry)).take(ASKED_MAX);
+        if let Some((id, _)) = idle.find(|(_, entry)| !has_asked(entry)) {
             return Victim::Now(*id);
         }
         let mut later = None;
@@ -242,7 +248,7 @@ impl Entries {
                 later = Some(later.unwrap_or(entry.arrived + GRACE));
                 break;
             }
-            if must || entry.activity != Activity::Waiting || peer::unread(&*entry.socket) == Unread::Nothing {
+            if must || !has_asked(entry) {
                 return Victim::Now(*id);
             }
             later = Some(now + SCHEDULED);
@@ -291,6 +297,7 @@ impl Slot {
         match entries.by_id.get_mut(&self.id) {
             Some(entry) if !(entry.evicted || closed && activity == Activity::Waiting) => {
                 entry.activity = activity;
+                entry.waits = entry.waits.saturating_add(u32::from(activity == Activity::Waiting));
                 entry.since = Instant::now();
                 true
             }

@@ -39,11 +39,16 @@ struct FakeRequest {
 }
 
 impl Service for Fake {
+    fn standing(&self, head: &[u8]) -> Standing {
+        let is_owner = String::from_utf8_lossy(head).contains("Bearer t\r\n");
+        if is_owner { Standing::Owner } else { Standing::Stranger }
+    }
+
     fn admit(&self, head: &[u8]) -> Verdict {
         self.admitted.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(head);
         let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-        let standing = if text.contains("Bearer t\r\n") { Standing::Owner } else { Standing::Stranger };
+        let standing = self.standing(head);
         let request = FakeRequest {
             called: Arc::clone(&self.called),
             quiet: if path == "/quiet" { self.stream_ended.lock().unwrap().take() } else { None },

@@ -18,30 +18,29 @@ pub fn has_left(socket: impl AsFd) -> bool {
 
 /// What a connected socket has to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unread {
+pub enum Peeked {
     /// Nothing so far.
     Nothing,
-    /// At least a byte.
-    Bytes,
+    /// So many bytes, as far as there was room for them.
+    Bytes(usize),
     /// The end: the other side has closed, or the connection is broken.
     End,
 }
 
-/// Looks at what `socket` has to be read, without taking it.
-pub fn unread(socket: impl AsFd) -> Unread {
-    let mut byte = 0_u8;
+/// Looks at what `socket` has to be read, without taking it. `buffer` has room for at least a byte.
+pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Peeked {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     let socket = socket.as_fd().as_raw_fd();
-    // SAFETY: the kernel writes at most the one byte that is given.
-    let looked = retry(|| match unsafe { libc::recv(socket, (&raw mut byte).cast(), 1, flags) } {
+    // SAFETY: the kernel writes at most as many bytes as `buffer` has.
+    let looked = retry(|| match unsafe { libc::recv(socket, buffer.as_mut_ptr().cast(), buffer.len(), flags) } {
         count if count < 0 => Err(io::Error::last_os_error()),
         count => Ok(count),
     });
     match looked {
-        Ok(0) => Unread::End,
-        Ok(_) => Unread::Bytes,
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Unread::Nothing,
-        Err(_) => Unread::End,
+        Ok(0) => Peeked::End,
+        Ok(count) => Peeked::Bytes(count as usize),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Peeked::Nothing,
+        Err(_) => Peeked::End,
     }
 }
 
@@ -55,12 +54,13 @@ mod tests {
     fn what_there_is_to_read_is_left_there() {
         use std::io::{Read, Write};
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        assert_eq!(unread(&ours), Unread::Nothing);
-        theirs.write_all(b"a").unwrap();
+        let mut buffer = [0; 2];
+        assert_eq!(peek(&ours, &mut buffer), Peeked::Nothing);
+        theirs.write_all(b"abc").unwrap();
         drop(theirs);
-        assert_eq!(unread(&ours), Unread::Bytes);
-        assert_eq!(ours.read(&mut [0; 2]).unwrap(), 1);
-        assert_eq!(unread(&ours), Unread::End);
+        assert_eq!((peek(&ours, &mut buffer), buffer), (Peeked::Bytes(2), *b"ab"));
+        assert_eq!(ours.read(&mut [0; 4]).unwrap(), 3);
+        assert_eq!(peek(&ours, &mut buffer), Peeked::End);
     }
 
     #[test]

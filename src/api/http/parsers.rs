@@ -132,8 +132,21 @@ impl Parsers {
                 state.make_at = now + PATIENCE;
                 drop(state);
                 let mut lease = Lease { parsers: self, parser: None };
-                lease.parser = Some(self.make()?);
-                return Ok(lease);
+                let error = match self.make() {
+                    Ok(parser) => {
+                        lease.parser = Some(parser);
+                        return Ok(lease);
+                    }
+                    Err(error) => error,
+                };
+                drop(lease);
+                state = self.state();
+                if state.count == 0 {
+                    return Err(error);
+                }
+                // One of the others will be free soon.
+                is_waiting = false;
+                continue;
             }
             if now >= limit {
                 state.waiting -= usize::from(is_waiting);

@@ -1,4 +1,4 @@
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use super::*;
 
@@ -9,7 +9,7 @@ fn connect(slots: &Arc<Slots>) -> (Slot, UnixStream) {
 }
 
 fn is_evicted(theirs: &UnixStream) -> bool {
-    peer::unread(theirs) == Unread::End
+    peer::peek(theirs, &mut [0]) == Peeked::End
 }
 
 fn owner(slots: &Arc<Slots>) -> (Slot, UnixStream) {
@@ -110,4 +110,22 @@ fn evicted_connections_beside_the_slots_are_bounded() {
     all.remove(0);
     drop(connect(&slots));
     assert!(all[0].1.read(&mut [0; 1]).is_ok());
+}
+
+#[test]
+fn one_that_has_asked_is_not_evicted_before_it_is_known_who_it_is() {
+    let slots = Arc::new(Slots::new(4));
+    let mut asking = connect(&slots);
+    asking.1.write_all(b"GET").unwrap();
+    let reads = connect(&slots);
+    assert!(reads.0.enter(Activity::Asking));
+    let held = [connect(&slots), connect(&slots)];
+    // However late our own threads are.
+    std::thread::sleep(FRESH);
+    let newcomer = connect(&slots);
+    assert!(!is_evicted(&reads.1) && is_evicted(&held[0].1));
+    let mut byte = [0; 4];
+    asking.1.set_nonblocking(true).unwrap();
+    assert_eq!(asking.1.read(&mut byte).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    drop(newcomer);
 }

@@ -32,6 +32,10 @@ impl Drop for Real {
 }
 
 impl Service for Real {
+    fn standing(&self, _: &[u8]) -> Standing {
+        Standing::Stranger
+    }
+
     fn admit(&self, head: &[u8]) -> Verdict {
         match self.parser.lock().unwrap().read(head) {
             Ok(read) => {

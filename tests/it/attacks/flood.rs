@@ -29,9 +29,9 @@ const GROUP_BYTES: &str = "33554432";
 
 /// What one kind of stranger does.
 #[derive(Clone, Copy)]
-struct Way {
+pub struct Way {
     name: &'static str,
-    count: usize,
+    pub count: usize,
     /// Sent at once.
     first: &'static [u8],
     /// How often that is repeated, for pipelined requests.
@@ -42,7 +42,7 @@ struct Way {
     reads: usize,
 }
 
-const WAYS: [Way; 9] = [
+pub const WAYS: [Way; 9] = [
     Way { name: "idle", count: 40, first: b"", times: 1, then: b"", reads: 0 },
     Way { name: "slow head", count: 40, first: b"GET /health HTTP/1.1\r\n", times: 1, then: b"X: yyyyyyyyyy", reads: 0 },
     Way {
@@ -97,7 +97,7 @@ const WAYS: [Way; 9] = [
 ];
 
 /// Keeps its connections, and makes those anew that it has lost.
-fn hold(address: SocketAddr, way: Way, stop: &AtomicBool, made: &AtomicUsize) {
+pub fn hold(address: SocketAddr, way: Way, stop: &AtomicBool, made: &AtomicUsize) {
     let first = way.first.repeat(way.times);
     let mut held: Vec<(TcpStream, usize)> = Vec::new();
     let mut read_at = Instant::now();
@@ -139,7 +139,7 @@ fn hold(address: SocketAddr, way: Way, stop: &AtomicBool, made: &AtomicUsize) {
 }
 
 /// Connects and leaves, as fast as it can in bursts.
-fn flood(address: SocketAddr, stop: &AtomicBool, made: &AtomicUsize) {
+pub fn flood(address: SocketAddr, stop: &AtomicBool, made: &AtomicUsize) {
     while !stop.load(Ordering::SeqCst) {
         let burst: Vec<_> =
             (0..100).map_while(|_| TcpStream::connect_timeout(&address, Duration::from_secs(1)).ok()).collect();
