@@ -8,17 +8,18 @@ use serde_json::{Value, json};
 
 use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
 
-/// A daemon with a file system of its own for its state, and the place where the test sees that.
-fn on_small_disk(options: &str) -> (Daemon, PathBuf) {
+/// A daemon with a file system of its own for its state, and the place where the test sees that. `more` is a script that
+/// prepares the state directory, its `$0`, before the daemon begins.
+fn on_small_disk(options: &str, more: &str) -> (Daemon, PathBuf) {
     let scratch = Scratch::new();
     for name in ["root", "state"] {
         fs::create_dir_all(scratch.0.join(name)).unwrap();
     }
     let state = scratch.0.join("state");
-    let mount = format!("mount -t tmpfs -o {options} none {} && exec \"$@\"", state.display());
+    let mount = format!("mount -t tmpfs -o {options} none $0 && {more} exec \"$@\"");
     // In a user namespace too where that is the only way to be allowed to mount.
     let flags = if crate::support::limits::is_root() { "-m" } else { "-rm" };
-    let daemon = Daemon::wrapped(scratch, &["unshare", flags, "sh", "-c", &mount, "sh"]);
+    let daemon = Daemon::wrapped(scratch, &["unshare", flags, "sh", "-ec", &mount, &state.display().to_string()]);
     let seen = PathBuf::from(format!("/proc/{}/root{}", daemon.pid(), state.display()));
     (daemon, seen)
 }
@@ -62,7 +63,7 @@ fn specs(control: &Control) -> [Value; 2] {
 
 #[test]
 fn on_a_full_disk_servers_go_on_and_changes_follow_when_there_is_room() {
-    let (daemon, seen) = on_small_disk("size=256k");
+    let (daemon, seen) = on_small_disk("size=256k", "");
     let control = Control::new();
     specs(&control).iter().for_each(|spec| drop(daemon.client.create(spec).server(201)));
     control.child();
@@ -80,16 +81,17 @@ fn on_a_full_disk_servers_go_on_and_changes_follow_when_there_is_room() {
 
 #[test]
 fn on_a_disk_that_has_become_read_only_servers_go_on_and_changes_follow_when_it_can_be_written() {
-    let (daemon, seen) = on_small_disk("size=1m");
+    // The rest of the state directory has a lock in it that is open for writing, so what becomes read-only is a file system
+    // of its own. The daemon has it open: a mount over it later would be no obstacle.
+    let (daemon, seen) = on_small_disk("size=1m", "mkdir -m 700 $0/servers && mount -t tmpfs none $0/servers &&");
     let control = Control::new();
     specs(&control).iter().for_each(|spec| drop(daemon.client.create(spec).server(201)));
     control.child();
-    // The rest of the file system has a lock in it that is open for writing.
-    inside(&daemon, "mount --bind $1/servers $1/servers && mount -o remount,bind,ro $1/servers");
+    inside(&daemon, "mount -o remount,ro $1/servers");
     all_but_changes_works(&daemon, &control, "Read-only file system");
     let refused = daemon.client.delete("/servers/app").error(507);
     assert!(refused.contains("Read-only file system"), "{refused}");
-    inside(&daemon, "umount $1/servers");
+    inside(&daemon, "mount -o remount,rw $1/servers");
     daemon.client.create(&json!({"slug": "new", "start": "exec sleep 600"})).server(201);
     assert_eq!(daemon.client.delete("/servers/app").status, 204);
     assert!(!seen.join("servers/app.json").exists() && seen.join("servers/new.json").exists());

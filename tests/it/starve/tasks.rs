@@ -4,14 +4,18 @@ use std::fs;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::json;
 
 use crate::support::limits::{Limit, Starved, is_root, tasks_of};
 use crate::support::{Daemon, Scratch, wait_until};
 
-/// A daemon whose user has nothing else, if this test may choose one; the limit is a user's, and root has none.
-pub fn daemon(uid: u32) -> (Daemon, u32) {
+/// A daemon whose user has nothing else, if this test may choose one; the limit is a user's, and root has none. No other test
+/// has the same user at the same time, of another run of the tests neither.
+pub fn daemon() -> (Daemon, u32) {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let uid = 100_000 + std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.0.join("root")).unwrap();
     fs::create_dir_all(scratch.0.join("state")).unwrap();
@@ -40,7 +44,7 @@ pub fn daemon(uid: u32) -> (Daemon, u32) {
 
 #[test]
 fn without_threads_it_refuses_politely_and_recovers() {
-    let (daemon, uid) = daemon(61_000);
+    let (daemon, uid) = daemon();
     let client = &daemon.client;
     let always = json!({"slug": "app", "start": "exec sleep 600", "restart_policy": "always", "restart_delay_ms": 20});
     client.create(&always).server(201);
@@ -81,11 +85,12 @@ fn without_threads_it_refuses_politely_and_recovers() {
     assert!(tasks_of(uid) > 0);
 }
 
+/// Forks in each of its processes as long as the limit on processes lets it, and tries again for ever.
+pub const BOMB: &str = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)\n";
+
 #[test]
 fn a_fork_bomb_does_not_keep_a_stop_from_its_server() {
-    /// Forks in each of its processes as long as the limit on processes lets it, and tries again for ever.
-    const BOMB: &str = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)\n";
-    let (daemon, uid) = daemon(61_002);
+    let (daemon, uid) = daemon();
     let client = &daemon.client;
     fs::write(daemon.root.join("bomb.py"), BOMB).unwrap();
     let limit = tasks_of(uid) + 40;
@@ -104,7 +109,7 @@ fn a_fork_bomb_does_not_keep_a_stop_from_its_server() {
 
 #[test]
 fn at_whatever_step_of_a_start_threads_run_out_nothing_is_left_of_it() {
-    let (daemon, uid) = daemon(61_001);
+    let (daemon, uid) = daemon();
     let client = &daemon.client;
     let spec = json!({"slug": "app", "start": "exec sleep 600", "restart_policy": "always", "restart_delay_ms": 0});
     client.create(&spec).server(201);
