@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::support::limits::is_root;
-use crate::support::{Client, Daemon, Scratch, exchange, wait_until};
+use crate::support::{Client, Daemon, Finish, Scratch, exchange, wait_until};
 
 const METHODS: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE", "CONNECT", "BREW"];
 /// All that there is, on a server that exists and on one that doesn't, and something that there is not.
@@ -88,7 +88,7 @@ fn no_route_and_no_method_does_anything_without_the_token() {
 fn as_nobody(script: &str, argument: &Path) -> std::process::Output {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(argument).current_dir("/").stdin(Stdio::null());
-    command.uid(65_534).gid(65_534).output().unwrap()
+    command.uid(65_534).gid(65_534).finish()
 }
 
 #[test]

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Daemon, Scratch, median_and_max, wait_until};
+use crate::support::{Daemon, Finish, Scratch, median_and_max, wait_until};
 
 /// Base64 by a program that is not ours.
 fn base64(text: &str) -> String {
     let scratch = Scratch::new();
     let file = scratch.0.join("plain");
     fs::write(&file, text).unwrap();
-    let output = Command::new("base64").args(["-w", "0"]).arg(&file).output().unwrap();
+    let output = Command::new("base64").args(["-w", "0"]).arg(&file).finish();
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
@@ -21,7 +21,7 @@ fn refused(options: &[&str], variables: &[(&str, &str)]) -> Output {
     let scratch = Scratch::new();
     fs::create_dir_all(scratch.0.join("root")).unwrap();
     let mut command = Daemon::command_on(&scratch);
-    command.args(options).envs(variables.iter().copied()).stdin(Stdio::null()).output().unwrap()
+    command.args(options).envs(variables.iter().copied()).finish()
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Daemon, Scratch, testchild, wait_until};
+use crate::support::{Daemon, Finish, Scratch, testchild, wait_until};
 
 fn with_log_dir(directory: &Path, options: &[&str]) -> Daemon {
     Daemon::with(&[&["--log-dir", directory.to_str().unwrap()], options].concat(), &[])
@@ -165,8 +165,7 @@ fn a_directory_that_can_not_be_used_is_told_at_the_start() {
         .arg(scratch.0.join("state"))
         .arg("--log-dir")
         .arg(&file)
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8_lossy(&output.stderr);
     assert!(text.contains("log directory") && text.contains(file.to_str().unwrap()), "{text}");

@@ -6,24 +6,17 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::support::limits::is_root;
-use crate::support::{Daemon, Scratch, wait_until};
+use crate::support::{Daemon, Finish, Guarded, Scratch, log_with, wait_until};
 
 /// A daemon on a unix socket in `scratch`.
 struct OnSocket {
-    process: Child,
+    process: Guarded,
     socket: PathBuf,
-}
-
-impl Drop for OnSocket {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
 }
 
 impl OnSocket {
@@ -40,16 +33,8 @@ impl OnSocket {
                 Ok(())
             })
         };
-        let mut process = command.spawn().unwrap();
-        let mut lines = std::io::BufReader::new(process.stderr.take().unwrap());
-        loop {
-            let mut line = String::new();
-            assert_ne!(std::io::BufRead::read_line(&mut lines, &mut line).unwrap(), 0, "it did not start");
-            if line.contains("is listening on") {
-                break;
-            }
-        }
-        std::thread::spawn(move || lines.read_to_end(&mut Vec::new()));
+        let mut process = Guarded(command.spawn().unwrap());
+        log_with(&mut process, "is listening on");
         OnSocket { process, socket }
     }
 
@@ -96,7 +81,7 @@ fn without_auth_a_unix_socket_serves_its_own_user_and_root_only() {
                   while (part := s.recv(4096)): sys.stdout.buffer.write(part)";
     let mut other = Command::new("python3");
     other.args(["-c", script]).arg(&daemon.socket).current_dir("/").stdin(Stdio::null());
-    let output = other.uid(65_534).gid(65_534).output().unwrap();
+    let output = other.uid(65_534).gid(65_534).finish();
     let answer = String::from_utf8_lossy(&output.stdout);
     assert!(answer.starts_with("HTTP/1.1 403 ") && answer.contains("foreign_user"), "{output:?}");
     assert!(ask(&daemon.socket).starts_with("HTTP/1.1 200 "));
@@ -132,7 +117,7 @@ fn at_its_start_the_daemon_replaces_only_a_dead_socket_of_its_own() {
     let refusal = || {
         let mut command = Daemon::command();
         command.args(["serve", "--no-auth", "--listen", &format!("unix:{}", socket.display()), "--state-dir"]);
-        let output = command.arg(scratch.0.join("other")).stdin(Stdio::null()).output().unwrap();
+        let output = command.arg(scratch.0.join("other")).finish();
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         String::from_utf8_lossy(&output.stderr).into_owned()
     };
@@ -196,16 +181,13 @@ fn secrets_below_the_root_are_warned_of() {
         let mut command = Daemon::command();
         command.args(["serve", "--listen", "127.0.0.1:0", "--root"]).arg(&root).arg("--state-dir").arg(state);
         command.args(token.map(|path| format!("--access-token-file={}", path.display())));
-        let mut process = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut lines = std::io::BufReader::new(process.stderr.take().unwrap());
-        let mut log = String::new();
-        while !log.contains("is listening on") {
-            assert_ne!(std::io::BufRead::read_line(&mut lines, &mut log).unwrap(), 0, "it did not start: {log}");
-        }
+        let mut process = Guarded(command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
+        let log = log_with(&mut process, "is listening on");
         // SAFETY: plain numbers; the process is ours and not reaped.
         unsafe { libc::kill(process.id() as i32, libc::SIGTERM) };
-        assert!(process.wait().unwrap().success());
-        log
+        assert!(wait_until("it ends", || process.try_wait().unwrap()).success());
+        let log = log.lock().unwrap();
+        log.clone()
     };
     const STATE: &str = "lies under the root";
     assert!(!warning(&scratch.0.join("state"), None).contains(STATE));

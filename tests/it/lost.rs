@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Control, Daemon, Scratch, TOKEN, testchild};
+use crate::support::{Client, Control, Daemon, Finish, Scratch, TOKEN, testchild};
 
 /// A daemon with one server, which reports its death.
 fn with_child(control: &Control) -> (Daemon, crate::support::Child) {
@@ -77,7 +77,7 @@ fn a_removed_lock_is_noticed_and_lets_no_second_daemon_in() {
     fs::remove_file(daemon.state.join("lock")).unwrap();
     refuses_changes(&daemon.client, "\"lock\" was removed from the state directory");
     let scratch = Scratch::new();
-    let output = command_beside(&daemon, &scratch).output().unwrap();
+    let output = command_beside(&daemon, &scratch).finish();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.contains("is in use by another servisor"), "{said}");
     assert!(!child.is_dead());

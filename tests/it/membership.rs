@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use serde_json::{Value, json};
 
 use crate::support::limits::is_root;
-use crate::support::{Child, Control, Daemon, Scratch, free_port, testchild, wait_until};
+use crate::support::{Child, Control, Daemon, Guarded, Scratch, free_port, testchild, wait_until};
 
 /// In front of a script: `report(name)` connects to the test, so that the test knows how long this process lives.
 const PYTHON: &str = r#"
@@ -214,7 +214,10 @@ fn a_process_that_only_looks_like_one_of_a_run_is_never_signalled() {
     let limit = read("limits").lines().find_map(|line| line.strip_prefix("Max file locks")).unwrap().to_owned();
     let limit = limit.split_whitespace().next().unwrap().to_owned();
     assert!(limit.parse::<u64>().unwrap() > 1 << 60, "it carries a mark: {limit}");
-    let stranger = |command: &mut Command| command.stdin(Stdio::null()).spawn().unwrap();
+    let stranger = |command: &mut Command| {
+        let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Guarded(quiet.spawn().unwrap())
+    };
     let sleep = |marker: &str| {
         let mut command = Command::new("sleep");
         command.arg("600").env("SERVISOR_RUN", marker);
@@ -244,8 +247,6 @@ fn a_process_that_only_looks_like_one_of_a_run_is_never_signalled() {
     daemon.client.post("/servers/other/stop").server(200);
     for (what, child) in &mut strangers {
         assert!(child.try_wait().unwrap().is_none(), "{what}: it was ended");
-        child.kill().unwrap();
-        child.wait().unwrap();
     }
     assert!(!foreign.is_dead());
 }

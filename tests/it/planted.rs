@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Daemon, Scratch};
+use crate::support::{Daemon, Finish, Scratch};
 
 /// Another user: no account has to exist for it.
 const STRANGER: u32 = 65_534;
@@ -46,7 +46,7 @@ fn fifo(path: &Path) {
 }
 
 fn refused(scratch: &Scratch) -> Output {
-    Daemon::command_on(scratch).output().unwrap()
+    Daemon::command_on(scratch).finish()
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn a_token_file_or_a_payload_that_is_no_file_is_a_start_error() {
         for option in ["--access-token-file", "--setup"] {
             let mut command = Daemon::command_on(&scratch);
             command.env_remove("SERVISOR_ACCESS_TOKEN").arg(option).arg(path);
-            let output = command.output().unwrap();
+            let output = command.finish();
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
             assert_eq!(output.status.code(), Some(1), "{option} {}: {said}", path.display());
             assert!(said.contains("can't be read: it is a"), "{said}");

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Child, Control, Daemon, Scratch, free_helper, quiet_port, testchild, wait_until};
+use crate::support::{
+    Child, Control, Daemon, Finish, Guarded, Scratch, free_helper, quiet_port, testchild, wait_until,
+};
 
 /// A server that listens where it is told to.
 fn obedient(daemon: &Daemon, control: &Control, spec: Value) -> (Value, Child) {
@@ -163,12 +165,14 @@ fn a_taken_port_gives_the_next_one_or_a_refusal_that_names_the_holder() {
     let port = quiet_port();
     for address in ["127.0.0.1", "0.0.0.0", "[::1]", "[::]"] {
         // A stranger's process, which has nothing to do with the daemon.
-        let mut stranger = Command::new(testchild())
+        let mut stranger = Command::new(testchild());
+        stranger
             .args(["ctl", "stranger", "serve", &format!("{address}:{port}"), "200", "ctl", "listening", "stay"])
             .env("CTL", control.address.to_string())
+            .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stderr(Stdio::null());
+        let stranger = Guarded(stranger.spawn().unwrap());
         let _connections = [control.child(), control.child()];
         let spec = json!({"slug": "strict", "start": "sleep 600", "port": port, "strict_port": true});
         let sentence = daemon.client.create(&spec).error(409);
@@ -180,8 +184,7 @@ fn a_taken_port_gives_the_next_one_or_a_refusal_that_names_the_holder() {
         app.order("serve 127.0.0.1:PORT 200");
         assert_eq!(daemon.client.when_ready("app")["port"], next);
         assert_eq!(daemon.client.delete("/servers/app").status, 204);
-        stranger.kill().unwrap();
-        stranger.wait().unwrap();
+        drop(stranger);
     }
     assert_eq!(daemon.client.get("/servers").json()["data"]["servers"], json!([]), "nothing is kept of a refused one");
 }
@@ -309,8 +312,7 @@ fn a_bad_template_is_a_start_up_error() {
     ] {
         let output = Daemon::command()
             .args(["serve", "--no-auth", "--listen", "127.0.0.1:0", "--public-url", template])
-            .output()
-            .unwrap();
+            .finish();
         let text = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(2), "{template:?}: {text}");
         assert!(text.contains("--public-url") && text.contains(word), "{template:?}: {text}");

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Daemon, Scratch, wait_until};
+use crate::support::{Client, Daemon, Finish, Scratch, wait_until};
 
 fn file(path: &Path, content: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -302,7 +302,7 @@ fn an_inline_overlay_that_fails_again_and_again_is_one_record() {
 fn an_environment_of_a_template_is_not_written_to_by_an_install() {
     let scratch = Scratch::new();
     let source = template(&scratch, 2000);
-    let made = std::process::Command::new("python3").args(["-m", "venv"]).arg(source.join(".venv")).output().unwrap();
+    let made = std::process::Command::new("python3").args(["-m", "venv"]).arg(source.join(".venv")).finish();
     assert!(made.status.success(), "{made:?}");
     let daemon = Daemon::start();
     for strategy in ["smart", "copy"] {
@@ -329,7 +329,7 @@ fn install_may_make_the_directory_that_start_runs_in() {
         "git init -q {0} && cd {0} && echo VALUE=cloned > .env && git add -f .env && git -c user.name=a -c user.email=a@b commit -qm x",
         repository.display()
     );
-    let made = std::process::Command::new("sh").args(["-c", &make]).output().unwrap();
+    let made = std::process::Command::new("sh").args(["-c", &make]).finish();
     assert!(made.status.success(), "{made:?}");
     let daemon = Daemon::start();
     let client = &daemon.client;
@@ -368,7 +368,11 @@ fn what_install_leaves_running_is_ended_and_said() {
     let daemon = Daemon::start();
     let client = &daemon.client;
     for (slug, install, program) in [
-        ("group", "sleep 7000 & sleep 7001 & echo done", "sleep"),
+        (
+            "group",
+            "sleep 7000 & sleep 7001 & until [ \"$(cat /proc/$!/comm)\" = sleep ]; do :; done; sleep 0.2",
+            "sleep",
+        ),
         ("session", "setsid sleep 7002 >/dev/null 2>&1 & sleep 0.2", "sleep"),
         ("perl", "perl -e 'use POSIX; exit if fork; setsid; sleep 7003'; echo done", "perl"),
     ] {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
+use crate::support::{Control, Daemon, Finish, Scratch, testchild, wait_until};
 
 #[test]
 fn a_signal_stops_all_servers_in_parallel_with_their_grace() {
@@ -158,7 +158,7 @@ fn a_stderr_that_nobody_reads_blocks_nothing() {
 }
 
 fn run(arguments: &[&str]) -> Output {
-    Daemon::command().args(arguments).stdin(Stdio::null()).output().unwrap()
+    Daemon::command().args(arguments).finish()
 }
 
 #[track_caller]

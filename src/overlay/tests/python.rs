@@ -4,9 +4,19 @@ use std::process::Command;
 
 use super::*;
 
-fn make(scratch: &Scratch, name: &str) {
-    let made = Command::new("python3").args(["-m", "venv"]).arg(scratch.template().join(name)).output().unwrap();
+fn make(scratch: &Scratch, name: &str, options: &[&str]) {
+    let path = scratch.template().join(name);
+    let made = Command::new("python3").args(["-m", "venv"]).args(options).arg(path).output().unwrap();
     assert!(made.status.success(), "{made:?}");
+}
+
+/// The same with a program that says what pip says, in a fraction of the time.
+fn make_quickly(scratch: &Scratch, name: &str) {
+    make(scratch, name, &["--without-pip"]);
+    let python = scratch.template().join(name).join("bin/python");
+    let pip = format!("#!{}\nimport sys\nprint(f'pip 0 from {{sys.prefix}}/lib/')\n", python.display());
+    scratch.file(&format!("{name}/bin/pip"), pip);
+    run(&scratch.template().join(name), "chmod +x bin/pip");
 }
 
 /// What a shell says that runs `script` in `directory`.
@@ -20,7 +30,7 @@ fn run(directory: &Path, script: &str) -> String {
 #[test]
 fn a_copied_environment_is_one_of_its_own() {
     let scratch = Scratch::new();
-    make(&scratch, ".venv");
+    make(&scratch, ".venv", &[]);
     // Scripts as installers write them: through a shell, in a zip, with two names; and programs.
     let venv = scratch.template().join(".venv").display().to_string();
     let through_shell = format!("#!/bin/sh\n'''exec' {venv}/bin/python \"$0\" \"$@\"\n' '''\nprint(1)\n");
@@ -62,7 +72,7 @@ fn a_copied_environment_is_one_of_its_own() {
 #[test]
 fn the_mark_and_not_the_name_makes_an_environment() {
     let scratch = Scratch::new();
-    make(&scratch, "backend/env");
+    make_quickly(&scratch, "backend/env");
     scratch.file("tools/bin/x", format!("#!{}/bin/python\n", scratch.template().display()));
     for name in ["venv", "my-python"] {
         run(&scratch.template(), &format!("cp -a backend/env {name}; sed -i s:backend/env:{name}: {name}/bin/*[^3n]"));
@@ -83,7 +93,7 @@ fn the_mark_and_not_the_name_makes_an_environment() {
 #[test]
 fn its_scripts_are_the_overlays_own_when_files_are_deleted() {
     let scratch = Scratch::new();
-    make(&scratch, "env");
+    make_quickly(&scratch, "env");
     let overlays = scratch.overlays();
     let view = over(&overlays, scratch.spec("app"));
     assert_eq!(view.status, CopyStatus::Complete);

@@ -303,24 +303,28 @@ fn begin(
 fn watch(command: &mut Command, log: &Arc<Mutex<String>>) -> (Child, SocketAddr) {
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap());
-    let address = loop {
-        let mut line = String::new();
-        let told = log.lock().unwrap().clone();
-        assert_ne!(lines.read_line(&mut line).unwrap(), 0, "the daemon did not start: {told}");
-        log.lock().unwrap().push_str(&line);
-        if let Some((_, address)) = line.split_once("listening on http://") {
-            break address.trim().parse().unwrap();
-        }
-    };
-    let kept = Arc::clone(log);
-    std::thread::spawn(move || {
+    let (kept, from) = (Arc::clone(log), log.lock().unwrap().len());
+    let reader = std::thread::spawn(move || {
         let mut line = String::new();
         while lines.read_line(&mut line).is_ok_and(|length| length > 0) {
             kept.lock().unwrap().push_str(&line);
             line.clear();
         }
     });
-    (process, address)
+    let limit = Instant::now() + LIMIT;
+    loop {
+        // In this order: what was read last is there when the reader has ended.
+        let (is_over, told) = (reader.is_finished(), log.lock().unwrap()[from..].to_owned());
+        if let Some((_, address)) = told.split_once("listening on http://") {
+            return (process, address.lines().next().unwrap().trim().parse().unwrap());
+        }
+        if is_over || Instant::now() > limit {
+            let _ = process.kill();
+            let _ = process.wait();
+            panic!("the daemon did not start: {told}");
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
 }
 
 /// The path of the program that misbehaves, as a shell can take it.
