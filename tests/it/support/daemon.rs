@@ -312,19 +312,24 @@ fn watch(command: &mut Command, log: &Arc<Mutex<String>>) -> (Child, SocketAddr)
         }
     });
     let limit = Instant::now() + LIMIT;
-    loop {
+    let address = loop {
         // In this order: what was read last is there when the reader has ended.
         let (is_over, told) = (reader.is_finished(), log.lock().unwrap()[from..].to_owned());
-        if let Some((_, address)) = told.split_once("listening on http://") {
-            return (process, address.lines().next().unwrap().trim().parse().unwrap());
+        let line = told.split_once("listening on http://").and_then(|(_, rest)| rest.split_once('\n'));
+        if let Some((address, _)) = line {
+            break address.trim().parse().ok();
         }
         if is_over || Instant::now() > limit {
-            let _ = process.kill();
-            let _ = process.wait();
-            panic!("the daemon did not start: {told}");
+            break None;
         }
         std::thread::sleep(std::time::Duration::from_millis(2));
-    }
+    };
+    let Some(address) = address else {
+        let _ = process.kill();
+        let _ = process.wait();
+        panic!("the daemon did not start: {}", log.lock().unwrap());
+    };
+    (process, address)
 }
 
 /// The path of the program that misbehaves, as a shell can take it.
