@@ -5,7 +5,7 @@
 //!
 //! A new sandbox is checked first. Then all servers and overlays of the present one are deleted, and only then are the
 //! new ones made: nothing of both ever runs beside each other, and slugs and ports are free. The client gives up after
-//! 30 s, so servers that need longer to stop than [`GRACE`] are killed then, as they are when a container ends. The
+//! 30 s, so servers that need longer to stop than `GRACE` are killed then, as they are when a container ends. The
 //! file of the sandbox is written twice, before and after: a daemon that is killed in between knows of no sandbox, and
 //! a full disk is noticed before anything is stopped.
 

@@ -3,7 +3,7 @@
 //! Owns: the numbers of runs, the newest ended ones, and the counters that `/metrics` shows. Never: a process, a decision.
 //!
 //! A number counts every install and start, and every failure before them, without gaps; it continues over a restart of the
-//! daemon ([`file`]). Each ended run has the sequence number of the change that made it visible, so that a reader of events who
+//! daemon ([`mod@file`]). Each ended run has the sequence number of the change that made it visible, so that a reader of events who
 //! comes back gets those that it missed, or their number.
 
 use std::collections::VecDeque;

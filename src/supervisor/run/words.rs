@@ -11,7 +11,7 @@ pub enum Progress {
     Same,
     /// The leader has ended, others of its tree have not.
     LeaderExited,
-    /// No process is left; [`Run::finish`] is due.
+    /// No process is left; `Run::finish` is due.
     Gone,
 }
 

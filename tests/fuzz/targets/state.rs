@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use servisor::api::input::server_spec;
+use servisor::api::input::stored_server_spec;
 use servisor::model::time::rfc3339;
 use servisor::overlay::glob::Ignore;
 use servisor::overlay::record;
@@ -18,7 +18,7 @@ fuzz_target!(|text: &[u8]| {
     let Ok(as_server) = members() else { return };
     if let Ok((configuration, kept)) = server::parse(as_server) {
         assert_eq!(rfc3339(kept.created_at).len(), TIME);
-        let _ = server_spec(&configuration, Path::new("/root"));
+        let _ = stored_server_spec(configuration, Path::new("/root"));
     }
     let Ok(kept) = record::parse(members().unwrap()) else { return };
     assert_eq!(rfc3339(kept.created_at).len(), TIME);
