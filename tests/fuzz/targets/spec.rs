@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
-use servisor::api::input::{log_form, require_json, server_spec, status_mark, stream_form};
+use servisor::api::input::{log_form, require_json, server_spec, status_mark, stored_server_spec, stream_form};
 use servisor::store::server::{self, Install, Kept, Preparation};
 
 #[path = "../files.rs"]
@@ -42,6 +42,6 @@ fuzz_target!(|body: &[u8]| {
     files().remove(spec.slug.as_str()).expect("it can't be removed");
     let (configuration, found) = stored.pop().expect("it was set aside");
     assert_eq!(found, kept);
-    let (again, odd) = server_spec(&configuration, root).expect("what was stored is refused");
+    let (again, odd) = stored_server_spec(configuration, root).expect("what was stored is refused");
     assert_eq!((again, odd), (spec, Vec::new()));
 });
