@@ -21,6 +21,7 @@ use crate::model::spec::{
     CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, Stdin, VARIABLE_MAX, WorkDir,
 };
 use crate::model::status::Status;
+use crate::model::stop::{StopMode, StopRules, StopSignal};
 use crate::sorted::Sorted;
 
 mod fields;
@@ -86,6 +87,14 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     let env_file = fields.text("env_file", path_text);
     let restart = restart_rules(fields);
     let stop_timeout = fields.millis("stop_timeout_ms", 0).unwrap_or(STOP_TIMEOUT);
+    let signal = fields.text_or_number("stop_signal", |text| {
+        StopSignal::parse(text).map_err(|why| format!("{why}, not {}", quoted(text)))
+    });
+    let mode = fields.text("stop_mode", |text| {
+        let known = StopMode::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, mode)| mode).ok_or_else(|| not_one_of(text, &StopMode::ALL.map(|(word, _)| word)))
+    });
+    let stop = StopRules { signal: signal.unwrap_or(StopSignal::TERM), mode: mode.unwrap_or(StopMode::Tree) };
     let autostart = fields.flag("autostart").unwrap_or(true);
     let health_check = fields.object("health_check", health_check);
     let overlays = overlay::overlays(fields);
@@ -111,6 +120,7 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
         env_file,
         restart,
         stop_timeout,
+        stop,
         autostart,
         health_check,
         overlays,

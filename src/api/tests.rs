@@ -13,6 +13,7 @@ use crate::model::health::HealthStatus;
 use crate::model::overlay::{CopyStatus, Strategy};
 use crate::model::spec::{RestartPolicy, Stdin};
 use crate::model::status::Status;
+use crate::model::stop::StopMode;
 
 fn document() -> Value {
     serde_json::from_slice(OPENAPI).unwrap()
@@ -174,6 +175,7 @@ fn its_enums_are_those_of_the_code() {
     assert_eq!(at("CopyStatus"), CopyStatus::ALL.map(|(name, _)| name));
     assert_eq!(server("restart_policy"), RestartPolicy::ALL.map(|(name, _)| name));
     assert_eq!(server("stdin"), Stdin::ALL.map(|(name, _)| name));
+    assert_eq!(server("stop_mode"), StopMode::ALL.map(|(name, _)| name));
     assert_eq!(at("OverlayConfig/properties/strategy"), Strategy::ALL.map(|(name, _)| name));
     assert_eq!(at("Server/properties/health_status"), HealthStatus::ALL.map(|(name, _)| name));
 }

@@ -15,6 +15,7 @@ pub mod run;
 pub mod shell;
 pub mod spec;
 pub mod status;
+pub mod stop;
 pub mod stream;
 pub mod time;
 pub mod view;

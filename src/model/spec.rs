@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::overlay::{OverlayId, OverlaySpec};
+use super::stop::StopRules;
 use crate::sorted::Sorted;
 
 /// The longest slug, in bytes: that of a DNS label, so that a slug can become part of a host name.
@@ -194,8 +195,9 @@ pub struct ServerSpec {
     /// A dotenv file, relative to `path`, read at every start.
     pub env_file: Option<String>,
     pub restart: RestartRules,
-    /// The time from SIGTERM to SIGKILL, for the whole process tree.
+    /// The time from the stop signal to SIGKILL, for the whole process tree.
     pub stop_timeout: Duration,
+    pub stop: StopRules,
     /// Whether the daemon starts it when the daemon itself starts.
     pub autostart: bool,
     pub health_check: Option<HealthCheck>,

@@ -5,6 +5,7 @@
 use std::fmt;
 
 use super::machine::{Cause, Exit, IdleReason, Machine, Phase, RunEnd, RunStage, Wanted};
+use super::stop::StopSignal;
 
 /// The public status of a server. Clients know these seven and no others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,16 +96,16 @@ const NOT_FOUND: &str = "command not found";
 const NOT_EXECUTABLE: &str = "command can't be executed";
 
 /// As [`reason`], with `fault`, the cause found by the daemon, in place of the shell's meaning of the exit code.
-pub fn reason_with(machine: &Machine, fault: Option<&str>) -> Option<String> {
-    let reason = reason(machine)?;
+pub fn reason_with(machine: &Machine, fault: Option<&str>, signal: StopSignal) -> Option<String> {
+    let reason = reason(machine, signal)?;
     Some(match fault {
         Some(fault) => reason.replacen(NOT_FOUND, fault, 1).replacen(NOT_EXECUTABLE, fault, 1),
         None => reason,
     })
 }
 
-/// The sentence that explains the status; `None` where the status says it all.
-pub fn reason(machine: &Machine) -> Option<String> {
+/// The sentence that explains the status; `None` where the status says it all. `signal` is the one that a stop sends.
+pub fn reason(machine: &Machine, signal: StopSignal) -> Option<String> {
     match (machine.phase(), machine.wanted()) {
         (Phase::Idle(IdleReason::Stopped), _) => None,
         (Phase::Idle(IdleReason::Completed), _) => Some("exited with code 0".into()),
@@ -118,7 +119,7 @@ pub fn reason(machine: &Machine) -> Option<String> {
         }
         (Phase::Waiting { last, .. }, _) => Some(format!("{last}; waiting for the restart delay")),
         (Phase::Draining { .. }, Wanted::Down | Wanted::Gone) => {
-            Some("stopping: SIGTERM was sent, its processes are ending".into())
+            Some(format!("stopping: {signal} was sent, its processes are ending"))
         }
         (Phase::Killing { cause: Cause::Asked | Cause::Unhealthy, .. }, Wanted::Down | Wanted::Gone) => {
             Some("stopping: SIGKILL was sent, its processes are being killed".into())

@@ -9,13 +9,16 @@ use std::ptr;
 use super::proc::Process;
 use super::{Pid, check};
 use crate::log;
+use crate::model::stop::StopSignal;
 
 /// A signal that the daemon sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
     /// SIGTERM.
     Terminate,
-    /// SIGCONT, for what was stopped and would not hear SIGTERM.
+    /// The one that a server has chosen.
+    Stop(StopSignal),
+    /// SIGCONT, for what was stopped and would not hear another one.
     Continue,
     /// SIGKILL.
     Kill,
@@ -26,6 +29,7 @@ impl Signal {
     pub fn number(self) -> libc::c_int {
         match self {
             Signal::Terminate => libc::SIGTERM,
+            Signal::Stop(signal) => signal.number(),
             Signal::Continue => libc::SIGCONT,
             Signal::Kill => libc::SIGKILL,
         }

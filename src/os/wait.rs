@@ -109,6 +109,12 @@ pub fn signal_group(leader: Pid, signal: Signal) {
     }
 }
 
+/// Signals a child that is not reaped. The caller knows what [`signal_group`] has to know.
+pub fn signal_child(leader: Pid, signal: Signal) {
+    // SAFETY: plain numbers. One that refuses is an error that changes nothing.
+    unsafe { libc::kill(leader.raw(), signal.number()) };
+}
+
 /// Whether the calling thread has other children than `known`.
 ///
 /// # Errors

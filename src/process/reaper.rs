@@ -245,6 +245,13 @@ impl Leader {
         }
     }
 
+    /// Signals it alone.
+    pub fn signal(&self, signal: Signal) {
+        if self.state == LeaderState::Unreaped {
+            wait::signal_child(self.pid, signal);
+        }
+    }
+
     /// Reaps it.
     ///
     /// # Errors

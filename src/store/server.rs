@@ -117,6 +117,8 @@ struct Configuration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     restart_delay_max_ms: Option<u64>,
     stop_timeout_ms: u64,
+    stop_signal: String,
+    stop_mode: &'static str,
     autostart: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     health_check: Option<Check<'a>>,
@@ -159,6 +161,7 @@ impl<'a> Configuration<'a> {
             env_file,
             restart,
             stop_timeout,
+            stop,
             autostart,
             health_check,
             overlays,
@@ -180,6 +183,8 @@ impl<'a> Configuration<'a> {
             restart_delay_ms: millis(restart.delay),
             restart_delay_max_ms: restart.delay_max.map(millis),
             stop_timeout_ms: millis(*stop_timeout),
+            stop_signal: stop.signal.to_string(),
+            stop_mode: stop.mode.as_str(),
             autostart: *autostart,
             health_check: health_check.as_ref().map(Check::of),
             overlays: overlays.iter().map(Overlay::of).collect(),

@@ -18,6 +18,7 @@ use crate::log::{self, Level};
 use crate::logs::SharedLog;
 use crate::model::machine::{Exit, RunId};
 use crate::model::spec::Slug;
+use crate::model::stop::{StopMode, StopRules};
 use crate::os::child::{self, Plan};
 use crate::os::pidfd::{self, Signal};
 use crate::os::pipe::Stop;
@@ -36,7 +37,7 @@ mod words;
 pub use words::Progress;
 use words::{Asked, LeaderIs, Others};
 
-/// A group that ends at once on SIGTERM needs no look at the processes; after this, who is not in it is looked for.
+/// A group that ends at once on its signal needs no look at the processes; after this, who is not in it is looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
@@ -173,13 +174,21 @@ impl Run {
         self.look_at
     }
 
-    /// Asks the whole tree to end. The group is told first; the rest is looked for a moment later.
-    pub fn terminate(&mut self, now: Instant) {
-        self.signal_group(Signal::Terminate);
-        // A stopped process hears nothing before it goes on.
+    /// Asks the tree, or the leader alone, to end. Of a tree the group gets the signal first; the rest is looked for later.
+    pub fn terminate(&mut self, rules: StopRules, now: Instant) {
+        match (rules.mode, &self.leader) {
+            (StopMode::Mixed, Some(leader)) => {
+                leader.signal(Signal::Stop(rules.signal));
+                self.asked = Asked::Terminated;
+            }
+            (StopMode::Tree, _) | (StopMode::Mixed, None) => {
+                self.signal_group(Signal::Stop(rules.signal));
+                self.asked = Asked::TerminatedGroup(rules.signal);
+                self.look_at = Some(now + OTHERS_AFTER);
+            }
+        }
+        // A stopped process takes no signal before it is continued.
         self.signal_group(Signal::Continue);
-        self.asked = Asked::TerminatedGroup;
-        self.look_at = Some(now + OTHERS_AFTER);
     }
 
     /// Ends the whole tree, newcomers since the last time included.
@@ -218,7 +227,7 @@ impl Run {
             };
             self.refusal.take_if(|(pid, _)| left.iter().all(|process| process.pid != *pid));
             match self.asked {
-                Asked::TerminatedGroup => self.terminate_outsiders(&left),
+                Asked::TerminatedGroup(signal) => self.terminate_outsiders(&left, Signal::Stop(signal)),
                 Asked::Killed => left.iter().for_each(|process| self.kill_one(process)),
                 Asked::Nothing | Asked::Terminated => {}
             }
@@ -294,13 +303,13 @@ impl Run {
         }
     }
 
-    fn terminate_outsiders(&mut self, left: &[Process]) {
+    fn terminate_outsiders(&mut self, left: &[Process], signal: Signal) {
         for process in left {
             if process.group != self.tree.leader.raw() {
-                self.signal(process, Signal::Terminate);
+                self.signal(process, signal);
                 self.signal(process, Signal::Continue);
             } else if let Some(error) = pidfd::refuses(process) {
-                self.note_refusal(process, Signal::Terminate, &error);
+                self.note_refusal(process, signal, &error);
             }
         }
         self.asked = Asked::Terminated;

@@ -54,6 +54,8 @@ fn each_field_wrong_once() {
         ("overlays", &[json!([{"source": "/a", "target": "b"}])]),
         ("depends_on", &[json!(["x"])]),
         ("stdin", &[json!(0), json!("closed"), json!("")]),
+        ("stop_signal", &[json!(0), json!("SIGSTOP"), json!("CLD"), json!(true), json!("")]),
+        ("stop_mode", &[json!(0), json!("process"), json!("")]),
     ];
     for (field, values) in wrong {
         for value in *values {

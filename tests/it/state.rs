@@ -26,6 +26,7 @@ fn configurations_survive_a_clean_end_and_a_violent_one() {
         "slug": "Web.1_x-y", "start": "exec sleep 600", "install": "true", "path": ".", "environment": {"A": "ä\n\"=\u{1}"},
         "restart_policy": "on-failure", "max_restarts": 7, "restart_delay_ms": 11, "restart_delay_max_ms": 12_345,
         "stop_timeout_ms": 2_222, "health_check": {"path": "/h", "interval_ms": 100_000}, "stdin": "open",
+        "stop_signal": "usr2", "stop_mode": "mixed",
     });
     daemon.client.create(&full).server(201);
     daemon.client.create(&json!({"slug": "web.1_x-y", "start": "exec sleep 600"})).server(201);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Control, Daemon, Random, median_and_max, quiet_port, testchild};
+use crate::support::{Control, Daemon, Random, median_and_max, quiet_port, testchild, wait_until};
 
 fn spec(slug: &str, control: &Control, start: &str) -> Value {
     json!({"slug": slug, "start": start, "environment": {"CTL": control.address.to_string()}})
@@ -217,4 +217,106 @@ fn whoever_forks_away_just_when_the_leader_dies_is_found() {
             });
         }
     });
+}
+
+/// Ends at once on SIGTERM, and on SIGQUIT when it has finished its work, as nginx and php-fpm do.
+const DRAINS_ON_QUIT: &str = r#"
+import signal, sys, time
+def drain(*_):
+    time.sleep(0.3)
+    print("drained", flush=True)
+    sys.exit(0)
+signal.signal(signal.SIGQUIT, drain)
+print("up", flush=True)
+while True: signal.pause()
+"#;
+
+/// A master whose workers end at once on SIGTERM, in the middle of their job. It waits for them itself.
+const MASTER: &str = r#"
+import os, signal, sys, time
+go_r, go_w = os.pipe()
+for number in range(2):
+    if os.fork() == 0:
+        if number == 1: os.setsid()
+        os.close(go_w)
+        os.write(1, b"worker up\n")
+        os.read(go_r, 1)
+        os.write(1, b"job done\n")
+        os._exit(0)
+def drain(*_):
+    time.sleep(0.3)
+    os.close(go_w)
+    for _ in range(2): os.wait()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, drain)
+os.write(1, b"master up\n")
+while True: signal.pause()
+"#;
+
+fn python(daemon: &Daemon, slug: &str, program: &str) -> Value {
+    std::fs::write(daemon.root.join(format!("{slug}.py")), program).unwrap();
+    json!({"slug": slug, "start": format!("python3 {slug}.py"), "stop_timeout_ms": 20_000})
+}
+
+#[test]
+fn a_stop_signal_of_its_own_lets_a_server_drain() {
+    let daemon = Daemon::start();
+    let rounds = [("quit", "SIGQUIT", true), ("SIGTERM", "SIGTERM", false), ("3", "SIGQUIT", true)];
+    let mut drained = 0;
+    for (round, (signal, shown, drains)) in rounds.into_iter().enumerate() {
+        let mut spec = python(&daemon, "web", DRAINS_ON_QUIT);
+        spec["stop_signal"] = json!(signal);
+        assert_eq!(daemon.client.create(&spec).server(201)["stop_signal"], shown);
+        let count = |what: &str| daemon.client.logs("web", "").matches(what).count();
+        wait_until("it is up", || (count("up") == round + 1).then_some(()));
+        let reason = std::thread::scope(|scope| {
+            let stop = scope.spawn(|| daemon.client.post("/servers/web/stop").server(200));
+            let reason = wait_until("the reason names the signal", || {
+                let server = daemon.client.show("web");
+                let reason = server["status_reason"].as_str().unwrap_or_default().to_owned();
+                (server["status"] == "stopped" || reason.starts_with("stopping")).then_some(reason)
+            });
+            let stopped = stop.join().unwrap();
+            assert_eq!(stopped["exit_code"], if drains { 0 } else { 143 }, "{signal}: {stopped}");
+            reason
+        });
+        if drains {
+            assert_eq!(reason, format!("stopping: {shown} was sent, its processes are ending"));
+        }
+        drained += usize::from(drains);
+        assert_eq!(count("drained"), drained, "{signal}");
+    }
+}
+
+#[test]
+fn a_master_drains_its_workers_under_mixed_and_loses_their_jobs_under_tree() {
+    let daemon = Daemon::start();
+    for (mode, done) in [("mixed", 2), ("tree", 0)] {
+        let mut spec = python(&daemon, mode, MASTER);
+        spec["stop_mode"] = json!(mode);
+        assert_eq!(daemon.client.create(&spec).server(201)["stop_mode"], mode);
+        wait_until("all are up", || (daemon.client.logs(mode, "").matches("up\n").count() == 3).then_some(()));
+        let begun = Instant::now();
+        let stopped = daemon.client.post(&format!("/servers/{mode}/stop")).server(200);
+        assert_eq!((&stopped["status"], &stopped["exit_code"]), (&json!("stopped"), &json!(0)), "{mode}");
+        assert!(begun.elapsed() < Duration::from_secs(15), "nothing was left for the deadline");
+        assert_eq!(daemon.client.logs(mode, "").matches("job done").count(), done, "{mode}");
+    }
+}
+
+#[test]
+fn what_a_master_leaves_behind_is_killed_at_the_deadline() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let start = format!("sh -c '{0} ctl worker stay & {0} ctl main stay; :'", testchild());
+    let mut spec = spec("app", &control, &start);
+    spec["stop_mode"] = json!("mixed");
+    spec["stop_timeout_ms"] = json!(500);
+    daemon.client.create(&spec).server(201);
+    let (mut first, mut second) = (control.child(), control.child());
+    let begun = Instant::now();
+    let stopped = daemon.client.post("/servers/app/stop").server(200);
+    assert!(begun.elapsed() >= Duration::from_millis(500), "they had their time");
+    assert_eq!(stopped["exit_signal"], "SIGTERM", "the shell alone got the signal");
+    assert!(first.is_dead() && second.is_dead());
 }

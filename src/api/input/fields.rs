@@ -76,6 +76,20 @@ impl Fields {
         }
     }
 
+    /// Takes `name` as [`Fields::text`] does; a whole number counts as its digits.
+    pub fn text_or_number<T>(
+        &mut self,
+        name: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        if let Some(value) = self.members.get_mut(name)
+            && let Some(number) = whole(value)
+        {
+            *value = Value::String(number.to_string());
+        }
+        self.text(name, parse)
+    }
+
     /// Takes `name` as [`Fields::text`] does, and complains when it is missing.
     pub fn required_text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         self.require(name);

@@ -54,7 +54,7 @@ fn the_defaults_are_those_that_were_promised() {
     assert_eq!((spec.install, spec.port, spec.env_file, spec.health_check), (None, None, None, None));
     assert_eq!(spec.path, WorkDir { original: None, resolved: ROOT.into() });
     assert_eq!((spec.strict_port, spec.autostart, spec.environment.len()), (false, true, 0));
-    assert_eq!(spec.stdin, Stdin::Null);
+    assert_eq!((spec.stdin, spec.stop), (Stdin::Null, StopRules::default()));
     let delay = Duration::from_millis(1000);
     assert_eq!(spec.restart, RestartRules { policy: RestartPolicy::Never, max: None, delay, delay_max: None });
     assert_eq!(spec.stop_timeout, Duration::from_millis(10_000));
@@ -138,6 +138,11 @@ fn each_field_wrong_once() {
         ("overlays", vec![json!({}), json!("/a")]),
         ("depends_on", vec![json!("id"), json!({})]),
         ("stdin", with_more(texts(), &["Open", "pipe", "/dev/null"])),
+        (
+            "stop_signal",
+            vec![json!(0), json!(65), json!(3.5), json!("SIGSTOP"), json!(18), json!("TREM"), json!(["TERM"])],
+        ),
+        ("stop_mode", with_more(texts(), &["Tree", "group", "process"])),
     ];
     for (field, values) in table {
         for value in values {
@@ -174,6 +179,12 @@ fn the_edges_of_each_range_are_in_it() {
     assert_eq!(good(json!({"stop_timeout_ms": year.as_millis() as u64})).stop_timeout, year);
     for (word, policy) in RestartPolicy::ALL {
         assert_eq!(good(json!({"restart_policy": word})).restart.policy, policy);
+    }
+    for (word, mode) in StopMode::ALL {
+        assert_eq!(good(json!({"stop_mode": word})).stop.mode, mode);
+    }
+    for same in [json!("SIGQUIT"), json!("quit"), json!("3"), json!(3)] {
+        assert_eq!(good(json!({"stop_signal": same})).stop.signal.number(), 3);
     }
     for (word, stdin) in Stdin::ALL {
         assert_eq!(good(json!({"stdin": word})).stdin, stdin);
@@ -215,7 +226,7 @@ fn null_and_empty_lists_are_not_given() {
         "install": null, "path": null, "port": null, "strict_port": null, "environment": null, "env_file": null,
         "restart_policy": null, "max_restarts": null, "restart_delay_ms": null, "restart_delay_max_ms": null,
         "stop_timeout_ms": null, "autostart": null, "health_check": null, "overlay": null, "overlays": [], "depends_on": [],
-        "stdin": null,
+        "stdin": null, "stop_signal": null, "stop_mode": null,
     });
     assert_eq!(good(nothing), good(json!({})));
 }

@@ -56,6 +56,8 @@ pub struct ServerInfo<'a> {
     restart_delay_max_ms: Option<u64>,
     stop_timeout: u64,
     stop_timeout_ms: u64,
+    stop_signal: String,
+    stop_mode: &'static str,
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_signal: Option<String>,
@@ -129,6 +131,8 @@ impl<'a> ServerInfo<'a> {
             restart_delay_max_ms: spec.restart.delay_max.map(millis),
             stop_timeout: nanos(spec.stop_timeout),
             stop_timeout_ms: millis(spec.stop_timeout),
+            stop_signal: spec.stop.signal.to_string(),
+            stop_mode: spec.stop.mode.as_str(),
             exit_code: view.exit.map(|exit| exit.code()),
             exit_signal: view.exit.and_then(|exit| exit.signal_name()),
             health_check: spec.health_check.as_ref().map(HealthCheckInfo::of),

@@ -16,6 +16,7 @@ use crate::model::spec::{
     CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Stdin, WorkDir,
 };
 use crate::model::status::Status;
+use crate::model::stop::{StopMode, StopRules, StopSignal};
 use crate::model::view::Activity;
 use crate::overlay::progress::Stats;
 use crate::sorted::Sorted;
@@ -44,6 +45,7 @@ fn minimal() -> ServerView {
         env_file: None,
         restart: RestartRules { policy: RestartPolicy::Never, max: None, delay: ms(1000), delay_max: None },
         stop_timeout: ms(10_000),
+        stop: StopRules::default(),
         autostart: true,
         health_check: None,
         overlays: Vec::new(),
@@ -78,7 +80,7 @@ fn minimal_json() -> Value {
         "slug": "web", "status": "stopped", "strict_port": false, "ignore_ports": [], "start": "node server.js", "path": "/sandbox",
         "environment": {}, "autostart": true, "restart_policy": "never", "max_restarts": 0, "restart_count": 0,
         "restart_delay": 1_000_000_000_u64, "restart_delay_ms": 1000,
-        "stop_timeout": 10_000_000_000_u64, "stop_timeout_ms": 10_000, "exit_code": null, "stdin": "null",
+        "stop_timeout": 10_000_000_000_u64, "stop_timeout_ms": 10_000, "stop_signal": "SIGTERM", "stop_mode": "tree", "exit_code": null, "stdin": "null",
         "created_at": "2026-11-24T10:09:13.042Z", "updated_at": "2026-11-24T10:09:14.042Z",
     })
 }
@@ -100,6 +102,7 @@ fn full() -> ServerView {
         env_file: Some(".env".into()),
         restart: RestartRules { policy, max, delay, delay_max },
         stop_timeout: ms(1500),
+        stop: StopRules { signal: StopSignal::parse("RTMIN+3").unwrap(), mode: StopMode::Mixed },
         autostart: false,
         health_check: Some(check),
         overlays: Vec::new(),
@@ -145,7 +148,7 @@ fn full_json() -> Value {
         "environment": {"A": "1\n", "B": "x=y"}, "env_file": ".env", "autostart": false,
         "restart_policy": "on-failure", "max_restarts": 5, "restart_count": 2,
         "restart_delay": 250_000_000, "restart_delay_ms": 250, "restart_delay_max_ms": 4000,
-        "stop_timeout": 1_500_000_000, "stop_timeout_ms": 1500, "exit_code": 137, "exit_signal": "SIGKILL",
+        "stop_timeout": 1_500_000_000, "stop_timeout_ms": 1500, "stop_signal": "SIGRTMIN+3", "stop_mode": "mixed", "exit_code": 137, "exit_signal": "SIGKILL",
         "health_check": {
             "path": "/up?a=1", "interval_ms": 2000, "timeout_ms": 1501, "delay_ms": 7, "restart_after_failures": 3,
         },

@@ -5,6 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::model::spec::{CommandLine, HealthCheck, RestartPolicy, RestartRules, Slug, Stdin, WorkDir};
+use crate::model::stop::StopRules;
 
 fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
     let mut spec = ServerSpec {
@@ -19,6 +20,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         env_file: None,
         restart: RestartRules { policy: RestartPolicy::Never, max: None, delay: Duration::ZERO, delay_max: None },
         stop_timeout: Duration::ZERO,
+        stop: StopRules::default(),
         autostart: true,
         health_check: None,
         overlays: Vec::new(),

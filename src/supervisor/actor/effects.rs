@@ -18,6 +18,7 @@ use crate::logs::StreamId;
 use crate::model::ending::Reason;
 use crate::model::machine::{Cause, Effect, Event, Exit, Job, Phase, RunId, RunStage};
 use crate::model::overlay::{CopyStatus, OverlayId};
+use crate::model::stop::StopRules;
 use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness, Unavailable};
 
@@ -55,8 +56,9 @@ impl Actor {
                     }
                 }
                 Effect::Terminate(_) => {
+                    let rules = StopRules::of(&self.spec, self.machine.phase());
                     if let Some(run) = &mut self.run {
-                        run.terminate(Instant::now());
+                        run.terminate(rules, Instant::now());
                     }
                 }
                 Effect::Kill(_) => {

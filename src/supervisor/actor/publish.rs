@@ -11,6 +11,7 @@ use super::Actor;
 use crate::log::Level;
 use crate::model::health::Health;
 use crate::model::status::{self, Status};
+use crate::model::stop::StopRules;
 use crate::model::view::{Activity, ServerView};
 
 impl Actor {
@@ -88,7 +89,9 @@ impl Actor {
     fn reason(&self) -> Option<String> {
         let seen = || Some(self.senses.as_ref()?.reason()?.to_owned());
         let install_left = || self.install_left.clone().filter(|_| self.machine.active());
-        let reason = status::reason_with(&self.machine, self.fault.as_deref()).or_else(seen).or_else(install_left);
+        let signal = StopRules::of(&self.spec, self.machine.phase()).signal;
+        let reason = status::reason_with(&self.machine, self.fault.as_deref(), signal);
+        let reason = reason.or_else(seen).or_else(install_left);
         let refusal = self.run.as_ref().and_then(Run::refusal).filter(|_| self.machine.is_ending());
         match (refusal, &self.unclaimed, reason) {
             (Some(refusal), ..) => Some(format!("stopping: {refusal}")),

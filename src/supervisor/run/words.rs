@@ -2,6 +2,7 @@
 //!
 //! Owns: these states. Never: a process.
 
+use crate::model::stop::StopSignal;
 use crate::os::proc::Process;
 
 /// What has become of a run.
@@ -19,8 +20,8 @@ pub enum Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Asked {
     Nothing,
-    /// SIGTERM went to the group; those outside of it have yet to be found.
-    TerminatedGroup,
+    /// This signal went to the group; those outside of it have yet to be found.
+    TerminatedGroup(StopSignal),
     Terminated,
     Killed,
 }

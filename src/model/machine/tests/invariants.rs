@@ -4,6 +4,7 @@ use super::super::super::spec::RestartPolicy;
 use super::super::*;
 use super::{Process, Step, World, key};
 use crate::model::status::{Status, reason};
+use crate::model::stop::StopSignal;
 
 pub fn check_refusal(before: &World, after: &World, command: Command, answer: &Result<Vec<Effect>, CommandRefusal>) {
     let Err(refusal) = answer else { return };
@@ -168,6 +169,6 @@ fn check_status(world: &World, at: &str) {
     let ready = is_up && world.seen.ready(&world.machine.rules);
     assert_eq!(status == Status::Ready, ready, "at {at}: {:?}", world.seen);
     if status == Status::Failed {
-        assert!(reason(&world.machine).is_some(), "failed without a reason at {at}");
+        assert!(reason(&world.machine, StopSignal::TERM).is_some(), "failed without a reason at {at}");
     }
 }
