@@ -25,6 +25,9 @@ pub struct Reply {
 pub trait Client {
     /// Whether it still does, as far as can be known without waiting.
     fn is_present(&self) -> bool;
+
+    /// How many connections its listener has.
+    fn connections(&self) -> usize;
 }
 
 /// Where a stream goes. A write fails once the client has left.

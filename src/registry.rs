@@ -10,11 +10,17 @@ use std::time::{Duration, Instant};
 
 use crate::log::{self, Level};
 use crate::model::machine::Command;
+use crate::model::run::ServerStats;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::view::ServerView;
+use crate::os::Pid;
 use crate::ports::{Reservation, Strictness, Unavailable};
+use crate::process::tracker::Use;
 use crate::sorted::Sorted;
 use crate::supervisor::{Changes, Context, Creation, Origin, Pending, Supervisor, Unlaunched};
+
+/// What the processes use is never older than this.
+const STATS_AGE: Duration = Duration::from_secs(1);
 
 /// The servers of the daemon.
 pub struct Registry {
@@ -115,6 +121,26 @@ impl Registry {
             // One that is late, or gone, shows what it knew.
             let _ = settled.recv_deadline(deadline);
         }
+    }
+
+    /// Looks at the processes and returns what the servers that run use. What is younger than a second counts as a look.
+    pub fn stats(&self) -> Sorted<Slug, ServerStats> {
+        let now = Instant::now();
+        let (at, used) = match self.context.tracker.used(now.checked_sub(STATS_AGE).unwrap_or(now)) {
+            Ok(found) => found,
+            Err(error) => {
+                log::warn(format_args!("the use of the servers is not known, /proc can't be read: {error}"));
+                return Sorted::default();
+            }
+        };
+        let of = |supervisor: Arc<Supervisor>| {
+            let pid = supervisor.view().pid?;
+            let Use { cpu, private: memory_bytes, resident: rss_bytes, processes } =
+                *used.get(&Pid::new(i32::try_from(pid).ok()?)?)?;
+            let (run, cpu) = supervisor.book().note_cpu(pid, cpu)?;
+            Some((supervisor.slug().clone(), ServerStats { run, cpu, memory_bytes, rss_bytes, processes, at }))
+        };
+        self.supervisors().into_iter().filter_map(of).collect()
     }
 
     /// Hears of everything that clients can see, the coming and going of servers too.

@@ -14,7 +14,7 @@ use super::gateway::Gateway;
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, events, many, overlays, reply, text};
+use super::{Api, events, many, metrics, overlays, reply, text};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
 use crate::http::service::{Body, Request, Standing, Step, Verdict};
@@ -146,9 +146,16 @@ impl Task {
                 let (living, ended) = supervisor.book().newest(limit);
                 reply::json(200, &wire::runs(&slug, living.as_ref(), &ended, &warnings))
             }
-            Action::ServerList => look::list(api, &warnings),
-            Action::ServerShow(slug, None) => look::show(api, &slug, &warnings)?,
-            Action::ServerShow(slug, Some(wait)) => look::show_when(api, &slug, wait, &warnings, client)?,
+            Action::Metrics => metrics::answer(api, client),
+            Action::ServerList(stats) => look::list(api, stats, &warnings),
+            Action::ServerShow(slug, wait, stats) => {
+                let (message, view) = match wait {
+                    None => ("the server as it is", look::show(api, &slug)?),
+                    Some(wait) => look::show_when(api, &slug, wait, client)?,
+                };
+                let stats = if stats { api.registry.stats().remove(&slug) } else { None };
+                reply::json(200, &wire::server_with(message, &view, stats, &warnings))
+            }
             Action::ServerMark(slug) => {
                 let (mark, more) = read(api, body, input::status_mark)?;
                 command(api, &slug, Command::Mark(mark), "the server is marked", &joined(warnings, more))?

@@ -17,6 +17,7 @@ pub mod handlers;
 pub mod http;
 pub mod input;
 pub mod many;
+pub mod metrics;
 pub mod overlays;
 pub mod places;
 pub mod reply;

@@ -53,14 +53,16 @@ pub enum Action {
     LogsFollow(ManyQuery),
     /// How the runs of a server ended; not more than so many.
     ServerRuns(Slug, usize),
-    /// All servers.
-    ServerList,
+    /// The daemon and its servers in figures.
+    Metrics,
+    /// All servers, perhaps with what they use.
+    ServerList(bool),
     /// A server from the configuration in the body.
     ServerCreate(Present),
     /// Can everything be used?
     Ready(Option<Wait<()>>),
-    /// One server, perhaps not before it has come so far.
-    ServerShow(Slug, Option<Wait<Status>>),
+    /// One server, perhaps not before it has come so far, perhaps with what it uses.
+    ServerShow(Slug, Option<Wait<Status>>, bool),
     /// Take it for ready, or not; the status is in the body.
     ServerMark(Slug),
     /// Stop it and forget it.
@@ -144,7 +146,8 @@ impl Action {
             | Action::Logs(_)
             | Action::LogsFollow(_)
             | Action::ServerRuns(..)
-            | Action::ServerList
+            | Action::Metrics
+            | Action::ServerList(_)
             | Action::ServerCreate(_)
             | Action::ServerShow(..)
             | Action::ServerMark(_)
@@ -255,7 +258,8 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
             }
             Action::ServerRuns(slug, limit.map_or(KEPT, |limit| limit as usize))
         }
-        (Resource::Servers, Method::Get) => Action::ServerList,
+        (Resource::Servers, Method::Get) => Action::ServerList(query.flag("stats")),
+        (Resource::Metrics, Method::Get) => Action::Metrics,
         (Resource::Servers, Method::Post) => {
             Action::ServerCreate(if query.flag("if_changed") { Present::KeepIfSame } else { Present::Replace })
         }
@@ -265,7 +269,8 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         }
         (Resource::Server(slug), Method::Get) => {
             let goal = query.word("wait_for", &Status::ALL);
-            Action::ServerShow(slug, query.wait(goal))
+            let stats = query.flag("stats");
+            Action::ServerShow(slug, query.wait(goal), stats)
         }
         (Resource::Status(slug), Method::Patch) => Action::ServerMark(slug),
         (Resource::Server(slug), Method::Delete) => Action::ServerDelete(slug),

@@ -153,6 +153,7 @@ fn it_has_every_field_of_an_answer() {
     assert_eq!(names(&answer.run), run);
     run.retain(|name| !name.starts_with("tail"));
     assert_eq!(names(&answer.server["last_exit"]), run);
+    assert_eq!(names(&answer.server["stats"]), names(&schemas["Server"]["properties"]["stats"]["properties"]));
     assert_eq!(names(&answer.server["health"]), names(&schemas["Health"]["properties"]));
     assert_eq!(
         names(&answer.server["health_check"]),

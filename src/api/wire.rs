@@ -11,12 +11,14 @@ use serde::Serialize;
 
 use super::access::Caller;
 use super::route::Stream;
+use crate::model::run::ServerStats;
 use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
 use crate::model::view::{Readiness, ServerView};
 use crate::overlay::OverlayView;
 use crate::runs::form::{RunInfo, WithTail};
 use crate::runs::{Ended, Living};
+use crate::sorted::Sorted;
 
 mod overlay;
 mod sandbox;
@@ -48,11 +50,21 @@ impl<'a, Data> Envelope<'a, Data> {
 
 /// `message`, and how the server is.
 pub fn server<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]) -> impl Serialize + use<'a> {
+    server_with(message, view, None, warnings)
+}
+
+/// The same with what it uses.
+pub fn server_with<'a>(
+    message: &'a str,
+    view: &'a ServerView,
+    stats: Option<ServerStats>,
+    warnings: &'a [String],
+) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Data<'a> {
         server: ServerInfo<'a>,
     }
-    Envelope::new(message, Data { server: ServerInfo::of(view, warnings) }, warnings)
+    Envelope::new(message, Data { server: ServerInfo::of(view, warnings).with_stats(stats) }, warnings)
 }
 
 /// `message`, and how the server is, in the shape of an answer to a stop.
@@ -76,8 +88,12 @@ pub fn marked<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]
     Envelope::new(message, Data { slug: view.spec.slug.as_str(), status: view.status.as_str() }, warnings)
 }
 
-/// How all servers are, in the given order.
-pub fn server_list<'a>(views: &'a [Arc<ServerView>], warnings: &'a [String]) -> impl Serialize + use<'a> {
+/// How all servers are, in the given order, and what those of `stats` use.
+pub fn server_list<'a>(
+    views: &'a [Arc<ServerView>],
+    stats: &Sorted<Slug, ServerStats>,
+    warnings: &'a [String],
+) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Data<'a> {
         servers: Vec<ServerInfo<'a>>,
@@ -86,7 +102,8 @@ pub fn server_list<'a>(views: &'a [Arc<ServerView>], warnings: &'a [String]) -> 
         1 => "1 server".to_owned(),
         count => format!("{count} servers"),
     };
-    let servers = views.iter().map(|view| ServerInfo::of(view, &[])).collect();
+    let servers =
+        views.iter().map(|view| ServerInfo::of(view, &[]).with_stats(stats.get(&view.spec.slug).copied())).collect();
     Envelope::new(message, Data { servers }, warnings)
 }
 

@@ -364,4 +364,8 @@ impl Client for Connection<'_> {
         };
         has_time && !peer::has_left(self.slot.socket())
     }
+
+    fn connections(&self) -> usize {
+        self.slot.connections()
+    }
 }

@@ -290,6 +290,11 @@ impl Slot {
         self.id
     }
 
+    /// How many connections there are with it.
+    pub fn connections(&self) -> usize {
+        self.slots.entries().by_id.len()
+    }
+
     /// Notes what the connection does from now on. Returns whether it may: it was not evicted, and the listener not closed.
     pub fn enter(&self, activity: Activity) -> bool {
         let mut entries = self.slots.entries();

@@ -144,6 +144,7 @@ impl Checks {
     pub fn outcome(&mut self, outcome: CheckOutcome, now: Instant, at: SystemTime) -> HealthChange {
         let CheckPhase::InFlight { begun, .. } = self.phase else { return HealthChange::Same };
         self.phase = CheckPhase::Idle { due: (begun + self.interval).max(now) };
+        self.health.last_took = Some(now.saturating_duration_since(begun));
         match outcome {
             CheckOutcome::Answered(status @ 200..400) => {
                 self.note(at, Some(status), None);

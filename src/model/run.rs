@@ -18,6 +18,8 @@ pub struct Living {
     pub started_at: SystemTime,
     /// When it could first be used.
     pub ready_at: Option<SystemTime>,
+    /// How long after the spawn that was, by the clock for intervals; not kept over a restart of the daemon.
+    pub ready_after: Option<Duration>,
     /// Its first process; `None` before it is spawned.
     pub pid: Option<u32>,
     /// The port that it was given or was seen to listen on.
@@ -58,6 +60,22 @@ pub struct Usage {
     pub cpu: Duration,
     /// The largest resident size of one of them, in bytes.
     pub max_rss_bytes: u64,
+}
+
+/// What a living run uses, and what its server has used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerStats {
+    /// The number of the run.
+    pub run: u64,
+    /// Processor time of this run and those before it. It never decreases.
+    pub cpu: Duration,
+    /// Resident memory that is not shared.
+    pub memory_bytes: u64,
+    /// Resident memory.
+    pub rss_bytes: u64,
+    pub processes: u32,
+    /// When this was so.
+    pub at: SystemTime,
 }
 
 /// A line.

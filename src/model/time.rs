@@ -58,6 +58,11 @@ pub fn age(text: &str, now: SystemTime) -> Option<Duration> {
     parse_rfc3339(text).map(|moment| now.duration_since(moment).unwrap_or_default())
 }
 
+/// The time from the epoch to `moment`; zero for one before it.
+pub fn since_epoch(moment: SystemTime) -> Duration {
+    moment.duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// Year, month and day of the Gregorian calendar, `days` days after 1970-01-01. Years are counted from March, so that
 /// the leap day is a year's last one; 400 of them have 146,097 days.
 fn date(days: u64) -> (u64, u64, u64) {

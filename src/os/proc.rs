@@ -7,7 +7,7 @@ use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::oneshot::oneshot;
 use super::{Pid, is_shortage, thread};
@@ -15,6 +15,9 @@ use crate::model::marker::MARKER_VARIABLE;
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
+
+/// A clock tick in milliseconds: Linux shows times in hundredths of a second on x86 and ARM.
+const TICK_MS: u64 = 10;
 
 /// A process as it was at one moment.
 #[derive(Debug, Clone)]
@@ -27,6 +30,8 @@ pub struct Process {
     pub group: i32,
     /// Its session.
     pub session: i32,
+    /// The processor time of itself and of the children that it has waited for.
+    pub cpu: Duration,
     /// When it was started, in clock ticks since the system was. With the number it names a process for good.
     pub started: u64,
     state: u8,
@@ -110,13 +115,18 @@ impl Process {
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
-        // From here, the flags are the 9th field of the line, `threads` the 20th, the start time the 22nd; the session was
-        // the 6th.
+        // From here, the flags are the 9th field of the line, the times the 14th to 17th, `threads` the 20th, the start time
+        // the 22nd; the session was the 6th.
         let flags: u32 = fields.nth(2)?.parse().ok()?;
-        let threads = fields.nth(10)?.parse().ok()?;
+        let mut ticks: u64 = fields.nth(4)?.parse().ok()?;
+        for _ in 0..3 {
+            ticks += fields.next()?.parse::<i64>().ok()?.unsigned_abs();
+        }
+        let cpu = Duration::from_millis(ticks * TICK_MS);
+        let threads = fields.nth(2)?.parse().ok()?;
         let started = fields.nth(1)?.parse().ok()?;
         let is_kernel = flags & KERNEL_THREAD != 0;
-        Some(Process { pid, parent, group, session, started, state, threads, is_kernel, marker: OnceLock::new() })
+        Some(Process { pid, parent, group, session, cpu, started, state, threads, is_kernel, marker: OnceLock::new() })
     }
 }
 
@@ -171,6 +181,53 @@ pub fn describe(pid: Pid) -> String {
     format!("process {pid} ({}) of user {user}", field("Name:"))
 }
 
+/// The resident memory of a process, and the part of it that is shared with files or other processes, in bytes; 0 for one that
+/// is gone.
+pub fn memory(pid: Pid) -> (u64, u64) {
+    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+    let mut fields = statm.split_ascii_whitespace().skip(1).map(|field| field.parse().unwrap_or(0) * page_size());
+    (fields.next().unwrap_or(0), fields.next().unwrap_or(0))
+}
+
+fn page_size() -> u64 {
+    // SAFETY: a plain number.
+    u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}
+
+/// What is known of the daemon's own process.
+#[derive(Debug, Clone, Copy)]
+pub struct Own {
+    /// Processor time of its own threads.
+    pub cpu: Option<Duration>,
+    pub resident: u64,
+    pub open_fds: Option<usize>,
+    pub started: Option<SystemTime>,
+}
+
+/// Reads the use of the daemon itself.
+pub fn own() -> Own {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is valid for a write.
+    let is_known = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) } == 0;
+    let cpu = u64::try_from(time.tv_sec).ok().zip(u32::try_from(time.tv_nsec).ok()).filter(|_| is_known);
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime = uptime.split_once('.').and_then(|(seconds, rest)| {
+        Some(
+            Duration::from_secs(seconds.parse().ok()?)
+                + Duration::from_millis(rest.get(..2)?.parse::<u64>().ok()? * 10),
+        )
+    });
+    let started = Process::read(Pid::own()).map(|own| Duration::from_millis(own.started * TICK_MS));
+    let age = uptime.zip(started).and_then(|(uptime, started)| uptime.checked_sub(started));
+    Own {
+        cpu: cpu.map(|(seconds, nanos)| Duration::new(seconds, nanos)),
+        resident: memory(Pid::own()).0,
+        // The one that the list is read by is not counted.
+        open_fds: fs::read_dir("/proc/self/fd").ok().map(|open| open.count().saturating_sub(1)),
+        started: age.and_then(|age| SystemTime::now().checked_sub(age)),
+    }
+}
+
 fn marker_in(environment: &[u8]) -> Option<&str> {
     environment.split(|&byte| byte == 0).find_map(|entry| {
         let value = entry.strip_prefix(MARKER_VARIABLE.as_bytes())?.strip_prefix(b"=")?;
@@ -218,6 +275,7 @@ mod tests {
             let line = format!("7 ({name}) S 3 5 5 0 -1 4194304 1 0 0 0 11 12 0 0 20 0 4 0 987654 1000 2 18446\n");
             let process = parse(&line).unwrap();
             assert_eq!((process.parent, process.group, process.started, process.threads), (3, 5, 987_654, 4), "{name}");
+            assert_eq!(process.cpu, Duration::from_millis(230), "{name}");
             assert!(process.is_alive());
         }
         for torn in ["", "7 (sh", "7 (sh)", "7 (sh) S 3", "7 (sh) S x 5 5 0 -1 4194304 1 0 0 0 11 12 0 0 20 0 4 0 9"] {

@@ -29,8 +29,11 @@ use crate::os::proc::{self, Process};
 use crate::os::{Pid, limits};
 use crate::sorted::{Sorted, SortedSet};
 
+mod census;
 #[cfg(test)]
 mod tests;
+
+pub use census::Use;
 
 /// What proves that a process belongs to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -197,49 +200,6 @@ impl ProcessTracker {
         }
         let living = processes.all().filter(|process| members.contains(&process.pid) && process.is_alive());
         Ok(Members { living: living.cloned().collect(), clarity, unclaimed })
-    }
-
-    /// Returns the living processes of every run, by its leader, as they were at some moment after `since`: one pass through
-    /// the processes, however many runs there are.
-    ///
-    /// # Errors
-    /// `/proc` can't be read.
-    pub fn census(&self, since: Instant) -> io::Result<Sorted<Pid, Vec<Pid>>> {
-        let look = self.look(since)?;
-        let processes = &look.snapshot;
-        let trees = self.trees().clone();
-        let leader_of_session = |process: &Process| {
-            let numbers = [process.session, process.group];
-            numbers.into_iter().filter_map(Pid::new).find(|number| trees.contains_key(number))
-        };
-        let mut owners: Sorted<Pid, Pid> = processes
-            .all()
-            .filter_map(|process| {
-                let leads = trees.contains_key(&process.pid).then_some(process.pid);
-                Some((process.pid, leads.or_else(|| leader_of_session(process))?))
-            })
-            .collect();
-        for &(pid, ref owner) in look.owners.iter() {
-            if let Owner::Run(leader) = owner {
-                owners.insert(pid, *leader);
-            }
-        }
-        let mut roots: Vec<(Pid, Pid)> = owners.iter().map(|(pid, leader)| (*pid, *leader)).collect();
-        while let Some((pid, leader)) = roots.pop() {
-            for child in processes.children(pid) {
-                if !owners.contains_key(&child.pid) {
-                    owners.insert(child.pid, leader);
-                    roots.push((child.pid, leader));
-                }
-            }
-        }
-        let mut members: Sorted<Pid, Vec<Pid>> = Sorted::default();
-        for (pid, leader) in owners {
-            if processes.find(pid).is_some_and(Process::is_alive) {
-                members.entry(leader).push(pid);
-            }
-        }
-        Ok(members)
     }
 
     /// Returns the living children of the daemon that lead no run and come from one of its servers, with their descendants.

@@ -175,6 +175,7 @@ fn living(run: &Map<String, Value>) -> Option<Living> {
         kind: Kind::ALL.into_iter().find(|(known, _)| *known == word)?.1,
         started_at: parse_rfc3339(text(run, "started_at")?)?,
         ready_at: text(run, "ready_at").and_then(parse_rfc3339),
+        ready_after: None,
         pid: number(run, "pid").and_then(|pid| pid.try_into().ok()),
         port: number(run, "port").and_then(|port| port.try_into().ok()),
     })

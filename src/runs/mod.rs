@@ -33,7 +33,7 @@ pub struct Counters {
     pub exits: [u64; Reason::ALL.len()],
     /// Automatic restarts.
     pub restarts: u64,
-    /// Processor time of ended runs.
+    /// Processor time of ended runs, and of the living one as far as it was seen.
     pub cpu: Duration,
 }
 
@@ -80,6 +80,8 @@ struct State {
     /// The sequence number of the newest run of which nothing is known any more.
     forgotten: u64,
     counters: Counters,
+    /// Processor time that the living run was seen to have used.
+    living_cpu: Duration,
 }
 
 impl Book {
@@ -95,7 +97,8 @@ impl Book {
         let mut state = self.state();
         state.last += 1;
         let number = state.last;
-        let living = Living { number, kind, started_at: now.0, ready_at: None, pid: None, port: None };
+        let living =
+            Living { number, kind, started_at: now.0, ready_at: None, ready_after: None, pid: None, port: None };
         state.living = Some((living, now.1));
         number
     }
@@ -123,7 +126,9 @@ impl Book {
         let (living, begun) = state.living.take()?;
         let run = Arc::new(ended(living, begun));
         state.counters.exits[run.reason as usize] += 1;
-        state.counters.cpu += run.usage.map_or(Duration::ZERO, |usage| usage.cpu);
+        // The kernel's account has no process that the leader did not wait for; what was shown before is not taken back.
+        let seen = std::mem::take(&mut state.living_cpu);
+        state.counters.cpu += run.usage.map_or(seen, |usage| usage.cpu.max(seen));
         let sequence = sequence();
         state.ended.push_back((sequence, Arc::clone(&run)));
         if state.ended.len() > KEPT
@@ -184,9 +189,21 @@ impl Book {
         std::mem::replace(&mut self.state().reported, true)
     }
 
+    /// Records that the living run, whose leader is `leader`, was seen to have used `cpu`. Returns its number, and what all
+    /// runs have used; `None` if another run lives.
+    pub fn note_cpu(&self, leader: u32, cpu: Duration) -> Option<(u64, Duration)> {
+        let mut state = self.state();
+        let number = state.living.as_ref().filter(|(living, _)| living.pid == Some(leader))?.0.number;
+        state.living_cpu = state.living_cpu.max(cpu);
+        Some((number, state.counters.cpu + state.living_cpu))
+    }
+
     /// What was counted.
     pub fn counters(&self) -> Counters {
-        self.state().counters.clone()
+        let state = self.state();
+        let mut counters = state.counters.clone();
+        counters.cpu += state.living_cpu;
+        counters
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

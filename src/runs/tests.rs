@@ -35,8 +35,15 @@ fn over(run: Living, reason: Reason) -> Ended {
 
 /// A run of which everything is known.
 pub(crate) fn example() -> Ended {
-    let run =
-        Living { number: 7, kind: Kind::Start, started_at: at(1), ready_at: Some(at(2)), pid: Some(7), port: Some(80) };
+    let run = Living {
+        number: 7,
+        kind: Kind::Start,
+        started_at: at(1),
+        ready_at: Some(at(2)),
+        ready_after: None,
+        pid: Some(7),
+        port: Some(80),
+    };
     Ended { exit_signal: Some("SIGKILL".into()), ..over(run, Reason::Signal) }
 }
 

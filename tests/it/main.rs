@@ -64,6 +64,7 @@ mod silent;
 mod soak;
 mod starve;
 mod state;
+mod stats;
 mod stop;
 mod support;
 mod tidy;

@@ -15,6 +15,7 @@ use crate::model::spec::Slug;
 use crate::model::status::Status;
 use crate::model::view::{Reach, Readiness, ServerView};
 use crate::registry::Registry;
+use crate::sorted::Sorted;
 
 /// What an answer says about ports is never older than this.
 const PORTS_AGE: Duration = Duration::from_secs(1);
@@ -25,21 +26,22 @@ const PRESENCE_EVERY: Duration = Duration::from_secs(1);
 /// As long as this a client without the token waits for everything.
 const OPEN_WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// All servers.
-pub fn list(api: &Api, warnings: &[String]) -> Reply {
+/// All servers, with what they use if `stats` says so.
+pub fn list(api: &Api, stats: bool, warnings: &[String]) -> Reply {
     freshen(&api.registry);
-    reply::json(200, &wire::server_list(&api.registry.views(), warnings))
+    let stats = if stats { api.registry.stats() } else { Sorted::default() };
+    reply::json(200, &wire::server_list(&api.registry.views(), &stats, warnings))
 }
 
 /// One server, as it is.
-pub fn show(api: &Api, slug: &Slug, warnings: &[String]) -> Result<Reply, Error> {
+pub fn show(api: &Api, slug: &Slug) -> Result<Arc<ServerView>, Error> {
     let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
     let mut view = supervisor.view();
     if view.alive_since.is_some() {
         freshen(&api.registry);
         view = supervisor.view();
     }
-    Ok(reply::json(200, &wire::server("the server as it is", &view, warnings)))
+    Ok(view)
 }
 
 /// One server, when it has come to a status, or can't any more, or the time is up.
@@ -47,9 +49,8 @@ pub fn show_when(
     api: &Api,
     slug: &Slug,
     wait: Wait<Status>,
-    warnings: &[String],
     client: &dyn Client,
-) -> Result<Reply, Error> {
+) -> Result<(&'static str, Arc<ServerView>), Error> {
     let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
     let _place = api.waits.take()?;
     let _waiting = supervisor.attend();
@@ -62,11 +63,7 @@ pub fn show_when(
             Reach::Possible => Look::Again(None),
         }
     });
-    let (message, view) = match outcome {
-        Some(over) => over,
-        None => ("the time is up; this is how the server is", supervisor.view()),
-    };
-    Ok(reply::json(200, &wire::server(message, &view, warnings)))
+    Ok(outcome.unwrap_or_else(|| ("the time is up; this is how the server is", supervisor.view())))
 }
 
 /// Whether everything can be used, now or as soon as it can.

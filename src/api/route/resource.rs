@@ -16,6 +16,7 @@ pub(super) enum Resource {
     AuthStatus,
     Events,
     AllLogs,
+    Metrics,
     Runs(Slug),
     Servers,
     Server(Slug),
@@ -38,7 +39,7 @@ pub(super) enum Resource {
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    pub(super) const PLAIN: [&str; 9] = [
+    pub(super) const PLAIN: [&str; 10] = [
         "/health",
         "/ready",
         "/info",
@@ -46,6 +47,7 @@ impl Resource {
         "/servers",
         "/events",
         "/logs",
+        "/metrics",
         "/filesystem/overlays",
         "/openapi.json",
     ];
@@ -62,6 +64,7 @@ impl Resource {
             ["auth", "status"] => Resource::AuthStatus,
             ["events"] => Resource::Events,
             ["logs"] => Resource::AllLogs,
+            ["metrics"] => Resource::Metrics,
             ["servers", text, "runs"] => Resource::Runs(slug(text)?),
             ["servers"] => Resource::Servers,
             ["servers", ""] => return Ok(None),
@@ -96,6 +99,7 @@ impl Resource {
             | Resource::AuthStatus
             | Resource::Events
             | Resource::AllLogs
+            | Resource::Metrics
             | Resource::Runs(_)
             | Resource::Logs(_) => "GET, HEAD, OPTIONS",
             Resource::Status(_) => "PATCH, OPTIONS",

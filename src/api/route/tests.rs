@@ -45,9 +45,10 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
         ("/auth/status", [Some(Action::AuthStatus), None, None, None]),
         ("/events", [Some(Action::Events(EventQuery::default())), None, None, None]),
         ("/logs", [Some(Action::Logs(ManyQuery::default())), None, None, None]),
+        ("/metrics", [Some(Action::Metrics), None, None, None]),
         ("/servers/web/runs", [Some(Action::ServerRuns(web(), KEPT)), None, None, None]),
-        ("/servers", [Some(Action::ServerList), Some(Action::ServerCreate(Present::Replace)), None, None]),
-        ("/servers/web", [Some(Action::ServerShow(web(), None)), None, Some(Action::ServerDelete(web())), None]),
+        ("/servers", [Some(Action::ServerList(false)), Some(Action::ServerCreate(Present::Replace)), None, None]),
+        ("/servers/web", [Some(Action::ServerShow(web(), None, false)), None, Some(Action::ServerDelete(web())), None]),
         ("/servers/web/start", [None, Some(Action::ServerStart(web())), None, None]),
         ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None, None]),
         ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None, None]),
@@ -151,8 +152,8 @@ fn unknown_paths_are_404() {
 
 #[test]
 fn slugs_are_decoded_and_what_can_be_no_slug_is_not_found() {
-    assert_eq!(action("GET", "/servers/a%2Db%2e1"), Action::ServerShow(slug("a-b.1"), None));
-    assert_eq!(action("GET", "/s%65rvers/WEB"), Action::ServerShow(slug("WEB"), None));
+    assert_eq!(action("GET", "/servers/a%2Db%2e1"), Action::ServerShow(slug("a-b.1"), None, false));
+    assert_eq!(action("GET", "/s%65rvers/WEB"), Action::ServerShow(slug("WEB"), None, false));
     for text in ["a%20b", "a%2Fb", "%C3%A4", "-a", "...", "a+b", "a;b", "a%252e", &"a".repeat(64)] {
         for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("GET", "/logs")] {
             let error = refusal(method, &format!("/servers/{text}{path}"));
@@ -254,7 +255,7 @@ fn every_value_of_a_query_that_makes_no_sense_is_named() {
 #[test]
 fn waits_have_a_goal_and_an_end() {
     let limit = Duration::from_millis;
-    let shown = |wait| Action::ServerShow(slug("web"), wait);
+    let shown = |wait| Action::ServerShow(slug("web"), wait, false);
     let waited = |goal, millis| shown(Some(Wait { goal, limit: limit(millis) }));
     for (query, expected) in [
         ("wait_for=ready&timeout_ms=5", waited(Status::Ready, 5)),
@@ -351,6 +352,7 @@ pub(crate) fn templates() -> BTreeSet<&'static str> {
             | Resource::AuthStatus
             | Resource::Events
             | Resource::AllLogs
+            | Resource::Metrics
             | Resource::Servers
             | Resource::Overlays => path,
             Resource::Server(_) => "/servers/{slug}",

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::model::health::{Health, HealthStatus};
 use crate::model::overlay::{OverlayId, OverlaySpec};
+use crate::model::run::ServerStats;
 use crate::model::spec::HealthCheck;
 use crate::model::time::rfc3339;
 use crate::model::view::ServerView;
@@ -86,6 +87,9 @@ pub struct ServerInfo<'a> {
     /// The newest run that is over, without its last lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_exit: Option<RunInfo<'a>>,
+    /// What it uses, if that was asked for and it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<StatsInfo>,
     /// What is odd about the request that is answered. Beside the server too, where some clients don't look.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
@@ -147,9 +151,33 @@ impl<'a> ServerInfo<'a> {
             started_at: view.started_at.map(rfc3339),
             ready_at: view.ready_at.map(rfc3339),
             last_exit: view.last_run.as_ref().map(|run| RunInfo::ended(run, WithTail::No)),
+            stats: None,
             warnings,
         }
     }
+
+    /// Adds what it uses.
+    pub fn with_stats(self, stats: Option<ServerStats>) -> ServerInfo<'a> {
+        let stats = stats.map(|ServerStats { run, cpu, memory_bytes, rss_bytes, processes, at }| StatsInfo {
+            run,
+            cpu_ms: millis(cpu),
+            memory_bytes,
+            rss_bytes,
+            processes,
+            at: rfc3339(at),
+        });
+        ServerInfo { stats, ..self }
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct StatsInfo {
+    run: u64,
+    cpu_ms: u64,
+    memory_bytes: u64,
+    rss_bytes: u64,
+    processes: u32,
+    at: String,
 }
 
 #[derive(Debug, Serialize)]

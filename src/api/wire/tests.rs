@@ -122,6 +122,7 @@ fn full() -> ServerView {
             last_check: Some(at(1500)),
             last_status: Some(503),
             last_error: Some(CheckFailure::Status(503)),
+            last_took: Some(ms(3)),
             consecutive_failures: 4,
         }),
         activity: Activity::Active,
@@ -263,7 +264,7 @@ fn a_path_that_is_no_text_is_shown_as_well_as_can_be() {
     expected["path"] = json!("/sandbox/\u{fffd}\u{fffd}/ä");
     assert_eq!(info_of(&view), expected);
     assert_eq!(body(stopped("m", &view, &[]))["data"]["server"], expected);
-    assert_eq!(body(server_list(&[Arc::new(view)], &[]))["data"]["servers"], json!([expected]));
+    assert_eq!(body(server_list(&[Arc::new(view)], &Sorted::default(), &[]))["data"]["servers"], json!([expected]));
 }
 
 #[test]
@@ -276,7 +277,7 @@ fn a_list_keeps_its_order_and_counts() {
         (vec![api, web], "2 servers", json!([full_json(), minimal_json()])),
     ] {
         let expected = json!({"status": "success", "message": message, "data": {"servers": servers}});
-        assert_eq!(body(server_list(&views, &[])), expected);
+        assert_eq!(body(server_list(&views, &Sorted::default(), &[])), expected);
     }
 }
 
@@ -381,9 +382,17 @@ pub(crate) fn full_answers() -> FullAnswers {
         error: Some("a: no".into()),
     };
     let readiness = Readiness { ready: true, healthy: false, recheck_at: None };
+    let stats = crate::model::run::ServerStats {
+        run: 7,
+        cpu: ms(1230),
+        memory_bytes: 1,
+        rss_bytes: 2,
+        processes: 3,
+        at: at(0),
+    };
     let ready = body(ready(readiness, &[Arc::new(view.clone())], std::slice::from_ref(&made)));
     FullAnswers {
-        server: body(server("m", &view, &["w".into()]))["data"]["server"].take(),
+        server: body(server_with("m", &view, Some(stats), &["w".into()]))["data"]["server"].take(),
         overlay: body(overlay(&made, &[])),
         ready,
         run: body(runs(&view.spec.slug, None, &[run], &[]))["data"]["runs"][0].take(),

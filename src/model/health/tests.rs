@@ -266,6 +266,7 @@ fn what_is_known_is_of_the_last_check() {
     let expected = Health {
         status: HealthStatus::Checking,
         last_check: Some(UNIX_EPOCH + ms(2000)),
+        last_took: Some(Duration::ZERO),
         last_status: None,
         last_error: Some(CheckFailure::Refused),
         consecutive_failures: 2,

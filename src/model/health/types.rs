@@ -38,6 +38,8 @@ pub struct Health {
     pub status: HealthStatus,
     /// When the last check ended, or passed its timeout.
     pub last_check: Option<SystemTime>,
+    /// How long the last check took, if it has ended.
+    pub last_took: Option<Duration>,
     /// The HTTP status of the last check; `None` if it had no answer.
     pub last_status: Option<u16>,
     /// Why the last check failed; `None` if it passed.

@@ -22,7 +22,8 @@ impl Actor {
         if status == Status::Ready && self.ready_at.is_none() {
             let now = SystemTime::now();
             self.ready_at = Some(now);
-            self.shared.book.note(|run| run.ready_at = Some(now));
+            let after = self.alive_since.map(|since| since.elapsed());
+            self.shared.book.note(|run| (run.ready_at, run.ready_after) = (Some(now), after));
         }
         let senses = self.senses.as_ref();
         let detected = senses.and_then(Senses::port);

@@ -11,7 +11,7 @@ fn warnings_are_there_when_there_are_some() {
         [
             body(server("m", &view, warnings)),
             body(stopped("m", &view, warnings)),
-            body(server_list(&views, warnings)),
+            body(server_list(&views, &Sorted::default(), warnings)),
             body(logs(&slug, Stream::Combined, log(), warnings)),
         ]
     };
