@@ -24,7 +24,7 @@ use crate::model::machine::Command;
 use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
 use crate::os::random;
-use crate::overlay::{Files as OverlayFiles, Undeleted};
+use crate::overlay::{DeleteError, DeleteFiles};
 use crate::registry::{Restored, Unadmitted};
 use crate::store::files::Files;
 use crate::supervisor::{Answer, Origin, Pending, Waited};
@@ -260,8 +260,8 @@ fn clear(api: &Api) -> Result<(), Error> {
         ended(pending, killed)?;
     }
     for overlay in api.overlays.views() {
-        match api.overlays.delete(&overlay.id, OverlayFiles::Keep) {
-            Ok(()) | Err(Undeleted::Unknown) => {}
+        match api.overlays.delete(&overlay.id, DeleteFiles::Keep) {
+            Ok(()) | Err(DeleteError::Unknown) => {}
             Err(undeleted) => return Err(overlays::undeleted(&overlay.id, undeleted)),
         }
     }

@@ -9,7 +9,7 @@ use super::{reply, wire};
 use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::model::overlay::{OverlayId, OverlaySpec, Strategy};
-use crate::overlay::{Files, Overlays, Refused, Undeleted, Until};
+use crate::overlay::{CreateError, DeleteError, DeleteFiles, Overlays, Until};
 
 /// A `smart` overlay is answered when all of it can be used, and in any case after this.
 const USABLE_LIMIT: Duration = Duration::from_secs(1);
@@ -43,15 +43,15 @@ pub fn create(overlays: &Overlays, spec: OverlaySpec, warnings: &[String]) -> Re
 }
 
 /// Why an overlay was not created.
-pub fn refusal(refused: Refused) -> Error {
+pub fn refusal(refused: CreateError) -> Error {
     match refused {
-        Refused::Fields(wrong) => {
+        CreateError::Fields(wrong) => {
             let wrong = wrong.into_iter().map(|(field, why)| Wrong { field: field.to_owned(), why });
             Error::invalid(wrong.collect())
         }
-        Refused::ShuttingDown => Error::shutting_down(),
-        Refused::Storage(error) => Error::storage("the overlay", &error),
-        Refused::NoThread(error) => {
+        CreateError::ShuttingDown => Error::shutting_down(),
+        CreateError::Storage(error) => Error::storage("the overlay", &error),
+        CreateError::NoThread(error) => {
             Error::new(Code::Busy, format!("the system has no thread for another overlay ({error}); try again later"))
         }
     }
@@ -61,26 +61,26 @@ pub fn refusal(refused: Refused) -> Error {
 ///
 /// # Errors
 /// What is left of it, and why.
-pub fn delete(overlays: &Overlays, id: &OverlayId, files: Files) -> Result<Reply, Error> {
+pub fn delete(overlays: &Overlays, id: &OverlayId, files: DeleteFiles) -> Result<Reply, Error> {
     overlays.delete(id, files).map(|()| reply::no_content()).map_err(|why| undeleted(id, why))
 }
 
 /// Why an overlay was not deleted.
-pub fn undeleted(id: &OverlayId, undeleted: Undeleted) -> Error {
+pub fn undeleted(id: &OverlayId, undeleted: DeleteError) -> Error {
     let failed = |what: String| Error::new(Code::Internal, what);
     match undeleted {
-        Undeleted::Unknown => Error::overlay_not_found(id.as_str()),
-        Undeleted::Storage(error) => Error::storage("that the overlay is deleted", &error),
-        Undeleted::Stuck => failed(format!(
+        DeleteError::Unknown => Error::overlay_not_found(id.as_str()),
+        DeleteError::Storage(error) => Error::storage("that the overlay is deleted", &error),
+        DeleteError::Stuck => failed(format!(
             "overlay \"{id}\" can't be deleted: its copy hangs in the file system; delete it again later"
         )),
-        Undeleted::FilesLater => Error::new(
+        DeleteError::FilesLater => Error::new(
             Code::Busy,
             format!(
                 "overlay \"{id}\" is forgotten; the removal of its files takes longer than a client waits, and goes on"
             ),
         ),
-        Undeleted::Files(path, error) => failed(format!(
+        DeleteError::Files(path, error) => failed(format!(
             "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
             path.display()
         )),

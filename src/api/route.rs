@@ -16,7 +16,7 @@ use crate::error::{Code, Error, hint, quoted};
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
-use crate::overlay::Files;
+use crate::overlay::DeleteFiles;
 use crate::runs::KEPT;
 
 mod query;
@@ -84,7 +84,7 @@ pub enum Action {
     /// One overlay.
     OverlayShow(OverlayId),
     /// Stop its copy and forget it, and perhaps its files.
-    OverlayDelete(OverlayId, Files),
+    OverlayDelete(OverlayId, DeleteFiles),
     /// A request to the SDK's gateway.
     Gateway(Gateway),
     /// These parts of the SDK do not exist here.
@@ -285,7 +285,7 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (Resource::Overlays, Method::Post) => Action::OverlayCreate,
         (Resource::Overlay(id), Method::Get) => Action::OverlayShow(id),
         (Resource::Overlay(id), Method::Delete) => {
-            let files = if query.flag("delete_files") { Files::Remove } else { Files::Keep };
+            let files = if query.flag("delete_files") { DeleteFiles::Remove } else { DeleteFiles::Keep };
             Action::OverlayDelete(id, files)
         }
         (Resource::Sandboxes, Method::Post) => Action::Gateway(Gateway::Create),

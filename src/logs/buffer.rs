@@ -9,7 +9,7 @@
 use std::collections::VecDeque;
 use std::mem;
 
-use super::newline;
+use memchr::memrchr;
 
 pub use crate::model::stream::StreamId;
 
@@ -52,7 +52,7 @@ pub struct Rendered {
 /// At least this part of the capacity is freed at once, so that the search for a line end is rare.
 const EVICT_PART: usize = 64;
 /// How far the end of a line to be dropped is searched, in bytes. A longer line is cut and its newest part kept: it may be a
-/// progress bar, all that a program ever wrote.
+/// position bar, all that a program ever wrote.
 const LINE_SEARCH: usize = 64 * 1024;
 /// The mark before the rest of a line whose beginning was dropped.
 pub const CUT_MARK: &[u8] = "[…] ".as_bytes();
@@ -65,7 +65,7 @@ struct Piece {
 
 /// What was dropped of a stream.
 #[derive(Debug, Clone, Copy, Default)]
-struct Past {
+struct Dropped {
     dropped: u64,
     /// The last dropped byte was not a line end.
     torn: bool,
@@ -77,7 +77,7 @@ pub struct LogBuffer {
     capacity: usize,
     bytes: VecDeque<u8>,
     pieces: VecDeque<Piece>,
-    past: [Past; 2],
+    past: [Dropped; 2],
     /// The number of bytes ever written, for each stream.
     written: [u64; 2],
 }
@@ -89,7 +89,7 @@ impl LogBuffer {
             capacity,
             bytes: VecDeque::new(),
             pieces: VecDeque::new(),
-            past: [Past::default(); 2],
+            past: [Dropped::default(); 2],
             written: [0; 2],
         }
     }
@@ -103,8 +103,8 @@ impl LogBuffer {
     }
 
     /// Copies the pieces of `selection`.
-    pub fn copy(&self, selection: Selection) -> Copy {
-        let mut copy = Copy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
+    pub fn copy(&self, selection: Selection) -> RingCopy {
+        let mut copy = RingCopy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
         let wanted = self.pieces.iter().filter(|piece| selection.has(piece.stream));
         copy.bytes.reserve_exact(wanted.map(|piece| piece.length).sum());
         let mut at = 0;
@@ -120,12 +120,12 @@ impl LogBuffer {
 
     /// Copies the part of `selection` that contains its last `lines` lines: the whole ring may be a thousand times as
     /// large.
-    pub fn copy_tail(&self, selection: Selection, lines: usize) -> Copy {
+    pub fn copy_tail(&self, selection: Selection, lines: usize) -> RingCopy {
         if StreamId::BOTH.iter().any(|&stream| selection.has(stream) && self.past[stream as usize].torn) {
             // The rest of a torn line is at the old end.
             return self.copy(selection);
         }
-        let mut copy = Copy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
+        let mut copy = RingCopy { bytes: Vec::new(), pieces: Vec::new(), past: self.past, selection };
         let from = self.tail_from(selection, lines);
         let mut at = 0;
         for piece in &self.pieces {
@@ -162,7 +162,7 @@ impl LogBuffer {
     fn last_line_end(&self, at: usize, end: usize) -> Option<usize> {
         let (front, back) = self.bytes.as_slices();
         let half = front.len();
-        let find = |part: &[u8], from: usize| newline::last(part).map(|found| from + found);
+        let find = |part: &[u8], from: usize| memrchr(b'\n', part).map(|found| from + found);
         let in_back = || find(&back[at.saturating_sub(half)..end.saturating_sub(half)], at.max(half));
         in_back().or_else(|| find(&front[at.min(half)..end.min(half)], at.min(half)))
     }
@@ -230,14 +230,14 @@ impl LogBuffer {
 
 /// A copy of some pieces, for work without the lock.
 #[derive(Debug)]
-pub struct Copy {
+pub struct RingCopy {
     bytes: Vec<u8>,
     pieces: Vec<Piece>,
-    past: [Past; 2],
+    past: [Dropped; 2],
     selection: Selection,
 }
 
-impl Copy {
+impl RingCopy {
     /// Returns the output, or only its last `tail` lines; an unfinished line counts as one.
     pub fn render(self, tail: Option<usize>) -> Rendered {
         let dropped: u64 = [StreamId::Stdout, StreamId::Stderr]
@@ -280,7 +280,7 @@ impl Copy {
             all_lost += lost;
             part = &part[lost..];
             let begun = &mut begun[piece.stream as usize];
-            let ended = newline::last(part).map_or(0, |last| last + 1);
+            let ended = memrchr(b'\n', part).map_or(0, |last| last + 1);
             if ended > 0 {
                 bytes.append(begun);
                 bytes.extend_from_slice(&part[..ended]);
@@ -344,7 +344,7 @@ impl Torn {
     }
 }
 
-/// Where the first line ends, and where the first update of a progress bar before that ends: at a `\r` that is not a part of
+/// Where the first line ends, and where the first update of a position bar before that ends: at a `\r` that is not a part of
 /// the line's end.
 fn line_ends(bytes: impl Iterator<Item = u8>) -> (Option<usize>, Option<usize>) {
     let (mut update, mut last) = (None, 0);
@@ -367,7 +367,7 @@ fn tail_start(bytes: &[u8], lines: usize) -> usize {
     }
     let mut before = bytes.strip_suffix(b"\n").unwrap_or(bytes);
     for _ in 0..lines {
-        match newline::last(before) {
+        match memrchr(b'\n', before) {
             Some(end) => before = &before[..end],
             None => return 0,
         }

@@ -37,33 +37,33 @@ const TURN: usize = 1024 * 1024;
 /// The handle of the writing thread.
 #[derive(Debug)]
 pub struct LogFiles {
-    bell: Sender<Word>,
+    sender: Sender<FilesMessage>,
     thread: Thread,
 }
 
 #[derive(Debug)]
-enum Word {
+enum FilesMessage {
     /// A log has new output.
-    News(Arc<SharedLog>),
+    Output(Arc<SharedLog>),
     /// Write everything, and exit.
     End,
 }
 
 /// Notifies the writing thread of new output of one log, and holds the position of its files.
 #[derive(Debug)]
-pub struct Tap {
+pub struct FilesNotifier {
     slug: Slug,
     log: Weak<SharedLog>,
-    bell: Sender<Word>,
+    sender: Sender<FilesMessage>,
     /// A message is in the queue. So there is at most one for each log.
-    rung: AtomicBool,
+    is_queued: AtomicBool,
     /// Used by the writing thread only.
-    progress: Mutex<Progress>,
+    position: Mutex<FilePosition>,
 }
 
 /// The position of a log's files.
 #[derive(Debug, Clone, Copy, Default)]
-struct Progress {
+struct FilePosition {
     cursor: Cursor,
     /// For each stream, the bytes that were dropped before they were written, and are not noted in the file yet.
     missed: [u64; 2],
@@ -83,54 +83,54 @@ impl LogFiles {
             .create(directory)
             .map_err(|error| cant("can't be made", &error))?;
         probe(directory).map_err(|error| cant("can't be written", &error))?;
-        let (bell, inbox) = inbox();
+        let (sender, inbox) = inbox();
         let writer = Writer::new(directory.to_owned(), limit);
         let thread = thread::spawn("files", thread::STACK, move || writer.run(&inbox))
             .map_err(|error| format!("no thread to write log files: {error}"))?;
-        Ok(LogFiles { bell, thread })
+        Ok(LogFiles { sender, thread })
     }
 
     /// Creates the notifier of a new log.
-    pub fn tap(&self, slug: &Slug, log: &Weak<SharedLog>) -> Tap {
-        Tap::new(slug.clone(), Weak::clone(log), self.bell.clone())
+    pub fn notifier(&self, slug: &Slug, log: &Weak<SharedLog>) -> FilesNotifier {
+        FilesNotifier::new(slug.clone(), Weak::clone(log), self.sender.clone())
     }
 
     /// Ends the thread after it has written everything; waits until `deadline`.
     pub fn finish(&self, deadline: Instant) {
         // A thread that panicked has logged it.
-        let _ = self.bell.send(Word::End);
+        let _ = self.sender.send(FilesMessage::End);
         if self.thread.join_by(deadline) == Joined::Late {
             log::warn(format_args!("the log files are not written to their ends: the disk is too slow"));
         }
     }
 }
 
-impl Tap {
-    fn new(slug: Slug, log: Weak<SharedLog>, bell: Sender<Word>) -> Tap {
-        Tap { slug, log, bell, rung: AtomicBool::new(false), progress: Mutex::default() }
+impl FilesNotifier {
+    fn new(slug: Slug, log: Weak<SharedLog>, sender: Sender<FilesMessage>) -> FilesNotifier {
+        FilesNotifier { slug, log, sender, is_queued: AtomicBool::new(false), position: Mutex::default() }
     }
 
     /// Reports new output. Never waits.
-    pub fn ring(&self) {
-        if !self.rung.swap(true, Ordering::AcqRel)
+    pub fn notify(&self) {
+        if !self.is_queued.swap(true, Ordering::AcqRel)
             && let Some(log) = self.log.upgrade()
         {
             // The thread has panicked, which is logged; there are no files any more.
-            let _ = self.bell.send(Word::News(log));
+            let _ = self.sender.send(FilesMessage::Output(log));
         }
     }
 
-    fn progress(&self) -> Progress {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    fn position(&self) -> FilePosition {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn keep(&self, progress: Progress) {
-        *self.progress.lock().unwrap_or_else(PoisonError::into_inner) = progress;
+    fn keep(&self, position: FilePosition) {
+        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
     }
 }
 
 /// The result of a turn.
-enum Turn {
+enum TurnResult {
     Done,
     /// There is more to write.
     Unfinished,
@@ -156,7 +156,7 @@ impl Writer {
         Writer { directory, limit, batch, blocked, retry_at: Instant::now() }
     }
 
-    fn run(mut self, inbox: &Inbox<Word>) {
+    fn run(mut self, inbox: &Inbox<FilesMessage>) {
         loop {
             let retry_at = (!self.blocked.is_empty()).then_some(self.retry_at);
             if retry_at.is_some_and(|retry_at| retry_at <= Instant::now()) {
@@ -164,12 +164,12 @@ impl Writer {
                 continue;
             }
             match inbox.recv_by(retry_at) {
-                Ok(Word::News(log)) => self.write(log),
+                Ok(FilesMessage::Output(log)) => self.write(log),
                 Err(Nothing::Yet) => {}
-                Ok(Word::End) => {
+                Ok(FilesMessage::End) => {
                     self.retry();
                     // A turn that did not write everything has queued a message.
-                    while let Ok(Word::News(log)) = inbox.try_recv() {
+                    while let Ok(FilesMessage::Output(log)) = inbox.try_recv() {
                         self.write(log);
                     }
                     return;
@@ -180,20 +180,20 @@ impl Writer {
     }
 
     fn write(&mut self, log: Arc<SharedLog>) {
-        let Some(tap) = &log.tap else { return };
+        let Some(notifier) = &log.notifier else { return };
         // It is written with the next retry.
         if self.blocked.iter().any(|blocked| Arc::ptr_eq(blocked, &log)) {
             return;
         }
-        match self.turn(&log, tap) {
-            Turn::Done => {}
-            Turn::Unfinished => tap.ring(),
-            Turn::Failed { path, error } => {
+        match self.turn(&log, notifier) {
+            TurnResult::Done => {}
+            TurnResult::Unfinished => notifier.notify(),
+            TurnResult::Failed { path, error } => {
                 let shown = path.display();
                 let what = format_args!(
                     "its log file {shown} can't be written: {error}; the server goes on, and it is tried again"
                 );
-                log::server(Level::Warn, &tap.slug, what);
+                log::server(Level::Warn, &notifier.slug, what);
                 if self.blocked.is_empty() {
                     self.retry_at = Instant::now() + RETRY_EVERY;
                 }
@@ -205,35 +205,35 @@ impl Writer {
     fn retry(&mut self) {
         self.retry_at = Instant::now() + RETRY_EVERY;
         for log in std::mem::take(&mut self.blocked) {
-            let Some(tap) = &log.tap else { continue };
-            let turn = self.turn(&log, tap);
+            let Some(notifier) = &log.notifier else { continue };
+            let turn = self.turn(&log, notifier);
             match turn {
-                Turn::Done | Turn::Unfinished => {
-                    log::server(Level::Info, &tap.slug, format_args!("its log files are written again"));
-                    if matches!(turn, Turn::Unfinished) {
-                        tap.ring();
+                TurnResult::Done | TurnResult::Unfinished => {
+                    log::server(Level::Info, &notifier.slug, format_args!("its log files are written again"));
+                    if matches!(turn, TurnResult::Unfinished) {
+                        notifier.notify();
                     }
                 }
                 // The server was deleted: give up.
-                Turn::Failed { .. } if log.state().ended => {}
-                Turn::Failed { .. } => self.blocked.push(log),
+                TurnResult::Failed { .. } if log.state().ended => {}
+                TurnResult::Failed { .. } => self.blocked.push(log),
             }
         }
     }
 
-    fn turn(&mut self, log: &SharedLog, tap: &Tap) -> Turn {
+    fn turn(&mut self, log: &SharedLog, notifier: &FilesNotifier) -> TurnResult {
         // Before the read, so that later output sends a message again.
-        tap.rung.swap(false, Ordering::AcqRel);
-        let mut all = Turn::Done;
+        notifier.is_queued.swap(false, Ordering::AcqRel);
+        let mut all = TurnResult::Done;
         for (stream, selection) in [(StreamId::Stdout, Selection::Stdout), (StreamId::Stderr, Selection::Stderr)] {
-            let path = file::path(&self.directory, &tap.slug, stream);
-            let mut progress = tap.progress();
-            let written = self.write_stream(log, stream, selection, &path, &mut progress);
-            tap.keep(progress);
+            let path = file::path(&self.directory, &notifier.slug, stream);
+            let mut position = notifier.position();
+            let written = self.write_stream(log, stream, selection, &path, &mut position);
+            notifier.keep(position);
             match written {
                 Ok(written) if written < TURN => {}
-                Ok(_) => all = Turn::Unfinished,
-                Err(error) => return Turn::Failed { path, error },
+                Ok(_) => all = TurnResult::Unfinished,
+                Err(error) => return TurnResult::Failed { path, error },
             }
         }
         all
@@ -246,12 +246,12 @@ impl Writer {
         stream: StreamId,
         selection: Selection,
         path: &Path,
-        progress: &mut Progress,
+        position: &mut FilePosition,
     ) -> io::Result<usize> {
         let (mut file, mut written) = (None, 0);
         while written < TURN {
-            let reading = log.state().buffer.read(&mut progress.cursor, selection, BATCH, &mut self.batch);
-            let missed = &mut progress.missed[stream as usize];
+            let reading = log.state().buffer.read(&mut position.cursor, selection, BATCH, &mut self.batch);
+            let missed = &mut position.missed[stream as usize];
             *missed += self.batch.missed(stream).bytes;
             if reading == Reading::Nothing && *missed == 0 {
                 break;
@@ -259,7 +259,7 @@ impl Writer {
             let bytes = self.batch.bytes();
             if let Err(Unwritten { left, error }) = write(&mut file, path, self.limit, missed, bytes) {
                 // Read again from the ring, as long as that keeps it.
-                progress.cursor.back(stream, left);
+                position.cursor.back(stream, left);
                 return Err(error);
             }
             written += bytes.len();

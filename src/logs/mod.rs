@@ -9,7 +9,6 @@ pub(crate) mod buffer;
 mod files;
 mod follow;
 mod lines;
-mod newline;
 
 pub use buffer::{Batch, Rendered, Selection, StreamId};
 pub use files::LogFiles;
@@ -19,19 +18,19 @@ pub use lines::{Lines, Shown};
 use crate::model::spec::Slug;
 use crate::os::poll::Bell;
 use buffer::LogBuffer;
-use files::Tap;
+use files::FilesNotifier;
 
 /// The log of one server: its supervisor's thread writes what it reads from the pipes; clients and the thread of the log
 /// files read.
 #[derive(Debug)]
 pub struct SharedLog {
-    state: Mutex<State>,
+    state: Mutex<LogState>,
     /// Notifies the thread of the log files, if there is one.
-    tap: Option<Tap>,
+    notifier: Option<FilesNotifier>,
 }
 
 #[derive(Debug)]
-struct State {
+struct LogState {
     buffer: LogBuffer,
     /// Rung when there is more. Without any, a write costs no system call.
     bells: Vec<Arc<Bell>>,
@@ -48,7 +47,7 @@ pub struct Totals {
     pub dropped: u64,
 }
 
-impl State {
+impl LogState {
     fn ring(&self) {
         self.bells.iter().for_each(|bell| bell.ring());
     }
@@ -57,13 +56,13 @@ impl State {
 impl SharedLog {
     /// Creates an empty log of at most about `capacity` bytes.
     pub fn new(capacity: usize) -> SharedLog {
-        let state = State { buffer: LogBuffer::new(capacity), bells: Vec::new(), ended: false };
-        SharedLog { state: Mutex::new(state), tap: None }
+        let state = LogState { buffer: LogBuffer::new(capacity), bells: Vec::new(), ended: false };
+        SharedLog { state: Mutex::new(state), notifier: None }
     }
 
     /// Creates a log that is also written to the files of the server `slug`.
     pub fn with_files(capacity: usize, slug: &Slug, files: &LogFiles) -> Arc<SharedLog> {
-        Arc::new_cyclic(|log| SharedLog { tap: Some(files.tap(slug, log)), ..SharedLog::new(capacity) })
+        Arc::new_cyclic(|log| SharedLog { notifier: Some(files.notifier(slug, log)), ..SharedLog::new(capacity) })
     }
 
     /// Appends what was read from a stream. Waits no longer than a copy of the buffer takes.
@@ -73,8 +72,8 @@ impl SharedLog {
             state.buffer.push(stream, bytes);
             state.ring();
         }
-        if let Some(tap) = &self.tap {
-            tap.ring();
+        if let Some(notifier) = &self.notifier {
+            notifier.notify();
         }
     }
 
@@ -106,7 +105,7 @@ impl SharedLog {
         self.state().buffer.last_lines(from, count)
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

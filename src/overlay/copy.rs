@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::crew::{Crew, Work};
 use super::pair::{Maker, Pair, lock};
-use super::plan::{self, Plan, Verdict};
-use super::progress::{Halt, Progress};
+use super::plan::{self, CopyPlan, EntryAction};
+use super::progress::{CopyProgress, Halt};
 use super::venv;
+use super::workers::{TaskQueue, Work};
 use crate::model::overlay::OverlayId;
 use crate::os::fs::data::{Copier, Ways};
 use crate::os::fs::{Dir, Kind, Made, Moment, Name, Stat};
@@ -38,13 +38,13 @@ pub enum Attempt {
 
 /// One copy.
 #[derive(Debug)]
-pub struct Copy {
+pub struct TreeCopy {
     /// Whose it is.
     pub id: OverlayId,
     /// What becomes of each entry.
-    pub plan: Plan,
+    pub plan: CopyPlan,
     /// How far it is.
-    pub progress: Arc<Progress>,
+    pub progress: Arc<CopyProgress>,
     /// What is known of the file systems.
     pub ways: Ways,
     /// When the overlay came into being: what is older is not its work.
@@ -86,7 +86,7 @@ pub enum Stands {
 
 /// A piece of the work.
 #[derive(Debug)]
-pub enum Task {
+pub enum CopyTask {
     /// All that is in a directory.
     Fill(Arc<Pair>),
     /// A directory in another one.
@@ -95,8 +95,8 @@ pub enum Task {
     Files(Arc<Pair>, Vec<(Name, Kind)>),
 }
 
-impl Work for Copy {
-    type Task = Task;
+impl Work for TreeCopy {
+    type Task = CopyTask;
     type Tool<'a> = Copier<'a>;
 
     fn tool(&self) -> Copier<'_> {
@@ -104,23 +104,23 @@ impl Work for Copy {
         Copier::new(&self.ways)
     }
 
-    fn work<'a>(&'a self, copier: &mut Copier<'a>, task: Task, crew: &Crew<Task>) {
-        if self.progress.go_on().is_err() {
+    fn work<'a>(&'a self, copier: &mut Copier<'a>, task: CopyTask, queue: &TaskQueue<CopyTask>) {
+        if self.progress.check_stop().is_err() {
             return;
         }
         match task {
-            Task::Fill(pair) => {
-                let filled = self.fill(&pair, crew);
+            CopyTask::Fill(pair) => {
+                let filled = self.fill(&pair, queue);
                 self.note(&pair.path, filled);
                 self.leave(&pair);
             }
-            Task::Directory(parent, name) => {
+            CopyTask::Directory(parent, name) => {
                 let path = parent.path.join(name.as_os_str());
                 let entered = self.enter(&parent, &name, &path);
                 self.leave(&parent);
                 match entered {
                     Ok(Some(pair)) => {
-                        let filled = self.fill(&pair, crew);
+                        let filled = self.fill(&pair, queue);
                         self.note(&path, filled);
                         self.leave(&pair);
                     }
@@ -128,10 +128,10 @@ impl Work for Copy {
                     Err(error) => self.progress.fail(&path, &error),
                 }
             }
-            Task::Files(pair, files) => {
+            CopyTask::Files(pair, files) => {
                 for (name, kind) in files {
                     let path = pair.path.join(name.as_os_str());
-                    let copied = self.progress.go_on().and_then(|()| match kind {
+                    let copied = self.progress.check_stop().and_then(|()| match kind {
                         Kind::Symlink => self.symlink(&pair, &name, &path),
                         Kind::File | Kind::Directory | Kind::Special => self.file(&pair, &name, &path, copier),
                     });
@@ -147,7 +147,7 @@ impl Work for Copy {
     }
 }
 
-impl Copy {
+impl TreeCopy {
     /// A name that nothing else has.
     pub fn temporary(&self) -> io::Result<Name> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
@@ -170,7 +170,7 @@ impl Copy {
     fn leave(&self, pair: &Pair) {
         if pair.open.fetch_sub(1, Ordering::SeqCst) == 1
             && pair.maker != Maker::Another
-            && self.progress.go_on().is_ok()
+            && self.progress.check_stop().is_ok()
         {
             let still_needed = if pair.has_deferred.load(Ordering::SeqCst) { 0o300 } else { 0 };
             let mode = pair.stat.mode | still_needed;
@@ -239,11 +239,11 @@ impl Copy {
         Ok(maker)
     }
 
-    fn fill(&self, pair: &Arc<Pair>, crew: &Crew<Task>) -> io::Result<()> {
+    fn fill(&self, pair: &Arc<Pair>, queue: &TaskQueue<CopyTask>) -> io::Result<()> {
         let mut files = Vec::new();
         let push = |task| {
             pair.open.fetch_add(1, Ordering::SeqCst);
-            crew.push(task);
+            queue.push(task);
         };
         let entries = match pair.from.entries() {
             // Removed since it was opened.
@@ -262,20 +262,22 @@ impl Copy {
                 other => other?,
             };
             match (self.plan.verdict(&pair.path, name.as_os_str(), kind), kind) {
-                (Verdict::Skip, _) => self.progress.skip(&pair.path.join(name.as_os_str())),
+                (EntryAction::Skip, _) => self.progress.skip(&pair.path.join(name.as_os_str())),
                 // Inside of a heavy directory there is nothing left to put off.
-                (Verdict::Defer, _) if !pair.is_in_heavy() => self.defer(pair, name)?,
-                (Verdict::Copy | Verdict::Defer, Kind::Directory) => push(Task::Directory(Arc::clone(pair), name)),
-                (Verdict::Copy | Verdict::Defer, Kind::File | Kind::Symlink | Kind::Special) => {
+                (EntryAction::Defer, _) if !pair.is_in_heavy() => self.defer(pair, name)?,
+                (EntryAction::Copy | EntryAction::Defer, Kind::Directory) => {
+                    push(CopyTask::Directory(Arc::clone(pair), name))
+                }
+                (EntryAction::Copy | EntryAction::Defer, Kind::File | Kind::Symlink | Kind::Special) => {
                     files.push((name, kind));
                     if files.len() == BATCH {
-                        push(Task::Files(Arc::clone(pair), std::mem::take(&mut files)));
+                        push(CopyTask::Files(Arc::clone(pair), std::mem::take(&mut files)));
                     }
                 }
             }
         }
         if !files.is_empty() {
-            push(Task::Files(Arc::clone(pair), files));
+            push(CopyTask::Files(Arc::clone(pair), files));
         }
         Ok(())
     }

@@ -7,15 +7,15 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::copy::{Attempt, Copy};
-use super::pair::{Company, Maker, Pair, descend, lock};
+use super::copy::{Attempt, TreeCopy};
+use super::pair::{Maker, Pair, Visibility, descend, lock};
 use super::plan;
 use super::venv;
 use crate::os::fs::data::{self, Copier};
 use crate::os::fs::{Kind, Name, Stat};
 
 /// A file of the template.
-struct Source<'a> {
+struct SourceFile<'a> {
     file: &'a File,
     /// As its copy has to be.
     stat: &'a Stat,
@@ -23,7 +23,7 @@ struct Source<'a> {
     script: Option<&'a [u8]>,
 }
 
-impl Copy {
+impl TreeCopy {
     /// Takes note that the target has something of that name: ours from an earlier attempt, or another's.
     pub fn present(&self, pair: &Pair, name: &Name, source: &Stat, path: &Path) -> io::Result<()> {
         if self.attempt == Attempt::Again && plan::is_copy(source, &pair.to.stat(name)?, self.since) {
@@ -49,7 +49,7 @@ impl Copy {
         if let Some(script) = &script {
             stat.size = script.len() as u64;
         }
-        let source = Source { file: &from, stat: &stat, script: script.as_deref() };
+        let source = SourceFile { file: &from, stat: &stat, script: script.as_deref() };
         // To find out before the copy saves it; that it is still so is made sure of after it.
         if pair.maker != Maker::Us && pair.to.stat(name).is_ok() {
             return self.present(pair, name, &stat, path);
@@ -84,19 +84,19 @@ impl Copy {
         pair: &Pair,
         name: &Name,
         path: &Path,
-        source: &Source<'_>,
+        source: &SourceFile<'_>,
         copier: &mut Copier<'a>,
     ) -> io::Result<()> {
         let stat = source.stat;
-        let temporary = match pair.tree.company {
-            Company::Shared => Some(self.temporary()?),
-            Company::Private => None,
+        let temporary = match pair.tree.visibility {
+            Visibility::Shared => Some(self.temporary()?),
+            Visibility::Private => None,
         };
         let written = temporary.as_ref().unwrap_or(name);
         let to = pair.to.create_file(written)?;
         let written_out = match source.script {
             Some(text) => (&to).write_all(text),
-            None => copier.copy(source.file, stat, &to, &|| self.progress.go_on()),
+            None => copier.copy(source.file, stat, &to, &|| self.progress.check_stop()),
         };
         let copied = written_out
             .and_then(|()| data::dress_file(&to, self.owner(stat), stat.mode, stat.modified))

@@ -22,12 +22,12 @@ pub struct Ignore(Vec<Pattern>);
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Pattern {
     segments: Vec<Segment>,
-    effect: Effect,
+    effect: PatternEffect,
     what: What,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
+enum PatternEffect {
     LeaveOut,
     TakeBack,
 }
@@ -43,11 +43,11 @@ enum Segment {
     /// `**`: any number of components, none included.
     AnyDepth,
     /// One component.
-    Component(Vec<Token>),
+    Component(Vec<GlobToken>),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+enum GlobToken {
     /// This character.
     One(char),
     /// `?`: any character.
@@ -74,7 +74,7 @@ impl Ignore {
         let matches = |pattern: &&Pattern| {
             (is_directory || pattern.what == What::Anything) && segments_match(&pattern.segments, &path)
         };
-        self.0.iter().rev().find(matches).is_some_and(|pattern| pattern.effect == Effect::LeaveOut)
+        self.0.iter().rev().find(matches).is_some_and(|pattern| pattern.effect == PatternEffect::LeaveOut)
     }
 }
 
@@ -85,8 +85,8 @@ impl Pattern {
             return None;
         }
         let (effect, text) = match text.strip_prefix('!') {
-            Some(rest) => (Effect::TakeBack, rest),
-            None => (Effect::LeaveOut, text),
+            Some(rest) => (PatternEffect::TakeBack, rest),
+            None => (PatternEffect::LeaveOut, text),
         };
         // Not git's, but what its users mean by it.
         let (is_dotted, text) = text.strip_prefix("./").map_or((false, text), |rest| (true, rest));
@@ -98,7 +98,7 @@ impl Pattern {
         let parts: Vec<&str> = text.split('/').filter(|part| !part.is_empty()).collect();
         let last = parts.last()?;
         // `a/**` is all that is in `a`, and not `a`.
-        let inside = (*last == "**").then(|| Segment::Component(vec![Token::Star]));
+        let inside = (*last == "**").then(|| Segment::Component(vec![GlobToken::Star]));
         let segments = parts.iter().map(|part| match *part {
             "**" => Segment::AnyDepth,
             part => Segment::Component(tokens(part)),
@@ -117,24 +117,24 @@ fn without_trailing_spaces(text: &str) -> &str {
     &text[..kept]
 }
 
-fn tokens(part: &str) -> Vec<Token> {
+fn tokens(part: &str) -> Vec<GlobToken> {
     let mut tokens = Vec::new();
     let mut rest = part.chars();
     while let Some(character) = rest.next() {
         let token = match character {
-            '*' if tokens.last() == Some(&Token::Star) => continue,
-            '*' => Token::Star,
-            '?' => Token::Any,
-            '\\' => Token::One(rest.next().unwrap_or('\\')),
+            '*' if tokens.last() == Some(&GlobToken::Star) => continue,
+            '*' => GlobToken::Star,
+            '?' => GlobToken::Any,
+            '\\' => GlobToken::One(rest.next().unwrap_or('\\')),
             '[' => match class(first_characters(rest.as_str(), CLASS_MAX)) {
                 Some((token, length)) => {
                     rest = rest.as_str()[length..].chars();
                     token
                 }
                 // Without its end it is a character like any other.
-                None => Token::One('['),
+                None => GlobToken::One('['),
             },
-            other => Token::One(other),
+            other => GlobToken::One(other),
         };
         tokens.push(token);
     }
@@ -142,7 +142,7 @@ fn tokens(part: &str) -> Vec<Token> {
 }
 
 /// Reads a class behind its `[`; gives its length, with its `]`.
-fn class(whole: &str) -> Option<(Token, usize)> {
+fn class(whole: &str) -> Option<(GlobToken, usize)> {
     let (inside, text) = match whole.strip_prefix(['!', '^']) {
         Some(rest) => (false, rest),
         None => (true, whole),
@@ -153,7 +153,7 @@ fn class(whole: &str) -> Option<(Token, usize)> {
         let first = match rest.next()? {
             // As the first one it stands for itself.
             ']' if !ranges.is_empty() => {
-                return Some((Token::Class { ranges, inside }, whole.len() - rest.as_str().len()));
+                return Some((GlobToken::Class { ranges, inside }, whole.len() - rest.as_str().len()));
             }
             '[' if rest.as_str().starts_with(':') => {
                 let (word, after) = rest.as_str()[1..].split_once(":]")?;
@@ -206,16 +206,16 @@ fn segments_match(pattern: &[Segment], path: &[Vec<char>]) -> bool {
     )
 }
 
-fn component_matches(tokens: &[Token], component: &[char]) -> bool {
+fn component_matches(tokens: &[GlobToken], component: &[char]) -> bool {
     wildcard(
         tokens,
         component,
-        |token| *token == Token::Star,
+        |token| *token == GlobToken::Star,
         |token, character| match token {
-            Token::One(one) => one == character,
-            Token::Any => true,
-            Token::Star => false,
-            Token::Class { ranges, inside } => {
+            GlobToken::One(one) => one == character,
+            GlobToken::Any => true,
+            GlobToken::Star => false,
+            GlobToken::Class { ranges, inside } => {
                 ranges.iter().any(|(first, last)| (first..=last).contains(&character)) == *inside
             }
         },

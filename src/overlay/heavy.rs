@@ -10,11 +10,11 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::copy::{Copy, Deferred, Stands, Task};
-use super::crew::Leader;
-use super::pair::{Company, Maker, Pair, descend};
-use super::progress::{Halt, Stop};
+use super::copy::{CopyTask, Deferred, Stands, TreeCopy};
+use super::pair::{Maker, Pair, Visibility, descend};
+use super::progress::{Halt, StopCause};
 use super::remove;
+use super::workers::WorkerPool;
 use crate::os::fs::{Dir, Kind, Made, Name, is_unsupported};
 
 /// What became of a tree that was to take a placeholder's place.
@@ -26,16 +26,16 @@ enum Placed {
 
 impl Deferred {
     /// Copies it, and puts it in its place. What goes wrong is told to the copy's progress.
-    pub fn carry_out(&self, crew: &Leader<Copy>, source: &Dir, target: &Dir) {
-        let copy = crew.work();
+    pub fn carry_out(&self, pool: &WorkerPool<TreeCopy>, source: &Dir, target: &Dir) {
+        let copy = pool.work();
         let path = self.directory.join(self.name.as_os_str());
-        if let Err(error) = self.try_to(crew, source, target, &path) {
+        if let Err(error) = self.try_to(pool, source, target, &path) {
             copy.progress.fail(&path, &error);
         }
     }
 
-    fn try_to(&self, crew: &Leader<Copy>, source: &Dir, target: &Dir, path: &Path) -> io::Result<()> {
-        let copy = crew.work();
+    fn try_to(&self, pool: &WorkerPool<TreeCopy>, source: &Dir, target: &Dir, path: &Path) -> io::Result<()> {
+        let copy = pool.work();
         let from = match descend(source, path) {
             // Gone from the template since it was listed; so will be what stands for it.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
@@ -56,7 +56,7 @@ impl Deferred {
             Stands::Directory => {
                 let to = parent.open_dir(&self.name)?;
                 let maker = copy.maker(Made::Present, &from.own_stat()?, &to)?;
-                crew.run(Task::Fill(Pair::top(from, to, path.to_owned(), maker, Company::Shared)?));
+                pool.run(CopyTask::Fill(Pair::top(from, to, path.to_owned(), maker, Visibility::Shared)?));
                 Ok(())
             }
             Stands::Placeholder => {
@@ -66,15 +66,15 @@ impl Deferred {
                 if !to.is_fresh()? {
                     return Err(io::Error::other("another directory was put in the place of its copy"));
                 }
-                let pair = Pair::top(from, to, path.to_owned(), Maker::Us, Company::Private)?;
-                crew.run(Task::Fill(pair));
-                let placed = copy.progress.go_on().and_then(|()| self.take_place(copy, &parent, &temporary));
+                let pair = Pair::top(from, to, path.to_owned(), Maker::Us, Visibility::Private)?;
+                pool.run(CopyTask::Fill(pair));
+                let placed = copy.progress.check_stop().and_then(|()| self.take_place(copy, &parent, &temporary));
                 if let Ok(Placed::Yes) = placed {
                     copy.progress.directory();
                     return Ok(());
                 }
                 // At the end of the daemon there is no time for it; the next one removes it.
-                if copy.progress.halted() != Some(Halt::Stopped(Stop::ShutDown)) {
+                if copy.progress.halted() != Some(Halt::Stopped(StopCause::ShutDown)) {
                     remove::tree(&parent, &temporary, Some(Kind::Directory), copy.since)?;
                 }
                 placed.map(|_| copy.progress.skip(path))
@@ -82,7 +82,7 @@ impl Deferred {
         }
     }
 
-    fn take_place(&self, copy: &Copy, parent: &Dir, temporary: &Name) -> io::Result<Placed> {
+    fn take_place(&self, copy: &TreeCopy, parent: &Dir, temporary: &Name) -> io::Result<Placed> {
         if !self.is_placeholder(copy, parent, &self.name) {
             return Ok(Placed::Taken);
         }
@@ -109,13 +109,13 @@ impl Deferred {
         }
     }
 
-    fn is_placeholder(&self, copy: &Copy, parent: &Dir, name: &Name) -> bool {
+    fn is_placeholder(&self, copy: &TreeCopy, parent: &Dir, name: &Name) -> bool {
         let placeholder = copy.plan.placeholder(&self.directory.join(self.name.as_os_str()));
         parent.read_link(name).is_ok_and(|text| text == placeholder.as_os_str().as_bytes())
     }
 
     /// Takes a placeholder away that no copy will replace: nothing may lead writers into the template.
-    pub fn withdraw(&self, copy: &Copy, target: &Dir) {
+    pub fn withdraw(&self, copy: &TreeCopy, target: &Dir) {
         if let Ok(parent) = descend(target, &self.directory)
             && self.is_placeholder(copy, &parent, &self.name)
         {
@@ -124,7 +124,7 @@ impl Deferred {
     }
 
     /// Gives the parent its mode and time back, which changed with what was done in it.
-    pub fn dress_parent(&self, copy: &Copy, target: &Dir) {
+    pub fn restore_parent_metadata(&self, copy: &TreeCopy, target: &Dir) {
         if let Some((stat, identity)) = &self.dress {
             let dressed = descend(target, &self.directory).and_then(|parent| match parent.own_stat()?.identity {
                 same if same == *identity => parent.dress(copy.owner(stat), stat.mode, stat.modified),

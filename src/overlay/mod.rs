@@ -1,12 +1,12 @@
-//! Overlays: copies of templates that are usable at once.
+//! Overlays: copies of templates that can be used before they are complete.
 //!
-//! Owns: which overlays there are, their threads, and their end. Never: HTTP, a server; a write into a template.
+//! Owns: the table of overlays, their threads, and their shutdown. Never: HTTP, a server; a write into a template.
 //!
-//! `place` finds the target and `plan` decides about each entry; `crew` has the threads that carry out `copy` with `file`,
-//! and `heavy` what comes later; `venv` knows what else Python environments need; `job` is the order of all that. `remove`
-//! takes back what was made.
+//! `job` is the thread of one overlay and the order of its steps: `place` opens the target, `plan` decides about each entry,
+//! `workers` runs the tasks of `copy` and `file` in parallel, `heavy` replaces placeholders, `venv` adapts Python
+//! environments. `remove` deletes copied files. `state` is shared with clients; `record` is stored.
 //!
-//! The table's lock is never held across a wait, a spawn or a file.
+//! The lock of the table is never held during a wait, a spawn or file I/O.
 
 use std::fmt;
 use std::fs;
@@ -17,9 +17,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use self::copy::Attempt;
 use self::pair::lock;
-use self::plan::Plan;
-use self::progress::{Halt, Stats, Stop};
-use self::record::{Kept, Records};
+use self::plan::CopyPlan;
+use self::progress::{Halt, Stats, StopCause};
+use self::record::{Records, StoredOverlay};
 use self::remove::Eraser;
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Target};
@@ -30,7 +30,6 @@ use crate::os::thread::{self, Joined};
 use crate::sorted::Sorted;
 
 mod copy;
-mod crew;
 mod file;
 pub mod glob;
 mod heavy;
@@ -45,131 +44,137 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod venv;
+mod workers;
 
-pub use state::{Change, Overlay, OverlayView, Until, Watcher};
+pub use state::{Change, Overlay, OverlayView, OverlayWatcher, Until};
 
-/// Ten hexadecimal digits: short, and made again if they are taken.
+/// Ten hexadecimal digits: short, and drawn again on a collision.
 const ID_BYTES: usize = 5;
-/// A copy looks up between files and between pieces of large ones; after this its file system hangs.
+/// The limit of the wait for a stopped copy, which checks for a stop between files and pieces of large files: after this
+/// its file system hangs.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
-/// Both directories of a new overlay are looked at within this.
+/// The limit of the checks of a new overlay's directories.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-/// A client that deletes an overlay with its files waits for so long.
+/// The limit of a client's wait for the deletion of files.
 const ERASE_LIMIT: Duration = Duration::from_secs(8);
 
 /// The overlays of the daemon.
 pub struct Overlays {
     root: PathBuf,
     records: Arc<dyn Records>,
-    table: Mutex<Table>,
+    table: Mutex<OverlayTable>,
 }
 
-struct Table {
+struct OverlayTable {
     overlays: Sorted<OverlayId, Arc<Overlay>>,
-    door: Door,
+    admission: Admission,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
+enum Admission {
     Open,
     Closed,
 }
 
 /// Why an overlay was not created.
 #[derive(Debug)]
-pub enum Refused {
-    /// Fields that can't be, by name; each with a phrase that fits after it.
+pub enum CreateError {
+    /// Invalid fields, each with a phrase that follows its name.
     Fields(Vec<(&'static str, String)>),
-    /// The daemon is ending.
+    /// The daemon is shutting down.
     ShuttingDown,
     /// It can't be stored.
     Storage(io::Error),
-    /// The system has no thread for it.
+    /// No thread could be created.
     NoThread(io::Error),
 }
 
-impl fmt::Display for Refused {
+impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Refused::Fields(wrong) => {
+            CreateError::Fields(wrong) => {
                 let wrong: Vec<String> = wrong.iter().map(|(field, why)| format!("{field} {why}")).collect();
                 f.write_str(&wrong.join("; "))
             }
-            Refused::ShuttingDown => f.write_str("servisor is shutting down"),
-            Refused::Storage(error) => write!(f, "it can't be stored: {error}"),
-            Refused::NoThread(error) => write!(f, "the system has no thread for it: {error}"),
+            CreateError::ShuttingDown => f.write_str("servisor is shutting down"),
+            CreateError::Storage(error) => write!(f, "it can't be stored: {error}"),
+            CreateError::NoThread(error) => write!(f, "the system has no thread for it: {error}"),
         }
     }
 }
 
-/// Why an overlay was not deleted as it was asked for.
+/// Why a deletion failed, or is incomplete.
 #[derive(Debug)]
-pub enum Undeleted {
-    /// There is none of that id.
+pub enum DeleteError {
+    /// No overlay has this id.
     Unknown,
-    /// It can't be taken out of the store; it is there as before, and its copy goes on.
+    /// Its record can't be removed; the overlay exists as before, and its copy continues.
     Storage(io::Error),
-    /// Its copy does not stop, though it will if it ever can. The overlay is there, to be deleted once more.
+    /// Its copy does not stop, because its file system hangs. The overlay still exists; the deletion can be repeated.
     Stuck,
-    /// It is forgotten, and not all of its files could be removed: which one, and why.
+    /// The overlay is deleted, but not all of its files: the first that could not be removed, and why.
     Files(PathBuf, io::Error),
-    /// It is forgotten, and the removal of its files takes longer than a client waits.
+    /// The overlay is deleted; the removal of its files continues in the background.
     FilesLater,
 }
 
-/// What becomes of the files when an overlay is deleted.
+/// Whether the files of a deleted overlay are removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Files {
-    /// They stay.
+pub enum DeleteFiles {
     Keep,
-    /// What the overlay made and nobody has changed since is removed.
+    /// DeleteFiles that the overlay copied and that are unchanged since are removed.
     Remove,
 }
 
 impl Overlays {
-    /// The overlays that are kept; nothing is copied before [`Overlays::resume`]. Relative targets are taken from `root`.
-    pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<Kept>) -> Arc<Overlays> {
+    /// Creates the table from the stored records. Nothing is copied before [`Overlays::resume`]. Relative targets are resolved
+    /// against `root`.
+    pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<StoredOverlay>) -> Arc<Overlays> {
         let mut overlays = Sorted::default();
         for kept in kept {
             let overlay = Overlay::new(kept, root, Arc::clone(&records));
             overlays.insert(overlay.id.clone(), Arc::new(overlay));
         }
-        Arc::new(Overlays { root: root.to_owned(), records, table: Mutex::new(Table { overlays, door: Door::Open }) })
+        Arc::new(Overlays {
+            root: root.to_owned(),
+            records,
+            table: Mutex::new(OverlayTable { overlays, admission: Admission::Open }),
+        })
     }
 
-    /// Goes on with what was not over when the last daemon ended.
+    /// Resumes the copies that were unfinished when the last daemon ended.
     pub fn resume(&self) {
         let unfinished = self.all().into_iter().filter(|overlay| !overlay.status().is_over());
         for overlay in unfinished {
-            take_up_again(&overlay);
+            resume_copy(&overlay);
         }
     }
 
-    /// Makes an overlay and begins to copy. Looks at the file system: not for a thread that must not wait.
+    /// Creates an overlay and starts its copy. Blocks on the file system for at most 5 s.
     ///
     /// # Errors
-    /// Why nothing was changed.
-    pub fn create(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
+    /// The overlay was not created.
+    pub fn create(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, CreateError> {
         self.make(spec, None)
     }
 
-    /// The overlay that was made of `spec` before, by whichever server, and is still of use, or else a new one.
+    /// Returns the existing overlay with the same `spec` if it is usable, or creates one.
     ///
     /// # Errors
     /// As [`Overlays::create`].
-    pub fn obtain(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, Refused> {
+    pub fn obtain(&self, spec: OverlaySpec) -> Result<Arc<Overlay>, CreateError> {
         match self.reusable(&spec) {
             Ok(present) => Ok(present),
             Err(useless) => self.make(spec, Some(&useless)),
         }
     }
 
-    /// Makes an overlay of `spec`, unless someone else has just done so: `useless` are those of the same kind that are known
-    /// and can't be taken; `None` makes one in any case.
-    fn make(&self, spec: OverlaySpec, useless: Option<&[OverlayId]>) -> Result<Arc<Overlay>, Refused> {
-        self.check(&spec).map_err(Refused::Fields)?;
-        let kept = |id| Kept {
+    /// Creates an overlay, unless another thread has just created the same: `useless` are the known ones with this spec that
+    /// can't be reused; `None` always creates.
+    fn make(&self, spec: OverlaySpec, useless: Option<&[OverlayId]>) -> Result<Arc<Overlay>, CreateError> {
+        self.check(&spec).map_err(CreateError::Fields)?;
+        let kept = |id| StoredOverlay {
             id,
             spec: spec.clone(),
             created_at: SystemTime::now(),
@@ -178,7 +183,7 @@ impl Overlays {
             stats: Stats::default(),
         };
         let overlay = loop {
-            let id = random::hex(ID_BYTES).map_err(Refused::NoThread)?;
+            let id = random::hex(ID_BYTES).map_err(CreateError::NoThread)?;
             let Some(id) = OverlayId::parse(&id) else { continue };
             let overlay = Arc::new(Overlay::new(kept(id), &self.root, Arc::clone(&self.records)));
             let mut table = self.table();
@@ -188,20 +193,20 @@ impl Overlays {
             if let Some(other) = table.overlays.values().find(is_new) {
                 return Ok(Arc::clone(other));
             }
-            match (table.door, table.overlays.contains_key(&overlay.id)) {
-                (Door::Closed, _) => return Err(Refused::ShuttingDown),
-                (Door::Open, true) => {}
-                (Door::Open, false) => {
+            match (table.admission, table.overlays.contains_key(&overlay.id)) {
+                (Admission::Closed, _) => return Err(CreateError::ShuttingDown),
+                (Admission::Open, true) => {}
+                (Admission::Open, false) => {
                     table.overlays.insert(overlay.id.clone(), Arc::clone(&overlay));
                     break overlay;
                 }
             }
         };
-        let begun = overlay.keep(CopyStatus::Pending, None).map_err(Refused::Storage).and_then(|()| {
+        let begun = overlay.keep(CopyStatus::Pending, None).map_err(CreateError::Storage).and_then(|()| {
             launch(&overlay, Attempt::First).map_err(|error| {
-                // If that fails too, the next daemon finds a pending overlay and copies it.
+                // If this fails too, the next daemon resumes the pending overlay.
                 let _ = overlay.forget();
-                Refused::NoThread(error)
+                CreateError::NoThread(error)
             })
         });
         if begun.is_ok() {
@@ -214,10 +219,10 @@ impl Overlays {
         begun.map(|()| overlay)
     }
 
-    /// Whether `spec` could be made now. Looks at the file system, within 5 s.
+    /// Checks whether an overlay of `spec` could be created now. Blocks on the file system for at most 5 s.
     ///
     /// # Errors
-    /// For each field that can't be its name, and a phrase that fits after it.
+    /// The name of each invalid field, with a phrase that follows it.
     pub fn check(&self, spec: &OverlaySpec) -> Result<(), Vec<(&'static str, String)>> {
         let (root, looked_at) = (self.root.clone(), spec.clone());
         deadline::within(LOOK_LIMIT, &spec.source, move || place::check(&root, &looked_at)).unwrap_or_else(|error| {
@@ -226,8 +231,8 @@ impl Overlays {
         })
     }
 
-    /// As [`Overlays::obtain`]: what comes with every start of the same sandbox is not laid out again over what its user has
-    /// done since. One that can't be made has failed: there is nobody to refuse it to.
+    /// As [`Overlays::obtain`], for the setup payload: so the same payload at the next start does not copy over the user's
+    /// changes. If the creation fails, an overlay with the status `failed` stands for it, since no client can be answered.
     pub fn ensure(&self, spec: OverlaySpec) -> Arc<Overlay> {
         match self.obtain(spec.clone()) {
             Ok(overlay) => overlay,
@@ -235,7 +240,7 @@ impl Overlays {
                 log::error(format_args!("the overlay of {} can't be made: {refused}", spec.source.display()));
                 let (id, created_at) = (OverlayId::of_number(self.table().overlays.len()), SystemTime::now());
                 let (status, error) = (CopyStatus::Failed, Some(refused.to_string()));
-                let kept = Kept { id: id.clone(), spec, created_at, status, error, stats: Stats::default() };
+                let kept = StoredOverlay { id: id.clone(), spec, created_at, status, error, stats: Stats::default() };
                 let overlay = Arc::new(Overlay::new(kept, &self.root, Arc::clone(&self.records)));
                 self.table().overlays.insert(id, Arc::clone(&overlay));
                 overlay
@@ -243,8 +248,8 @@ impl Overlays {
         }
     }
 
-    /// The overlay that was made of `spec` before, if it is under way or its target is still there. One that is of no use is
-    /// forgotten, so that a new one takes its place; those for which that was not possible are given.
+    /// Returns the overlay with the same `spec`, if it is being copied or its target exists. Deletes the records of others, so that a
+    /// new one can replace them; returns those that could not be deleted.
     fn reusable(&self, spec: &OverlaySpec) -> Result<Arc<Overlay>, Vec<OverlayId>> {
         let mut useless = Vec::new();
         for present in self.all().into_iter().filter(|overlay| self.is_same(&overlay.spec, spec)) {
@@ -252,7 +257,7 @@ impl Overlays {
                 CopyStatus::Pending | CopyStatus::InProgress => return Ok(present),
                 CopyStatus::Complete if self.has_target(&spec.target) => return Ok(present),
                 CopyStatus::Complete | CopyStatus::Failed => {
-                    if self.delete(&present.id, Files::Keep).is_err() {
+                    if self.delete(&present.id, DeleteFiles::Keep).is_err() {
                         useless.push(present.id.clone());
                     }
                 }
@@ -261,7 +266,7 @@ impl Overlays {
         Err(useless)
     }
 
-    /// Whether both ask for the same, however they write the target.
+    /// Whether both specs mean the same copy, with their targets resolved.
     fn is_same(&self, one: &OverlaySpec, other: &OverlaySpec) -> bool {
         one.source == other.source
             && one.strategy == other.strategy
@@ -269,7 +274,7 @@ impl Overlays {
             && one.target.resolved(&self.root) == other.target.resolved(&self.root)
     }
 
-    /// Each of `specs` as [`Overlays::ensure`] has it: those that servers which come with them wait for.
+    /// Calls [`Overlays::ensure`] for each of `specs`; returns the ids.
     pub fn ensure_all(&self, specs: Vec<OverlaySpec>) -> Vec<OverlayId> {
         specs.into_iter().map(|spec| self.ensure(spec).id.clone()).collect()
     }
@@ -281,68 +286,66 @@ impl Overlays {
         all.iter().map(|overlay| overlay.view()).collect()
     }
 
-    /// The overlay `id`.
     pub fn find(&self, id: &OverlayId) -> Option<Arc<Overlay>> {
         self.table().overlays.get(id).cloned()
     }
 
-    /// Waits until the overlay `id` is `until`, but not past `deadline`; `None` if there is none or it was deleted.
+    /// Waits for `until` or `deadline`; `None` if the overlay does not exist or was deleted.
     pub fn wait(&self, id: &OverlayId, until: Until, deadline: Instant) -> Option<OverlayView> {
         self.find(id)?.wait(until, deadline);
         self.find(id).map(|overlay| overlay.view())
     }
 
-    /// Tells `watcher` of every change of the overlay `id` from now on; gives the status before the first of them, `None`
-    /// if there is no such overlay.
-    pub fn subscribe(&self, id: &OverlayId, watcher: Watcher) -> Option<CopyStatus> {
+    /// Calls `watcher` at every later change of the overlay; returns its current status, or `None` if it does not exist.
+    pub fn subscribe(&self, id: &OverlayId, watcher: OverlayWatcher) -> Option<CopyStatus> {
         self.find(id).map(|overlay| overlay.subscribe(watcher))
     }
 
-    /// Stops the copy if there is one, and forgets the overlay. Waits for the copy's thread and for the file system.
+    /// Stops the copy, if it runs, and deletes the overlay. Blocks until the thread of the copy ends, within a limit.
     ///
-    /// In this order: as long as a placeholder may be there, which leads into the template, the record is there too, by
-    /// which the next daemon finds it, however this one ends.
+    /// The order matters: as long as a placeholder, a symlink into the template, may exist, its record exists too, so that
+    /// after a crash the next daemon removes it.
     ///
     /// # Errors
-    /// See [`Undeleted`].
-    pub fn delete(&self, id: &OverlayId, files: Files) -> Result<(), Undeleted> {
-        let overlay = self.find(id).ok_or(Undeleted::Unknown)?;
-        // Only one of two who delete it at once goes on.
-        let deletion = overlay.begin_deletion().ok_or(Undeleted::Unknown)?;
-        overlay.progress.halt(Halt::Stopped(Stop::Delete));
+    /// See [`DeleteError`].
+    pub fn delete(&self, id: &OverlayId, files: DeleteFiles) -> Result<(), DeleteError> {
+        let overlay = self.find(id).ok_or(DeleteError::Unknown)?;
+        // Of two concurrent deletions only one continues.
+        let deletion = overlay.begin_deletion().ok_or(DeleteError::Unknown)?;
+        overlay.progress.halt(Halt::Stopped(StopCause::Delete));
         if overlay.join_by(Instant::now() + STOP_LIMIT) == Joined::Late {
-            return Err(Undeleted::Stuck);
+            return Err(DeleteError::Stuck);
         }
         if let Err(error) = overlay.forget() {
             let is_unfinished = !overlay.status().is_over();
-            if is_unfinished && self.table().door == Door::Open {
+            if is_unfinished && self.table().admission == Admission::Open {
                 overlay.progress.begin_anew();
-                take_up_again(&overlay);
+                resume_copy(&overlay);
             }
-            return Err(Undeleted::Storage(error));
+            return Err(DeleteError::Storage(error));
         }
         self.table().overlays.remove(id);
         overlay.deleted();
         drop(deletion);
         log::info(format_args!("overlay {id} is deleted"));
         match files {
-            Files::Keep => Ok(()),
-            Files::Remove => {
+            DeleteFiles::Keep => Ok(()),
+            DeleteFiles::Remove => {
                 let erased = Arc::clone(&overlay);
                 match deadline::within(ERASE_LIMIT, &overlay.spec.source, move || erase(&erased)) {
-                    Ok(erased) => erased.map_err(|(path, error)| Undeleted::Files(path, error)),
-                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Undeleted::FilesLater),
-                    Err(error) => Err(Undeleted::Files(overlay.spec.source.clone(), error)),
+                    Ok(erased) => erased.map_err(|(path, error)| DeleteError::Files(path, error)),
+                    Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(DeleteError::FilesLater),
+                    Err(error) => Err(DeleteError::Files(overlay.spec.source.clone(), error)),
                 }
             }
         }
     }
 
-    /// Takes no more overlays, and stops all copies; the next daemon goes on with them. Waits for them until `deadline`.
+    /// Refuses new overlays and stops all copies, which the next daemon resumes. Waits for their threads until `deadline`.
     pub fn close(&self, deadline: Instant) {
-        self.table().door = Door::Closed;
+        self.table().admission = Admission::Closed;
         let all = self.all();
-        all.iter().for_each(|overlay| overlay.progress.halt(Halt::Stopped(Stop::ShutDown)));
+        all.iter().for_each(|overlay| overlay.progress.halt(Halt::Stopped(StopCause::ShutDown)));
         for overlay in &all {
             if overlay.join_by(deadline) == Joined::Late {
                 log::warn(format_args!("overlay {} does not stop copying", overlay.id));
@@ -359,7 +362,7 @@ impl Overlays {
         self.table().overlays.values().cloned().collect()
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, OverlayTable> {
         lock(&self.table)
     }
 }
@@ -371,11 +374,11 @@ fn launch(overlay: &Arc<Overlay>, attempt: Attempt) -> io::Result<()> {
     Ok(())
 }
 
-/// Goes on with a copy that was begun before.
-fn take_up_again(overlay: &Arc<Overlay>) {
+/// Resumes a copy.
+fn resume_copy(overlay: &Arc<Overlay>) {
     log::info(format_args!("overlay {} is taken up again", overlay.id));
     if let Err(error) = launch(overlay, Attempt::Again) {
-        overlay.finish(state::Ended::Failed(format!("the system has no thread for it: {error}")));
+        overlay.finish(state::CopyResult::Failed(format!("the system has no thread for it: {error}")));
     }
 }
 
@@ -387,12 +390,12 @@ fn erase(overlay: &Overlay) -> Result<(), (PathBuf, io::Error)> {
     let Some(to) = place::existing(&overlay.root, &spec.target) else { return Ok(()) };
     let at_target = |error| (PathBuf::new(), error);
     let again = to.try_clone().map_err(at_target)?;
-    let (plan, stats) = (Plan::new(spec, canonical, &overlay.root), overlay.progress.stats());
+    let (plan, stats) = (CopyPlan::new(spec, canonical, &overlay.root), overlay.progress.stats());
     let since = job::since(overlay.created_at);
     let made = to.own_stat().is_ok_and(|stat| stat.born.is_some_and(|born| born >= since));
     Eraser::new(&plan, since, &stats).erase(from, to)?;
     if made {
-        // Fails when something is left in it.
+        // Fails if it is not empty.
         let _ = place::remove_empty(&overlay.root, &spec.target, &again);
     }
     Ok(())

@@ -1,6 +1,6 @@
-//! A directory of the template and its copy, side by side.
+//! A directory of the template and its copy.
 //!
-//! Owns: their descriptors, and what has to be known until the last thing was put into the copy. Never: a decision.
+//! Owns: their descriptors, and the state until the last entry of the copy is created. Never: a decision.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,83 +10,79 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::os::fs::{Dir, Name, Stat};
 
-/// Who else may be in a tree while it is copied.
+/// Whether others can see a tree while it is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Company {
-    /// It has its real name, and anyone may write into it.
+pub enum Visibility {
+    /// Yes: it has its final name, and others may write into it.
     Shared,
-    /// It has a temporary name, and is thrown away if it is not finished.
+    /// No: it has a temporary name, and is removed if it is not finished.
     Private,
 }
 
-/// A tree that is copied as a whole.
 #[derive(Debug)]
-pub struct Tree {
-    /// Who else may be in it.
-    pub company: Company,
-    /// Its top in the target.
+pub struct CopyTree {
+    pub visibility: Visibility,
+    /// Its top directory in the target.
     pub to: Dir,
-    /// Where that is, relative to the target.
+    /// The path of that, relative to the target.
     pub path: PathBuf,
-    /// Files with more than one name, by identity: where in the target the first one is, as soon as it is whole. The
-    /// inner lock is that of one file: who has it copies.
+    /// Hard-linked files by identity: the path of the first copied name. The inner lock belongs to one file: its holder
+    /// copies.
     pub first_names: Mutex<HashMap<(u64, u64), FirstName>>,
 }
 
-/// Where the first name of a file is.
 pub type FirstName = Arc<Mutex<Option<PathBuf>>>;
 
-/// Who made the copy of a directory.
+/// Who created the copy of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maker {
-    /// We, just now.
+    /// This attempt.
     Us,
-    /// We, in an earlier attempt.
+    /// An earlier attempt.
     UsBefore,
-    /// Somebody else; its mode and time are theirs.
+    /// Not the overlay: its mode and times stay.
     Another,
 }
 
-/// A directory on both sides.
+/// A directory and its copy.
 #[derive(Debug)]
 pub struct Pair {
-    /// What it is a part of.
-    pub tree: Arc<Tree>,
+    /// The tree that it belongs to.
+    pub tree: Arc<CopyTree>,
     /// The directory of the template.
     pub from: Dir,
     /// Its copy.
     pub to: Dir,
-    /// Relative to the target.
+    /// Its path, relative to the target.
     pub path: PathBuf,
-    /// What the one in the template is.
+    /// The metadata of the directory in the template.
     pub stat: Stat,
-    /// Who made the copy.
     pub maker: Maker,
     /// Whether it has the scripts of a Python environment.
     pub has_scripts: bool,
-    /// Tasks that may still put something into it, which changes its time.
+    /// The number of tasks that may still create entries in it, which changes its time.
     pub open: AtomicUsize,
-    /// Whether something in it was put off, for which it has to stay writable.
+    /// Whether it has deferred entries, for which it must stay writable.
     pub has_deferred: AtomicBool,
 }
 
 impl Pair {
-    /// The top of a tree: `path`, relative to the target.
+    /// Creates the top of a tree at `path`, relative to the target.
     ///
     /// # Errors
     /// The system's.
-    pub fn top(from: Dir, to: Dir, path: PathBuf, maker: Maker, company: Company) -> io::Result<Arc<Pair>> {
+    pub fn top(from: Dir, to: Dir, path: PathBuf, maker: Maker, visibility: Visibility) -> io::Result<Arc<Pair>> {
         let again = to.try_clone()?;
-        let tree = Arc::new(Tree { company, to: again, path: path.clone(), first_names: Mutex::default() });
+        let tree = Arc::new(CopyTree { visibility, to: again, path: path.clone(), first_names: Mutex::default() });
         Pair::new(tree, from, to, path, maker, false)
     }
 
-    /// One task has it.
+    /// Creates a pair with one open task.
     ///
     /// # Errors
     /// The system's.
     pub fn new(
-        tree: Arc<Tree>,
+        tree: Arc<CopyTree>,
         from: Dir,
         to: Dir,
         path: PathBuf,
@@ -97,13 +93,13 @@ impl Pair {
         Ok(Arc::new(Pair { tree, from, to, path, stat, maker, has_scripts, open, has_deferred }))
     }
 
-    /// Whether it belongs to a heavy directory: nothing in there is put off once more.
+    /// Whether it belongs to a heavy directory, in which nothing is deferred again.
     pub fn is_in_heavy(&self) -> bool {
         !self.tree.path.as_os_str().is_empty()
     }
 }
 
-/// Opens what is at `path` below `top`, component by component, without following a symlink.
+/// Opens `path` below `top` component by component, without following symlinks.
 ///
 /// # Errors
 /// The system's.
@@ -116,7 +112,7 @@ pub fn descend(top: &Dir, path: &Path) -> io::Result<Dir> {
     Ok(directory)
 }
 
-/// The data behind a lock, whatever became of who had it.
+/// Locks `mutex`, poisoned or not.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

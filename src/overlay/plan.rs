@@ -1,6 +1,6 @@
-//! What becomes of each entry of a template.
+//! Decides what is done with each entry of a template.
 //!
-//! Owns: the decisions, and the names that only the copy uses. Never: a file system.
+//! Owns: the decisions, and the temporary names. Never: a file system.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -11,40 +11,40 @@ use super::glob::{Ignore, joined};
 use crate::model::overlay::{OverlayId, OverlaySpec, Strategy};
 use crate::os::fs::{Kind, Moment, Stat};
 
-/// Directories that package managers fill with thousands of files which nobody edits. Build output (`target`, `.next`,
-/// `dist`) is not among them: a compiler that meets a placeholder would write through it into the template.
+/// Directories that package managers fill with thousands of files that are not edited. Build output (`target`, `.next`,
+/// `dist`) is not among them: a compiler would write through the placeholder into the template.
 const HEAVY: [&str; 8] =
     ["node_modules", ".venv", "venv", "vendor", "bower_components", "jspm_packages", "__pypackages__", ".pnpm-store"];
-/// What a name that is ours alone begins with.
+/// The prefix of temporary names.
 const TEMPORARY: &str = ".servisor-overlay-";
 
-/// What becomes of an entry.
+/// What is done with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum EntryAction {
     /// It is copied.
     Copy,
-    /// A placeholder comes first, the copy later.
+    /// A placeholder is created first, and replaced by a copy later.
     Defer,
-    /// It is left out, and listed.
+    /// It is not copied, but listed.
     Skip,
 }
 
-/// How one template is copied.
+/// The plan of one copy.
 #[derive(Debug)]
-pub struct Plan {
+pub struct CopyPlan {
     source: PathBuf,
-    /// The same without a symlink in it.
+    /// The canonical path of the source.
     canonical: PathBuf,
-    /// Where the copy is, as its users name it.
+    /// The path of the copy, as its users name it.
     target: PathBuf,
     ignore: Ignore,
     strategy: Strategy,
 }
 
-impl Plan {
-    /// The plan of `spec`, whose source is `canonical` without a symlink in it. A relative target is taken from `root`.
-    pub fn new(spec: &OverlaySpec, canonical: PathBuf, root: &Path) -> Plan {
-        Plan {
+impl CopyPlan {
+    /// Creates the plan of `spec`, with the `canonical` path of its source. A relative target is resolved against `root`.
+    pub fn new(spec: &OverlaySpec, canonical: PathBuf, root: &Path) -> CopyPlan {
+        CopyPlan {
             source: spec.source.clone(),
             canonical,
             target: spec.target.resolved(root),
@@ -53,8 +53,8 @@ impl Plan {
         }
     }
 
-    /// What becomes of the entry `name` of `directory`, which is relative to the template.
-    pub fn verdict(&self, directory: &Path, name: &OsStr, kind: Kind) -> Verdict {
+    /// Decides about the entry `name` of `directory`, which is relative to the template.
+    pub fn verdict(&self, directory: &Path, name: &OsStr, kind: Kind) -> EntryAction {
         let is_directory = kind == Kind::Directory;
         let left_out = name == ".git"
             || name.as_bytes().starts_with(TEMPORARY.as_bytes())
@@ -62,34 +62,34 @@ impl Plan {
             || self.ignore.leaves_out(joined(directory, name), is_directory);
         let is_heavy = is_directory && HEAVY.iter().any(|heavy| name == *heavy);
         match (left_out, self.strategy) {
-            (true, _) => Verdict::Skip,
-            (false, Strategy::Smart) if is_heavy => Verdict::Defer,
-            (false, Strategy::Smart | Strategy::Copy) => Verdict::Copy,
+            (true, _) => EntryAction::Skip,
+            (false, Strategy::Smart) if is_heavy => EntryAction::Defer,
+            (false, Strategy::Smart | Strategy::Copy) => EntryAction::Copy,
         }
     }
 
-    /// The template, without a symlink in its path.
+    /// The canonical path of the template.
     pub fn template(&self) -> &Path {
         &self.canonical
     }
 
-    /// The paths by which something may name the template.
+    /// The paths by which files may refer to the template.
     pub fn template_names(&self) -> [&Path; 2] {
         [&self.source, &self.canonical]
     }
 
-    /// The path by which the copy is named.
+    /// The path of the copy.
     pub fn target(&self) -> &Path {
         &self.target
     }
 
-    /// The text of a placeholder for the template's `path`.
+    /// The target of the placeholder for `path`, relative to the template.
     pub fn placeholder(&self, path: &Path) -> PathBuf {
         self.source.join(path)
     }
 
-    /// The text that the copy of a symlink in `directory` gets. One that names a place in the template by its absolute
-    /// path would lead writers there; it gets the way to the same place in the copy. All others stay as they are.
+    /// The target of the copy of a symlink in `directory`. An absolute target inside the template becomes a relative one
+    /// inside the copy, since writes through it would change the template. All others stay the same.
     pub fn link_text<'a>(&self, directory: &Path, text: &'a OsStr) -> Cow<'a, OsStr> {
         let text_path = Path::new(text);
         match text_path.strip_prefix(&self.source).or_else(|_| text_path.strip_prefix(&self.canonical)) {
@@ -106,19 +106,19 @@ impl Plan {
     }
 }
 
-/// The name under which `id` builds its `number`th thing before it goes to its place.
+/// The `number`th temporary name of the overlay `id`.
 pub fn temporary(id: &OverlayId, number: u64) -> OsString {
     format!("{TEMPORARY}{id}-{number}").into()
 }
 
-/// Whether `name` is one that `id` has left behind.
+/// Whether `name` is a temporary name of the overlay `id`.
 pub fn is_temporary_of(id: &OverlayId, name: &OsStr) -> bool {
     let rest = name.as_bytes().strip_prefix(TEMPORARY.as_bytes());
     rest.and_then(|rest| rest.strip_prefix(id.as_str().as_bytes())).is_some_and(|rest| rest.starts_with(b"-"))
 }
 
-/// Whether what is `there` was made as a copy of `source` at or after `since`, and is unchanged. Where the file system
-/// keeps no time of birth, that it looks the same has to do.
+/// Whether `there` was created as a copy of `source` at or after `since`, and is unchanged. On file systems without birth
+/// times, equal metadata is enough.
 pub fn is_copy(source: &Stat, there: &Stat, since: Moment) -> bool {
     let looks_the_same = match source.kind {
         Kind::File => source.size == there.size && source.modified == there.modified,
@@ -136,40 +136,40 @@ mod tests {
     use super::*;
     use crate::model::overlay::Target;
 
-    fn plan(ignore: &[&str], strategy: Strategy) -> Plan {
+    fn plan(ignore: &[&str], strategy: Strategy) -> CopyPlan {
         let spec = OverlaySpec {
             source: "/templates/web".into(),
             target: Target::parse("app").unwrap(),
             ignore: ignore.iter().map(|pattern| (*pattern).to_owned()).collect(),
             strategy,
         };
-        Plan::new(&spec, "/disk/web".into(), Path::new("/root"))
+        CopyPlan::new(&spec, "/disk/web".into(), Path::new("/root"))
     }
 
     #[test]
     fn what_becomes_of_an_entry() {
         let smart = plan(&["*.log", "/vendor"], Strategy::Smart);
         for (directory, name, kind, expected) in [
-            ("", "package.json", Kind::File, Verdict::Copy),
-            ("", "src", Kind::Directory, Verdict::Copy),
-            ("", "node_modules", Kind::Directory, Verdict::Defer),
-            ("packages/a", "node_modules", Kind::Directory, Verdict::Defer),
-            ("packages/a", "vendor", Kind::Directory, Verdict::Defer),
-            ("", "vendor", Kind::Directory, Verdict::Skip),
-            ("", "node_modules", Kind::Symlink, Verdict::Copy),
-            ("", "node_modules", Kind::File, Verdict::Copy),
-            ("", ".git", Kind::Directory, Verdict::Skip),
-            ("a/b", ".git", Kind::File, Verdict::Skip),
-            ("", ".gitignore", Kind::File, Verdict::Copy),
-            ("a", "x.log", Kind::File, Verdict::Skip),
-            ("a", "pipe", Kind::Special, Verdict::Skip),
-            ("", ".servisor-overlay-ab-1", Kind::File, Verdict::Skip),
-            ("", "target", Kind::Directory, Verdict::Copy),
+            ("", "package.json", Kind::File, EntryAction::Copy),
+            ("", "src", Kind::Directory, EntryAction::Copy),
+            ("", "node_modules", Kind::Directory, EntryAction::Defer),
+            ("packages/a", "node_modules", Kind::Directory, EntryAction::Defer),
+            ("packages/a", "vendor", Kind::Directory, EntryAction::Defer),
+            ("", "vendor", Kind::Directory, EntryAction::Skip),
+            ("", "node_modules", Kind::Symlink, EntryAction::Copy),
+            ("", "node_modules", Kind::File, EntryAction::Copy),
+            ("", ".git", Kind::Directory, EntryAction::Skip),
+            ("a/b", ".git", Kind::File, EntryAction::Skip),
+            ("", ".gitignore", Kind::File, EntryAction::Copy),
+            ("a", "x.log", Kind::File, EntryAction::Skip),
+            ("a", "pipe", Kind::Special, EntryAction::Skip),
+            ("", ".servisor-overlay-ab-1", Kind::File, EntryAction::Skip),
+            ("", "target", Kind::Directory, EntryAction::Copy),
         ] {
             assert_eq!(smart.verdict(Path::new(directory), OsStr::new(name), kind), expected, "{directory} {name}");
         }
         let copy = plan(&[], Strategy::Copy);
-        assert_eq!(copy.verdict(Path::new(""), OsStr::new("node_modules"), Kind::Directory), Verdict::Copy);
+        assert_eq!(copy.verdict(Path::new(""), OsStr::new("node_modules"), Kind::Directory), EntryAction::Copy);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::store::members::Members;
 
 /// What is kept of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
+pub struct StoredOverlay {
     /// Its name.
     pub id: OverlayId,
     /// What was asked for.
@@ -32,7 +32,7 @@ pub struct Kept {
 
 /// A record as it is written.
 #[derive(Serialize)]
-struct Written<'a> {
+struct OverlayRecord<'a> {
     version: u64,
     id: &'a str,
     source: &'a Path,
@@ -48,10 +48,10 @@ struct Written<'a> {
     stats: &'a Stats,
 }
 
-impl<'a> Written<'a> {
-    fn of(kept: &'a Kept) -> Written<'a> {
+impl<'a> OverlayRecord<'a> {
+    fn of(kept: &'a StoredOverlay) -> OverlayRecord<'a> {
         let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        Written {
+        OverlayRecord {
             version: VERSION,
             id: kept.id.as_str(),
             source: &kept.spec.source,
@@ -70,13 +70,13 @@ impl<'a> Written<'a> {
 ///
 /// # Errors
 /// A phrase: what in it can't be.
-pub fn parse(mut members: Members) -> Result<Kept, String> {
+pub fn parse(mut members: Members) -> Result<StoredOverlay, String> {
     let wrong = |what: &str, word: &str| format!("{what} can't be {word:?}");
     let stats = members.take_object("stats")?;
     let (id, strategy, status) = (members.text("id")?, members.text("strategy")?, members.text("copy_status")?);
     let known_strategy = Strategy::ALL.into_iter().find(|(known, _)| *known == strategy);
     let known_status = CopyStatus::ALL.into_iter().find(|(known, _)| *known == status);
-    Ok(Kept {
+    Ok(StoredOverlay {
         id: OverlayId::parse(id).ok_or_else(|| wrong("id", id))?,
         spec: OverlaySpec {
             source: source_path(members.text("source")?).map_err(|why| format!("source {why}"))?,
@@ -107,7 +107,7 @@ pub trait Records: Send + Sync {
     ///
     /// # Errors
     /// It can't be stored; what was kept before still is.
-    fn save(&self, record: &Kept) -> io::Result<()>;
+    fn save(&self, record: &StoredOverlay) -> io::Result<()>;
 
     /// Forgets the record `id`, if there is one.
     ///
@@ -117,8 +117,8 @@ pub trait Records: Send + Sync {
 }
 
 impl Records for Files {
-    fn save(&self, record: &Kept) -> io::Result<()> {
-        self.put(record.id.as_str(), &Written::of(record))
+    fn save(&self, record: &StoredOverlay) -> io::Result<()> {
+        self.put(record.id.as_str(), &OverlayRecord::of(record))
     }
 
     fn remove(&self, id: &OverlayId) -> io::Result<()> {
@@ -130,7 +130,7 @@ impl Records for Files {
 ///
 /// # Errors
 /// The directory can't be read.
-pub fn stored(files: &Files) -> io::Result<Vec<Kept>> {
+pub fn stored(files: &Files) -> io::Result<Vec<StoredOverlay>> {
     files.load(|name, members| {
         let kept = parse(members)?;
         if kept.id.as_str() != name {
@@ -147,7 +147,7 @@ pub struct Forgetful;
 
 #[cfg(test)]
 impl Records for Forgetful {
-    fn save(&self, _: &Kept) -> io::Result<()> {
+    fn save(&self, _: &StoredOverlay) -> io::Result<()> {
         Ok(())
     }
 
@@ -162,8 +162,8 @@ mod tests {
 
     use super::*;
 
-    fn kept() -> Kept {
-        Kept {
+    fn kept() -> StoredOverlay {
+        StoredOverlay {
             id: OverlayId::parse("a1").unwrap(),
             spec: OverlaySpec {
                 source: "/templates/web".into(),
@@ -178,18 +178,18 @@ mod tests {
         }
     }
 
-    fn text(of: &Kept) -> Value {
-        serde_json::to_value(Written::of(of)).unwrap()
+    fn text(of: &StoredOverlay) -> Value {
+        serde_json::to_value(OverlayRecord::of(of)).unwrap()
     }
 
-    fn read(text: &Value) -> Result<Kept, String> {
+    fn read(text: &Value) -> Result<StoredOverlay, String> {
         parse(Members::read(text.to_string().as_bytes()).unwrap())
     }
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
         assert_eq!(read(&text(&kept())), Ok(kept()));
-        let whole = Kept { error: None, status: CopyStatus::Complete, ..kept() };
+        let whole = StoredOverlay { error: None, status: CopyStatus::Complete, ..kept() };
         assert_eq!(text(&whole).get("copy_error"), None);
         assert_eq!(read(&text(&whole)), Ok(whole));
     }

@@ -13,7 +13,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::plan::{self, Plan, Verdict};
+use super::plan::{self, CopyPlan, EntryAction};
 use super::progress::Stats;
 use super::venv;
 use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
@@ -24,7 +24,7 @@ use crate::sorted::SortedSet;
 /// # Errors
 /// The system's.
 pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io::Result<()> {
-    struct Level {
+    struct DirLevel {
         name: Name,
         dir: Dir,
         entries: Vec<(Name, Option<Kind>)>,
@@ -33,11 +33,11 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io:
         Some(kind) => Ok(kind == Kind::Directory),
         None => parent.stat(name).map(|stat| stat.kind == Kind::Directory),
     };
-    let enter = |parent: &Dir, name: Name| -> io::Result<Level> {
+    let enter = |parent: &Dir, name: Name| -> io::Result<DirLevel> {
         let dir = parent.open_dir(&name)?;
         make_writable(&dir);
         let entries = dir.entries()?;
-        Ok(Level { name, dir, entries })
+        Ok(DirLevel { name, dir, entries })
     };
     if !is_directory(parent, name, kind)? {
         return parent.unlink(name);
@@ -48,7 +48,7 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io:
     }
     make_writable(&top);
     let entries = top.entries()?;
-    let mut levels = vec![Level { name: name.clone(), dir: top, entries }];
+    let mut levels = vec![DirLevel { name: name.clone(), dir: top, entries }];
     while let Some(level) = levels.last_mut() {
         match level.entries.pop() {
             Some((name, kind)) if is_directory(&level.dir, &name, kind)? => {
@@ -57,7 +57,7 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io:
             }
             Some((name, _)) => level.dir.unlink(&name)?,
             None => {
-                let Some(Level { name, .. }) = levels.pop() else { break };
+                let Some(DirLevel { name, .. }) = levels.pop() else { break };
                 levels.last().map_or(parent, |level| &level.dir).remove_dir(&name)?;
             }
         }
@@ -78,7 +78,7 @@ fn make_writable(dir: &Dir) {
 #[derive(Debug)]
 pub struct Eraser<'a> {
     /// What was copied.
-    pub plan: &'a Plan,
+    pub plan: &'a CopyPlan,
     /// When the overlay came into being.
     pub since: Moment,
     /// What it found in the target, relative to it.
@@ -87,7 +87,7 @@ pub struct Eraser<'a> {
     pub knows_all_found: bool,
 }
 
-struct Level {
+struct DirLevel {
     name: Option<Name>,
     from: Dir,
     to: Dir,
@@ -97,7 +97,7 @@ struct Level {
 
 impl<'a> Eraser<'a> {
     /// For the overlay that has done `stats`.
-    pub fn new(plan: &'a Plan, since: Moment, stats: &'a Stats) -> Eraser<'a> {
+    pub fn new(plan: &'a CopyPlan, since: Moment, stats: &'a Stats) -> Eraser<'a> {
         let found: SortedSet<&OsStr> = stats.skipped.iter().map(OsStr::new).collect();
         let knows_all_found = stats.skipped_count == found.len() as u64;
         Eraser { plan, since, found, knows_all_found }
@@ -109,7 +109,7 @@ impl<'a> Eraser<'a> {
     /// The path, relative to the target, and the system's error.
     pub fn erase(&self, from: Dir, to: Dir) -> Result<(), (PathBuf, io::Error)> {
         let entries = from.entries().map_err(|error| (PathBuf::new(), error))?;
-        let mut levels = vec![Level { name: None, from, to, path: PathBuf::new(), entries }];
+        let mut levels = vec![DirLevel { name: None, from, to, path: PathBuf::new(), entries }];
         while let Some(level) = levels.last_mut() {
             if let Some((name, kind)) = level.entries.pop() {
                 let path = level.path.join(name.as_os_str());
@@ -135,10 +135,10 @@ impl<'a> Eraser<'a> {
     }
 
     /// Removes a file; gives a directory to go into.
-    fn entry(&self, level: &Level, name: Name, kind: Option<Kind>, path: &Path) -> io::Result<Option<Level>> {
+    fn entry(&self, level: &DirLevel, name: Name, kind: Option<Kind>, path: &Path) -> io::Result<Option<DirLevel>> {
         let source = level.from.stat(&name)?;
         let verdict = self.plan.verdict(&level.path, name.as_os_str(), kind.unwrap_or(source.kind));
-        if verdict == Verdict::Skip || self.found.contains(path.as_os_str()) {
+        if verdict == EntryAction::Skip || self.found.contains(path.as_os_str()) {
             return Ok(None);
         }
         let there = level.to.stat(&name)?;
@@ -153,7 +153,7 @@ impl<'a> Eraser<'a> {
                     make_writable(&to);
                 }
                 let name = is_ours.then_some(name);
-                Ok(Some(Level { name, from, to, path: path.to_owned(), entries }))
+                Ok(Some(DirLevel { name, from, to, path: path.to_owned(), entries }))
             }
             Kind::File | Kind::Symlink
                 if (is_dated || self.knows_all_found) && self.is_copy(level, &name, &source, &there)? =>
@@ -164,7 +164,7 @@ impl<'a> Eraser<'a> {
         }
     }
 
-    fn is_copy(&self, level: &Level, name: &Name, source: &Stat, there: &Stat) -> io::Result<bool> {
+    fn is_copy(&self, level: &DirLevel, name: &Name, source: &Stat, there: &Stat) -> io::Result<bool> {
         let is_same = |source: &Stat| plan::is_copy(source, there, self.since);
         // A script of a Python environment has another content than in the template, and so another length.
         if !is_same(source) && !is_same(&venv::expected(self.plan, &level.path, &level.from, name, source)) {

@@ -1,7 +1,7 @@
-//! One overlay, as its thread and everyone else share it.
+//! The shared state of one overlay.
 //!
-//! Owns: its status, who waits for it, who is told of it, and the order of keeping and telling: what is said to be over
-//! is kept first. Never: a file of the template or the target.
+//! Owns: its status, waiters and watchers, and the order of storing and publishing: a final status is stored before it is
+//! published. Never: a file of the template or the target.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,88 +9,78 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::pair::lock;
-use super::progress::{Progress, Stats};
-use super::record::{Kept, Records};
+use super::progress::{CopyProgress, Stats};
+use super::record::{Records, StoredOverlay};
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy};
 use crate::os::thread::{Joined, Thread};
 
-/// How an overlay is at one moment.
+/// A snapshot of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayView {
-    /// Its name.
     pub id: OverlayId,
     /// The template.
     pub source: PathBuf,
-    /// The target, as it was sent.
+    /// The target as the client sent it.
     pub target: String,
     /// The target as an absolute path.
     pub resolved_target: PathBuf,
-    /// In which order it is copied.
     pub strategy: Strategy,
-    /// What is left out.
+    /// Patterns of files that are not copied.
     pub ignore: Vec<String>,
-    /// When it was created.
     pub created_at: SystemTime,
-    /// What was done by now.
+    /// The counts so far.
     pub stats: Stats,
-    /// How far it is.
     pub status: CopyStatus,
     /// Why it failed.
     pub error: Option<String>,
 }
 
-/// What happened to an overlay, for who is told.
+/// A change of an overlay, for watchers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The copy has begun.
     Begun,
-    /// All is there.
     Complete,
-    /// Why not.
+    /// With the reason.
     Failed(String),
-    /// It was deleted before it was over.
+    /// It was deleted before the copy ended.
     Deleted,
 }
 
-/// Is told of each change, on the thread that makes it, under no lock. It must not wait.
-pub type Watcher = Arc<dyn Fn(&OverlayId, &Change) + Send + Sync>;
+/// A callback for changes; called on the thread that makes the change, without a lock. It must not block.
+pub type OverlayWatcher = Arc<dyn Fn(&OverlayId, &Change) + Send + Sync>;
 
-/// How the copy ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum CopyResult {
     /// All is there.
     Complete,
     /// Why not.
     Failed(String),
 }
 
-/// What can be waited for.
+/// What a client can wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Until {
-    /// All can be used, if only through placeholders.
+    /// Everything can be read, if only through placeholders.
     Usable,
-    /// Nothing more will happen.
+    /// The status is final.
     Over,
 }
 
 /// One overlay.
 pub struct Overlay {
-    /// Its name.
     pub id: OverlayId,
-    /// What was asked for.
     pub spec: OverlaySpec,
-    /// When.
     pub created_at: SystemTime,
     /// The daemon's root.
     pub root: PathBuf,
-    /// How far the copy is.
-    pub progress: Arc<Progress>,
+    pub progress: Arc<CopyProgress>,
     thread: Mutex<Option<Arc<Thread>>>,
     records: Arc<dyn Records>,
-    /// Whoever writes the record has this, so that none is written after it was removed.
+    /// Locked while the record is written, so that none is written after its removal.
     keeping: Mutex<Keeping>,
-    state: Mutex<State>,
+    state: Mutex<OverlayState>,
     changed: Condvar,
 }
 
@@ -100,23 +90,23 @@ enum Keeping {
     Forgotten,
 }
 
-struct State {
+struct OverlayState {
     status: CopyStatus,
     error: Option<String>,
     is_usable: bool,
     presence: Presence,
-    watchers: Vec<Watcher>,
+    watchers: Vec<OverlayWatcher>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Here,
-    /// Somebody has a [`Deletion`] of it.
+    /// A [`Deletion`] of it exists.
     Leaving,
     Deleted,
 }
 
-/// The one deletion of an overlay that is under way. Dropping it leaves the overlay as it is, for the next one to try.
+/// The deletion in progress, at most one. Dropping it leaves the overlay as it is, so that the next one can try.
 pub(super) struct Deletion<'a>(&'a Overlay);
 
 impl fmt::Debug for Overlay {
@@ -126,11 +116,11 @@ impl fmt::Debug for Overlay {
 }
 
 impl Overlay {
-    /// As it is kept, without a thread.
-    pub(super) fn new(kept: Kept, root: &Path, records: Arc<dyn Records>) -> Overlay {
-        // A second attempt counts anew.
+    /// Creates the state from a record, without a thread.
+    pub(super) fn new(kept: StoredOverlay, root: &Path, records: Arc<dyn Records>) -> Overlay {
+        // A resumed copy counts from zero.
         let stats = if kept.status.is_over() { kept.stats } else { Stats::default() };
-        let state = State {
+        let state = OverlayState {
             status: kept.status,
             error: kept.error,
             is_usable: kept.status.is_over(),
@@ -142,7 +132,7 @@ impl Overlay {
             spec: kept.spec,
             created_at: kept.created_at,
             root: root.to_owned(),
-            progress: Arc::new(Progress::kept(&stats)),
+            progress: Arc::new(CopyProgress::kept(&stats)),
             thread: Mutex::new(None),
             records,
             keeping: Mutex::new(Keeping::Yes),
@@ -151,7 +141,6 @@ impl Overlay {
         }
     }
 
-    /// How it is now.
     pub fn view(&self) -> OverlayView {
         let (status, error) = {
             let state = lock(&self.state);
@@ -171,12 +160,11 @@ impl Overlay {
         }
     }
 
-    /// How far it is now.
     pub fn status(&self) -> CopyStatus {
         lock(&self.state).status
     }
 
-    /// Waits for `until`, or its deletion, but not past `deadline`.
+    /// Waits for `until`, the deletion, or `deadline`.
     pub fn wait(&self, until: Until, deadline: Instant) {
         let mut state = lock(&self.state);
         loop {
@@ -192,8 +180,8 @@ impl Overlay {
         }
     }
 
-    /// Tells `watcher` of every change from now on; gives the status that the first of them changes.
-    pub fn subscribe(&self, watcher: Watcher) -> CopyStatus {
+    /// Calls `watcher` at every later change; returns the current status.
+    pub fn subscribe(&self, watcher: OverlayWatcher) -> CopyStatus {
         let mut state = lock(&self.state);
         if !state.status.is_over() {
             state.watchers.push(watcher);
@@ -210,10 +198,10 @@ impl Overlay {
         self.changed.notify_all();
     }
 
-    pub(super) fn finish(&self, ended: Ended) {
+    pub(super) fn finish(&self, ended: CopyResult) {
         let (status, error, change) = match ended {
-            Ended::Complete => (CopyStatus::Complete, None, Change::Complete),
-            Ended::Failed(why) => (CopyStatus::Failed, Some(why.clone()), Change::Failed(why)),
+            CopyResult::Complete => (CopyStatus::Complete, None, Change::Complete),
+            CopyResult::Failed(why) => (CopyStatus::Failed, Some(why.clone()), Change::Failed(why)),
         };
         if let Err(cause) = self.keep(status, error.as_deref()) {
             log::warn(format_args!(
@@ -240,21 +228,21 @@ impl Overlay {
         watchers.iter().for_each(|watcher| watcher(&self.id, change));
     }
 
-    /// Gives it the thread of its copy.
+    /// Stores the thread of its copy.
     pub(super) fn works_on(&self, thread: Thread) {
         *lock(&self.thread) = Some(Arc::new(thread));
     }
 
-    /// Waits until nothing copies for it any more, but not past `deadline`. Any number may wait.
+    /// Waits for the end of its thread until `deadline`. Any number of threads may wait.
     pub(super) fn join_by(&self, deadline: Instant) -> Joined {
         let thread = lock(&self.thread).clone();
         thread.map_or(Joined::Ended, |thread| thread.join_by(deadline))
     }
 
-    /// Begins to delete it, once nobody else does; `None` when it has been deleted.
+    /// Begins a deletion, after any other one in progress; `None` if the overlay has been deleted.
     pub(super) fn begin_deletion(&self) -> Option<Deletion<'_>> {
         let mut state = lock(&self.state);
-        // Whoever deletes it waits for nothing without a limit, and has this end in any case.
+        // A deletion has limits on all its waits, and its guard wakes this on every path.
         while state.presence == Presence::Leaving {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
@@ -267,7 +255,7 @@ impl Overlay {
         }
     }
 
-    /// Tells who waits that there is nothing to wait for any more.
+    /// Marks it as deleted; wakes the waiters and calls the watchers.
     pub(super) fn deleted(&self) {
         let watchers = {
             let mut state = lock(&self.state);
@@ -278,9 +266,9 @@ impl Overlay {
         watchers.iter().for_each(|watcher| watcher(&self.id, &Change::Deleted));
     }
 
-    /// Keeps it with this status, unless it is forgotten.
+    /// Stores it with this status, unless its record was removed.
     pub(super) fn keep(&self, status: CopyStatus, error: Option<&str>) -> std::io::Result<()> {
-        let kept = Kept {
+        let kept = StoredOverlay {
             id: self.id.clone(),
             spec: self.spec.clone(),
             created_at: self.created_at,
@@ -295,7 +283,7 @@ impl Overlay {
         }
     }
 
-    /// Keeps it no more.
+    /// Removes its record.
     pub(super) fn forget(&self) -> std::io::Result<()> {
         let mut keeping = lock(&self.keeping);
         self.records.remove(&self.id)?;

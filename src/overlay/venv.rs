@@ -12,7 +12,7 @@ use std::io::{self, Read, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::plan::Plan;
+use super::plan::CopyPlan;
 use crate::os::fs::{Dir, Name, Stat, data};
 
 const MARK: &str = "pyvenv.cfg";
@@ -23,7 +23,7 @@ const SCRIPT_MAX: u64 = 1024 * 1024;
 const SHEBANG_MAX: usize = 127;
 
 /// Whether `directory`, relative to the template, has the scripts of an environment.
-pub fn has_scripts(plan: &Plan, directory: &Path) -> bool {
+pub fn has_scripts(plan: &CopyPlan, directory: &Path) -> bool {
     let above = directory.parent().filter(|_| directory.file_name().is_some_and(|name| name == SCRIPTS));
     above.is_some_and(|above| fs::metadata(plan.template().join(above).join(MARK)).is_ok_and(|mark| mark.is_file()))
 }
@@ -32,7 +32,7 @@ pub fn has_scripts(plan: &Plan, directory: &Path) -> bool {
 ///
 /// # Errors
 /// The system's.
-pub fn relocated(plan: &Plan, mut from: &File, stat: &Stat) -> io::Result<Option<Vec<u8>>> {
+pub fn relocated(plan: &CopyPlan, mut from: &File, stat: &Stat) -> io::Result<Option<Vec<u8>>> {
     if stat.size == 0 || stat.size > SCRIPT_MAX {
         return Ok(None);
     }
@@ -44,7 +44,7 @@ pub fn relocated(plan: &Plan, mut from: &File, stat: &Stat) -> io::Result<Option
 }
 
 /// `stat` of `name` in `from`, which is `directory` of the template, as its copy's has to be.
-pub fn expected(plan: &Plan, directory: &Path, from: &Dir, name: &Name, stat: &Stat) -> Stat {
+pub fn expected(plan: &CopyPlan, directory: &Path, from: &Dir, name: &Name, stat: &Stat) -> Stat {
     let text = || {
         let file = from.open_file(name).ok()?;
         relocated(plan, &file, &data::stat(&file).ok()?).ok()?

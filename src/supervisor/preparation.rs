@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use crate::model::overlay::{CopyStatus, OverlayId};
-use crate::overlay::{Overlays, Watcher};
+use crate::overlay::{OverlayWatcher, Overlays};
 
 /// The waiting of one server.
 pub struct Awaited {
@@ -26,7 +26,7 @@ pub enum Outlook {
 
 impl Awaited {
     /// Begins to wait for `ids`; `tell` is called whenever it is worth a look.
-    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, tell: Watcher) -> Awaited {
+    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, tell: OverlayWatcher) -> Awaited {
         for id in &ids {
             // What is over already, or unknown, is seen at the first look.
             let _ = overlays.subscribe(id, Arc::clone(&tell));

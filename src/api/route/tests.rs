@@ -57,7 +57,7 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
         ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None, None]),
         (
             "/filesystem/overlays/a1",
-            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), Files::Keep)), None],
+            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), DeleteFiles::Keep)), None],
         ),
         ("/v1/sandboxes", [None, gateway(Gateway::Create), None, None]),
         ("/v1/sandboxes/find", [None, gateway(Gateway::Find), None, None]),

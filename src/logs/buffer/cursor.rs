@@ -5,7 +5,7 @@
 //! A position is the number of bytes of each stream since the server's first one. So it stays valid when bytes are
 //! dropped, and each stream can start at a line of its own.
 
-use super::{Copy, LogBuffer, Piece, Selection, StreamId};
+use super::{LogBuffer, Piece, RingCopy, Selection, StreamId};
 
 /// The position of a reader: the number of bytes read of each stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,7 +119,7 @@ impl Batch {
     }
 }
 
-impl Copy {
+impl RingCopy {
     /// The start position for a reader of the last `tail` complete lines (or all) and everything after; an unfinished line
     /// is part of that. The rest of a torn line is left out.
     pub fn start(&self, tail: Option<usize>) -> Cursor {

@@ -206,7 +206,7 @@ fn under_pressure_each_stream_is_an_end_of_what_was_written_to_it() {
     }
 }
 
-/// A progress bar of 300,000 updates, and lines after it.
+/// A position bar of 300,000 updates, and lines after it.
 #[test]
 fn a_line_longer_than_the_ring_leaves_its_newest_part() {
     let update = |number: usize| format!("\rdownloading {number} of 300000");

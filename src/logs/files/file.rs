@@ -11,8 +11,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use memchr::memrchr;
+
 use super::super::buffer::StreamId;
-use super::super::newline;
 use crate::model::spec::Slug;
 
 /// An open log file.
@@ -128,7 +129,7 @@ fn fitting(bytes: &[u8], length: u64, limit: u64) -> usize {
     if bytes.len() <= room {
         return bytes.len();
     }
-    match newline::last(&bytes[..room]) {
+    match memrchr(b'\n', &bytes[..room]) {
         Some(end) => end + 1,
         None if length == 0 => room,
         None => 0,

@@ -32,21 +32,21 @@ fn web() -> Slug {
 }
 
 /// A writer and a log, on this thread.
-fn by_hand(scratch: &Scratch, capacity: usize, limit: u64) -> (Writer, Inbox<Word>, Arc<SharedLog>) {
+fn by_hand(scratch: &Scratch, capacity: usize, limit: u64) -> (Writer, Inbox<FilesMessage>, Arc<SharedLog>) {
     fs::create_dir_all(&scratch.0).unwrap();
-    let (bell, inbox) = inbox();
+    let (sender, inbox) = inbox();
     let writer = Writer::new(scratch.0.clone(), limit);
     let log = Arc::new_cyclic(|log| SharedLog {
-        tap: Some(Tap::new(web(), Weak::clone(log), bell)),
+        notifier: Some(FilesNotifier::new(web(), Weak::clone(log), sender)),
         ..SharedLog::new(capacity)
     });
     (writer, inbox, log)
 }
 
 /// Takes the words that are there, and tells how many they were.
-fn hear(writer: &mut Writer, inbox: &Inbox<Word>) -> usize {
+fn hear(writer: &mut Writer, inbox: &Inbox<FilesMessage>) -> usize {
     let mut words = 0;
-    while let Ok(Word::News(log)) = inbox.try_recv() {
+    while let Ok(FilesMessage::Output(log)) = inbox.try_recv() {
         writer.write(log);
         words += 1;
     }
@@ -155,7 +155,7 @@ fn the_end_writes_what_there_is() {
     for _ in 0..3000 {
         log.append(StreamId::Stdout, &line);
     }
-    log.tap.as_ref().unwrap().bell.send(Word::End).unwrap();
+    log.notifier.as_ref().unwrap().sender.send(FilesMessage::End).unwrap();
     writer.run(&inbox);
     assert_eq!(scratch.read("web.stdout.log").len(), 3000 * line.len());
 }

@@ -50,9 +50,9 @@ fn a_delete_stops_the_copy_and_leaves_no_way_into_the_template() {
     let overlay = overlays.create(scratch.spec("app")).unwrap();
     overlay.wait(Until::Usable, soon());
     assert_eq!(fs::read_dir(scratch.root().join("app/node_modules/d3")).unwrap().count(), 50, "usable at once");
-    overlays.delete(&overlay.id, Files::Keep).unwrap();
+    overlays.delete(&overlay.id, DeleteFiles::Keep).unwrap();
     assert!(overlays.find(&overlay.id).is_none());
-    assert!(matches!(overlays.delete(&overlay.id, Files::Keep), Err(Undeleted::Unknown)));
+    assert!(matches!(overlays.delete(&overlay.id, DeleteFiles::Keep), Err(DeleteError::Unknown)));
     let left = names(&scratch.root().join("app"));
     assert!(left.iter().all(|name| !name.contains(".servisor")), "{left:?}");
     assert!(!scratch.root().join("app/node_modules").is_symlink());
@@ -81,7 +81,7 @@ fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
         symlink("elsewhere", app.join("relative")).unwrap();
         fs::remove_dir_all(app.join("bin")).unwrap();
         symlink(scratch.template().join("bin"), app.join("bin")).unwrap();
-        overlays.delete(&overlay.id, Files::Remove).unwrap();
+        overlays.delete(&overlay.id, DeleteFiles::Remove).unwrap();
         let expected = [
             "bin",
             "node_modules",
@@ -100,7 +100,7 @@ fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
     let overlays = scratch.overlays();
     let overlay = overlays.create(scratch.spec("whole")).unwrap();
     overlay.wait(Until::Over, soon());
-    overlays.delete(&overlay.id, Files::Remove).unwrap();
+    overlays.delete(&overlay.id, DeleteFiles::Remove).unwrap();
     assert!(!scratch.root().join("whole").exists(), "a directory of its own goes too");
 }
 
@@ -130,10 +130,10 @@ fn what_a_user_puts_in_a_placeholders_place_stays() {
 
 /// Keeps records, as a store would.
 #[derive(Default)]
-struct Kept(Mutex<BTreeMap<OverlayId, record::Kept>>);
+struct StoredOverlay(Mutex<BTreeMap<OverlayId, record::StoredOverlay>>);
 
-impl Records for Kept {
-    fn save(&self, record: &record::Kept) -> io::Result<()> {
+impl Records for StoredOverlay {
+    fn save(&self, record: &record::StoredOverlay) -> io::Result<()> {
         lock(&self.0).insert(record.id.clone(), record.clone());
         Ok(())
     }
@@ -144,7 +144,7 @@ impl Records for Kept {
     }
 }
 
-fn parsed(records: &Kept) -> Vec<record::Kept> {
+fn parsed(records: &StoredOverlay) -> Vec<record::StoredOverlay> {
     lock(&records.0).values().cloned().collect()
 }
 
@@ -154,12 +154,12 @@ fn the_next_daemon_goes_on() {
     large(&scratch);
     usual(&scratch);
     for strategy in [Strategy::Smart, Strategy::Copy] {
-        let records = Arc::new(Kept::default());
+        let records = Arc::new(StoredOverlay::default());
         let first = Overlays::new(&scratch.root(), records.clone(), Vec::new());
         let overlay = first.create(OverlaySpec { strategy, ..scratch.spec(strategy.as_str()) }).unwrap();
         wait_until("some files are copied", || (overlay.progress.stats().copied_files > 100).then_some(()));
         first.close(soon());
-        assert!(matches!(first.create(scratch.spec("late")), Err(Refused::ShuttingDown)));
+        assert!(matches!(first.create(scratch.spec("late")), Err(CreateError::ShuttingDown)));
         // What a daemon that was killed leaves behind.
         let app = scratch.root().join(strategy.as_str());
         fs::write(app.join(format!(".servisor-overlay-{}-99", overlay.id)), "half").unwrap();
@@ -188,7 +188,7 @@ fn the_next_daemon_goes_on() {
         third.resume();
         assert_eq!(third.views()[0], view);
         assert!(!app.join("light").exists());
-        third.delete(&overlay.id, Files::Remove).unwrap();
+        third.delete(&overlay.id, DeleteFiles::Remove).unwrap();
         assert!(!app.exists(), "{:?}", names(&app));
     }
 }
@@ -197,7 +197,7 @@ fn the_next_daemon_goes_on() {
 fn a_store_that_fails_lets_nothing_begin() {
     struct Full;
     impl Records for Full {
-        fn save(&self, _: &record::Kept) -> io::Result<()> {
+        fn save(&self, _: &record::StoredOverlay) -> io::Result<()> {
             Err(io::Error::from_raw_os_error(28))
         }
         fn remove(&self, _: &OverlayId) -> io::Result<()> {
@@ -207,7 +207,7 @@ fn a_store_that_fails_lets_nothing_begin() {
     let scratch = Scratch::new();
     scratch.file("x", "x");
     let overlays = Overlays::new(&scratch.root(), Arc::new(Full), Vec::new());
-    assert!(matches!(overlays.create(scratch.spec("app")), Err(Refused::Storage(_))));
+    assert!(matches!(overlays.create(scratch.spec("app")), Err(CreateError::Storage(_))));
     assert_eq!(overlays.views(), []);
     assert!(!scratch.root().join("app").exists());
 }
@@ -226,7 +226,7 @@ impl Watchful {
 }
 
 impl Records for Watchful {
-    fn save(&self, _: &record::Kept) -> io::Result<()> {
+    fn save(&self, _: &record::StoredOverlay) -> io::Result<()> {
         Ok(())
     }
 
@@ -255,7 +255,7 @@ fn when_its_record_is_gone_no_placeholder_is_left() {
         let overlay = overlays.create(scratch.spec(&target)).unwrap();
         overlay.wait(Until::Usable, soon());
         let was_early = app.join("node_modules").is_symlink();
-        overlays.delete(&overlay.id, Files::Keep).unwrap();
+        overlays.delete(&overlay.id, DeleteFiles::Keep).unwrap();
         assert_eq!(*lock(&records.seen), [Vec::<String>::new()]);
         was_early
     });
@@ -273,8 +273,8 @@ fn an_overlay_that_can_not_be_forgotten_is_copied_on() {
         let overlays = Overlays::new(&scratch.root(), records.clone(), Vec::new());
         let overlay = overlays.create(scratch.spec(&target)).unwrap();
         overlay.wait(Until::Usable, soon());
-        let refused = overlays.delete(&overlay.id, Files::Keep);
-        assert!(matches!(refused, Err(Undeleted::Storage(_))), "{refused:?}");
+        let refused = overlays.delete(&overlay.id, DeleteFiles::Keep);
+        assert!(matches!(refused, Err(DeleteError::Storage(_))), "{refused:?}");
         let was_early = !overlay.status().is_over();
         let view = overlays.wait(&overlay.id, Until::Over, soon()).unwrap();
         assert_eq!((view.status, view.error), (CopyStatus::Complete, None));
@@ -282,10 +282,10 @@ fn an_overlay_that_can_not_be_forgotten_is_copied_on() {
         assert_eq!(names(&app), names(&scratch.template()));
         // Nothing is copied again of what is complete.
         fs::remove_file(app.join("light")).unwrap();
-        assert!(matches!(overlays.delete(&overlay.id, Files::Keep), Err(Undeleted::Storage(_))));
+        assert!(matches!(overlays.delete(&overlay.id, DeleteFiles::Keep), Err(DeleteError::Storage(_))));
         assert_eq!(overlay.join_by(soon()), Joined::Ended);
         assert!(!app.join("light").exists());
-        overlays.delete(&overlay.id, Files::Remove).unwrap();
+        overlays.delete(&overlay.id, DeleteFiles::Remove).unwrap();
         assert!(overlays.views().is_empty() && !app.exists());
         was_early
     });
@@ -303,13 +303,13 @@ fn of_several_who_delete_it_at_once_one_does() {
         let overlay = overlays.create(scratch.spec(&format!("app{round}"))).unwrap();
         let delete = || {
             let (overlays, id) = (Arc::clone(&overlays), overlay.id.clone());
-            std::thread::spawn(move || overlays.delete(&id, Files::Keep))
+            std::thread::spawn(move || overlays.delete(&id, DeleteFiles::Keep))
         };
         let all: Vec<_> = [delete(), delete(), delete()].into_iter().map(|thread| thread.join().unwrap()).collect();
-        let count = |of: fn(&Result<(), Undeleted>) -> bool| all.iter().filter(|one| of(one)).count();
+        let count = |of: fn(&Result<(), DeleteError>) -> bool| all.iter().filter(|one| of(one)).count();
         assert_eq!(count(|one| one.is_ok()), 1, "{all:?}");
-        assert_eq!(count(|one| matches!(one, Err(Undeleted::Storage(_)))), (round % 2) as usize, "{all:?}");
-        assert_eq!(count(|one| matches!(one, Err(Undeleted::Unknown))), 2 - (round % 2) as usize, "{all:?}");
+        assert_eq!(count(|one| matches!(one, Err(DeleteError::Storage(_)))), (round % 2) as usize, "{all:?}");
+        assert_eq!(count(|one| matches!(one, Err(DeleteError::Unknown))), 2 - (round % 2) as usize, "{all:?}");
     }
 }
 
@@ -319,7 +319,7 @@ fn watchers_hear_of_everything_once() {
     usual(&scratch);
     let overlays = scratch.overlays();
     let (heard_tx, heard) = crossbeam_channel::unbounded();
-    let watcher: Watcher = Arc::new(move |id, change| heard_tx.send((id.clone(), change.clone())).unwrap());
+    let watcher: OverlayWatcher = Arc::new(move |id, change| heard_tx.send((id.clone(), change.clone())).unwrap());
     let overlay = overlays.create(scratch.spec("app")).unwrap();
     let status = overlays.subscribe(&overlay.id, watcher.clone()).unwrap();
     overlay.wait(Until::Over, soon());

@@ -20,7 +20,9 @@ fn a_relative_target_stays_in_the_root() {
     let overlays = scratch.overlays();
     for target in ["out", "out/deeper", "up", "up/a/b", "dangling", "dangling/x", "loop/x", "file", "file/x"] {
         match overlays.create(scratch.spec(target)) {
-            Err(Refused::Fields(wrong)) => assert!(wrong.len() == 1 && wrong[0].0 == "target", "{target}: {wrong:?}"),
+            Err(CreateError::Fields(wrong)) => {
+                assert!(wrong.len() == 1 && wrong[0].0 == "target", "{target}: {wrong:?}")
+            }
             other => panic!("{target}: {other:?}"),
         }
     }
@@ -33,8 +35,8 @@ fn a_relative_target_stays_in_the_root() {
     assert!(outside.join("wanted/x").is_file());
 }
 
-fn names_only(field: &str, refused: &Result<Arc<Overlay>, Refused>) -> bool {
-    matches!(refused, Err(Refused::Fields(wrong)) if wrong.len() == 1 && wrong[0].0 == field)
+fn names_only(field: &str, refused: &Result<Arc<Overlay>, CreateError>) -> bool {
+    matches!(refused, Err(CreateError::Fields(wrong)) if wrong.len() == 1 && wrong[0].0 == field)
 }
 
 #[test]

@@ -98,7 +98,7 @@ fn its_scripts_are_the_overlays_own_when_files_are_deleted() {
     let view = over(&overlays, scratch.spec("app"));
     assert_eq!(view.status, CopyStatus::Complete);
     fs::write(scratch.root().join("app/env/bin/pip"), "changed").unwrap();
-    overlays.delete(&view.id, Files::Remove).unwrap();
+    overlays.delete(&view.id, DeleteFiles::Remove).unwrap();
     let left = run(&scratch.root().join("app"), "find . -type f -o -type l");
     assert_eq!(left, "./env/bin/pip\n", "what a user has changed stays, and nothing else");
 }

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use servisor::api::input::overlay_spec;
 use servisor::model::overlay::{CopyStatus, OverlayId};
 use servisor::overlay::progress::Stats;
-use servisor::overlay::record::{self, Kept, Records};
+use servisor::overlay::record::{self, Records, StoredOverlay};
 
 #[path = "../files.rs"]
 mod files;
@@ -26,7 +26,7 @@ fuzz_target!(|body: &[u8]| {
     let resolved = spec.target.resolved(Path::new("/root"));
     let is_inside = resolved.starts_with("/root") && !resolved.components().any(|part| part.as_os_str() == "..");
     assert!(Path::new(spec.target.as_str()).is_absolute() || is_inside, "{resolved:?}");
-    let kept = Kept {
+    let kept = StoredOverlay {
         id: OverlayId::of_number(1),
         spec,
         created_at: UNIX_EPOCH + Duration::from_millis(1_764_000_000_123),
