@@ -1,6 +1,6 @@
-//! What the daemon finds when it begins: what is stored, what it was told to have, and what was left behind.
+//! Assembles the state at the start: stored servers, the setup payload, and processes left by an earlier daemon.
 //!
-//! Owns: which servers there are at the start. Never: a server's life after that.
+//! Owns: the set of servers at the start. Never: their life afterwards.
 
 use std::io;
 use std::path::Path;
@@ -30,7 +30,7 @@ mod tests;
 
 use sweep::Earlier;
 
-/// The servers that are stored. A file that is no configuration is set aside and told of in the log.
+/// Loads the stored servers. An invalid file is renamed and reported in the log.
 ///
 /// # Errors
 /// The directory can't be read.
@@ -48,8 +48,8 @@ pub fn stored(files: &Files, root: &Path) -> io::Result<Vec<(ServerSpec, Kept)>>
     })
 }
 
-/// The servers to begin with: those that are stored, and those of the payload in the place of theirs. A payload comes
-/// with every start of the same sandbox; a server that it has not changed stays as it is, with its install done.
+/// Merges the stored servers with those of the payload, which win. The same payload comes with every start of a sandbox;
+/// a server whose configuration has not changed keeps its stored state, such as its finished install command.
 pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec<(Arc<ServerSpec>, Origin)> {
     let of_stored = |(spec, kept): (ServerSpec, Kept)| (spec.slug.clone(), (Arc::new(spec), Origin::Stored(kept)));
     let mut servers: Sorted<Slug, (Arc<ServerSpec>, Origin)> = stored.into_iter().map(of_stored).collect();
@@ -61,28 +61,27 @@ pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec
     servers.into_iter().map(|(_, server)| server).collect()
 }
 
-/// The servers of a payload, each of them waiting for the overlays of the payload, which are made if they are not there.
+/// Creates the overlays of the payload, unless they exist, and makes each of its servers wait for them.
 pub fn with_overlays(servers: Vec<ServerSpec>, specs: Vec<OverlaySpec>, overlays: &Overlays) -> Vec<ServerSpec> {
     let ids = overlays.ensure_all(specs);
     servers.into_iter().map(|spec| spec.waiting_for(&ids)).collect()
 }
 
-/// What knows of the processes of servers.
+/// The parts that manage the servers' processes.
 pub struct Processes {
-    /// Reaps them.
     pub reaper: Arc<Reaper>,
-    /// Knows which process belongs to which run.
+    /// Maps processes to runs.
     pub tracker: Arc<ProcessTracker>,
-    /// Stores the leaders.
+    /// Stores the leaders for the next daemon.
     pub leaders: Leaders,
-    /// The beginning of each run's marker: this state directory, this life of the daemon.
+    /// The prefix of the runs' markers: instance and life of the daemon.
     pub marker: String,
 }
 
-/// Ends what an earlier life has left behind, and begins to know the processes of this one.
+/// Kills processes that an earlier life has left, and starts to track those of this one.
 ///
 /// # Errors
-/// The system gives no random numbers.
+/// The system has no random numbers.
 pub fn processes(store: &Store, life: &str, strangers: Strangers) -> io::Result<Processes> {
     let marks = Marks::new(store.instance(), limits::own());
     match store.past() {
@@ -95,7 +94,7 @@ pub fn processes(store: &Store, life: &str, strangers: Strangers) -> io::Result<
     let ancestors = sweep::lineage();
     let leaders = Leaders::begin(store.directory(), marks.is_some(), ancestors.get(1..).unwrap_or_default());
     let spawns = Arc::new(InFlight::default());
-    // Runs of two lives have different numbers, as far as chance allows.
+    // Random, so that runs of two lives have different numbers.
     let mut first_run = [0; 8];
     random::fill(&mut first_run)?;
     let first_run = u64::from_ne_bytes(first_run);

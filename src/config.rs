@@ -1,9 +1,9 @@
-//! From arguments and environment to a configuration that can't be wrong.
+//! Parses arguments and environment into a valid configuration.
 //!
-//! Owns: the names of the options, their defaults and the help text. Never: a look at the file system or the network;
-//! whether a directory exists or an address is free is found out by `daemon`.
+//! Owns: the names of the options, their defaults and the help text. Never: the file system or the network; `daemon` checks
+//! whether a directory exists or an address is free.
 //!
-//! Every option has a variable, `--listen` has `SERVISOR_LISTEN`; an option given as an argument wins.
+//! Every option has a variable, as `--listen` has `SERVISOR_LISTEN`; arguments win.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -28,12 +28,12 @@ use options::{Environment, Given, Opt, read_options};
 /// Where the SDK's tools look for the daemon.
 const DEFAULT_LISTEN: &str = "127.0.0.1:18080";
 const DEFAULT_LOG_BUFFER: usize = 1024 * 1024;
-/// Less than this could not hold a few lines, more than this would be a mistake.
+/// Smaller buffers can't hold a few lines; larger ones are a mistake.
 const LOG_BUFFER: RangeInclusive<usize> = 4 * 1024..=1024 * 1024 * 1024;
 
-/// The variables that can hold the access token. The first one that is set counts.
+/// The variables for the access token. The first one that is set counts.
 const TOKEN_VARIABLES: [&str; 2] = ["SERVISOR_ACCESS_TOKEN", "COMPUTESDK_ACCESS_TOKEN"];
-/// The variables whose values are secrets.
+/// The variables with secret values.
 pub const SECRET_VARIABLES: [&str; 3] = [TOKEN_VARIABLES[0], TOKEN_VARIABLES[1], setup::VARIABLE];
 
 const DEFAULT_LOG_FILE: u64 = 10 * 1024 * 1024;
@@ -48,62 +48,61 @@ pub enum Invocation {
     Serve(Box<Config>),
 }
 
-/// How to serve.
+/// The daemon's configuration.
 #[derive(Debug)]
 pub struct Config {
-    /// Where the API is.
+    /// The address of the API.
     pub listen: Listen,
-    /// Relative paths of servers are taken from here; absolute.
+    /// The base of relative paths of servers; absolute.
     pub root: PathBuf,
-    /// What outlives the daemon is here; absolute.
+    /// The state directory; absolute.
     pub state_dir: PathBuf,
-    /// What it is told to have from the start.
+    /// The source of the setup payload.
     pub setup: Option<setup::Source>,
-    /// How servers are reached from outside.
+    /// The template of the servers' URLs.
     pub public_url: PublicUrl,
-    /// Whether it is a gateway of the SDK too.
+    /// Whether it also answers the SDK's gateway routes.
     pub gateway: bool,
-    /// Where that gateway says that its sandbox is reached.
+    /// The sandbox URL in the gateway's answers.
     pub sandbox_url: Option<String>,
-    /// Who may use the API.
     pub auth: AuthSource,
-    /// Which web pages may.
+    /// The web origins that may use the API.
     pub allow_origins: Vec<AllowedOrigin>,
-    /// What the daemon's own log tells.
+    /// The level of the daemon's own log.
     pub log_level: Level,
-    /// How much output of each server is kept.
+    /// The capacity of each server's log buffer, in bytes.
     pub log_buffer_bytes: usize,
-    /// Where that output is also written to files; absolute.
+    /// The directory of log files; absolute.
     pub log_dir: Option<PathBuf>,
-    /// How large such a file gets.
+    /// The size at which a log file is rotated, in bytes.
     pub log_file_bytes: u64,
-    /// What is odd, and no reason not to start.
+    /// Mistakes that do not prevent the start.
     pub warnings: Vec<String>,
 }
 
 /// An address of the API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
-    /// A TCP address; port 0 is any free one.
+    /// A TCP address; port 0 is any free port.
     Tcp(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
 }
 
-/// Where the access token comes from.
+/// The source of the access token.
 #[derive(Debug)]
 pub enum AuthSource {
-    /// From this file.
+    /// A file.
     File(PathBuf),
-    /// It is this.
+    /// A variable.
     Given(Token),
-    /// Made at the first start and kept in the state directory.
+    /// Generated at the first start and stored in the state directory.
     Kept,
-    /// None is asked for.
+    /// No authentication.
     Off,
 }
 
-/// Why the program was called in a wrong way: one line for a person.
+/// A usage error: one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError(String);
 
@@ -122,7 +121,7 @@ fn error<T>(text: impl Into<String>) -> Result<T, ConfigError> {
 /// What `arguments` (those after `serve`) and `environment` ask for.
 ///
 /// # Errors
-/// The option or variable, its value, what is wrong with it and what would be right.
+/// One line: the option or variable, its value, the mistake, and a correct example.
 pub fn parse(
     arguments: impl Iterator<Item = OsString>,
     environment: impl Iterator<Item = (OsString, OsString)>,
@@ -209,7 +208,7 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
     })
 }
 
-/// A file is the choice of whoever wrote the command line; the variable comes with the sandbox.
+/// The option `--setup` wins over the variable, which the sandbox sets.
 fn setup(
     given: &Given<'_>,
     environment: &Environment,
@@ -274,7 +273,7 @@ fn auth(
     Ok(source)
 }
 
-/// The value of an option that is a number of bytes.
+/// Parses an option with a number of bytes.
 fn bytes<N>(given: &Given<'_>, option: Opt, range: &RangeInclusive<N>) -> Result<Option<N>, ConfigError>
 where
     N: FromStr + PartialOrd + fmt::Display,
@@ -289,7 +288,7 @@ where
     }
 }
 
-/// The address of the API as clients see it; they put paths behind it.
+/// Parses the URL of the API as clients see it; they append paths.
 fn parse_sandbox_url(text: &str) -> Result<String, String> {
     let Some(place) = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://")) else {
         return Err("must begin with \"http://\" or \"https://\"".into());
@@ -323,7 +322,7 @@ fn parse_listen(text: &str) -> Result<Listen, String> {
         .map_err(|_| "must be IP:PORT, as in \"127.0.0.1:18080\" or \"[::1]:18080\", or \"unix:PATH\"".into())
 }
 
-/// Where the base directory specification has such things, or where systems have them if there is no home.
+/// The default state directory: by the XDG base directory specification, or `/var/lib` without a home.
 pub fn default_state_dir(variable: &dyn Fn(&str) -> Option<OsString>) -> PathBuf {
     let set = |name: &str| variable(name).map(PathBuf::from);
     match (set("XDG_STATE_HOME"), set("HOME")) {

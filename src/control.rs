@@ -1,18 +1,14 @@
-//! What may be said to the daemon's control thread, by anyone.
+//! Messages to the daemon's control thread.
 //!
-//! Owns: the words. Never: what follows from them (see `daemon`). The channel has no bound, so that saying one of
-//! these never blocks.
+//! Owns: their types. Never: their effect (see `daemon`). The channel is unbounded, so sending never blocks.
 
 use crate::model::spec::Slug;
 
 /// A message to the control thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
-    /// A signal asks the daemon to end.
-    Terminate {
-        /// Which.
-        signal: &'static str,
-    },
-    /// A supervisor's thread is about to end; it will touch nothing any more.
+    /// A termination signal has arrived.
+    Terminate { signal: &'static str },
+    /// A supervisor's thread has done its last work and is about to exit.
     SupervisorEnded(Slug),
 }

@@ -1,9 +1,9 @@
-//! Why a request is refused, in words for a person and in one for a machine.
+//! The errors of the API: code, status, sentence.
 //!
-//! Owns: the ways to fail, the status code and the machine word of each, and the sentences that several parts share.
-//! Never: a body or a header (see `api::reply`, the one place that turns an error into an answer).
+//! Owns: the error codes, the HTTP status of each, and the sentences that several modules share. Never: a body or a header
+//! (see `api::reply`, the only place that turns an error into a response).
 //!
-//! A sentence says what failed, on what, why, and what to do. The client shows it to its user as it is.
+//! A sentence says what failed, on what, why, and what to do. Clients show it to their users unchanged.
 
 use std::fmt;
 use std::io;
@@ -17,27 +17,27 @@ use crate::store;
 #[cfg(test)]
 mod tests;
 
-/// As many wrong fields are told in the sentence; all are in the list beside it.
+/// The most wrong fields in the sentence; the list beside it has all.
 const FIELDS_IN_SENTENCE: usize = 5;
-/// As many wrong fields are named at most; beyond them their number is.
+/// The most wrong fields that are named; the others are counted.
 pub const WRONG_MAX: usize = 100;
-/// As many warnings are given, so that an answer does not grow with the nonsense in a request.
+/// The most warnings, so that a response does not grow with the mistakes in a request.
 pub const WARNINGS_MAX: usize = 20;
-/// As much of a client's text is shown in a sentence, in characters.
+/// The most of a client's text in a sentence, in characters.
 const QUOTE_MAX: usize = 60;
 
-/// The way in which a request failed.
+/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     /// The URL or the JSON can't be read.
     Malformed,
     /// No access token, or a wrong one.
     Unauthorized,
-    /// `Host` is no name of this daemon while access is free to all who know its name.
+    /// `Host` is not a name of this daemon, and there is no access token.
     ForeignHost,
-    /// The page that asks is not allowed to.
+    /// The web origin is not allowed.
     ForeignOrigin,
-    /// Nothing has this path.
+    /// No route has this path.
     NotFound,
     /// No server has this slug.
     ServerNotFound,
@@ -45,35 +45,35 @@ pub enum Code {
     OverlayNotFound,
     /// No sandbox has this id or name.
     SandboxNotFound,
-    /// The path is known, the method is not; the methods that are.
+    /// The route does not have this method, but these.
     MethodNotAllowed(&'static str),
-    /// The server runs, and what was asked for needs one that rests.
+    /// The server is active, which the request does not allow.
     ServerActive,
     /// The server is being deleted.
     ServerBeingDeleted,
-    /// The server has no living process of its start command.
+    /// No process of the server's start command runs.
     ServerNotLive,
-    /// The status is one that nobody can give.
+    /// The status can't be set by a client.
     StatusNotByHand,
     /// A server waits for the overlay.
     OverlayAwaited,
-    /// The port that the server has to have is not free.
+    /// The strict port of the server is not free.
     PortTaken,
-    /// The body is no JSON by its own account.
+    /// `Content-Type` is not JSON.
     UnsupportedMediaType,
-    /// Well-formed, and yet not possible.
+    /// Well-formed, with invalid values.
     Invalid,
-    /// No part of this daemon, though clients of its kind of API know it.
+    /// A part of the SDK that this daemon does not have.
     Unsupported,
-    /// Over a limit for the moment.
+    /// A limit is reached; temporary.
     Busy,
-    /// The daemon is ending.
+    /// The daemon is shutting down.
     ShuttingDown,
-    /// What has to outlive the daemon can't be stored.
+    /// A change can't be stored.
     Storage,
     /// The state directory was removed or replaced while the daemon ran.
     StateLost,
-    /// A fault of ours.
+    /// A bug in servisor.
     Internal,
 }
 
@@ -101,7 +101,7 @@ impl Code {
         }
     }
 
-    /// The word that programs can match.
+    /// The code in the API, for programs.
     pub fn as_str(self) -> &'static str {
         match self {
             Code::Malformed => "malformed",
@@ -131,12 +131,12 @@ impl Code {
     }
 }
 
-/// What is wrong with one field of a body or one value of a query.
+/// A mistake in one field of a body or one value of a query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrong {
-    /// Its name; a dot leads into an object.
+    /// The name of the field; members of objects after a dot.
     pub field: String,
-    /// A phrase that fits after the name.
+    /// A phrase that follows the name.
     pub why: String,
 }
 
@@ -149,23 +149,23 @@ pub struct Error {
 }
 
 impl Error {
-    /// A failure of the kind `code`, with the sentence that the user will see.
+    /// Creates an error.
     pub fn new(code: Code, sentence: impl Into<String>) -> Error {
         Error { code, sentence: sentence.into(), wrong: Vec::new() }
     }
 
-    /// Well-formed, but these values can't be; the sentence is made of them.
+    /// Creates the error for invalid values; the sentence lists the first ones.
     pub fn invalid(wrong: Vec<Wrong>) -> Error {
         let mut sentence = phrases(wrong.get(..FIELDS_IN_SENTENCE).unwrap_or(&wrong));
         if let Some(more @ 1..) = wrong.len().checked_sub(FIELDS_IN_SENTENCE) {
-            // The last one stands for all that are not named.
+            // The last entry stands for all that are not named.
             let number = if wrong.len() > WRONG_MAX { String::new() } else { format!("{more} ") };
             sentence.push_str(&format!("; and {number}more, listed in \"fields\""));
         }
         Error { code: Code::Invalid, sentence, wrong }
     }
 
-    /// One value can't be; `why` fits after the name of the field.
+    /// Creates the error for one invalid value; `why` follows the name of the field.
     pub fn invalid_field(field: &str, why: impl Into<String>) -> Error {
         Error::invalid(vec![Wrong { field: field.to_owned(), why: why.into() }])
     }
@@ -175,7 +175,6 @@ impl Error {
         Error::internal("reading the request")
     }
 
-    /// No server has this slug, or could have it.
     pub fn server_not_found(slug: &str) -> Error {
         Error::new(
             Code::ServerNotFound,
@@ -183,7 +182,6 @@ impl Error {
         )
     }
 
-    /// No overlay has this id, or could have it.
     pub fn overlay_not_found(id: &str) -> Error {
         let sentence = format!("there is no overlay {}; GET /filesystem/overlays lists those there are", quoted(id));
         Error::new(Code::OverlayNotFound, sentence)
@@ -195,13 +193,13 @@ impl Error {
         Error::new(Code::SandboxNotFound, sentence)
     }
 
-    /// An overlay that a server waits for was to be deleted.
+    /// Refuses to delete an overlay that a server waits for.
     pub fn overlay_awaited(id: &OverlayId, slug: &Slug) -> Error {
         let sentence = format!("server \"{slug}\" waits for overlay \"{id}\"; stop the server first");
         Error::new(Code::OverlayAwaited, sentence)
     }
 
-    /// A configuration came for a server that is not at rest.
+    /// Refuses a configuration for an active server.
     pub fn slug_in_use(slug: &Slug, status: Status) -> Error {
         let word = status.as_str();
         let sentence = format!(
@@ -210,14 +208,14 @@ impl Error {
         Error::new(Code::ServerActive, sentence)
     }
 
-    /// A server that is not at rest was to be started.
+    /// Refuses to start an active server.
     pub fn already_active(slug: &Slug, status: Status) -> Error {
         let word = status.as_str();
         let sentence = format!("server \"{slug}\" is {word} already; stop it first, or ask for a restart instead");
         Error::new(Code::ServerActive, sentence)
     }
 
-    /// A server without a living process was to be marked.
+    /// Refuses to mark a server whose start command does not run.
     pub fn not_live(slug: &Slug, status: Status) -> Error {
         let word = status.as_str();
         let sentence = format!(
@@ -226,7 +224,7 @@ impl Error {
         Error::new(Code::ServerNotLive, sentence)
     }
 
-    /// A server was to be given a status that only comes by itself.
+    /// Refuses a status that a client can't set.
     pub fn not_by_hand(status: Status) -> Error {
         let word = status.as_str();
         let sentence = format!(
@@ -236,30 +234,28 @@ impl Error {
         Error::new(Code::StatusNotByHand, sentence)
     }
 
-    /// A command came for a server that will be gone in a moment.
+    /// Refuses a command for a server that is being deleted.
     pub fn being_deleted(slug: &Slug) -> Error {
         let sentence = format!("server \"{slug}\" is being deleted; wait until it is gone, then create it again");
         Error::new(Code::ServerBeingDeleted, sentence)
     }
 
-    /// The daemon is no gateway of the SDK.
+    /// Refuses a gateway route without `--gateway`.
     pub fn gateway_off() -> Error {
         let sentence = "this servisor is not a ComputeSDK gateway: start it with --gateway (or SERVISOR_GATEWAY=1), \
                         then compute.sandbox.create() works";
         Error::new(Code::Unsupported, sentence)
     }
 
-    /// `parts`, which the SDK has routes for, do not exist here.
+    /// Refuses a route of the SDK whose `parts` do not exist here.
     pub fn unsupported(parts: &str) -> Error {
         Error::new(Code::Unsupported, format!("servisor manages servers and overlays; {parts} are not part of it"))
     }
 
-    /// The daemon is ending and takes no more requests.
     pub fn shutting_down() -> Error {
         Error::new(Code::ShuttingDown, "servisor is shutting down and takes no more requests")
     }
 
-    /// `what` can't be stored.
     pub fn storage(what: &str, cause: &io::Error) -> Error {
         if let Some(lost) = store::lost(cause) {
             return Error::new(Code::StateLost, format!("{what} can't be stored: {lost}"));
@@ -268,22 +264,20 @@ impl Error {
         Error::new(Code::Storage, sentence)
     }
 
-    /// A fault of ours while doing `what`.
+    /// Creates the error for a bug in servisor while it did `what`.
     pub fn internal(what: &str) -> Error {
         Error::new(Code::Internal, format!("servisor failed while {what}; its log says more"))
     }
 
-    /// In which way it failed.
     pub fn code(&self) -> Code {
         self.code
     }
 
-    /// What the user will see.
     pub fn sentence(&self) -> &str {
         &self.sentence
     }
 
-    /// Every wrong field, for [`Code::Invalid`].
+    /// All wrong fields, for [`Code::Invalid`].
     pub fn wrong(&self) -> &[Wrong] {
         &self.wrong
     }
@@ -307,7 +301,7 @@ pub fn phrases(wrong: &[Wrong]) -> String {
     all
 }
 
-/// A client's text as a sentence can show it: in quotes, without control characters, not too long.
+/// Quotes a client's text for a sentence: escaped, and cut to [`QUOTE_MAX`].
 pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTE_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -315,31 +309,31 @@ pub fn quoted(text: &str) -> String {
     }
 }
 
-/// Why `text` is wrong where one of `words` has to stand; fits after the name of the field.
+/// A phrase that says that `text` is none of `words`; follows the name of the field.
 pub fn not_one_of(text: &str, words: &[&str]) -> String {
     let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
     format!("must be one of {all}, not {}{}", quoted(text), hint(text, words))
 }
 
-/// The warning of a `what` named `name` that means nothing here; `known` are the names that do.
+/// The warning that a `what` called `name` is unknown; `known` are the known names.
 pub fn unknown(what: &str, name: &str, known: &[&str]) -> String {
     format!("unknown {what} {} was ignored{}", quoted(name), hint(name, known))
 }
 
-/// The end of a sentence about `word` that asks whether one of `known` was meant; empty when nothing is near.
+/// The end of a sentence that suggests the name in `known` nearest to `word`; empty if none is near.
 pub fn hint(word: &str, known: &[&str]) -> String {
-    // Nothing of this length is a slip of the finger, and the search takes its time.
+    // No typing mistake is that long, and the search takes time.
     if word.len() > QUOTE_MAX {
         return String::new();
     }
     match nearest(&snake_case(word), known) {
-        // A client's text too, where a name that is missing is looked for among those that were sent.
+        // The known names can be a client's text too, so quote them.
         Some(near) => format!("; did you mean {}?", quoted(near)),
         None => String::new(),
     }
 }
 
-/// `restartPolicy` as `restart_policy`: who writes JavaScript slips like this.
+/// Converts `restartPolicy` to `restart_policy`, a common mistake in JavaScript.
 fn snake_case(word: &str) -> String {
     let mut snake = String::with_capacity(word.len() + 4);
     let mut after_small = false;

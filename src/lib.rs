@@ -1,32 +1,97 @@
 //! servisor keeps managed servers alive inside a sandbox and answers an HTTP API about them.
 //!
-//! # The map
+//! # Reading order
 //!
-//! From the outside in, and in this order to be read; a module may use those below it and none above:
+//! [`model::machine`] decides about the life of a server; everything else observes, carries out or reports. From the
+//! outside in; a module uses those below it only, which a test (`tidy`) checks:
 //!
-//! - [`config`]: options and environment to a `Config`. [`daemon`]: builds everything, listens to signals, ends it.
-//! - [`setup`] and [`boot`]: what it is told to have, and what it finds, when it begins.
-//! - [`http`]: the public listener, the front. It reads and vets a head, has it decided about, reads the body, sends the answer.
-//! - [`api`]: what a request means and how its answer looks, behind the front and a tiny_http that reads what was vetted.
-//! - [`registry`]: which servers there are.
-//! - [`supervisor`]: one thread a server: the loop that feeds the life-cycle, and the run of processes it owns.
-//! - [`overlay`]: copies of templates, in place before a server needs them.
-//! - [`logs`]: what servers have written. [`ports`]: which server holds which port. [`store`]: what outlives the daemon.
-//!   [`prober`]: whether servers answer.
-//! - [`process`]: which processes belong to a run. [`os`]: processes, signals, descriptors, memory. All `unsafe` is there.
-//! - [`model`]: the life-cycle and the types of a spec, without I/O, clock or thread. Start with [`model::machine`].
+//! - [`cli`]: the command line, a client of the API.
+//! - [`config`]: options and environment to a `Config`. [`daemon`]: start, signals, shutdown. [`setup`]: the setup payload.
+//!   [`boot`]: stored servers, and the processes that an earlier daemon has left.
+//! - [`http`]: the public listener (the front): accept, slots, deadlines, vetting of heads, bodies, responses.
+//! - [`api`]: the meaning of requests. `api::route` parses a target, `api::handlers` executes it, `api::wire` writes JSON.
+//! - [`registry`]: the table of servers.
+//! - [`supervisor`]: one actor for each server; it drives the machine and owns the processes of the run.
+//! - [`runs`]: the history of ended runs.
+//! - [`overlay`]: copies of templates. [`logs`]: output of servers. [`ports`]: allocation and detection of ports.
+//!   [`prober`]: health checks. [`store`]: the state directory.
+//! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`.
+//! - [`os`]: system calls made safe. All `unsafe` is there.
+//! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
 //! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`].
 //!
-//! # What always holds
+//! # Language
 //!
-//! - Only a server's supervisor thread decides about it, and it decides by [`model::machine`] alone.
-//! - A process is signalled only by who can prove that its number is not another's by now ([`process::reaper`], [`os::pidfd`]).
-//! - A stop is over when no process of the tree is left, and not before.
-//! - No stranger's byte reaches tiny_http before the front has vetted the head, and no byte of a body is read before it is
-//!   known who asks.
-//! - A request is read, carried out and answered on its client's own thread: what takes time costs nobody else any.
-//! - No lock is held across a send, a spawn, a join or another lock. A panic costs what it hit, never the daemon.
+//! Names and comments use the words of the kernel's manual, the RFCs and the field. A doc comment begins with an imperative
+//! or a noun phrase that says what the item is, then come units, errors and reasons. Sentences are short and active. A
+//! comment that only repeats the name is left out. One type name means one thing.
+//!
+//! # Invariants
+//!
+//! - Only a server's supervisor decides about it, and only by [`model::machine`].
+//! - A process is signalled through a pidfd that was verified after it was opened ([`process::reaper`], [`os::pidfd`]).
+//!   Kernels without pidfds have a small race.
+//! - A stop ends when no process of the run is left, not before.
+//! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access check.
+//! - A request is executed on the thread of its connection, so a slow one delays no other. Only the parse of its head
+//!   takes place on a thread of tiny_http.
+//! - A change is stored before it is answered. What is stored late, and why, is said where it happens.
+//! - No lock is held during a send, a spawn, a join or another lock, unless a comment at the lock names the order.
+//! - A panic ends the work that it hit, never the daemon.
+//!
+//! # Threads
+//!
+//! | name | created by | ends |
+//! |---|---|---|
+//! | main: reads signals, reaps | the kernel | when `control` closes the signal inbox |
+//! | `control`: carries out the shutdown | [`daemon`] | after the last supervisor, or at its time limit |
+//! | `accept` | [`http`] | when the front is closed |
+//! | one for each connection, and one `reserve` | [`http`] (`os::reserve`) | with its connection; with the front |
+//! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
+//! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
+//! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or on stop |
+//! | `files`: writes log files | [`logs`], with `--log-dir` | at the end of the shutdown |
+//! | `prober`: all health checks | [`prober`] | when the prober is dropped |
+//! | `ports`: finds listening sockets | [`ports`] | when the watcher is dropped |
+//! | `ovl:ID`, helpers `ovl:ID.N` | [`overlay`] | at the end of the copy, or on stop |
+//! | `look`: a call that may hang in a file system | `os::deadline` | when the call returns |
+//! | `environ`: reads `/proc/PID/environ` | `os::proc` | when the read returns |
+//!
+//! # Locks
+//!
+//! Each protects one structure, for the time of a look-up or a change: the registry's table, the view of each server, the
+//! ring buffer of each log, the table of ports, the tables of [`process`] (reaper, tracker), the slots of the front, the
+//! parsers, the table and the states of overlays. A deletion of an overlay and its record have guards of their own
+//! (`overlay::state`). Poisoned locks are used on: their data is valid at every point where a panic is possible.
+//!
+//! # Three traces
+//!
+//! A death. The kernel sends SIGCHLD; main calls `Reaper::sweep`, which learns the exit by `waitid(WNOWAIT)` and notifies the
+//! supervisor's inbox. `supervisor::actor` asks `supervisor::run` whether other processes of the run live, and gives
+//! `Event::LeaderExited` or `Event::Ended` to the machine. `model::machine::after` applies the restart policy; the actor
+//! carries out the effect, stores what has changed, and publishes the new view, which wakes waiting requests.
+//!
+//! A request. `http::accept` admits the connection to a slot; `http::connection` reads and vets the head;
+//! `api::http` has tiny_http parse it and calls `api::handlers::admit`: route, access, whether a body is read. The
+//! connection's thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's
+//! inbox, and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
+//!
+//! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner belongs to
+//! the run, and notifies the supervisor: `Event::Listening`. With a health check, the actor starts [`prober`] on that port;
+//! `model::health` judges the answers, and the first success is `Event::Healthy`. `model::machine::signs` says that the server
+//! is ready; `model::status` names it; the published view wakes `GET /ready?wait` and the waits of one server.
+//!
+//! # To change X, touch Y
+//!
+//! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `api/wire/server.rs` (write), `store/server.rs` (store),
+//!   `api/openapi.json`; tests compare the four.
+//! - A query parameter: `api/route.rs` and `api/route/query.rs`, `api/openapi.json`.
+//! - A route: `api/route.rs` (target), `api/handlers.rs` (action), `api/openapi.json`.
+//! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.
+//! - A status: `model/status.rs`; its tests and the document's enum follow.
+//! - An error code: `error.rs`. An option: `config/options.rs`, `config.rs`, `config/help.rs`.
+//! - A system call: `os/`, with a safe signature and a `SAFETY` comment for each `unsafe` block.
 
 pub mod api;
 pub mod boot;

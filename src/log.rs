@@ -1,8 +1,8 @@
-//! The daemon's own log: one line an event on stderr, with time, level and slug.
+//! The daemon's own log: one line for each event on stderr, with time, level and slug.
 //!
-//! Owns: the form of a line, the level, and the count of lines that stderr could not take. Never: the servers'
-//! output (see `logs`), a blocking write. A full pipe or a closed stderr costs lines, never time: the loss is
-//! counted and told with the next line that gets through.
+//! Owns: the format of a line, the level, and the count of lost lines. Never: the servers' output (see `logs`), a blocking
+//! write. A full pipe or a closed stderr loses lines, but takes no time: the loss is counted, and reported before the next
+//! line that can be written.
 
 use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -13,24 +13,24 @@ use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
 use crate::os::stderr;
 
-/// How much an event matters.
+/// The severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Level {
-    /// Something is lost or can't be done.
+    /// Something is lost or impossible.
     Error,
-    /// Something is wrong and the daemon goes on.
+    /// Something is wrong; the daemon continues.
     Warn,
-    /// What a person wants to see of a normal day.
+    /// Normal events that a user wants to see.
     Info,
-    /// What helps to find out why.
+    /// Details for the search for a cause.
     Debug,
 }
 
 impl Level {
-    /// All of them, the most important first.
+    /// All levels, the most severe first.
     pub const ALL: [Level; 4] = [Level::Error, Level::Warn, Level::Info, Level::Debug];
 
-    /// The word for it, as an option takes it and a line shows it.
+    /// The name, in options and in lines.
     pub fn name(self) -> &'static str {
         match self {
             Level::Error => "error",
@@ -40,50 +40,50 @@ impl Level {
         }
     }
 
-    /// The level that `word` names.
+    /// Parses a name.
     pub fn parse(word: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.name() == word)
     }
 }
 
-/// The lines up to this level are written. A test that sets none sees warnings.
+/// The least severe level that is written. Tests see warnings.
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Warn as u8);
-/// The lines that stderr could not take since the last one that it took.
+/// The number of lines lost since the last successful write.
 static LOST: AtomicU64 = AtomicU64::new(0);
-/// One line at a time; the `String` keeps its memory from line to line.
+/// The buffer of the current line, reused for the next one.
 static LINE: Mutex<String> = Mutex::new(String::new());
 
-/// From now on, writes the lines up to `level`.
+/// Sets the level.
 pub fn set_level(level: Level) {
     LEVEL.store(level as u8, Ordering::Relaxed);
 }
 
-/// Something is lost or can't be done.
+/// Logs an error.
 pub fn error(text: fmt::Arguments<'_>) {
     write(Level::Error, None, text);
 }
 
-/// Something is wrong and the daemon goes on.
+/// Logs a warning.
 pub fn warn(text: fmt::Arguments<'_>) {
     write(Level::Warn, None, text);
 }
 
-/// What a person wants to see of a normal day.
+/// Logs an event of normal operation.
 pub fn info(text: fmt::Arguments<'_>) {
     write(Level::Info, None, text);
 }
 
-/// What helps to find out why.
+/// Logs a detail.
 pub fn debug(text: fmt::Arguments<'_>) {
     write(Level::Debug, None, text);
 }
 
-/// An event of one server.
+/// Logs an event of one server.
 pub fn server(level: Level, slug: &Slug, text: fmt::Arguments<'_>) {
     write(level, Some(slug), text);
 }
 
-/// A panic. It takes no lock: the thread may panic with this log's.
+/// Logs a panic. Takes no lock, because the panicking thread may hold the one of this log.
 pub fn panic(text: fmt::Arguments<'_>) {
     let mut line = String::new();
     compose(&mut line, Level::Error, None, text);
@@ -112,7 +112,8 @@ fn write(level: Level, slug: Option<&Slug>, text: fmt::Arguments<'_>) {
     }
 }
 
-/// Makes one line, whatever is in `text`: what a stranger sent can't begin a second one or send codes to a terminal.
+/// Formats one line. Control characters in `text` are escaped, so a client's text can't start a second line or send codes
+/// to a terminal.
 fn compose(line: &mut String, level: Level, slug: Option<&Slug>, text: fmt::Arguments<'_>) {
     line.clear();
     // Writing into a `String` does not fail.

@@ -1,9 +1,9 @@
-//! The setup payload: what the daemon is told to have when it begins.
+//! The setup payload: overlays and servers to create at the start.
 //!
-//! Owns: where the payload comes from and its outer shape, `{"overlays": […], "servers": […]}`. Never: the fields of a
-//! server (see `api::input`), what becomes of it (see `boot`).
+//! Owns: its sources and its outer shape, `{"overlays": […], "servers": […]}`. Never: the fields of a server (see
+//! `api::input`), the use of the payload (see `boot`).
 //!
-//! The text may hold secrets in the environments of servers: it is never shown, only the places that are wrong.
+//! The payload may contain secrets in environments of servers: errors show the position of a mistake, not the text.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -19,15 +19,15 @@ mod base64;
 #[cfg(test)]
 mod tests;
 
-/// The variable that carries a payload in base64.
+/// The environment variable with a payload in base64.
 pub const VARIABLE: &str = "COMPUTESDK_SETUP_B64";
-/// Linux takes 128 KiB for one variable; a file may be as large as 16 bodies of `POST /servers`.
+/// The largest file, in bytes: 16 bodies of `POST /servers`. (Linux limits a variable to 128 KiB.)
 const FILE_MAX: u64 = 16 * 1024 * 1024;
 
-/// Where a payload comes from.
+/// The source of a payload.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Source {
-    /// A file with the plain JSON.
+    /// A JSON file.
     File(PathBuf),
     /// The value of [`VARIABLE`].
     Variable(String),
@@ -54,21 +54,21 @@ impl fmt::Display for Source {
     }
 }
 
-/// What the payload asks for.
+/// A valid payload.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Payload {
-    /// Its overlays, for which all of its servers wait.
+    /// Overlays, for which all its servers wait.
     pub overlays: Vec<OverlaySpec>,
-    /// Its servers; no two have the same slug.
+    /// Servers with distinct slugs.
     pub servers: Vec<ServerSpec>,
-    /// What is odd about it, and no reason not to begin.
+    /// Mistakes that do not prevent the start.
     pub warnings: Vec<String>,
 }
 
-/// Reads the payload. A relative `path` of a server is taken from `root`.
+/// Reads the payload. A relative `path` of a server is resolved against `root`.
 ///
 /// # Errors
-/// One line: where it comes from, which place in it is wrong, and why.
+/// One line: the source, the position of the mistake, and the reason.
 pub fn read(source: &Source, root: &Path) -> Result<Payload, String> {
     let text = match source {
         Source::File(path) => read_named(path, FILE_MAX).map_err(|error| format!("{source} can't be read: {error}"))?,

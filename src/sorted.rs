@@ -1,10 +1,10 @@
-//! Maps and sets of not so many members, as one sorted list.
+//! Small maps and sets as one sorted vector.
 //!
-//! Owns: the order, and that each key is there once. Never: what the members mean.
+//! Owns: the order, and the uniqueness of keys. Never: the meaning of members.
 //!
-//! A tree of `std` costs 5 KiB of code for each type of member, a hash table 1 KiB and more memory than members. A list
-//! is searched as fast at the sizes there are here, and what comes in its order, as process numbers do, is
-//! just put at the end. Not for what comes in any order by the ten thousands.
+//! `BTreeMap` in its place makes the binary 161 KiB larger (5 KiB for each type of member); a hash table takes 1 KiB each,
+//! and more memory than its members. At the sizes here a vector is searched as fast, and members that arrive in order, as
+//! process ids do, are appended. Not for ten thousands of members in random order.
 
 use std::borrow::Borrow;
 use std::slice;
@@ -16,57 +16,50 @@ mod set;
 
 pub use set::SortedSet;
 
-/// Room for so many members is never worth giving back.
+/// A capacity up to this is never shrunk.
 const ROOM_KEPT: usize = 16;
 
-/// A map whose members are in the order of their keys.
+/// A map, sorted by key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sorted<K, V>(Vec<(K, V)>);
 
 impl<K, V> Sorted<K, V> {
-    /// How many members there are.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All members.
     pub fn iter(&self) -> slice::Iter<'_, (K, V)> {
         self.0.iter()
     }
 
-    /// All members, their values to be changed.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         self.0.iter_mut().map(|(key, value)| (&*key, value))
     }
 
-    /// All keys.
     pub fn keys(&self) -> impl Iterator<Item = &K> {
         self.0.iter().map(|(key, _)| key)
     }
 
-    /// All values.
     pub fn values(&self) -> impl Iterator<Item = &V> {
         self.0.iter().map(|(_, value)| value)
     }
 
-    /// All values, to be changed.
     pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
-    /// Keeps the members that `wanted` says to.
+    /// Removes the members for which `wanted` is false.
     pub fn retain(&mut self, mut wanted: impl FnMut(&K, &mut V) -> bool) {
         self.0.retain_mut(|(key, value)| wanted(key, value));
         self.give_back();
     }
 
-    /// The room of many members that were there once is not kept for few.
-    // Code for each kind of map, but not for each way to remove something from it.
+    /// Shrinks the capacity if less than a quarter of it is used.
+    // Not inlined: code for each type, but not for each call.
     #[inline(never)]
     fn give_back(&mut self) {
         if self.0.capacity() > ROOM_KEPT && self.0.len() < self.0.capacity() / 4 {
@@ -76,7 +69,6 @@ impl<K, V> Sorted<K, V> {
 }
 
 impl<K: Ord, V> Sorted<K, V> {
-    /// The value of `key`.
     pub fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -84,7 +76,6 @@ impl<K: Ord, V> Sorted<K, V> {
         self.place(key).ok().map(|place| &self.0[place].1)
     }
 
-    /// The value of `key`, to be changed.
     pub fn get_mut<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -92,7 +83,6 @@ impl<K: Ord, V> Sorted<K, V> {
         self.place(key).ok().map(|place| &mut self.0[place].1)
     }
 
-    /// Whether there is a value of `key`.
     pub fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
     where
         K: Borrow<Q>,
@@ -100,7 +90,7 @@ impl<K: Ord, V> Sorted<K, V> {
         self.place(key).is_ok()
     }
 
-    /// Puts `value` in the place of the one that `key` had before, which is returned.
+    /// Sets the value of `key`; returns the previous one.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.place(&key) {
             Ok(place) => Some(std::mem::replace(&mut self.0[place].1, value)),
@@ -111,7 +101,7 @@ impl<K: Ord, V> Sorted<K, V> {
         }
     }
 
-    /// Takes `key` and its value out.
+    /// Removes `key`; returns its value.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,
@@ -121,7 +111,7 @@ impl<K: Ord, V> Sorted<K, V> {
         Some(removed)
     }
 
-    /// The value of `key`, which is made if there is none.
+    /// Returns the value of `key`, inserting the default if there is none.
     pub fn entry(&mut self, key: K) -> &mut V
     where
         V: Default,
@@ -136,7 +126,7 @@ impl<K: Ord, V> Sorted<K, V> {
         &mut self.0[place].1
     }
 
-    /// Where `key` is, or would be. What comes after all others is found at once.
+    /// The index of `key`, or where to insert it. The position after the last key is found without a search.
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
@@ -154,7 +144,7 @@ impl<K, V> Default for Sorted<K, V> {
     }
 }
 
-/// The last of those with the same key counts.
+/// Of duplicate keys the last one counts.
 impl<K: Ord, V> FromIterator<(K, V)> for Sorted<K, V> {
     fn from_iter<I: IntoIterator<Item = (K, V)>>(members: I) -> Self {
         let mut sorted = Sorted::default();

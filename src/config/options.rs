@@ -1,6 +1,6 @@
-//! The options as they were given: by argument or by variable.
+//! The options given by arguments and variables.
 //!
-//! Owns: their names and how they are written. Never: what their values mean.
+//! Owns: their names and syntax. Never: the meaning of their values.
 
 use std::ffi::OsString;
 
@@ -10,8 +10,8 @@ use crate::model::nearest::nearest;
 use crate::sorted::Sorted;
 
 const VARIABLE_PREFIX: &str = "SERVISOR_";
-/// Variables of ours that belong to no option: the token itself, the marker that a server of another servisor has, and where
-/// the command line finds the daemon.
+/// Known variables that belong to no option: the token, the marker in the environment of managed servers, and the daemon's
+/// address for the command line.
 const OTHER_VARIABLES: [&str; 3] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN", "SERVISOR_ADDRESS"];
 
 /// An option.
@@ -34,7 +34,7 @@ pub enum Opt {
 }
 
 impl Opt {
-    /// All of them, by their names, in the order of the declaration.
+    /// All variants with their names, in the order of the declaration.
     pub const ALL: [(&'static str, Opt); 14] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
@@ -65,7 +65,7 @@ fn variable_of(option: &str) -> String {
     format!("{VARIABLE_PREFIX}{}", option.trim_start_matches('-').replace('-', "_").to_ascii_uppercase())
 }
 
-/// The options among `arguments`, in order.
+/// Parses `arguments` into options, in order.
 pub fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigError> {
     let mut options = Vec::new();
     let mut rest = arguments.iter();
@@ -96,19 +96,17 @@ pub fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigEr
     Ok(options)
 }
 
-/// The options as they were given, in one way or the other.
+/// The given options.
 pub struct Given<'a> {
-    /// By argument.
     pub arguments: Vec<(Opt, String)>,
-    /// By variable.
     pub environment: &'a Environment,
 }
 
 impl Given<'_> {
-    /// The value of an option that is given once, and the name under which it was.
+    /// The name (argument or variable) and value of an option that may be given once.
     ///
     /// # Errors
-    /// It is given more than once, or is no text.
+    /// It is given more than once, or is not UTF-8.
     pub fn one(&self, option: Opt) -> Result<Option<(String, String)>, ConfigError> {
         let mut values = self.arguments.iter().filter(|(other, _)| *other == option).map(|(_, value)| value);
         match (values.next(), values.next()) {
@@ -117,13 +115,13 @@ impl Given<'_> {
             (None, _) => {
                 let variable = option.variable();
                 let value = self.environment.text(&variable)?.map(str::to_owned);
-                // An empty variable is how compose files and shells leave an option out.
+                // Compose files and shells set an empty variable where an option is left out.
                 Ok(value.filter(|value| !value.is_empty()).map(|value| (variable, value)))
             }
         }
     }
 
-    /// The name under which an option was turned on, if it was.
+    /// The name by which a boolean option was turned on, if it was.
     ///
     /// # Errors
     /// Its value is neither true nor false, or as [`Given::one`].
@@ -136,7 +134,7 @@ impl Given<'_> {
         }
     }
 
-    /// The values of an option that may be repeated; the variable has them with commas.
+    /// The values of a repeatable option; in the variable they are separated by commas.
     pub fn all(&self, option: Opt) -> Vec<(String, String)> {
         let named = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let arguments: Vec<_> = self.arguments.iter().filter(|(other, _)| *other == option).collect();
@@ -149,18 +147,17 @@ impl Given<'_> {
     }
 }
 
-/// The variables of the environment whose names are text.
+/// The environment variables with names in UTF-8.
 pub struct Environment {
     all: Sorted<String, OsString>,
 }
 
 impl Environment {
-    /// Takes the variables as they are.
     pub fn read(variables: impl Iterator<Item = (OsString, OsString)>) -> Environment {
         Environment { all: variables.filter_map(|(name, value)| Some((name.into_string().ok()?, value))).collect() }
     }
 
-    /// The value of a variable that is set and not empty.
+    /// The value of a non-empty variable.
     pub fn set(&self, name: &str) -> Option<&OsString> {
         self.all.get(name).filter(|value| !value.is_empty())
     }
@@ -168,7 +165,7 @@ impl Environment {
     /// The value of a variable, if it is set.
     ///
     /// # Errors
-    /// It is no text.
+    /// It is not UTF-8.
     pub fn text(&self, name: &str) -> Result<Option<&str>, ConfigError> {
         match self.all.get(name).map(|value| value.to_str()) {
             None => Ok(None),
@@ -177,7 +174,7 @@ impl Environment {
         }
     }
 
-    /// What is odd about the variables.
+    /// Warnings about unknown variables with the prefix.
     pub fn warnings(&self) -> Vec<String> {
         let known: Vec<String> = Opt::ALL.iter().map(|(name, _)| variable_of(name)).collect();
         let known: Vec<&str> = known.iter().map(String::as_str).chain(OTHER_VARIABLES).collect();

@@ -266,7 +266,6 @@ impl Overlays {
         Err(useless)
     }
 
-    /// Whether both specs mean the same copy, with their targets resolved.
     fn is_same(&self, one: &OverlaySpec, other: &OverlaySpec) -> bool {
         one.source == other.source
             && one.strategy == other.strategy
@@ -274,7 +273,6 @@ impl Overlays {
             && one.target.resolved(&self.root) == other.target.resolved(&self.root)
     }
 
-    /// Calls [`Overlays::ensure`] for each of `specs`; returns the ids.
     pub fn ensure_all(&self, specs: Vec<OverlaySpec>) -> Vec<OverlayId> {
         specs.into_iter().map(|spec| self.ensure(spec).id.clone()).collect()
     }
@@ -374,7 +372,6 @@ fn launch(overlay: &Arc<Overlay>, attempt: Attempt) -> io::Result<()> {
     Ok(())
 }
 
-/// Resumes a copy.
 fn resume_copy(overlay: &Arc<Overlay>) {
     log::info(format_args!("overlay {} is taken up again", overlay.id));
     if let Err(error) = launch(overlay, Attempt::Again) {

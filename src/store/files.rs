@@ -1,10 +1,10 @@
-//! A directory of JSON files, each of them whole or not there.
+//! A directory of JSON records, written atomically.
 //!
-//! Owns: how a file is written, removed, found and set aside. Never: what is in it, beyond the number of its version.
+//! Owns: how a file is written, removed, loaded and set aside. Never: its content, except for the version.
 //!
-//! A file is written under another name, synced, and renamed; the directory is synced before anyone is told. Whoever
-//! looks finds the old one or the new one, at any moment and after any crash. Two writers of one name must not meet: a
-//! server's file is written by its supervisor only.
+//! A file is written under a temporary name, synced, and renamed; the directory is synced before the call returns. So there
+//! is the old or the new file at any time and after any crash. Each name must have one writer: the file of a server is
+//! written by its supervisor only.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,29 +23,29 @@ use crate::os::fs::{self, Dir, Kind, Last, Made, Name};
 #[cfg(test)]
 mod tests;
 
-/// The version of what this servisor writes, and the newest that it can read.
+/// The version of the records that this daemon writes, and the newest that it reads.
 pub const VERSION: u64 = 1;
-/// A name that ends in this is a file. No name that ends in `UNFINISHED` or is set aside does.
+/// The suffix of records. Temporary files and files that were set aside have others.
 const FINISHED: &str = ".json";
-/// What a crash has left in the middle of a change.
+/// The suffix of temporary files.
 const UNFINISHED: &str = ".json.tmp";
 
-/// The directory.
+/// A directory of records.
 #[derive(Debug)]
 pub struct Files {
-    /// Where it is, for sentences.
+    /// Its path, for sentences.
     path: PathBuf,
     dir: Dir,
     demands: Demands,
-    /// The state directory that it is a member of, and its name there.
+    /// The state directory that contains it, and its name there.
     home: Option<(Arc<Home>, Name)>,
-    /// It was made just now, and a loss of power may still take it back.
+    /// It was created by this daemon and is not synced yet.
     is_new: AtomicBool,
-    /// The log says once that the state directory is lost.
+    /// The loss of the state directory was logged.
     is_lost: AtomicBool,
 }
 
-/// Why a file is not used, and the word that its new name gets.
+/// Why a file is not used.
 #[derive(Debug)]
 enum Unfit {
     Unsafe(String),
@@ -71,10 +71,10 @@ impl Unfit {
 }
 
 impl Files {
-    /// The member `member` of the state directory. Removes what a crash has left half done.
+    /// Opens the member `member` of the state directory. Removes temporary files that a crash has left.
     ///
     /// # Errors
-    /// It can't be made or read.
+    /// It can't be created or read.
     pub fn in_home(home: &Arc<Home>, member: &str) -> io::Result<Files> {
         let member = name(member)?;
         let (dir, made) = home.open_member(&member)?;
@@ -82,7 +82,7 @@ impl Files {
         Files::of(path, dir, made, demands, Some((Arc::clone(home), member)))
     }
 
-    /// A directory of its own; makes it if there is none.
+    /// Opens a directory outside of a state directory; creates it if it is missing.
     ///
     /// # Errors
     /// It can't be made or read.
@@ -104,17 +104,17 @@ impl Files {
             }
             match kind {
                 Some(Kind::Directory) => files.set_aside(&name, &Unfit::Unsafe("it is a directory".into())),
-                // The link or the pipe itself. What stays makes the next change fail.
+                // Unlinks a symlink or pipe itself. If that fails, the next change fails.
                 Some(Kind::File | Kind::Symlink | Kind::Special) | None => drop(files.dir.unlink(&name)),
             }
         }
         Ok(files)
     }
 
-    /// Puts `contents`, whose first member is its `version`, in the place of what `name` had before.
+    /// Stores `contents`, whose first member is its `version`, under `name`; replaces the previous record.
     ///
     /// # Errors
-    /// It can't be stored; what was there before still is. See [`home::lost`].
+    /// It can't be stored; the previous record is unchanged. See [`home::lost`].
     pub fn put(&self, name: &str, contents: &impl Serialize) -> io::Result<()> {
         // Not indented: a second form of each type that is stored would cost code.
         let mut text = serde_json::to_vec(contents)?;
@@ -129,7 +129,7 @@ impl Files {
         home::write(&self.dir, &unfinished, text, Durable::Now)?;
         self.dir.rename(&unfinished, &file).inspect_err(|_| drop(self.dir.unlink(&unfinished)))?;
         self.sync().inspect_err(|_| {
-            // Nobody may count on the new one, so it must not be the one that is found.
+            // The caller will report a failure, so the new record must not be loaded later.
             let _ = match previous {
                 Some(previous) => home::write(&self.dir, &unfinished, &previous, Durable::Now)
                     .and_then(|()| self.dir.rename(&unfinished, &file)),
@@ -138,10 +138,10 @@ impl Files {
         })
     }
 
-    /// The same without a sync: a crash of the machine may take it back, but a crash of the daemon does not.
+    /// As [`Files::put`] without a sync: survives a crash of the daemon, but not of the system.
     ///
     /// # Errors
-    /// It can't be written; what was there before still is.
+    /// It can't be written; the previous record is unchanged.
     pub fn put_unsynced(&self, name: &str, contents: &impl Serialize) -> io::Result<()> {
         let mut text = serde_json::to_vec(contents)?;
         text.push(b'\n');
@@ -151,7 +151,7 @@ impl Files {
         self.dir.rename(&unfinished, &file).inspect_err(|_| drop(self.dir.unlink(&unfinished)))
     }
 
-    /// Removes what `name` has, without a sync.
+    /// Removes the record `name` without a sync.
     ///
     /// # Errors
     /// It can't be removed.
@@ -159,18 +159,18 @@ impl Files {
         self.dir.unlink(&self.names(name)?.0)
     }
 
-    /// Removes what `name` has, if it has anything. When the state directory was removed or replaced nothing that is in it
-    /// counts any more, and this succeeds.
+    /// Removes the record `name`, if it exists. Succeeds if the state directory was removed or replaced, since its records do
+    /// not matter then.
     ///
     /// # Errors
-    /// It can't be removed for good; it is still there then.
+    /// It can't be removed durably, and still exists.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         let (file, unfinished) = self.names(name)?;
         if let Err(lost) = self.check() {
             if !self.is_lost.swap(true, Ordering::AcqRel) {
                 log::error(format_args!("{lost}"));
             }
-            // In the directory that was opened, wherever it is by now, if it is anywhere.
+            // In the opened directory, wherever it was moved.
             let _ = self.dir.unlink(&file);
             return Ok(());
         }
@@ -182,14 +182,13 @@ impl Files {
         self.sync().inspect_err(|_| {
             let _ = self.dir.rename(&unfinished, &file);
         })?;
-        // The name does not count any more; if it stays, the next start removes it.
+        // If this fails, the next start removes the temporary name.
         let _ = self.dir.unlink(&unfinished);
         Ok(())
     }
 
-    /// What `parse` makes of every file, by name, sorted. A file that it can't read, that is torn, that a newer servisor
-    /// has written, or that is not safe to read is set aside under another name and reported in the log; nothing is ever
-    /// deleted.
+    /// Loads all records with `parse`, sorted by name. A file that is invalid, incomplete, unsafe, or of a newer version is set
+    /// aside under another name and reported in the log; no record is deleted.
     ///
     /// # Errors
     /// The directory can't be read.
@@ -206,9 +205,9 @@ impl Files {
         Ok(all)
     }
 
-    /// Gives `parse` what is in `file`, and sets it aside if it can't be used.
+    /// Parses `file`; sets it aside if that fails.
     fn load_file(&self, file: &Name, parse: &mut dyn FnMut(&str, Members) -> Result<(), String>) {
-        // A name that is no text is none of ours.
+        // Records have names in UTF-8.
         let Some(name) = file.as_os_str().to_str().and_then(|name| name.strip_suffix(FINISHED)) else { return };
         match self.read(file).and_then(|members| parse(name, members).map_err(Unfit::Corrupt)) {
             Ok(()) => {}
@@ -216,7 +215,7 @@ impl Files {
         }
     }
 
-    /// What is in a file of a version that is known.
+    /// Reads a record of a known version.
     fn read(&self, file: &Name) -> Result<Members, Unfit> {
         let text = self.dir.read_plain(file, &self.demands).map_err(|rejected| match rejected {
             Rejected::Unfit(why) => Unfit::Unsafe(why),

@@ -1,14 +1,14 @@
-//! The state directory itself: open, locked, and its owner's alone.
+//! Opens, locks and checks the state directory.
 //!
-//! Owns: who may have a state directory, its lock, its members' safety, and the look whether it is still there. Never: what
-//! is in a member.
+//! Owns: its ownership and mode, its locks, the safety of its members, and the check that it still exists. Never: the
+//! content of a member.
 //!
-//! Everything in it is reached by descriptors and never over a symlink. A member that another user owns, that is no plain
-//! file, or that is too large is set aside: it is renamed, reported in the log, and never read.
+//! Members are opened relative to a descriptor, and never through a symlink. A member that another user owns, that is not a
+//! regular file, or that is too large is set aside: renamed, reported in the log, and not read.
 //!
-//! Two locks keep a second daemon out: one on the directory, which nobody can remove without the directory, and one on the
-//! file `lock`, which says whose it is. What holds them ends with the process, and with the children that it was just about
-//! to make: until a child has become another program it holds all that its parent held. Those are waited for.
+//! Two flock(2) locks exclude a second daemon: one on the directory, which can't be removed separately, and one on the file
+//! `lock`, which contains the holder's pid. They are released when the process ends, and with it the children that it was
+//! about to spawn, which hold its descriptors until execve(2). `open` waits for those.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -25,16 +25,16 @@ use crate::os::fs::plain::{Demands, Rejected};
 use crate::os::fs::{self as system, Dir, Kind, Last, Made, Name, Stat, own_owner};
 use crate::os::proc::Process;
 
-/// The lock that keeps a second daemon out.
+/// The lock file.
 pub const LOCK: &str = "lock";
-/// The longest member. A configuration comes in at most 1 MiB; as text of ours it can take more, but not this much.
+/// The largest member, in bytes. A configuration of 1 MiB, the largest body, takes less.
 pub const MEMBER_MAX: u64 = 16 * 1024 * 1024;
-/// What stands in the lock after a clean end, as long as the number of a process.
+/// The content of the lock after a clean end, of the same length as a pid.
 const CLEAN: &[u8; 11] = b"clean     \n";
-/// From the death of a daemon to the end of what it was about to spawn, and between two looks for that.
+/// The limit of the wait for children of a dead daemon that hold its locks, and the interval of the checks.
 const HEIR_LIMIT: Duration = Duration::from_secs(2);
 const HEIR_PAUSE: Duration = Duration::from_millis(1);
-/// What others may do with a directory in which they could put something.
+/// The mode bits that let other users write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
 /// The open state directory.
@@ -44,13 +44,13 @@ pub struct Home {
     dir: Dir,
     identity: (u64, u64),
     demands: Demands,
-    /// Held as long as this is open.
+    /// Locked until this is dropped.
     lock: File,
-    /// New files, and directories that have a new member, which a loss of power may still take back.
+    /// New files, and directories with new members, that are not synced yet.
     unsynced: Mutex<Vec<PathBuf>>,
 }
 
-/// The state directory is not what it was when the daemon began.
+/// The state directory was removed or replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lost(String);
 
@@ -67,16 +67,16 @@ impl fmt::Display for Lost {
 
 impl std::error::Error for Lost {}
 
-/// The [`Lost`] in an error of [`super::files::Files`], if that is what it says.
+/// Returns the [`Lost`] in an error of [`super::files::Files`].
 pub fn lost(error: &io::Error) -> Option<&Lost> {
     error.get_ref()?.downcast_ref()
 }
 
 impl Home {
-    /// Makes the directory if there is none, closes it to others, and locks it.
+    /// Creates the directory if it is missing, closes it to other users, and locks it.
     ///
     /// # Errors
-    /// A sentence for a person: it can't be made or used, it is another user's, or another daemon has it.
+    /// A sentence for the user: it can't be created or used, belongs to another user, or is in use by another daemon.
     pub fn open(path: &Path) -> Result<(Home, Past), String> {
         let shown = path.display();
         let cant = |what: &str, error: &io::Error| format!("state directory {shown}: {what}: {error}");
@@ -89,7 +89,7 @@ impl Home {
                  directory of its own, or one that it can make"
             )
         };
-        // A link that another user may change leads where that user wants.
+        // Another user could redirect the symlink.
         let link = system::stat(path, Last::Refuse).map_err(|error| cant("can't be looked at", &error))?;
         if link.kind == Kind::Symlink && ![user, 0].contains(&link.owner.0) {
             return Err(refused("is a symlink that belongs", link.owner.0));
@@ -102,7 +102,7 @@ impl Home {
         if stat.mode != 0o700 {
             dir.set_mode(0o700).map_err(|error| cant("can't be closed to other users", &error))?;
         }
-        // Where others could write, a file of ours may be one that they have linked to.
+        // If others could write here, a file of ours may have another hard link of theirs.
         let one_name = stat.mode & WRITABLE_BY_OTHERS != 0;
         let demands = Demands { max: MEMBER_MAX, owner: Some(user), one_name };
         let held = |holder: Option<Pid>| {
@@ -117,27 +117,25 @@ impl Home {
         Ok((Home { path, dir, identity, demands, lock, unsynced: Mutex::new(unsynced) }, past))
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Its descriptor.
     pub fn dir(&self) -> &Dir {
         &self.dir
     }
 
-    /// What its members have to be.
+    /// The requirements on its members.
     pub fn demands(&self) -> &Demands {
         &self.demands
     }
 
-    /// Says that nothing is left behind, so that the next start need not look. If that can't be said it looks.
+    /// Records a clean end. If that fails, the next start searches for processes.
     pub fn end_clean(&self) {
         let _ = self.lock.write_all_at(CLEAN, 0);
     }
 
-    /// Looks whether the directory and its lock are still those that were opened.
+    /// Checks that the directory and its lock are those that were opened.
     ///
     /// # Errors
     /// They are not.
@@ -150,7 +148,7 @@ impl Home {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return lost(format!("the state directory {shown} was removed"));
             }
-            // That it can't be looked at is found out by whoever writes.
+            // The next write will report this error.
             Err(_) => return Ok(()),
         }
         let own = system::data::stat(&self.lock).map(|own| own.identity);
@@ -165,7 +163,7 @@ impl Home {
         }
     }
 
-    /// Looks whether the member `name` still is the directory `dir`.
+    /// Checks that the member `name` is the opened directory `dir`.
     ///
     /// # Errors
     /// It is not.
@@ -179,8 +177,8 @@ impl Home {
         Err(Lost(format!("\"{member}\" in the state directory {shown} was removed or replaced")))
     }
 
-    /// Waits until all that is new here and above is on the disk. To be called before anything that lasts is answered for: a
-    /// start with a new directory does not wait for the disk.
+    /// Syncs everything new here and above. Called before a durable change is answered, since the start with a new directory
+    /// does not wait for the disk.
     ///
     /// # Errors
     /// The system's.
@@ -193,8 +191,8 @@ impl Home {
         Ok(())
     }
 
-    /// Opens the member directory `name` and closes it to others; makes it if there is none. What is there and is no
-    /// directory of the daemon's user is set aside.
+    /// Opens the member directory `name` and closes it to other users; creates it if it is missing. Anything but a directory
+    /// of the daemon's user is set aside.
     ///
     /// # Errors
     /// The system's.
@@ -220,7 +218,7 @@ impl Home {
         Err(io::ErrorKind::AlreadyExists.into())
     }
 
-    /// Writes the new member `name`, whole or not at all, in the place of what has that name.
+    /// Writes the member `name` atomically; replaces the previous one.
     ///
     /// # Errors
     /// The system's.
@@ -242,7 +240,7 @@ impl Home {
     }
 }
 
-/// When a new file has to be on the disk.
+/// When a new file is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durable {
     /// Before the call returns.
@@ -253,7 +251,7 @@ pub enum Durable {
     Never,
 }
 
-/// The directories that get a new member when `path` is made with all that is missing above it, the topmost last.
+/// The directories that get a new member when `path` and its missing ancestors are created, the topmost last.
 fn missing_above(path: &Path) -> Vec<PathBuf> {
     let missing = path.ancestors().take_while(|path| fs::symlink_metadata(path).is_err());
     missing.filter_map(Path::parent).map(Path::to_owned).collect()
@@ -270,8 +268,8 @@ impl From<io::Error> for LockFailure {
     }
 }
 
-/// Takes both locks. The number of the process that has them stands in the file, and stays there unless that ends clean. If
-/// the file was removed from a directory that was in use before, nothing can be said.
+/// Takes both locks. The file contains the holder's pid, until a clean end. If the file was removed from a directory that
+/// was in use before, the last end counts as unclean.
 fn lock(path: &Path, dir: &Dir, demands: &Demands) -> Result<(File, Past), LockFailure> {
     let (name, instance) = (name(LOCK)?, name(super::INSTANCE)?);
     let (is_there, is_known) = (dir.stat(&name).is_ok(), dir.stat(&instance).is_ok());
@@ -294,7 +292,7 @@ fn lock(path: &Path, dir: &Dir, demands: &Demands) -> Result<(File, Past), LockF
                     return Err(LockFailure::Held(holder));
                 }
             }
-            // Not every file system locks directories; the file has to do there.
+            // Some file systems do not lock directories; the file is enough there.
             Err(_) => break,
         }
     }
@@ -325,15 +323,15 @@ fn lock(path: &Path, dir: &Dir, demands: &Demands) -> Result<(File, Past), LockF
     Ok((file, past))
 }
 
-/// The number that the daemon in the directory has put there, for people and to find out whether it lives.
+/// Parses the pid in the lock file.
 fn holder(text: &[u8]) -> Option<Pid> {
     Pid::new(str::from_utf8(text).ok()?.trim().parse().ok()?)
 }
 
-/// Writes the file `name`, which is new: what has that name is removed, and never written to.
+/// Creates and writes the file `name`; an existing file is removed first, never written to.
 ///
 /// # Errors
-/// The system's; nothing has that name then.
+/// The system's; no file has that name then.
 pub fn write(dir: &Dir, name: &Name, text: &[u8], durable: Durable) -> io::Result<()> {
     let made = match dir.create_file(name) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -370,7 +368,7 @@ pub fn set_aside(dir: &Dir, name: &Name, word: &str) -> io::Result<Name> {
     Err(io::ErrorKind::AlreadyExists.into())
 }
 
-/// Writes to the log what has become of the member `name` of `directory`, which is not used because of `why`.
+/// Logs that the member `name` of `directory` is not used because of `why`, and whether it was set aside.
 pub fn report(directory: &Path, name: &Name, why: &str, aside: io::Result<Name>) {
     let path = directory.join(name.as_os_str());
     let shown = path.display();

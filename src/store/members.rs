@@ -1,18 +1,18 @@
-//! What is in a stored file: the members of a JSON object.
+//! Reads stored JSON objects.
 //!
-//! Owns: how members are read, and the sentence about one that can't be. Never: which members there have to be.
+//! Owns: typed access to members, and the sentence about a wrong one. Never: the list of required members.
 
 use serde_json::{Map, Value};
 
-/// The members of an object that servisor has written.
+/// The members of a stored object.
 #[derive(Debug, Default)]
 pub struct Members(Map<String, Value>);
 
 impl Members {
-    /// Reads the object that is all of `text`.
+    /// Parses `text`.
     ///
     /// # Errors
-    /// It is none; a phrase for a person.
+    /// It is not a JSON object; a phrase for the user.
     pub fn read(text: &[u8]) -> Result<Members, String> {
         match serde_json::from_slice(text) {
             Ok(Value::Object(members)) => Ok(Members(members)),
@@ -53,7 +53,7 @@ impl Members {
         self.member(name, "list of texts", |value| value.as_array()?.iter().map(Value::as_str).collect())
     }
 
-    /// Takes an object out.
+    /// Removes and returns an object.
     ///
     /// # Errors
     /// There is none of that name.
@@ -64,12 +64,11 @@ impl Members {
         }
     }
 
-    /// Whether there is a member of that name.
     pub fn has(&self, name: &str) -> bool {
         self.0.contains_key(name)
     }
 
-    /// The object, for a reader of its own.
+    /// The object as a value.
     pub fn into_value(self) -> Value {
         Value::Object(self.0)
     }

@@ -1,8 +1,8 @@
-//! What outlives the daemon: the state directory.
+//! The state directory: everything that survives the daemon.
 //!
-//! Owns: which members it has: the name of this instance, the kept access token, the address, a file each server and each overlay.
-//! [`home`] opens and locks it, [`files`] keeps files. Never: a decision about a server. Everything in it is for its
-//! owner's eyes only.
+//! Owns: the list of its members: the name of the instance, the generated access token, the address, a file for each server
+//! and each overlay. [`home`] opens and locks it, [`files`] stores records. Never: a decision about a server. Only its owner
+//! can read it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -23,18 +23,17 @@ pub use home::{Lost, lost};
 use files::Files;
 use home::{Durable, Home};
 
-/// The name of this instance: it stands in the marker of each process that belongs to this state directory.
+/// The name of the instance, a part of the marker of each process that belongs to this state directory.
 const INSTANCE: &str = "instance";
-/// One file a server, and one an overlay.
+/// Directories with one file for each server, and for each overlay.
 const SERVERS: &str = "servers";
 const OVERLAYS: &str = "overlays";
-/// How the runs of each server ended; a loss of it is no fault.
+/// The history of runs; losing it is no error.
 const RUNS: &str = "runs";
-/// The access token, if none was given.
+/// The generated access token.
 const TOKEN: &str = "access-token";
-/// Where the daemon listens, while it does.
+/// The file with the address of the running daemon.
 pub const ADDRESS: &str = "address";
-/// 256 bits can't be guessed.
 const TOKEN_BYTES: usize = 32;
 
 /// The locked state directory.
@@ -48,20 +47,19 @@ pub struct Store {
     past: Past,
 }
 
-/// How the last life of this state directory ended.
+/// How the last daemon with this state directory ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Past {
-    /// There was none, or it has seen to it itself that nothing is left.
+    /// There was none, or it left no process behind.
     Clean,
-    /// It may have left processes behind.
     Unclean,
 }
 
 impl Store {
-    /// Makes the directory if there is none, closes it to others, locks it.
+    /// Creates the directory if it is missing, closes it to other users, and locks it.
     ///
     /// # Errors
-    /// A sentence for a person: it can't be made or written, it is another user's, or another daemon has it.
+    /// A sentence for the user: it can't be created or written, belongs to another user, or is in use by another daemon.
     pub fn open(directory: &Path) -> Result<Store, String> {
         let (home, past) = Home::open(directory)?;
         let home = Arc::new(home);
@@ -73,42 +71,40 @@ impl Store {
         Ok(Store { home, instance, servers: Arc::new(servers), overlays: Arc::new(overlays), runs, past })
     }
 
-    /// Where it is.
     pub fn directory(&self) -> &Path {
         self.home.path()
     }
 
-    /// The name of this instance, the same at every start since the system booted.
+    /// The name of the instance, the same at every start since the system booted.
     pub fn instance(&self) -> &str {
         &self.instance
     }
 
-    /// How the last life ended.
     pub fn past(&self) -> Past {
         self.past
     }
 
-    /// Says that nothing is left behind, so that the next start need not look.
+    /// Records a clean end, so that the next start does not search for processes.
     pub fn end_clean(&self) {
         self.home.end_clean();
     }
 
-    /// What is kept of the servers, by slug.
+    /// The records of servers, by slug.
     pub fn servers(&self) -> &Arc<Files> {
         &self.servers
     }
 
-    /// How runs ended, by slug.
+    /// The histories of runs, by slug.
     pub fn runs(&self) -> &Arc<Files> {
         &self.runs
     }
 
-    /// What is kept of the overlays, by id.
+    /// The records of overlays, by id.
     pub fn overlays(&self) -> &Arc<Files> {
         &self.overlays
     }
 
-    /// The kept access token, made at the first call. A user may have written another one there.
+    /// Returns the stored access token, generated at the first call. A user may have replaced it.
     ///
     /// # Errors
     /// It can't be read or written.
@@ -117,7 +113,7 @@ impl Store {
         token.map_err(|error| format!("access token {}: {error}", self.token_path().display()))
     }
 
-    /// Writes down where the daemon listens, for clients on this machine.
+    /// Stores the address of the daemon, for clients on this machine.
     ///
     /// # Errors
     /// The system's.
@@ -126,20 +122,19 @@ impl Store {
         self.home.write(&member, &unfinished, &[address.as_bytes(), b"\n"].concat(), Durable::Never)
     }
 
-    /// Removes the address: nothing listens there any more.
+    /// Removes the stored address.
     pub fn remove_address(&self) {
         if let Ok(member) = name(ADDRESS) {
             let _ = self.home.dir().unlink(&member);
         }
     }
 
-    /// Where the kept access token is.
+    /// The path of the stored access token.
     pub fn token_path(&self) -> PathBuf {
         self.home.path().join(TOKEN)
     }
 }
 
-/// The name of a member.
 fn name(text: &str) -> io::Result<Name> {
     Name::new(OsStr::new(text)).ok_or_else(|| io::ErrorKind::InvalidFilename.into())
 }

@@ -1,7 +1,7 @@
-//! What is stored of a server.
+//! The record of a server.
 //!
-//! Owns: the form of its file. Never: the rules of a configuration: it is stored as a client would send it, with every
-//! default written out, and read back by whoever reads those.
+//! Owns: the format of its file. Never: the rules of a configuration: it is stored like the body of a request, with all
+//! defaults, and read by `api::input`.
 
 use std::borrow::Cow;
 use std::io;
@@ -16,41 +16,41 @@ use crate::model::overlay::{OverlayId, OverlaySpec};
 use crate::model::spec::{HealthCheck, ServerSpec};
 use crate::sorted::Sorted;
 
-/// Whether the install command of a configuration has done its work.
+/// Whether the install command has succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Install {
-    /// Not yet. Also where there is no such command.
+    /// Not yet, or there is none.
     Due,
-    /// It has succeeded and is not repeated.
+    /// Yes: it is not repeated.
     Succeeded,
 }
 
-/// Whether what a server waits for before its first start has come.
+/// Whether the overlays that a server waits for were complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preparation {
-    /// Not yet. Also where nothing is waited for.
+    /// Not yet, or there are none.
     Due,
-    /// It was all there once, and is not waited for again.
+    /// Yes: they are not waited for again.
     Done,
 }
 
-/// What is stored of a server beside its configuration.
+/// The stored state of a server beside its configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// When the configuration came; whole milliseconds are kept.
+    /// When the configuration was created; stored in milliseconds.
     pub created_at: SystemTime,
-    /// The overlays that were made for it by now, in the order of the configuration.
+    /// The overlays that were created for it so far, in the order of the configuration.
     pub overlays: Vec<OverlayId>,
-    /// Whether everything that it waits for before its first start was there once.
+    /// Whether its overlays were complete.
     pub preparation: Preparation,
-    /// What has become of its install command.
+    /// Whether its install command has succeeded.
     pub install: Install,
 }
 
-/// Stores the configuration of a server and what belongs to it.
+/// Stores a server.
 ///
 /// # Errors
-/// It can't be stored; what was stored before still is.
+/// It can't be stored; the previous record is unchanged.
 pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
     let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let contents = Written {
@@ -67,11 +67,11 @@ pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
 /// Takes what is in a file apart: the configuration has the members that a client would send.
 ///
 /// # Errors
-/// What is wrong with it, in words that fit after the file's name and a colon.
+/// A sentence that follows the file's name and a colon.
 pub fn parse(mut members: Members) -> Result<(Map<String, Value>, Kept), String> {
     let created_at_ms = members.number("created_at_ms")?;
     let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(created_at_ms)).ok_or("its time is none")?;
-    // The first ones that were written had none of these two.
+    // Records of the first version do not have these two.
     let overlays = if members.has("overlays") { members.texts("overlays")? } else { Vec::new() };
     let is_prepared = members.has("prepared") && members.flag("prepared")?;
     let overlays = overlays.into_iter().map(|id| OverlayId::parse(id).ok_or("an id of an overlay is none"));
@@ -100,7 +100,7 @@ struct Configuration<'a> {
     start: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     install: Option<&'a str>,
-    /// As it was sent: a relative one is taken from the root that the daemon has at the time.
+    /// As the client sent it: a relative one is resolved against the root of the daemon that loads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -147,7 +147,7 @@ struct Check<'a> {
 }
 
 impl<'a> Configuration<'a> {
-    /// Taken apart field by field: what is new in a spec can't be forgotten here.
+    /// Destructures the spec, so that a new field can't be forgotten.
     fn of(spec: &'a ServerSpec) -> Configuration<'a> {
         let ServerSpec {
             slug,
@@ -214,7 +214,7 @@ impl<'a> Overlay<'a> {
     }
 }
 
-/// A spec's times are whole milliseconds, and at most a year.
+/// The milliseconds of a duration in a spec.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

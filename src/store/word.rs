@@ -1,6 +1,6 @@
-//! Members of the state directory that have one word in them: the access token, the name of the instance.
+//! Members of the state directory with a single value: the access token, the name of the instance.
 //!
-//! Owns: how such a word is read, checked, and made when there is none. Never: what it is for.
+//! Owns: how such a value is read, checked, and generated. Never: its use.
 
 use std::fs;
 use std::io;
@@ -10,16 +10,16 @@ use super::name;
 use crate::os::fs::plain::Rejected;
 use crate::os::random;
 
-/// Two instances on one machine must not be mistaken for each other; nobody attacks this.
+/// Enough for distinct names on one machine; not a secret.
 const INSTANCE_BYTES: usize = 8;
-/// As much of the boot's id, in hexadecimal digits.
+/// The number of hexadecimal digits taken of the boot id.
 const BOOT_DIGITS: usize = 8;
 
-/// The name of this instance: the kept word, which file it is in, and since which boot.
+/// Returns the name of the instance: the stored value, the identity of its file, and the boot id.
 ///
-/// A process carries this name, and a daemon ends what carries its own. So a copy of a state directory has another name: it
-/// lies in another file (inode), or on another file system (device), as a snapshot or a cloned disk does, or on another
-/// machine (boot id), where no process of this one can be. A bind mount shows the same file, and is the same instance.
+/// Processes carry this name, and a daemon kills those that carry its own. So a copy of a state directory has another name:
+/// another inode, or another device (a snapshot, a cloned disk), or another boot id (another machine). A bind mount shows
+/// the same file, and is the same instance.
 ///
 /// # Errors
 /// The word can't be read or written.
@@ -28,7 +28,7 @@ pub fn instance(home: &Home, member: &str) -> io::Result<String> {
         word.len() == 2 * INSTANCE_BYTES
             && word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
-    // No process outlives the system, and until something is stored there is nothing to lose with the name.
+    // Not synced: no process survives a crash of the system, and without stored records the name does not matter.
     let word = kept(home, member, INSTANCE_BYTES, Durable::Later, is_instance)?;
     let (device, inode) = home.dir().stat(&name(member)?)?.identity;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -36,8 +36,8 @@ pub fn instance(home: &Home, member: &str) -> io::Result<String> {
     Ok(format!("{word}-{device:x}-{inode:x}-{boot}"))
 }
 
-/// The word in `member`. If there is none, a random one of `bytes` bytes is put there; one that is not `valid`, or is in
-/// an unsafe file, is set aside first.
+/// Returns the value in `member`. A missing one is generated from `bytes` random bytes; a file that is unsafe, or whose
+/// value is not `valid`, is renamed first.
 ///
 /// # Errors
 /// It can't be read or written.
@@ -52,7 +52,7 @@ pub fn kept(
     let unfit = match home.dir().read_plain(&member, home.demands()) {
         Ok(text) => match str::from_utf8(&text).map(str::trim) {
             Ok(word) if valid(word) => return Ok(word.to_owned()),
-            // An empty file is what is left when the system went down in the middle of the first start.
+            // A crash of the system during the first start can leave an empty file.
             Ok("") => Some(("it is empty".into(), "corrupt")),
             Ok(_) | Err(_) => Some(("its content is not what servisor writes there".into(), "corrupt")),
         },
