@@ -1,12 +1,12 @@
-//! A tree into another one: what happens to each directory and each file.
+//! Copies a tree: the handling of directories and symlinks.
 //!
-//! Owns: the order of calls that keeps the promises: nothing is overwritten, nothing half-written has a name that anyone
-//! could take for the whole, nothing is written outside of the target. Never: when to start, placeholders (see `heavy`).
+//! Owns: the order of system calls that ensures that nothing is overwritten, no incomplete file has its final name, and
+//! nothing is written outside of the target. Never: when to start, placeholders (see `heavy`).
 //!
-//! All is done by descriptors of directories that were opened one component after the other without following a symlink;
-//! whoever swaps one in makes a call fail, and leads none elsewhere. In a shared directory a file is written under a
-//! temporary name and gets its own in one step that replaces nothing. In a tree of our own, which has a temporary name
-//! as a whole, that would be a waste.
+//! All calls are relative to descriptors of directories that were opened component by component without following
+//! symlinks: a symlink that is swapped in makes a call fail, and redirects none. In a shared directory, a file is written
+//! under a temporary name and renamed without replacing anything. A private tree has a temporary name as a whole, so its
+//! files do not need one.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,74 +24,69 @@ use crate::model::overlay::OverlayId;
 use crate::os::fs::data::{Copier, Ways};
 use crate::os::fs::{Dir, Kind, Made, Moment, Name, Stat};
 
-/// As many files of one directory are one task.
+/// The number of files of one directory in a task.
 const BATCH: usize = 32;
 
-/// Whether an earlier daemon may have copied a part of it.
+/// Whether an earlier attempt may have copied a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attempt {
-    /// No.
     First,
-    /// Yes: what looks like ours is ours, and what is left half done is removed.
+    /// Yes: files that look like copies count as copied, and temporary files are removed.
     Again,
 }
 
-/// One copy.
+/// One copy of a template.
 #[derive(Debug)]
 pub struct TreeCopy {
-    /// Whose it is.
+    /// The id of its overlay.
     pub id: OverlayId,
-    /// What becomes of each entry.
+    /// Decides about each entry.
     pub plan: CopyPlan,
-    /// How far it is.
     pub progress: Arc<CopyProgress>,
-    /// What is known of the file systems.
+    /// What the file systems support.
     pub ways: Ways,
-    /// When the overlay came into being: what is older is not its work.
+    /// When the overlay was created: older files are not its copies.
     pub since: Moment,
-    /// Whether it is the first time.
     pub attempt: Attempt,
-    /// The daemon's own owner, which all gets anyway; `None` unless it may give others.
+    /// The daemon's own user and group, if it may set other owners.
     pub owner: Option<(u32, u32)>,
-    /// The target, in case it lies inside of the source after all.
+    /// The identity of the target, to skip it if it lies inside the source.
     pub target: (u64, u64),
-    /// What has to be copied later.
+    /// The heavy directories, copied later.
     pub deferred: Mutex<Vec<Deferred>>,
-    /// Counts temporary names.
+    /// The counter for temporary names.
     pub temporaries: AtomicU64,
 }
 
-/// A heavy directory, for later.
+/// A heavy directory to be copied later.
 #[derive(Debug)]
 pub struct Deferred {
-    /// The directory that it is in, relative to the target.
+    /// Its parent, relative to the target.
     pub directory: PathBuf,
-    /// Its name there.
     pub name: Name,
-    /// What its parent in the template is, if the parent's copy has to be made the same again afterwards, and the identity
-    /// of that copy.
+    /// The metadata of its parent in the template, to be restored on the parent's copy afterwards, and the identity of that
+    /// copy.
     pub dress: Option<(Stat, (u64, u64))>,
-    /// What stands there now.
+    /// What is at its path now.
     pub stands: Stands,
 }
 
-/// What stands where a heavy directory will be.
+/// What is at the path of a heavy directory before it is copied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stands {
     /// A symlink to the template.
     Placeholder,
-    /// A directory that was there before, to be filled up.
+    /// An existing directory, to which missing entries are added.
     Directory,
 }
 
-/// A piece of the work.
+/// A task of the worker pool.
 #[derive(Debug)]
 pub enum CopyTask {
-    /// All that is in a directory.
+    /// The entries of a directory.
     Fill(Arc<Pair>),
-    /// A directory in another one.
+    /// A subdirectory.
     Directory(Arc<Pair>, Name),
-    /// Some files and symlinks of a directory.
     Files(Arc<Pair>, Vec<(Name, Kind)>),
 }
 
@@ -148,25 +143,25 @@ impl Work for TreeCopy {
 }
 
 impl TreeCopy {
-    /// A name that nothing else has.
+    /// Returns a new temporary name.
     pub fn temporary(&self) -> io::Result<Name> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
         Name::new(&plan::temporary(&self.id, number)).ok_or_else(|| io::ErrorKind::InvalidFilename.into())
     }
 
-    /// The owner that a copy of `stat` has to be given.
+    /// The owner to set on a copy of `stat`; `None` if it is the daemon's.
     pub fn owner(&self, stat: &Stat) -> Option<(u32, u32)> {
         self.owner.filter(|own| *own != stat.owner).map(|_| stat.owner)
     }
 
     fn note(&self, path: &Path, done: io::Result<()>) {
         if let Err(error) = done {
-            // If the copy was stopped, that was the first reason, and this one is not heard.
+            // If the copy was stopped before, this error is ignored: the first reason counts.
             self.progress.fail(path, &error);
         }
     }
 
-    /// One task less that puts something into `pair`; after the last one the directory gets its mode and time.
+    /// Ends one task of `pair`; after the last one the directory gets its mode and times.
     fn leave(&self, pair: &Pair) {
         if pair.open.fetch_sub(1, Ordering::SeqCst) == 1
             && pair.maker != Maker::Another
@@ -178,7 +173,7 @@ impl TreeCopy {
         }
     }
 
-    /// Opens `name` on both sides; `None` when the target has something else there.
+    /// Opens the directory `name` in template and copy; `None` if the target has something else there.
     fn enter(&self, parent: &Pair, name: &Name, path: &Path) -> io::Result<Option<Arc<Pair>>> {
         let from = match parent.from.open_dir(name) {
             Err(error) if self.has_vanished(parent, name, path, Kind::Directory, &error) => return Ok(None),
@@ -203,8 +198,8 @@ impl TreeCopy {
         Pair::new(Arc::clone(&parent.tree), from, to, path.to_owned(), maker, has_scripts).map(Some)
     }
 
-    /// Whether `error` came of the template's `name` no longer being what was listed. That is nothing to fail for, since
-    /// templates are worked on while they are copied; it is counted.
+    /// Whether `error` occurred because the template's `name` was removed or replaced after it was listed. This is counted as
+    /// skipped, not as a failure, since templates may change during a copy.
     pub fn has_vanished(&self, pair: &Pair, name: &Name, path: &Path, kind: Kind, error: &io::Error) -> bool {
         let has = error.kind() == io::ErrorKind::NotFound
             || match pair.from.stat(name) {
@@ -217,8 +212,8 @@ impl TreeCopy {
         has
     }
 
-    /// Who made `to`, the copy of `source`; counts it if that was us. What an earlier attempt has left half done in it is
-    /// removed.
+    /// Determines who created `to`, the copy of `source`; counts it if that was the overlay. Removes temporary files of an
+    /// earlier attempt in it.
     pub fn maker(&self, made: Made, source: &Stat, to: &Dir) -> io::Result<Maker> {
         let maker = match (made, self.attempt) {
             (Made::New, _) => Maker::Us,
@@ -246,7 +241,6 @@ impl TreeCopy {
             queue.push(task);
         };
         let entries = match pair.from.entries() {
-            // Removed since it was opened.
             Err(error) if error.kind() == io::ErrorKind::NotFound && !pair.path.as_os_str().is_empty() => {
                 self.progress.skip(&pair.path);
                 return Ok(());
@@ -263,7 +257,7 @@ impl TreeCopy {
             };
             match (self.plan.verdict(&pair.path, name.as_os_str(), kind), kind) {
                 (EntryAction::Skip, _) => self.progress.skip(&pair.path.join(name.as_os_str())),
-                // Inside of a heavy directory there is nothing left to put off.
+                // Inside a heavy directory nothing is deferred again.
                 (EntryAction::Defer, _) if !pair.is_in_heavy() => self.defer(pair, name)?,
                 (EntryAction::Copy | EntryAction::Defer, Kind::Directory) => {
                     push(CopyTask::Directory(Arc::clone(pair), name))
@@ -324,7 +318,7 @@ impl TreeCopy {
     }
 }
 
-/// Whether `to`, which has the name of a directory that was `made`, is that one: someone may have put another there.
+/// Checks that `to` is the directory that was `made`, and not one that has replaced it.
 pub fn known(made: Made, to: &Dir) -> io::Result<Made> {
     match made {
         Made::New if to.is_fresh()? => Ok(Made::New),

@@ -1,6 +1,6 @@
-//! One file of a template into its copy.
+//! Copies one file of a template.
 //!
-//! Owns: the order of calls for one file: its content, what it is given, its name, further names. Never: which files.
+//! Owns: the order of calls for one file: content, metadata, name, hard links. Never: which files.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -17,14 +17,14 @@ use crate::os::fs::{Kind, Name, Stat};
 /// A file of the template.
 struct SourceFile<'a> {
     file: &'a File,
-    /// As its copy has to be.
+    /// The metadata of its copy.
     stat: &'a Stat,
-    /// Its content in the copy, if that is another one.
+    /// The content of its copy, if that differs.
     script: Option<&'a [u8]>,
 }
 
 impl TreeCopy {
-    /// Takes note that the target has something of that name: ours from an earlier attempt, or another's.
+    /// Counts an existing entry of the target: as copied if it is a copy of an earlier attempt, else as skipped.
     pub fn present(&self, pair: &Pair, name: &Name, source: &Stat, path: &Path) -> io::Result<()> {
         if self.attempt == Attempt::Again && plan::is_copy(source, &pair.to.stat(name)?, self.since) {
             self.progress.file();
@@ -34,7 +34,7 @@ impl TreeCopy {
         Ok(())
     }
 
-    /// Copies the file `name`, unless the target has something of that name.
+    /// Copies the file `name`, unless the target has an entry of that name.
     pub fn file<'a>(&'a self, pair: &Pair, name: &Name, path: &Path, copier: &mut Copier<'a>) -> io::Result<()> {
         let from = match pair.from.open_file(name) {
             Err(error) if self.has_vanished(pair, name, path, Kind::File, &error) => return Ok(()),
@@ -50,18 +50,18 @@ impl TreeCopy {
             stat.size = script.len() as u64;
         }
         let source = SourceFile { file: &from, stat: &stat, script: script.as_deref() };
-        // To find out before the copy saves it; that it is still so is made sure of after it.
+        // Checked here to avoid a useless copy, and again by the rename.
         if pair.maker != Maker::Us && pair.to.stat(name).is_ok() {
             return self.present(pair, name, &stat, path);
         }
-        // A name elsewhere may have the content of the template.
+        // A script that was changed must not share its content with other names.
         if stat.links < 2 || script.is_some() {
             return self.content(pair, name, path, &source, copier);
         }
         let first = Arc::clone(lock(&pair.tree.first_names).entry(stat.identity).or_default());
         let mut first = lock(&first);
         if let Some(first) = &*first {
-            // Whatever keeps it from being a link, it can be a copy.
+            // If the link fails for any reason, it is copied.
             if self.hard_link(pair, name, first).is_ok() {
                 self.progress.file();
                 return Ok(());
@@ -107,7 +107,7 @@ impl TreeCopy {
                 Ok(())
             }
             Err(error) => {
-                // The first error is the one to tell.
+                // The first error is the one to report.
                 let _ = pair.to.unlink(written);
                 let is_taken = error.kind() == io::ErrorKind::AlreadyExists && temporary.is_some();
                 if is_taken { self.present(pair, name, stat, path) } else { Err(error) }

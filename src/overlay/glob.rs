@@ -1,10 +1,10 @@
-//! Which paths a list of patterns leaves out, as `.gitignore` would.
+//! Patterns of ignored paths, as in `.gitignore`.
 //!
 //! Owns: the language of the patterns: `*`, `?`, `[a-z]`, `**`, `\`, a slash at the front, in the middle or at the end,
-//! `!`, `#`. Never: a file system; who walks a tree does not go into a directory that is left out, so that nothing
-//! below it comes back by a `!`, as in git.
+//! `!`, `#`. Never: a file system. Callers do not descend into ignored directories, so that a `!` has no effect below
+//! them, as in git.
 //!
-//! Patterns and names are compared character by character; what is no UTF-8 in a name is one odd character.
+//! Patterns and names are compared by characters; invalid UTF-8 in a name counts as one unknown character.
 
 use std::ffi::OsStr;
 use std::iter::once;

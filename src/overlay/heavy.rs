@@ -1,10 +1,10 @@
-//! Heavy directories: a placeholder first, the copy in its place later.
+//! Heavy directories: a placeholder first, replaced by the copy later.
 //!
-//! Owns: the step in which the one becomes the other, and that no placeholder is left. Never: how a tree is copied.
+//! Owns: the replacement, and the removal of every placeholder. Never: how a tree is copied.
 //!
-//! A directory can't be renamed over a symlink. So both change places in one step, and the symlink is removed from
-//! where the directory was. If what comes out of that is not our symlink, somebody has put something else there in
-//! the meantime; it goes back, and the copy away.
+//! A directory can't be renamed over a symlink. So both are exchanged in one step (`RENAME_EXCHANGE`), and the symlink is
+//! removed from the temporary name. If that is not our symlink, a user has replaced it in the meantime: the exchange is
+//! reverted and the copy removed.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -17,15 +17,15 @@ use super::remove;
 use super::workers::WorkerPool;
 use crate::os::fs::{Dir, Kind, Made, Name, is_unsupported};
 
-/// What became of a tree that was to take a placeholder's place.
+/// Whether a copy has replaced its placeholder.
 enum Placed {
     Yes,
-    /// Somebody else has taken it.
+    /// A user has replaced the placeholder.
     Taken,
 }
 
 impl Deferred {
-    /// Copies it, and puts it in its place. What goes wrong is told to the copy's progress.
+    /// Copies the directory and replaces the placeholder. Errors stop the copy.
     pub fn carry_out(&self, pool: &WorkerPool<TreeCopy>, source: &Dir, target: &Dir) {
         let copy = pool.work();
         let path = self.directory.join(self.name.as_os_str());
@@ -37,7 +37,7 @@ impl Deferred {
     fn try_to(&self, pool: &WorkerPool<TreeCopy>, source: &Dir, target: &Dir, path: &Path) -> io::Result<()> {
         let copy = pool.work();
         let from = match descend(source, path) {
-            // Gone from the template since it was listed; so will be what stands for it.
+            // Removed from the template since it was listed; its placeholder is removed later.
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
                 copy.progress.skip(path);
                 return Ok(());
@@ -46,7 +46,7 @@ impl Deferred {
         };
         let parent = match descend(target, &self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // Its user has removed what it was in, and does not want it.
+                // The user has removed its parent.
                 copy.progress.skip(path);
                 return Ok(());
             }
@@ -73,7 +73,7 @@ impl Deferred {
                     copy.progress.directory();
                     return Ok(());
                 }
-                // At the end of the daemon there is no time for it; the next one removes it.
+                // During a shutdown there is no time for it; the next daemon removes it.
                 if copy.progress.halted() != Some(Halt::Stopped(StopCause::ShutDown)) {
                     remove::tree(&parent, &temporary, Some(Kind::Directory), copy.since)?;
                 }
@@ -95,7 +95,7 @@ impl Deferred {
                 parent.exchange(temporary, &self.name)?;
                 Ok(Placed::Taken)
             }
-            // Not in one step then; for a moment there is nothing.
+            // Not supported: two steps, between which neither exists.
             Err(error) if is_unsupported(&error) => {
                 parent.unlink(&self.name)?;
                 match parent.rename_new(temporary, &self.name) {
@@ -114,7 +114,7 @@ impl Deferred {
         parent.read_link(name).is_ok_and(|text| text == placeholder.as_os_str().as_bytes())
     }
 
-    /// Takes a placeholder away that no copy will replace: nothing may lead writers into the template.
+    /// Removes a placeholder that no copy will replace, so that no write through it changes the template.
     pub fn withdraw(&self, copy: &TreeCopy, target: &Dir) {
         if let Ok(parent) = descend(target, &self.directory)
             && self.is_placeholder(copy, &parent, &self.name)
@@ -123,12 +123,12 @@ impl Deferred {
         }
     }
 
-    /// Gives the parent its mode and time back, which changed with what was done in it.
+    /// Restores the mode and times of the parent, which the replacement has changed.
     pub fn restore_parent_metadata(&self, copy: &TreeCopy, target: &Dir) {
         if let Some((stat, identity)) = &self.dress {
             let dressed = descend(target, &self.directory).and_then(|parent| match parent.own_stat()?.identity {
                 same if same == *identity => parent.dress(copy.owner(stat), stat.mode, stat.modified),
-                // Another directory has its name by now, and is none of ours.
+                // Replaced by another directory.
                 _ => Ok(()),
             });
             match dressed {

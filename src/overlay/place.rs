@@ -1,9 +1,9 @@
-//! Where a target is, and that it is inside of the root if it has to be.
+//! Resolves and opens targets, inside the root if they are relative.
 //!
-//! Owns: the way from a target's text to an open directory. Never: what goes into it.
+//! Owns: the path from a target's text to an open directory. Never: its content.
 //!
-//! The part of the path that exists is resolved once, symlinks and all, and looked at. It is then opened from the root
-//! downwards component by component, without following any symlink: one that was swapped in since makes that fail.
+//! The existing part of the path is resolved once, with symlinks, and checked. It is then opened from the root down,
+//! component by component, without following symlinks: one that was swapped in makes this fail.
 
 use std::ffi::OsString;
 use std::fs;
@@ -13,24 +13,23 @@ use std::path::{Path, PathBuf};
 use crate::model::overlay::{OverlaySpec, Target};
 use crate::os::fs::{Dir, Last, Made, Name};
 
-/// Directories on the way to a target that are not there get this mode.
+/// The mode of created parent directories.
 const WAY_MODE: u32 = 0o755;
 
-/// A target as far as it exists.
+/// A resolved target.
 struct Resolved {
-    /// The existing directory, without a symlink in its path.
+    /// The canonical path of its existing part.
     exists: PathBuf,
-    /// What is to be made in it.
+    /// The directories to create in it.
     missing: Vec<Name>,
-    /// The root that it has to stay in, without a symlink in its path.
+    /// The canonical path of the root that it must be inside.
     inside: Option<PathBuf>,
 }
 
-/// Looks whether `spec` is possible: the source is a directory, and the target is inside of `root` if it is relative,
-/// and not inside of the source.
+/// Checks that the source is a directory, and the target is not inside the source, and inside `root` if it is relative.
 ///
 /// # Errors
-/// The name of each field that can't be, and a phrase that fits after it.
+/// The name of each invalid field, with a phrase that follows it.
 pub fn check(root: &Path, spec: &OverlaySpec) -> Result<(), Vec<(&'static str, String)>> {
     let (source, target) = match (source(&spec.source), resolve(root, &spec.target)) {
         (Ok(source), Ok(target)) => (source, target),
@@ -46,7 +45,7 @@ pub fn check(root: &Path, spec: &OverlaySpec) -> Result<(), Vec<(&'static str, S
     Ok(())
 }
 
-/// The source without a symlink in its path.
+/// Returns the canonical path of the source.
 ///
 /// # Errors
 /// A phrase that fits after the name of the field.
@@ -62,7 +61,7 @@ pub fn source(path: &Path) -> Result<PathBuf, String> {
     Ok(canonical)
 }
 
-/// Opens a target; makes it, and the way to it, if it is not there.
+/// Opens a target; creates it and its parents if they are missing.
 ///
 /// # Errors
 /// A phrase that fits after the name of the field.
@@ -124,14 +123,14 @@ fn resolve(root: &Path, target: &Target) -> Result<Resolved, String> {
     Ok(Resolved { exists: canonical, missing, inside })
 }
 
-/// Opens a target if it is there, and where it may be.
+/// Opens a target if it exists and is allowed.
 pub fn existing(root: &Path, target: &Target) -> Option<Dir> {
     let resolved = resolve(root, target).ok()?;
     resolved.missing.is_empty().then(|| open(root, target).ok()).flatten().map(|(directory, _)| directory)
 }
 
-/// Removes `directory`, which is the target, if nothing is in it and it still has its name: whatever has been put in the
-/// place of it or of a directory above stays. A target that is a symlink stays too.
+/// Removes the target `directory` if it is empty and still at its path: anything that has replaced it or a parent stays. A
+/// target that is a symlink stays too.
 ///
 /// # Errors
 /// The system's.

@@ -1,6 +1,6 @@
-//! What of an overlay outlives the daemon.
+//! The stored record of an overlay.
 //!
-//! Owns: the form of a record, and the seam behind which records are kept. Never: a file.
+//! Owns: the format of a record, and the trait of the store. Never: a file.
 
 use std::io;
 use std::path::Path;
@@ -13,20 +13,14 @@ use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
-/// What is kept of an overlay.
+/// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredOverlay {
-    /// Its name.
     pub id: OverlayId,
-    /// What was asked for.
     pub spec: OverlaySpec,
-    /// When.
     pub created_at: SystemTime,
-    /// How far it is.
     pub status: CopyStatus,
-    /// Why it failed.
     pub error: Option<String>,
-    /// What was done.
     pub stats: Stats,
 }
 
@@ -36,7 +30,7 @@ struct OverlayRecord<'a> {
     version: u64,
     id: &'a str,
     source: &'a Path,
-    /// As it was sent.
+    /// As the client sent it.
     target: &'a str,
     ignore: &'a [String],
     strategy: &'static str,
@@ -44,7 +38,7 @@ struct OverlayRecord<'a> {
     copy_status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_error: Option<&'a str>,
-    /// What was skipped is also what tells the overlay's files from those that it found.
+    /// Its skipped paths also tell the overlay's files from those that existed before.
     stats: &'a Stats,
 }
 
@@ -66,10 +60,10 @@ impl<'a> OverlayRecord<'a> {
     }
 }
 
-/// Reads a record again.
+/// Parses a record.
 ///
 /// # Errors
-/// A phrase: what in it can't be.
+/// A phrase about the invalid member.
 pub fn parse(mut members: Members) -> Result<StoredOverlay, String> {
     let wrong = |what: &str, word: &str| format!("{what} can't be {word:?}");
     let stats = members.take_object("stats")?;
@@ -101,18 +95,18 @@ fn owned(texts: Vec<&str>) -> Vec<String> {
     texts.into_iter().map(str::to_owned).collect()
 }
 
-/// Where records are kept.
+/// A store of records.
 pub trait Records: Send + Sync {
-    /// Keeps `record` in place of the one that has its id, if there is one. When it returns, it is kept.
+    /// Stores `record` durably; replaces the one with the same id.
     ///
     /// # Errors
-    /// It can't be stored; what was kept before still is.
+    /// It can't be stored; the previous record is unchanged.
     fn save(&self, record: &StoredOverlay) -> io::Result<()>;
 
-    /// Forgets the record `id`, if there is one.
+    /// Removes the record `id`, if it exists.
     ///
     /// # Errors
-    /// It can't be removed, and is still kept.
+    /// It can't be removed, and still exists.
     fn remove(&self, id: &OverlayId) -> io::Result<()>;
 }
 
@@ -126,7 +120,7 @@ impl Records for Files {
     }
 }
 
-/// The records that are kept.
+/// Loads all records.
 ///
 /// # Errors
 /// The directory can't be read.
@@ -140,7 +134,7 @@ pub fn stored(files: &Files) -> io::Result<Vec<StoredOverlay>> {
     })
 }
 
-/// Keeps nothing beyond the daemon's life.
+/// A store that keeps nothing.
 #[cfg(test)]
 #[derive(Debug, Default)]
 pub struct Forgetful;

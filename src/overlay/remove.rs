@@ -1,12 +1,12 @@
-//! What a copy made, taken away again.
+//! Removes what a copy has created.
 //!
-//! Owns: the removal of trees with a temporary name, and of the files that an overlay made in its target. Never: a file
-//! of anyone else, a step through a symlink, the template.
+//! Owns: the removal of temporary trees, and of the files that an overlay has copied to its target. Never: other files, a
+//! step through a symlink, the template.
 //!
-//! What an overlay made is not written down: that would be a list as long as the template. It is derived from the
-//! template: in the target's place of each entry stands a copy of ours if it is of the same kind, size and time (a
-//! symlink: with the same text), if it came into being after the overlay, and if it is not among what the overlay found there.
-//! So what a user has changed or added stays, and so does everything if the template is gone.
+//! The copied files are not recorded, since the list would be as long as the template, but derived from the template: an
+//! entry of the target is a copy if it has the same kind, size and time (a symlink: the same text), was created after the
+//! overlay, and is not in the list of entries that the overlay found. So files that a user has changed or added stay, and
+//! everything stays if the template is gone.
 
 use std::ffi::OsStr;
 use std::io;
@@ -19,7 +19,7 @@ use super::venv;
 use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
 use crate::sorted::SortedSet;
 
-/// Removes `name` and all that is in it, unless it came into being before `since`: then it is not what was made here.
+/// Removes the tree `name`, unless it was created before `since` and so is not the overlay's.
 ///
 /// # Errors
 /// The system's.
@@ -65,7 +65,7 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io:
     Ok(())
 }
 
-/// A copy of a read-only directory lets nobody but root take anything out of it. That this fails shows later.
+/// Makes the copy of a read-only directory writable, so that its entries can be removed. Errors show there.
 fn make_writable(dir: &Dir) {
     if let Ok(stat) = dir.own_stat()
         && stat.mode & 0o300 != 0o300
@@ -74,16 +74,15 @@ fn make_writable(dir: &Dir) {
     }
 }
 
-/// What has to be known to tell an overlay's work from everything else.
+/// Removes the files of an overlay.
 #[derive(Debug)]
 pub struct Eraser<'a> {
-    /// What was copied.
     pub plan: &'a CopyPlan,
-    /// When the overlay came into being.
+    /// When the overlay was created.
     pub since: Moment,
-    /// What it found in the target, relative to it.
+    /// The entries that it found in the target, relative to it.
     pub found: SortedSet<&'a OsStr>,
-    /// Whether that is all it found.
+    /// Whether `found` is complete.
     pub knows_all_found: bool,
 }
 
@@ -96,14 +95,14 @@ struct DirLevel {
 }
 
 impl<'a> Eraser<'a> {
-    /// For the overlay that has done `stats`.
+    /// Creates the eraser of the overlay with these `stats`.
     pub fn new(plan: &'a CopyPlan, since: Moment, stats: &'a Stats) -> Eraser<'a> {
         let found: SortedSet<&OsStr> = stats.skipped.iter().map(OsStr::new).collect();
         let knows_all_found = stats.skipped_count == found.len() as u64;
         Eraser { plan, since, found, knows_all_found }
     }
 
-    /// Removes from `to` what was copied from `from`. A directory goes when nothing is left in it.
+    /// Removes from `to` what was copied from `from`. Directories are removed if they are empty then.
     ///
     /// # Errors
     /// The path, relative to the target, and the system's error.
@@ -116,7 +115,7 @@ impl<'a> Eraser<'a> {
                 match self.entry(level, name, kind, &path) {
                     Ok(Some(inner)) => levels.push(inner),
                     Ok(None) => {}
-                    // Gone already, on either side.
+                    // Removed already, in template or copy.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                     Err(error) => return Err((path, error)),
                 }
@@ -134,7 +133,7 @@ impl<'a> Eraser<'a> {
         Ok(())
     }
 
-    /// Removes a file; gives a directory to go into.
+    /// Removes a file; returns a directory to descend into.
     fn entry(&self, level: &DirLevel, name: Name, kind: Option<Kind>, path: &Path) -> io::Result<Option<DirLevel>> {
         let source = level.from.stat(&name)?;
         let verdict = self.plan.verdict(&level.path, name.as_os_str(), kind.unwrap_or(source.kind));
@@ -147,7 +146,7 @@ impl<'a> Eraser<'a> {
             Kind::Directory if source.kind == Kind::Directory => {
                 let (from, to) = (level.from.open_dir(&name)?, level.to.open_dir(&name)?);
                 let entries = from.entries()?;
-                // Who can't say when it was born may have been there before.
+                // Without a birth time, it may have existed before.
                 let is_ours = is_dated && plan::is_copy(&source, &there, self.since);
                 if is_ours {
                     make_writable(&to);

@@ -1,10 +1,10 @@
-//! Python environments: scripts that name the place where they were made.
+//! Python environments: scripts that contain the path where they were created.
 //!
-//! Owns: which files these are, and what their copies have to say. Never: a write; any other file of an environment.
+//! Owns: which files these are, and the text of their copies. Never: a write; any other file of an environment.
 //!
-//! An environment is a directory with `pyvenv.cfg` in it, whatever its name. The scripts in its `bin` begin with the absolute
-//! path of its interpreter, and `activate` in all its dialects sets it as `VIRTUAL_ENV`: a plain copy would install into the
-//! template. Programs that are no text have no such path that could be changed.
+//! An environment is a directory with a file `pyvenv.cfg`. The scripts in its `bin` begin with the absolute path of its
+//! interpreter, and `activate` (for each shell) sets it as `VIRTUAL_ENV`: a plain copy would install into the template.
+//! Binary programs contain no path that could be changed.
 
 use std::borrow::Cow;
 use std::fs::{self, File};
@@ -17,18 +17,18 @@ use crate::os::fs::{Dir, Name, Stat, data};
 
 const MARK: &str = "pyvenv.cfg";
 const SCRIPTS: &str = "bin";
-/// The largest script, in bytes; those that tools write have a few thousand.
+/// The largest script, in bytes; generated ones have a few thousand.
 const SCRIPT_MAX: u64 = 1024 * 1024;
-/// The longest first line that every kernel reads whole, in bytes.
+/// The longest first line that every kernel reads completely, in bytes.
 const SHEBANG_MAX: usize = 127;
 
-/// Whether `directory`, relative to the template, has the scripts of an environment.
+/// Whether `directory`, relative to the template, is the `bin` of an environment.
 pub fn has_scripts(plan: &CopyPlan, directory: &Path) -> bool {
     let above = directory.parent().filter(|_| directory.file_name().is_some_and(|name| name == SCRIPTS));
     above.is_some_and(|above| fs::metadata(plan.template().join(above).join(MARK)).is_ok_and(|mark| mark.is_file()))
 }
 
-/// What the copy of the script `from` has to say if that is something else. Leaves `from` at its beginning.
+/// Returns the text of the copy of the script `from` if it differs. Rewinds `from`.
 ///
 /// # Errors
 /// The system's.
@@ -43,7 +43,7 @@ pub fn relocated(plan: &CopyPlan, mut from: &File, stat: &Stat) -> io::Result<Op
     Ok(moved(&text, template.map(|path| path.as_os_str().as_bytes()), target.as_os_str().as_bytes()))
 }
 
-/// `stat` of `name` in `from`, which is `directory` of the template, as its copy's has to be.
+/// Returns the expected metadata of the copy of `name` in `from`, which is `directory` of the template.
 pub fn expected(plan: &CopyPlan, directory: &Path, from: &Dir, name: &Name, stat: &Stat) -> Stat {
     let text = || {
         let file = from.open_file(name).ok()?;
@@ -55,10 +55,10 @@ pub fn expected(plan: &CopyPlan, directory: &Path, from: &Dir, name: &Name, stat
     }
 }
 
-/// `text` with `to` in the place of each of `from`, where these are whole paths or the beginnings of some; `None` if there is
-/// nothing to change. Of a script with binary data behind its first line only that line.
+/// Replaces the paths `from`, and prefixes of paths, by `to` in `text`; `None` if there is nothing to change. In a script with
+/// binary data after its first line only that line is changed.
 fn moved(text: &[u8], from: [&[u8]; 2], to: &[u8]) -> Option<Vec<u8>> {
-    // No dialect's quotes would hold these.
+    // No shell's quotes could contain these.
     if to.iter().any(|byte| b"'\"`$\\!\n".contains(byte)) {
         return None;
     }
@@ -77,7 +77,7 @@ fn moved(text: &[u8], from: [&[u8]; 2], to: &[u8]) -> Option<Vec<u8>> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Quoting {
     Never,
-    /// Where a path with blanks in it would be several words.
+    /// Where a path with blanks would be several words.
     Words,
 }
 
@@ -115,8 +115,8 @@ fn replaced(text: &[u8], from: [&[u8]; 2], to: &[u8], quoting: Quoting) -> Optio
     })
 }
 
-/// The first line `line`, or what does the same where a kernel would not take it: it ends the interpreter's path at a blank,
-/// and the line after so many bytes. To a shell this is a command, to Python a text.
+/// Returns the first line, or an equivalent one if the kernel would not accept it: the path of the interpreter ends at a
+/// blank, and the line at [`SHEBANG_MAX`]. The equivalent is a command for the shell, and a string for Python.
 fn through_shell(before: &[u8], line: Vec<u8>, to: &[u8]) -> Vec<u8> {
     let has_blank = to.iter().any(|byte| b" \t".contains(byte));
     let path = before.get(2..).unwrap_or_default().trim_ascii();
