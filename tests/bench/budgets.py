@@ -1,4 +1,4 @@
-"""What must not grow unseen: `make budgets`. Each budget is about a quarter above what was measured when it was set.
+"""What must not grow unseen: `make budgets`. Each budget is above what was measured when it was set: by a quarter, where no other reason is given.
 
 Owns: the budgets, and how each is measured so that a busy machine does not change it. Never: a time.
 """
@@ -18,8 +18,10 @@ import machine
 import wire
 from supervisors import SLEEP, Server, Servisor
 
-# KiB, with 100 idle servers, of the release binary: all of it, and what is not the binary's own pages.
-PSS_KIB, ANONYMOUS_KIB = 3700, 2600
+# KiB, with 100 idle servers, of the release binary: all of it, and what is not the binary's own pages. Measured are 4,036 to
+# 4,116 and 2,900 to 2,956: no thread's stack is given back by hand any more, which costs 4 KiB a server (to do so once
+# corrupted its caller). Not a quarter more than that: 4 MiB is the aim.
+PSS_KIB, ANONYMOUS_KIB = 4250, 3100
 # Instructions: one more line of 100 bytes into the log of a server; one more GET of a server's status, from the
 # client's bytes to its answer.
 APPEND_INSTRUCTIONS, GET_INSTRUCTIONS = 315, 120_000

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::Daemon;
+use crate::support::{Daemon, wait_until};
 
 /// A mount; whoever waits for it fails when this is dropped.
 struct Silent {
@@ -84,4 +84,58 @@ fn a_path_that_never_answers_keeps_no_client_and_no_supervisor() {
     // What hung ends with the file system.
     drop(silent);
     daemon.until_as_small_as(before);
+}
+
+/// The process whose number a server has written, when it waits for the file system of the program that it is to become.
+fn stuck_in_exec(daemon: &Daemon, slug: &str) -> u32 {
+    let exec = format!("{} ", libc::SYS_execve);
+    wait_until("a program waits for its file system", || {
+        let pid: u32 = fs::read_to_string(daemon.root.join(slug)).ok()?.trim().parse().ok()?;
+        fs::read_to_string(format!("/proc/{pid}/syscall")).ok()?.starts_with(&exec).then_some(pid)
+    })
+}
+
+fn lives(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+#[test]
+fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_none_of_its_own() {
+    let daemon = Daemon::start();
+    let Some(silent) = Silent::mount(&daemon.root.join("silent")) else {
+        println!("no FUSE here: a silent file system is not tried");
+        return;
+    };
+    let client = &daemon.client;
+    // As the first process, as one of its group, and as one that has left session, pipes and parent. Each has a name of its
+    // own: whoever looks up the same one waits for the first of them, and no signal ends that.
+    let stuck = |slug: &str| format!("echo $$ > {slug}; exec silent/{slug}");
+    let starts = [
+        ("leader", stuck("leader")),
+        ("child", format!("({}) & exec sleep 600", stuck("child").replace("$$", "$(sh -c 'echo $PPID')"))),
+        ("away", format!("setsid sh -c '{}' </dev/null >/dev/null 2>&1 & exec sleep 600", stuck("away"))),
+    ];
+    let mut stuck = Vec::new();
+    for (slug, start) in &starts {
+        client.create(&json!({"slug": slug, "start": start, "stop_timeout_ms": 300})).server(201);
+        stuck.push(stuck_in_exec(&daemon, slug));
+    }
+    let mut longest = Duration::ZERO;
+    for _ in 0..3 {
+        // Its child has left the session: that it is gone is found by a look at all processes.
+        let start = "setsid sleep 600 & exec sleep 600";
+        client.create(&json!({"slug": "other", "start": start})).server(201);
+        client.wait_for_status("other", "running");
+        let begun = Instant::now();
+        client.post("/servers/other/stop").server(200);
+        longest = longest.max(begun.elapsed());
+    }
+    println!("the longest stop beside {} programs that wait for their file system took {longest:?}", stuck.len());
+    assert!(longest < Duration::from_secs(3), "{longest:?}");
+    for ((slug, _), pid) in starts.iter().zip(stuck) {
+        assert!(lives(pid), "{slug} waits no more");
+        assert_eq!(client.post(&format!("/servers/{slug}/stop")).server(200)["status"], "stopped", "{slug}");
+        assert!(!lives(pid), "{slug} lives after the stop");
+    }
+    drop(silent);
 }
