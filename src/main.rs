@@ -3,6 +3,7 @@
 //! Owns: arguments in, exit code out. Never: anything that a test could want to call.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -11,11 +12,15 @@ use servisor::config::{self, Invocation};
 use servisor::daemon::{self, Ended};
 
 fn main() -> ExitCode {
-    let mut arguments = env::args_os().skip(1).peekable();
-    if arguments.next_if(|first| first == "serve").is_none() {
-        return ExitCode::from(cli::run(arguments.collect(), &|name| env::var_os(name)));
+    let arguments: Vec<OsString> = env::args_os().skip(1).collect();
+    match arguments.first() {
+        Some(first) if first == "serve" => serve(arguments),
+        Some(_) | None => ExitCode::from(cli::run(arguments, &|name| env::var_os(name))),
     }
-    match config::parse(arguments, env::vars_os()) {
+}
+
+fn serve(arguments: Vec<OsString>) -> ExitCode {
+    match config::parse(arguments.into_iter().skip(1), env::vars_os()) {
         Ok(Invocation::Help(text)) => print(text),
         Ok(Invocation::Serve(config)) => match daemon::serve(&config) {
             Ok(Ended::Clean) => ExitCode::SUCCESS,

@@ -141,8 +141,12 @@ impl Api {
             403 => Err(self.not_let_in(sentence)),
             _ => {
                 let code = refusal.text("code");
-                let exit = if status == 404 && code == "server_not_found" { Exit::NoServer } else { Exit::Failed };
-                Err(Failure::refusal(exit, sentence, code))
+                if code != "server_not_found" {
+                    return Err(Failure::refusal(Exit::Failed, sentence, code));
+                }
+                // The advice behind the semicolon is for clients of the API.
+                let what = sentence.split(';').next().unwrap_or_default();
+                Err(Failure::new(Exit::NoServer, &[what, "; 'servisor ps' lists those there are"]))
             }
         }
     }

@@ -31,7 +31,12 @@ pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<
     loop {
         match next {
             Next::Event(event) => picture.take(event, to)?,
-            Next::Quiet => return Err(picture.late()),
+            Next::Quiet => {
+                let (failure, slug) = picture.late();
+                to.complain(&[failure.text]);
+                last_lines(api, to, slug);
+                return Err(Failure::reported(failure.exit));
+            }
             Next::Ended => return Err(Failure::new(Exit::NoDaemon, &["the daemon has ended"])),
         }
         while let Some(event) = events.at_hand() {
@@ -126,17 +131,21 @@ impl Picture<'_> {
         worst
     }
 
-    fn late(&self) -> Failure {
-        let mut text = vec!["the time is up"];
-        self.each(|_, server| {
+    /// The failure, and the first server that is not there yet.
+    fn late(&self) -> (Failure, &'static str) {
+        let (mut text, mut first) = (vec!["the time is up"], "");
+        self.each(|slug, server| {
             if self.goal.judge(server) == Verdict::Pending
                 && let Some(server) = server
             {
                 let separator = if text.len() == 1 { ": " } else { "; " };
                 text.extend([separator, joined(&describe(Server(server)))]);
+                if first.is_empty() {
+                    first = joined(&[slug]);
+                }
             }
         });
-        Failure::new(Exit::TimeUp, &text)
+        (Failure::new(Exit::TimeUp, &text), first)
     }
 }
 

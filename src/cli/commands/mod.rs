@@ -97,6 +97,7 @@ pub fn find_command(name: &str) -> Option<&'static Command> {
 ///
 /// # Errors
 /// Why it was not.
+#[inline(never)]
 pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Terminal) -> Result<Exit, Failure> {
     let mut texts = Vec::new();
     for argument in arguments {

@@ -32,6 +32,15 @@ pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) ->
         true => started,
         false => waiting::wait(context.api, context.to, Goal::Up, slugs)?,
     };
+    for server in servers.iter().map(Server) {
+        if let (Some(asked), Some(port)) = (server.number("requested_port"), server.number("port"))
+            && server.status() == "ready"
+            && asked != port
+        {
+            let note = ", not on the port that was asked for: that was taken, or its command does not read $PORT";
+            context.to.complain(&[server.slug(), " listens on ", &port.to_string(), note]);
+        }
+    }
     match servers.as_slice() {
         [server] if !context.given.has("--json") => {
             let view = Server(server);

@@ -106,7 +106,8 @@ fn no_such_server_is_4_and_the_others_are_done() {
     let daemon = Daemon::start();
     run(&daemon, &["run", "web", "--no-wait", "--", "sleep 600"]).done();
     for words in ["status none", "open none", "logs none", "stop none", "start none", "restart none", "rm none"] {
-        assert!(line(&daemon, words).failed(4).contains("none"), "{words}");
+        let said = line(&daemon, words).failed(4);
+        assert!(said.contains("none") && !said.contains("GET"), "{words}: {said}");
     }
     let listed = line(&daemon, "ps none web");
     assert_eq!((listed.code, listed.out.lines().count()), (Some(4), 2), "{listed:?}");

@@ -59,6 +59,9 @@ fn run_waits_until_it_is_up_and_prints_where() {
     assert_eq!(said, format!("web is ready at {}\n", server["url"].as_str().unwrap()));
     assert_eq!(run(&daemon, &["run", "job", "--", "sleep 600"]).done(), "job is running\n");
     assert_eq!(line(&daemon, "wait").done(), "");
+    let elsewhere = run(&daemon, &["run", "other", "-p", "14505", "--", "exec python3 -m http.server 14506"]);
+    assert!(elsewhere.err.contains("other listens on 14506, not on the port that was asked for"), "{elsewhere:?}");
+    line(&daemon, "rm other").done();
     assert_eq!(line(&daemon, "wait --for healthy web").done(), "");
     let waited = line(&daemon, "wait --json").json();
     assert_eq!(waited.iter().map(|server| &server["slug"]).collect::<Vec<_>>(), ["job", "web"]);
@@ -88,9 +91,10 @@ fn a_wait_that_can_not_succeed_ends_at_once_with_reason_and_log() {
 #[test]
 fn the_time_is_up_is_5() {
     let daemon = Daemon::start();
-    run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "sleep 600"]).done();
+    run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "echo still here; sleep 600"]).done();
     daemon.client.wait_for_status("mute", "running");
-    assert!(line(&daemon, "wait --timeout 0.2 mute").failed(5).contains("the time is up: mute is running"));
+    let late = line(&daemon, "wait --timeout 0.2 mute").failed(5);
+    assert_eq!(late, "servisor: the time is up: mute is running\n  stdout | still here\n");
     assert!(line(&daemon, "wait --timeout 0 mute").failed(5).contains("mute"));
     line(&daemon, "wait --timeout 0 --for running mute").done();
 }
