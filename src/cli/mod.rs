@@ -14,6 +14,8 @@
 use std::ffi::OsString;
 use std::ops::Deref;
 
+use serde_json::Value;
+
 pub mod api;
 pub mod arguments;
 pub mod commands;
@@ -62,8 +64,22 @@ pub fn keep(text: String) -> &'static str {
 
 /// The text that `parts` make together.
 #[inline(never)]
+pub fn concat(parts: &[&str]) -> String {
+    let mut text = String::with_capacity(parts.iter().map(|part| part.len()).sum());
+    parts.iter().for_each(|part| text.push_str(part));
+    text
+}
+
+/// The same as [`concat()`], kept.
+#[inline(never)]
 pub fn joined(parts: &[&str]) -> &'static str {
-    keep(parts.concat())
+    keep(concat(parts))
+}
+
+/// JSON as text. Not by `Display`: that serializer is another 3 KiB.
+#[inline(never)]
+pub fn json(value: &Value) -> String {
+    serde_json::to_string(value).unwrap_or_default()
 }
 
 /// Why a command did not do what it should. A pointer, since nearly every function returns one.

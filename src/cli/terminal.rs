@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
+use super::concat;
 use super::table::push_plain;
 use crate::os::terminal::columns;
 
@@ -171,7 +172,7 @@ impl Terminal {
     /// Prints a sentence on stderr, after the program's name. If stderr is closed the exit code has to be enough.
     #[inline(never)]
     pub fn complain(&mut self, parts: &[&str]) {
-        let text = parts.concat();
+        let text = concat(parts);
         self.note(&["servisor: ", &text]);
     }
 
@@ -180,7 +181,7 @@ impl Terminal {
     pub fn note(&mut self, parts: &[&str]) {
         self.write_out();
         let mut text = String::new();
-        for line in parts.concat().split('\n') {
+        for line in concat(parts).split('\n') {
             push_plain(&mut text, line);
             text.push('\n');
         }

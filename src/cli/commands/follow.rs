@@ -13,7 +13,7 @@ use crate::cli::goal::describe;
 use crate::cli::server::{Server, digits, list};
 use crate::cli::sse::Event;
 use crate::cli::terminal::Colour;
-use crate::cli::{Exit, Failure};
+use crate::cli::{Exit, Failure, json};
 use crate::model::time::rfc3339;
 
 /// `servisor logs`.
@@ -61,7 +61,7 @@ fn print_logged(context: &mut Context<'_>, event: &Event) -> Result<(), Failure>
 
 fn print_line(context: &mut Context<'_>, line: &Value) {
     if context.given.has("--json") {
-        context.to.line(&line.to_string());
+        context.to.line(&json(line));
         return;
     }
     let view = Server(line);
@@ -87,7 +87,7 @@ fn print_event(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> 
     let data = event.json()?;
     if context.given.has("--json") {
         // Its name is a plain word.
-        for part in ["{\"event\":\"", &event.name, "\",\"data\":", &data.to_string(), "}\n"] {
+        for part in ["{\"event\":\"", &event.name, "\",\"data\":", &json(&data), "}\n"] {
             context.to.print(part);
         }
         return Ok(());
@@ -121,7 +121,7 @@ fn print_event(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> 
             print(&[view.slug(), " run ", &number, " ended: ", run.text("sentence"), &missed]);
         }
         "shutdown" => print(&["the daemon is shutting down"]),
-        other => print(&[other, " ", &data.to_string()]),
+        other => print(&[other, " ", &json(&data)]),
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::cli::goal::describe;
 use crate::cli::server::{Server, colour, digits, list, precise, short, size, take};
 use crate::cli::table::Table;
 use crate::cli::terminal::Colour;
-use crate::cli::{Exit, Failure, joined};
+use crate::cli::{Exit, Failure, concat, joined, json};
 
 /// `servisor ps`.
 pub fn ps(context: &mut Context<'_>) -> Result<Exit, Failure> {
@@ -74,7 +74,7 @@ pub fn print_json(context: &mut Context<'_>, server: &mut Value) {
     {
         fields.remove("environment");
     }
-    context.to.line(&server.to_string());
+    context.to.line(&json(server));
 }
 
 /// `servisor status`.
@@ -128,10 +128,10 @@ fn print_fields(context: &mut Context<'_>, server: &Value) {
             ("last_exit", Value::Object(_)) => {
                 let mut text = "run ".to_owned();
                 digits(value.number("run").unwrap_or(0), &mut text);
-                [&text, ": ", value.text("sentence"), " (", value.text("reason"), ")"].concat()
+                concat(&[&text, ": ", value.text("sentence"), " (", value.text("reason"), ")"])
             }
             (_, Value::String(text)) => text.clone(),
-            (_, other) => other.to_string(),
+            (_, other) => json(other),
         };
         if !text.is_empty() && text != "[]" {
             to.print("  ");
@@ -165,7 +165,7 @@ pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let answer = context.api.get(path(context.given.slug()?, &limit))?;
     let runs = list(&answer.body, "runs");
     if context.given.has("--json") {
-        runs.iter().for_each(|run| context.to.line(&run.to_string()));
+        runs.iter().for_each(|run| context.to.line(&json(run)));
         return Ok(Exit::Done);
     }
     let mut table = Table::new("RUN KIND STARTED LASTED REASON CPU MEMORY NEXT HOW");

@@ -13,7 +13,7 @@ use crate::cli::api::{Answer, path};
 use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, keep, waiting};
+use crate::cli::{Exit, Failure, json, keep, waiting};
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -59,7 +59,7 @@ pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) ->
 /// # Errors
 /// The daemon refuses.
 pub fn create(context: &mut Context<'_>, body: &Value, replaces: bool, target: &str) -> Result<Answer, Failure> {
-    let text = keep(body.to_string());
+    let text = keep(json(body));
     let mut answer = context.api.ask("POST", target, Some(text));
     if let Err(failure) = answer
         && failure.code == "server_active"
