@@ -14,10 +14,10 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with the columns of `header`, which has a space between each two.
+    /// A table with the columns of `header`, which has a `|` between each two.
     pub fn new(header: &str) -> Table {
         let mut table = Table { columns: 0, text: String::new(), cells: Vec::new() };
-        header.split(' ').for_each(|name| table.cell(name));
+        header.split('|').for_each(|name| table.cell(name));
         table.columns = table.cells.len();
         table
     }

@@ -31,7 +31,7 @@ pub fn print_all(context: &mut Context<'_>, mut servers: Vec<Value>) {
         servers.iter_mut().for_each(|server| print_json(context, server));
         return;
     }
-    let mut table = Table::new("NAME STATUS UP RESTARTS PID PORT URL/WHY");
+    let mut table = Table::new("NAME|STATUS|UP|RESTARTS|PID|PORT|URL / WHY");
     let now = SystemTime::now();
     for server in servers.iter().map(Server) {
         table.cell(server.slug());
@@ -168,7 +168,7 @@ pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
         runs.iter().for_each(|run| context.to.line(&json(run)));
         return Ok(Exit::Done);
     }
-    let mut table = Table::new("RUN KIND STARTED LASTED REASON CPU MEMORY NEXT HOW");
+    let mut table = Table::new("RUN|KIND|STARTED|LASTED|REASON|CPU|MEMORY|NEXT|HOW");
     for run in runs.iter().map(Server) {
         let is_trouble = !matches!(run.text("reason"), "" | "stopped" | "restarted" | "deleted" | "shutdown")
             && run.number("exit_code") != Some(0);

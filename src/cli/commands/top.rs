@@ -34,7 +34,7 @@ pub fn top(context: &mut Context<'_>) -> Result<Exit, Failure> {
             context.to.print(REDRAW);
         }
         largest_first(&mut servers);
-        let mut table = Table::new("NAME STATUS UP CPU CPU_TIME MEMORY RESIDENT PROCESSES");
+        let mut table = Table::new("NAME|STATUS|UP|CPU|CPU TIME|MEMORY|RESIDENT|PROCESSES");
         let now = SystemTime::now();
         for server in servers.iter().map(Server) {
             let stats = Server(server.field("stats"));

@@ -13,7 +13,7 @@ fn a_server_from_its_start_to_its_end() {
     daemon.client.wait_for_status("clock", "running");
     let table = line(&daemon, "ps").done();
     let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
-    assert_eq!(rows[0], ["NAME", "STATUS", "UP", "RESTARTS", "PID", "PORT", "URL/WHY"]);
+    assert_eq!(rows[0], ["NAME", "STATUS", "UP", "RESTARTS", "PID", "PORT", "URL", "/", "WHY"]);
     let pid = daemon.client.show("clock")["pid"].to_string();
     assert_eq!((rows[1][0], rows[1][1], rows[1][3], rows[1][4]), ("clock", "running", "0", pid.as_str()));
     assert_eq!(rows[1][5..], ["-", "-"]);

@@ -109,7 +109,7 @@ fn colours_are_for_terminals() {
 fn the_last_column_ends_with_the_line() {
     let daemon = with_a_failed_server();
     let plain = line(&daemon, "ps").done();
-    let (at, whole) = (plain.find("URL/WHY").unwrap(), plain.lines().nth(1).unwrap().chars().count());
+    let (at, whole) = (plain.find("URL / WHY").unwrap(), plain.lines().nth(1).unwrap().chars().count());
     assert!(plain.contains(REASON));
     for columns in [at + 5, at + 10, whole - 1, whole, whole + 1] {
         let cut = on_terminal(&daemon, columns as u16, "ps", &[("NO_COLOR", "1")]);

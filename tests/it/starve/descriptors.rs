@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::limits::Starved;
+use crate::support::limits::{Starved, without_gaps};
 use crate::support::{Answer, Control, Daemon, quiet_port, testchild, wait_until};
 
 /// An answer, sooner or later: the daemon takes one client after the other now.
@@ -18,7 +18,7 @@ fn ask(daemon: &Daemon, method: &str, target: &str, body: Option<&Value>) -> Ans
 
 #[test]
 fn without_descriptors_it_answers_says_so_and_recovers() {
-    let daemon = Daemon::start();
+    let daemon = without_gaps();
     let client = &daemon.client;
     let always = json!({"slug": "app", "start": "exec sleep 600", "restart_policy": "always", "restart_delay_ms": 20});
     client.create(&always).server(201);
@@ -53,7 +53,7 @@ fn without_descriptors_it_answers_says_so_and_recovers() {
 
 #[test]
 fn a_stop_without_descriptors_is_not_over_before_the_last_process_is_gone() {
-    let daemon = Daemon::start();
+    let daemon = without_gaps();
     let control = Control::new();
     // Its grandchild has left the group, and can only be found by a look at all processes.
     let spec = json!({
@@ -79,7 +79,7 @@ fn a_stop_without_descriptors_is_not_over_before_the_last_process_is_gone() {
 
 #[test]
 fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
-    let daemon = Daemon::start();
+    let daemon = without_gaps();
     let client = &daemon.client;
     let spec = json!({
         "slug": "app", "start": format!("{} serve 127.0.0.1:PORT 200 stay", testchild()), "port": quiet_port(),
@@ -103,7 +103,7 @@ fn at_whatever_step_of_a_start_descriptors_run_out_nothing_is_left_of_it() {
 
 #[test]
 fn a_server_is_not_taken_for_unhealthy_because_the_daemon_can_not_look() {
-    let daemon = Daemon::start();
+    let daemon = without_gaps();
     let client = &daemon.client;
     let spec = json!({
         "slug": "app", "start": format!("{} serve 127.0.0.1:PORT 200 stay", testchild()), "port": quiet_port(),

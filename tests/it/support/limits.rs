@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use super::Daemon;
+use super::{Daemon, wait_until};
 
 /// What a daemon may not have more of.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +64,34 @@ impl Drop for Starved {
             self.set(self.before);
         }
     }
+}
+
+/// A daemon in which no number is free below that of the descriptor which the accepting thread keeps to give up. At the start
+/// other threads open and close files, so now and then it gets a number behind a gap; a limit at the gap would make it useless,
+/// which no shortage of a running daemon does.
+pub fn without_gaps() -> Daemon {
+    for _ in 0..50 {
+        let daemon = Daemon::start();
+        let directory = format!("/proc/{}/fd", daemon.pid());
+        let spare = wait_until("the accepting thread has its descriptor", || {
+            let named = open_descriptors(daemon.pid())
+                .into_iter()
+                .filter_map(|number| Some((number, fs::read_link(format!("{directory}/{number}")).ok()?)));
+            let named: Vec<_> = named.collect();
+            // The listener, the one that wakes the thread, and the one to give up are one socket.
+            let socket = named.iter().find(|(_, link)| {
+                named.iter().filter(|(_, other)| other == link).count() == 3
+                    && link.to_string_lossy().starts_with("socket:")
+            });
+            let socket = &socket?.1;
+            named.iter().rev().find(|(_, link)| link == socket).map(|(number, _)| *number)
+        });
+        let open = open_descriptors(daemon.pid());
+        if (0..spare).all(|number| open.contains(&number)) {
+            return daemon;
+        }
+    }
+    panic!("each of 50 daemons has a gap in its descriptors");
 }
 
 /// What `/proc` says, which needs no right.
