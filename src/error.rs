@@ -301,7 +301,7 @@ pub fn phrases(wrong: &[Wrong]) -> String {
     all
 }
 
-/// Quotes a client's text for a sentence: escaped, and cut to [`QUOTE_MAX`].
+/// Quotes a client's text for a sentence: escaped, and cut to `QUOTE_MAX` characters.
 pub fn quoted(text: &str) -> String {
     match text.char_indices().nth(QUOTE_MAX) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
