@@ -9,7 +9,7 @@
 
 use std::env;
 use std::fmt;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -46,8 +46,10 @@ use crate::store::files::Files;
 use crate::supervisor::{self, Context, Supervisor};
 
 mod listen;
+mod page_link;
 
 use listen::Listening;
+use page_link::page_link;
 
 /// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -121,7 +123,10 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let Listening { listener, address, local, socket } =
         listen::listen(&config.listen, &config.auth).map_err(StartError)?;
     let names = Names::new(listener.address(), config.public_url.clone());
-    let access = Access::new(auth(config, &store)?, names, config.allow_origins.clone());
+    let auth = auth(config, &store)?;
+    // Not into a file, a pipe or a journal.
+    let link = listener.address().filter(|_| io::stderr().is_terminal()).map(|address| page_link(address, &auth));
+    let access = Access::new(auth, names, config.allow_origins.clone());
 
     let (control_tx, control_rx) = inbox::inbox();
     let log_files = match &config.log_dir {
@@ -166,6 +171,9 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
     if matches!(config.auth, AuthSource::Kept) {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
+    }
+    if let Some(link) = link {
+        log::info(format_args!("the status page is at {link}"));
     }
 
     // Before there is anyone to carry an end out: every supervisor that has to be ended has its thread by then.

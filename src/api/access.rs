@@ -32,7 +32,7 @@ const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// How long a browser may remember both, in seconds. Chromium forgets after two hours at the latest.
 const CORS_MAX_AGE: &str = "7200";
 
-/// The secret that all but a few calls need. It is never shown.
+/// The secret that all but a few calls need. It is shown to a person at the daemon's terminal alone.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -49,6 +49,11 @@ impl Token {
             return Err("must only have printable ASCII characters other than space".into());
         }
         Ok(Token(text.to_owned()))
+    }
+
+    /// Returns the token as a client sends it, for a link that a person at the daemon's terminal opens.
+    pub fn secret(&self) -> &str {
+        &self.0
     }
 
     /// Compares in a time that depends on `presented` alone.

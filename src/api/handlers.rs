@@ -14,7 +14,7 @@ use super::gateway::Gateway;
 use super::input::{self, LogForm};
 use super::route::{self, Action, Gate, LogQuery, Route, Stream};
 use super::wire::{self, About, LogText};
-use super::{Api, events, many, metrics, overlays, reply, text};
+use super::{Api, events, many, metrics, overlays, page, reply, text};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
 use crate::http::service::{Body, Request, Standing, Step, Verdict};
@@ -72,6 +72,7 @@ pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
     };
     let Route { action, warnings } = match routed {
         Ok(route) => route,
+        Err(_) if leads_to_page(call) => return Verdict { standing, step: Step::Reply(page::redirect()) },
         Err(error) => return Verdict { standing, step: refused(&error) },
     };
     let is_gateway = matches!(action, Action::Gateway(_));
@@ -86,6 +87,13 @@ pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
     let cors = api.access.cors(origin);
     let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, last_event, host, cors });
     Verdict { standing, step: if reads_body { Step::TakeBody(task) } else { Step::SkipBody(task) } }
+}
+
+/// Whether a browser asks for `/`, which is no path of the API.
+fn leads_to_page(call: &Call<'_>) -> bool {
+    matches!(call.method, "GET" | "HEAD")
+        && call.target.split('?').next() == Some("/")
+        && input::wants_page((call.header)("Accept"))
 }
 
 fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply {
@@ -129,6 +137,7 @@ impl Task {
         Ok(Outcome::Whole(match action {
             Action::Health => reply::json(200, &wire::health(SystemTime::now())),
             Action::OpenApi => reply::document(OPENAPI),
+            Action::Page => page::page(),
             Action::Info => info(api),
             Action::AuthStatus => auth_status(caller),
             Action::Options { allow } => reply::options(allow),

@@ -222,6 +222,11 @@ pub fn stream_form(accept: Option<&str>) -> Form {
     if events > 0.0 && events >= plain { Form::Events } else { Form::Plain }
 }
 
+/// Whether `Accept` names HTML, as browsers do when they open a page.
+pub fn wants_page(accept: Option<&str>) -> bool {
+    quality(accept, &["text/html"]) > 0.0
+}
+
 /// How much an `Accept` header wants one of `kinds`; what it does not name it does not want.
 fn quality(accept: Option<&str>, kinds: &[&str]) -> f32 {
     let mut ranges = accept.unwrap_or("").split(',').filter_map(|range| {

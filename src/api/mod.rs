@@ -19,6 +19,7 @@ pub mod input;
 pub mod many;
 pub mod metrics;
 pub mod overlays;
+pub mod page;
 pub mod places;
 pub mod reply;
 pub mod route;

@@ -36,6 +36,8 @@ pub enum Action {
     Health,
     /// What can be asked for?
     OpenApi,
+    /// The status page.
+    Page,
     /// What is this daemon?
     Info,
     /// Is my token good?
@@ -140,7 +142,8 @@ impl Action {
         match self {
             // A browser sends no token with a preflight.
             Action::Health | Action::OpenApi | Action::Options { .. } => Gate::Open,
-            Action::Ready(_) | Action::AuthStatus => Gate::OwnHost,
+            // The page holds no secret, but what a browser keeps for it belongs to its host.
+            Action::Ready(_) | Action::AuthStatus | Action::Page => Gate::OwnHost,
             Action::Info
             | Action::Events(_)
             | Action::Logs(_)
@@ -241,6 +244,7 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
         (_, Method::Options) => Action::Options { allow },
         (Resource::Health, Method::Get) => Action::Health,
         (Resource::OpenApi, Method::Get) => Action::OpenApi,
+        (Resource::Page, Method::Get) => Action::Page,
         (Resource::Info, Method::Get) => Action::Info,
         (Resource::AuthStatus, Method::Get) => Action::AuthStatus,
         (Resource::Events, Method::Get) => {

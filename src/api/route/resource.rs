@@ -11,6 +11,7 @@ use crate::model::spec::Slug;
 pub(super) enum Resource {
     Health,
     OpenApi,
+    Page,
     Ready,
     Info,
     AuthStatus,
@@ -39,7 +40,7 @@ pub(super) enum Resource {
 
 impl Resource {
     /// The paths without a slug in them, for a hint.
-    pub(super) const PLAIN: [&str; 10] = [
+    pub(super) const PLAIN: [&str; 11] = [
         "/health",
         "/ready",
         "/info",
@@ -50,6 +51,7 @@ impl Resource {
         "/metrics",
         "/filesystem/overlays",
         "/openapi.json",
+        "/ui",
     ];
 
     pub(super) fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
@@ -59,6 +61,7 @@ impl Resource {
         Ok(Some(match segments.as_slice() {
             ["health"] => Resource::Health,
             ["openapi.json"] => Resource::OpenApi,
+            ["ui"] => Resource::Page,
             ["ready"] => Resource::Ready,
             ["info"] => Resource::Info,
             ["auth", "status"] => Resource::AuthStatus,
@@ -94,6 +97,7 @@ impl Resource {
         match self {
             Resource::Health
             | Resource::OpenApi
+            | Resource::Page
             | Resource::Ready
             | Resource::Info
             | Resource::AuthStatus

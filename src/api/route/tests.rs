@@ -40,6 +40,7 @@ fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
     vec![
         ("/health", [Some(Action::Health), None, None, None]),
         ("/openapi.json", [Some(Action::OpenApi), None, None, None]),
+        ("/ui", [Some(Action::Page), None, None, None]),
         ("/ready", [Some(Action::Ready(None)), None, None, None]),
         ("/info", [Some(Action::Info), None, None, None]),
         ("/auth/status", [Some(Action::AuthStatus), None, None, None]),
@@ -105,7 +106,7 @@ fn a_few_calls_need_no_token() {
         for (method, known) in ["GET", "POST", "DELETE", "PATCH"].into_iter().zip(actions) {
             let expected = match path {
                 "/health" | "/openapi.json" if known.is_some() => Gate::Open,
-                "/ready" | "/auth/status" if known.is_some() => Gate::OwnHost,
+                "/ready" | "/auth/status" | "/ui" if known.is_some() => Gate::OwnHost,
                 _ => Gate::Guarded,
             };
             assert_eq!(gate(method, path), expected, "{method} {path}");
@@ -347,6 +348,7 @@ pub(crate) fn templates() -> BTreeSet<&'static str> {
         .map(|path| match resource(path) {
             Resource::Health
             | Resource::OpenApi
+            | Resource::Page
             | Resource::Ready
             | Resource::Info
             | Resource::AuthStatus

@@ -227,6 +227,8 @@ struct HealthInfo {
     last_status: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_duration_ms: Option<u64>,
     consecutive_failures: u32,
 }
 
@@ -236,6 +238,7 @@ impl HealthInfo {
             last_check: health.last_check.map(rfc3339),
             last_status: health.last_status,
             last_error: health.last_error.as_ref().map(ToString::to_string),
+            last_duration_ms: health.last_took.map(millis),
             consecutive_failures: health.consecutive_failures,
         }
     }

@@ -156,7 +156,7 @@ fn full_json() -> Value {
         "healthy": false, "health_status": "unhealthy",
         "health": {
             "last_check": "2026-11-24T10:09:14.500Z", "last_status": 503, "last_error": "answered 503",
-            "consecutive_failures": 4,
+            "last_duration_ms": 3, "consecutive_failures": 4,
         },
         "stdin": "open", "created_at": "2026-11-24T10:09:13.000Z", "updated_at": "2026-11-24T10:10:13.001Z",
         "started_at": "2026-11-24T10:09:13.999Z", "ready_at": "2026-11-24T10:09:14.200Z",
@@ -337,7 +337,7 @@ fn readiness_shows_what_everybody_may_know_and_no_configuration() {
                 "slug": "api-1", "port": 3001, "url": "https://api-1-3001.example.com", "status": "restarting",
                 "healthy": false, "health_check": {
                     "last_check": "2026-11-24T10:09:14.500Z", "last_status": 503, "last_error": "answered 503",
-                    "consecutive_failures": 4,
+                    "last_duration_ms": 3, "consecutive_failures": 4,
                 },
             },
             {"slug": "web", "status": "stopped"},

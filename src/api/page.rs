@@ -1,0 +1,57 @@
+//! The status page, `GET /ui`.
+//!
+//! Owns: the served form of `page/index.html`, made at compile time, and the headers that go with it. Never: anything of a
+//! request, a server or the token: the page is the same for all, and asks the API by itself.
+//!
+//! No compressed form: beside the plain one, which clients without gzip need, it would cost the binary more than it saves
+//! over a loopback.
+
+use crate::handoff::Reply;
+
+mod compact;
+mod sha256;
+#[cfg(test)]
+mod tests;
+
+use compact::{between, compact};
+use sha256::{BASE64_LENGTH, base64, sha256};
+
+/// The page as it is written.
+const SOURCE: &str = include_str!("page/index.html");
+const LENGTH: usize = compact(SOURCE.as_bytes(), &mut []);
+/// The page as it is served.
+static PAGE: [u8; LENGTH] = {
+    let mut bytes = [0; LENGTH];
+    compact(SOURCE.as_bytes(), &mut bytes);
+    bytes
+};
+/// What the policy lets the browser apply and run: the text between these tags, by its hash, and no other.
+const STYLE: [u8; BASE64_LENGTH] = base64(&sha256(between(&PAGE, b"<style>", b"</style>")));
+const SCRIPT: [u8; BASE64_LENGTH] = base64(&sha256(between(&PAGE, b"<script>", b"</script>")));
+
+/// Returns the page.
+pub fn page() -> Reply {
+    let hash = |text: &'static [u8]| str::from_utf8(text).unwrap_or_default();
+    let policy = [
+        "default-src 'none'; style-src 'sha256-",
+        hash(&STYLE),
+        "'; script-src 'sha256-",
+        hash(&SCRIPT),
+        "'; connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+         require-trusted-types-for 'script'",
+    ];
+    let headers = vec![
+        ("Content-Security-Policy", policy.concat()),
+        ("X-Content-Type-Options", "nosniff".into()),
+        ("Referrer-Policy", "no-referrer".into()),
+        ("Cross-Origin-Opener-Policy", "same-origin".into()),
+        ("Cache-Control", "no-cache".into()),
+    ];
+    Reply { status: 200, headers, content_type: Some("text/html; charset=utf-8"), body: (&PAGE[..]).into() }
+}
+
+/// Leads a browser that asks for `/` to the page.
+pub fn redirect() -> Reply {
+    let headers = vec![("Location", "/ui".into()), ("Vary", "Accept".into())];
+    Reply { status: 302, headers, content_type: None, body: Vec::new().into() }
+}
