@@ -112,10 +112,14 @@ fuzz: target/tools/bin/cargo-fuzz ## Each target of tests/fuzz, or TARGET=one, f
 			-artifact_prefix=target/fuzz/findings/$$target/ -print_final_stats=1 || exit 1; \
 	done
 
-test-browser: ## Pages in a real browser (Debian's Chromium) against the daemon
+tests/browser/node_modules: tests/browser/package-lock.json
+	cd tests/browser && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test-browser: tests/browser/node_modules ## Pages in a real browser (Debian's Chromium) against the daemon
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
 	cargo build --locked
-	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/browser/*.test.mjs
+	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test --test-concurrency=1 tests/browser/*.test.mjs
 
 # Both measure the release build, with the tests as they are.
 MEASURE = SERVISOR_BIN=$(CURDIR)/target/release/servisor cargo test --locked --test it
@@ -193,4 +197,4 @@ size: release ## The static binary's size; fails over the budget
 
 clean: ## Remove what was built
 	cargo clean
-	rm -rf tests/sdk/node_modules tests/fuzz/target
+	rm -rf tests/sdk/node_modules tests/browser/node_modules tests/fuzz/target

@@ -167,7 +167,7 @@ async function browse(url, report) {
       '--headless=new', '--no-sandbox', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', `--user-data-dir=${profile}`, '--host-resolver-rules=MAP * 127.0.0.1', url,
     ],
-    { stdio: 'ignore' },
+    { stdio: 'ignore', detached: true },
   );
   try {
     const limit = new Promise((_, fail) => setTimeout(fail, 120_000, new Error(`${url} has reported nothing`)).unref());
@@ -175,6 +175,12 @@ async function browse(url, report) {
   } finally {
     browser.kill('SIGTERM');
     await once(browser, 'exit');
+    try {
+      // Its helpers outlive it for a moment, and would still write into the profile.
+      process.kill(-browser.pid, 'SIGKILL');
+    } catch (error) {
+      assert.equal(error.code, 'ESRCH');
+    }
     rmSync(profile, { recursive: true, force: true, maxRetries: 10 });
   }
 }

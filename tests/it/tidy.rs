@@ -166,7 +166,9 @@ fn nothing_names_this_machine_or_a_registry() {
     let mut all = files("src", "rs");
     all.extend(files("tests", "rs"));
     all.extend(["README.md", "Makefile", "Cargo.toml", ".ci/run"].map(|file| root.join(file)));
-    all.extend(["tests/sdk/package-lock.json", "tests/sdk/package.json"].map(|file| root.join(file)));
+    for tests in ["tests/sdk", "tests/browser"] {
+        all.extend(["package-lock.json", "package.json"].map(|file| root.join(tests).join(file)));
+    }
     // In pieces, so that this file does not have them.
     let words =
         [concat!("/wo", "rk/"), concat!("/ho", "me/user"), concat!("registry.", "npmjs"), concat!("\"res", "olved\"")];

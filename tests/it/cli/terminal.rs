@@ -9,7 +9,7 @@ use std::ptr;
 
 use serde_json::json;
 
-use super::super::support::{Daemon, wait_until};
+use super::super::support::{Daemon, Scratch, TOKEN, wait_until};
 use super::{command, line, run};
 
 /// A command behind a pseudo-terminal.
@@ -210,4 +210,22 @@ fn long_work_shows_that_it_goes_on_to_a_terminal_only() {
     assert!(on_terminal(&daemon, 80, "stop web", &[]).contains("web: stopping"));
     let quiet = line(&daemon, "restart web");
     assert_eq!((quiet.out.as_str(), quiet.err.as_str()), ("", ""));
+}
+
+#[test]
+fn a_daemon_at_a_terminal_shows_the_link_to_its_status_page() {
+    let scratch = Scratch::new();
+    std::fs::create_dir_all(scratch.0.join("root")).unwrap();
+    let mut terminal = Terminal::open(&mut Daemon::command_on(&scratch), 120);
+    terminal.until(|text| text.lines().any(|line| line.contains("status page") && line.contains(TOKEN)));
+    let listening =
+        terminal.text.split("listening on ").nth(1).and_then(|rest| rest.lines().next()).unwrap().to_owned();
+    assert!(
+        terminal.text.contains(&format!("the status page is at {listening}/ui#token={TOKEN}\n")),
+        "{}",
+        terminal.text
+    );
+    terminal.type_in(b"\x03");
+    assert!(terminal.end().1.success());
+    assert!(!Daemon::start().log().contains("status page"));
 }
