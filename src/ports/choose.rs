@@ -69,6 +69,8 @@ struct Seen {
     is_judged: bool,
     /// It has failed for so long that it is not tried beside a port that has passed.
     is_hopeless: bool,
+    /// It was open at the same time as the requested one, so that one did open in its time and is not waited for any more.
+    has_met_requested: bool,
 }
 
 impl Seen {
@@ -107,11 +109,19 @@ impl Choice {
             .iter()
             .map(|open| match before.iter().find(|seen| seen.open.port == open.port) {
                 Some(seen) => Seen { open: *open, is_judged: seen.is_judged && seen.open.probe == open.probe, ..*seen },
-                None => {
-                    Seen { open: *open, rank: self.rank(open.port), since: now, is_judged: false, is_hopeless: false }
-                }
+                None => Seen {
+                    open: *open,
+                    rank: self.rank(open.port),
+                    since: now,
+                    is_judged: false,
+                    is_hopeless: false,
+                    has_met_requested: false,
+                },
             })
             .collect();
+        if self.seen.iter().any(|seen| seen.rank == Rank::Requested) {
+            self.seen.iter_mut().for_each(|seen| seen.has_met_requested = true);
+        }
         if self.current().is_none() {
             self.choose(None);
         }
@@ -227,7 +237,9 @@ impl Choice {
     fn counts_at(&self, seen: &Seen) -> Option<Instant> {
         match seen.rank {
             Rank::Requested => Some(seen.since),
-            Rank::Ordinary if self.waits_for_requested() => Some(seen.since + REQUESTED_WITHIN),
+            Rank::Ordinary if self.waits_for_requested() && !seen.has_met_requested => {
+                Some(seen.since + REQUESTED_WITHIN)
+            }
             Rank::Ordinary => Some(seen.since),
             Rank::Last if self.has_better() => None,
             Rank::Last => Some(self.better_until.map_or(seen.since, |until| until.max(seen.since)) + ALONE_FOR),

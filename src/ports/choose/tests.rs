@@ -92,6 +92,9 @@ fn the_choice_among_several_that_are_there() {
 fn an_ordinary_port_waits_a_second_for_the_requested_one() {
     run(3000, &[], &[(100, &[5173], 0), (1099, &[5173], 0), (1100, &[5173], 5173), (9000, &[3000, 5173], 3000)]);
     run(3000, &[], &[(100, &[5173], 0), (900, &[3000, 5173], 3000), (5000, &[5173], 5173)]);
+    // What was open beside it has waited for it once, and does not again; what comes after it does.
+    run(3000, &[], &[(100, &[8080], 0), (900, &[3000, 5173, 8080], 3000), (1200, &[5173, 8080], 5173)]);
+    run(3000, &[], &[(100, &[3000], 3000), (900, &[5173], 0), (1900, &[5173], 5173)]);
     // Of two the one that has waited; of those that have, the lowest.
     run(3000, &[], &[(100, &[8080], 0), (600, &[5173, 8080], 0), (1100, &[5173, 8080], 8080)]);
     run(3000, &[], &[(100, &[5173, 8080], 0), (1100, &[5173, 8080], 5173)]);
