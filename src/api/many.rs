@@ -19,7 +19,6 @@ use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
 use crate::model::spec::Slug;
 use crate::os::poll::Bell;
 use crate::registry::Registry;
-use crate::runs::form::stream_word;
 
 /// A line that has not ended is sent as far as it goes after so much silence.
 const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
@@ -232,6 +231,6 @@ fn write_event(slug: &Slug, shown: Shown<'_>, text: &mut Vec<u8>) -> io::Result<
 
 fn write_line(slug: &Slug, stream: StreamId, bytes: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
     let line = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
-    let line = LineInfo { slug: slug.as_str(), stream: stream_word(stream), line: &line };
+    let line = LineInfo { slug: slug.as_str(), stream: stream.as_str(), line: &line };
     serde_json::to_writer(text, &line).map_err(io::Error::from)
 }

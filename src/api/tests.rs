@@ -2,18 +2,20 @@
 //!
 //! That answers have the form that it gives them is tested in `tests/it/openapi.rs`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::handlers::OPENAPI;
-use super::route::{Action, Gate, route};
+use super::route::{Action, Gate, Stream, route};
 use super::{input, wire};
+use crate::model::ending::{Kind, Next, Reason};
 use crate::model::health::HealthStatus;
 use crate::model::overlay::{CopyStatus, Strategy};
 use crate::model::spec::{RestartPolicy, Stdin};
 use crate::model::status::Status;
 use crate::model::stop::StopMode;
+use crate::model::stream::StreamId;
 
 fn document() -> Value {
     serde_json::from_slice(OPENAPI).unwrap()
@@ -161,24 +163,34 @@ fn it_has_every_field_of_an_answer() {
     );
 }
 
-/// The values of an `enum` of the document, without `null`.
-fn values<'a>(document: &'a Value, pointer: &str) -> Vec<&'a str> {
-    let values = document.pointer(pointer).and_then(Value::as_array).unwrap_or_else(|| panic!("no {pointer}"));
-    values.iter().filter_map(Value::as_str).collect()
+/// Every `enum` of the document below `value`, by its place, without `null`.
+fn enums<'a>(value: &'a Value, place: &str, found: &mut BTreeMap<String, Vec<&'a str>>) {
+    if let Some(values) = value["enum"].as_array() {
+        found.insert(place.to_owned(), values.iter().filter_map(Value::as_str).collect());
+    }
+    let members = value.as_object().into_iter().flatten().filter(|(name, _)| *name != "enum");
+    members.for_each(|(name, member)| enums(member, &format!("{place}/{name}"), found));
 }
 
 #[test]
 fn its_enums_are_those_of_the_code() {
     let document = document();
-    let at = |place: &str| values(&document, &format!("/components/schemas/{place}/enum"));
-    let server = |field: &str| at(&format!("ServerConfig/properties/{field}"));
-    assert_eq!(at("Status"), Status::ALL.map(|(name, _)| name));
-    assert_eq!(at("CopyStatus"), CopyStatus::ALL.map(|(name, _)| name));
-    assert_eq!(server("restart_policy"), RestartPolicy::ALL.map(|(name, _)| name));
-    assert_eq!(server("stdin"), Stdin::ALL.map(|(name, _)| name));
-    assert_eq!(server("stop_mode"), StopMode::ALL.map(|(name, _)| name));
-    assert_eq!(at("OverlayConfig/properties/strategy"), Strategy::ALL.map(|(name, _)| name));
-    assert_eq!(at("Server/properties/health_status"), HealthStatus::ALL.map(|(name, _)| name));
+    let mut told = BTreeMap::new();
+    enums(&document["components"]["schemas"], "", &mut told);
+    let mut is = |place: &str, known: &[&str]| assert_eq!(told.remove(place).unwrap_or_default(), known, "{place}");
+    is("/Status", &Status::ALL.map(|(name, _)| name));
+    is("/Stream", &Stream::ALL.map(|(name, _)| name));
+    is("/CopyStatus", &CopyStatus::ALL.map(|(name, _)| name));
+    is("/ServerConfig/properties/restart_policy", &RestartPolicy::ALL.map(|(name, _)| name));
+    is("/ServerConfig/properties/stdin", &Stdin::ALL.map(|(name, _)| name));
+    is("/ServerConfig/properties/stop_mode", &StopMode::ALL.map(|(name, _)| name));
+    is("/OverlayConfig/properties/strategy", &Strategy::ALL.map(|(name, _)| name));
+    is("/Server/properties/health_status", &HealthStatus::ALL.map(|(name, _)| name));
+    is("/Run/properties/kind", &Kind::ALL.map(|(name, _)| name));
+    is("/Run/properties/reason", &Reason::ALL.map(|(name, _)| name));
+    is("/Run/properties/next", &Next::ALL.map(|(name, _)| name));
+    is("/Line/properties/stream", &StreamId::BOTH.map(StreamId::as_str));
+    assert_eq!(told, BTreeMap::new(), "an enum that no type of the code stands for");
 }
 
 #[test]

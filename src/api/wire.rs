@@ -168,7 +168,7 @@ pub fn ready<'a>(
     }
     let servers = views.iter().map(|view| ServerBrief::of(view)).collect();
     let overlays = overlays.iter().map(OverlayBrief::of).collect();
-    Ready { ready: readiness.ready, healthy: readiness.healthy, servers, overlays }
+    Ready { ready: readiness.reachable, healthy: readiness.healthy, servers, overlays }
 }
 
 /// The daemon lives, and this is its clock.

@@ -99,7 +99,7 @@ impl Machine {
 
     /// Creates the life-cycle of a server whose supervisor panicked: it has failed, and can be started again.
     pub fn lost(rules: LifecycleRules, last_run: RunId, why: String) -> Self {
-        Machine { phase: Phase::Idle(IdleReason::Failed(RunEnd::Lost(why))), ..Machine::new(rules, last_run) }
+        Machine { phase: Phase::Idle(IdleReason::Lost(why)), ..Machine::new(rules, last_run) }
     }
 
     pub fn wanted(&self) -> Wanted {

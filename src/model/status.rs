@@ -60,7 +60,8 @@ impl Status {
                     IdleReason::Unprepared(_)
                     | IdleReason::InstallFailed(_)
                     | IdleReason::Failed(_)
-                    | IdleReason::GaveUp { .. },
+                    | IdleReason::GaveUp { .. }
+                    | IdleReason::Lost(_),
                 ),
                 _,
             ) => Status::Failed,
@@ -116,6 +117,9 @@ pub fn reason(machine: &Machine, signal: StopSignal) -> Option<String> {
         (Phase::Idle(IdleReason::GaveUp { restarts, last }), _) => {
             let plural = if *restarts == 1 { "" } else { "s" };
             Some(format!("gave up after {restarts} restart{plural}; the last run {last}"))
+        }
+        (Phase::Idle(IdleReason::Lost(why)), _) => {
+            Some(format!("was lost in a fault of servisor, please report it: {why}"))
         }
         (Phase::Waiting { last, .. }, _) => Some(format!("{last}; waiting for the restart delay")),
         (Phase::Draining { .. }, Wanted::Down | Wanted::Gone) => {
@@ -174,7 +178,6 @@ impl fmt::Display for RunEnd {
             RunEnd::Exited(exit) => exit.fmt(f),
             RunEnd::NotSpawned(why) => write!(f, "could not be started: {why}"),
             RunEnd::Unhealthy(exit) => write!(f, "was ended because its health checks failed too often; it {exit}"),
-            RunEnd::Lost(why) => write!(f, "was lost in a fault of servisor, please report it: {why}"),
         }
     }
 }

@@ -14,4 +14,12 @@ pub enum StreamId {
 impl StreamId {
     /// Both of them.
     pub const BOTH: [StreamId; 2] = [StreamId::Stdout, StreamId::Stderr];
+
+    /// Its name in answers, records and names of files.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            StreamId::Stdout => "stdout",
+            StreamId::Stderr => "stderr",
+        }
+    }
 }

@@ -81,7 +81,8 @@ impl Activity {
                 | IdleReason::Unprepared(_)
                 | IdleReason::InstallFailed(_)
                 | IdleReason::Failed(_)
-                | IdleReason::GaveUp { .. },
+                | IdleReason::GaveUp { .. }
+                | IdleReason::Lost(_),
             ) => Activity::Ended,
             Phase::Preparing
             | Phase::Spawning { .. }
@@ -158,8 +159,9 @@ enum Role {
 /// The readiness of all servers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// Every required server has a URL.
-    pub ready: bool,
+    /// Every required server has a URL. The API calls this `ready`, which is less than [`Status::Ready`] of each: a health
+    /// check counts in `healthy`.
+    pub reachable: bool,
     /// Every required server with a health check is healthy.
     pub healthy: bool,
     /// When this may change with time alone.
@@ -170,14 +172,14 @@ impl Readiness {
     /// Computes the readiness at `now`. Not required are: servers that a command stopped, servers without `autostart`,
     /// workers.
     pub fn of(views: &[Arc<ServerView>], now: Instant) -> Readiness {
-        let mut all = Readiness { ready: true, healthy: true, recheck_at: None };
+        let mut all = Readiness { reachable: true, healthy: true, recheck_at: None };
         for view in views {
             match view.role(now) {
                 Role::Optional => continue,
                 Role::OptionalFrom(at) => all.recheck_at = Some(all.recheck_at.map_or(at, |other| other.min(at))),
                 Role::Required => {}
             }
-            all.ready &= view.url.is_some();
+            all.reachable &= view.url.is_some();
             let passes = view.health.as_ref().is_none_or(|health| health.status == HealthStatus::Healthy);
             all.healthy &= passes;
         }

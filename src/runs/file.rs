@@ -201,11 +201,8 @@ fn ended(run: &Map<String, Value>) -> Option<Ended> {
 }
 
 fn tail_line(line: &Map<String, Value>) -> Option<Line> {
-    let stream = match text(line, "stream")? {
-        "stdout" => StreamId::Stdout,
-        "stderr" => StreamId::Stderr,
-        _ => return None,
-    };
+    let word = text(line, "stream")?;
+    let stream = StreamId::BOTH.into_iter().find(|stream| stream.as_str() == word)?;
     Some(Line { stream, text: text(line, "line")?.to_owned() })
 }
 

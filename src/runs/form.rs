@@ -6,7 +6,6 @@ use serde::Serialize;
 use std::time::Duration;
 
 use super::{Ended, Living};
-use crate::logs::StreamId;
 use crate::model::time::rfc3339;
 
 /// A run.
@@ -50,14 +49,6 @@ pub enum WithTail {
     No,
 }
 
-/// The public word of a stream.
-pub fn stream_word(stream: StreamId) -> &'static str {
-    match stream {
-        StreamId::Stdout => "stdout",
-        StreamId::Stderr => "stderr",
-    }
-}
-
 impl<'a> RunInfo<'a> {
     /// A run that lives and has lasted so long.
     pub fn living(run: &Living, lasted: Duration) -> RunInfo<'static> {
@@ -66,7 +57,7 @@ impl<'a> RunInfo<'a> {
 
     /// A run that is over.
     pub fn ended(ended: &'a Ended, with_tail: WithTail) -> RunInfo<'a> {
-        let line = |line: &'a super::tail::Line| LineInfo { stream: stream_word(line.stream), line: &line.text };
+        let line = |line: &'a super::tail::Line| LineInfo { stream: line.stream.as_str(), line: &line.text };
         let (tail, tail_truncated) = match with_tail {
             WithTail::Yes => (Some(ended.tail.lines.iter().map(line).collect()), Some(ended.tail.truncated)),
             WithTail::No => (None, None),

@@ -81,7 +81,7 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
             let _waiting: Vec<_> = registry.supervisors().iter().map(|supervisor| supervisor.attend()).collect();
             wait_until(registry, client, deadline, Subject::All, || {
                 let all = readiness(registry, &registry.views());
-                match (all.ready, all.healthy) {
+                match (all.reachable, all.healthy) {
                     (true, true) => Look::Over("", ()),
                     (_, _) => Look::Again(all.recheck_at),
                 }
@@ -110,7 +110,7 @@ fn freshen(registry: &Registry) {
 /// A daemon that is ending stops its servers as if by hand, which must not pass for readiness.
 fn readiness(registry: &Registry, views: &[Arc<ServerView>]) -> Readiness {
     let all = Readiness::of(views, Instant::now());
-    Readiness { ready: all.ready && !registry.is_closed(), ..all }
+    Readiness { reachable: all.reachable && !registry.is_closed(), ..all }
 }
 
 enum Look<T> {

@@ -329,7 +329,7 @@ fn each_caller_learns_whether_its_token_is_good() {
 #[test]
 fn readiness_shows_what_everybody_may_know_and_no_configuration() {
     let views = [Arc::new(full()), Arc::new(minimal())];
-    let readiness = Readiness { ready: true, healthy: false, recheck_at: None };
+    let readiness = Readiness { reachable: true, healthy: false, recheck_at: None };
     let expected = json!({
         "ready": true, "healthy": false, "overlays": [],
         "servers": [
@@ -381,7 +381,7 @@ pub(crate) fn full_answers() -> FullAnswers {
         status: CopyStatus::Failed,
         error: Some("a: no".into()),
     };
-    let readiness = Readiness { ready: true, healthy: false, recheck_at: None };
+    let readiness = Readiness { reachable: true, healthy: false, recheck_at: None };
     let stats = crate::model::run::ServerStats {
         run: 7,
         cpu: ms(1230),

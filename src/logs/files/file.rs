@@ -35,11 +35,7 @@ pub struct Unwritten {
 
 /// The path of the log file for `stream` of the server `slug`.
 pub fn path(directory: &Path, slug: &Slug, stream: StreamId) -> PathBuf {
-    let word = match stream {
-        StreamId::Stdout => "stdout",
-        StreamId::Stderr => "stderr",
-    };
-    directory.join(format!("{slug}.{word}.log"))
+    directory.join(format!("{slug}.{}.log", stream.as_str()))
 }
 
 impl LogFile {

@@ -37,7 +37,7 @@ impl Machine {
         }
         self.restarts = self.restarts.saturating_add(1);
         let delay = match &end {
-            RunEnd::Exited(_) | RunEnd::Unhealthy(_) | RunEnd::Lost(_) => self.back_off(lasted),
+            RunEnd::Exited(_) | RunEnd::Unhealthy(_) => self.back_off(lasted),
             RunEnd::NotSpawned(_) => self.back_off(lasted).max(SPAWN_RETRY),
         };
         if delay.is_zero() {

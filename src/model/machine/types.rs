@@ -35,8 +35,6 @@ pub enum RunEnd {
     NotSpawned(String),
     /// The daemon ended it because its health checks failed too often; the exit is that of the leader.
     Unhealthy(Exit),
-    /// Its supervisor panicked, with this message.
-    Lost(String),
 }
 
 impl RunEnd {
@@ -44,10 +42,7 @@ impl RunEnd {
     pub fn success(&self) -> bool {
         match self {
             RunEnd::Exited(Exit::Code(0)) => true,
-            RunEnd::Exited(Exit::Code(_) | Exit::Signal(_))
-            | RunEnd::NotSpawned(_)
-            | RunEnd::Unhealthy(_)
-            | RunEnd::Lost(_) => false,
+            RunEnd::Exited(Exit::Code(_) | Exit::Signal(_)) | RunEnd::NotSpawned(_) | RunEnd::Unhealthy(_) => false,
         }
     }
 }
@@ -78,6 +73,8 @@ pub enum IdleReason {
     Failed(RunEnd),
     /// Ended after its last allowed restart.
     GaveUp { restarts: u32, last: RunEnd },
+    /// Its supervisor panicked, with this message.
+    Lost(String),
 }
 
 /// The stage of a live run.

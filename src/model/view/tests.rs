@@ -73,14 +73,14 @@ fn check() -> HealthCheck {
 
 #[test]
 fn with_no_servers_everything_is_ready() {
-    assert_eq!(Readiness::of(&[], Instant::now()), Readiness { ready: true, healthy: true, recheck_at: None });
+    assert_eq!(Readiness::of(&[], Instant::now()), Readiness { reachable: true, healthy: true, recheck_at: None });
 }
 
 #[test]
 fn who_counts_and_who_does_not() {
     let now = Instant::now();
     let of = |view| Readiness::of(&[view], now);
-    let ready = |view| of(view).ready;
+    let ready = |view| of(view).reachable;
     assert!(ready(view(|_, facts| facts.listens = true)));
     assert!(!ready(view(|_, facts| facts.since = Some(now))));
     // A failed server never has its URL; one that is not started by itself, or was stopped, keeps nobody waiting.
@@ -92,7 +92,7 @@ fn who_counts_and_who_does_not() {
     for (status, healthy) in
         [(HealthStatus::Healthy, true), (HealthStatus::Checking, false), (HealthStatus::Unhealthy, false)]
     {
-        assert_eq!(checked(status), Readiness { ready: true, healthy, recheck_at: None });
+        assert_eq!(checked(status), Readiness { reachable: true, healthy, recheck_at: None });
     }
 }
 
@@ -102,13 +102,16 @@ fn a_worker_is_known_by_its_silence() {
     let at = |seconds| since + Duration::from_secs(seconds);
     let worker = view(|_, facts| facts.since = Some(since));
     let early = Readiness::of(&[Arc::clone(&worker)], at(9));
-    assert_eq!(early, Readiness { ready: false, healthy: true, recheck_at: Some(at(10)) });
-    assert!(Readiness::of(&[worker], at(10)).ready);
+    assert_eq!(early, Readiness { reachable: false, healthy: true, recheck_at: Some(at(10)) });
+    assert!(Readiness::of(&[worker], at(10)).reachable);
     for expected in [
         view(|spec, facts| (spec.port, facts.since) = (Port::new(3000), Some(since))),
         view(|spec, facts| (spec.health_check, facts.since) = (Some(check()), Some(since))),
     ] {
-        assert_eq!(Readiness::of(&[expected], at(3600)), Readiness { ready: false, healthy: true, recheck_at: None });
+        assert_eq!(
+            Readiness::of(&[expected], at(3600)),
+            Readiness { reachable: false, healthy: true, recheck_at: None }
+        );
     }
 }
 
