@@ -17,7 +17,7 @@ use crate::os::Pid;
 use crate::ports::{Reservation, Strictness, Unavailable};
 use crate::process::tracker::Use;
 use crate::sorted::Sorted;
-use crate::supervisor::{Changes, Context, Creation, Origin, Pending, Supervisor, Unlaunched};
+use crate::supervisor::{Changes, Context, Origin, Pending, Supervisor, Unlaunched};
 
 /// What the processes use is never older than this.
 const STATS_AGE: Duration = Duration::from_secs(1);
@@ -119,7 +119,7 @@ impl Registry {
         let settled: Vec<_> = self.supervisors().iter().map(|supervisor| supervisor.settle()).collect();
         for settled in settled {
             // One that is late, or gone, shows what it knew.
-            let _ = settled.recv_deadline(deadline);
+            settled.wait(deadline);
         }
     }
 
@@ -171,7 +171,7 @@ impl Registry {
     ///
     /// # Errors
     /// Why nothing was changed.
-    pub fn create(&self, spec: ServerSpec) -> Result<Creation, Refused> {
+    pub fn create(&self, spec: ServerSpec) -> Result<Pending, Refused> {
         let reservation = match (spec.port, spec.strict_port) {
             (Some(port), true) => {
                 match self.context.ports.reserve(&spec.slug, port, Strictness::Strict) {
@@ -187,7 +187,7 @@ impl Registry {
         let spec = Arc::new(spec);
         let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec), Origin::Client);
         // In its inbox before anyone can find it: no command of another client comes first.
-        let creation = supervisor.create();
+        let created = supervisor.create();
         let present = {
             let mut table = self.table();
             match (table.door, table.slots.get(&spec.slug)) {
@@ -203,7 +203,7 @@ impl Registry {
             return Ok(present.replace(spec, reservation));
         }
         self.launch(&supervisor, unlaunched, reservation)?;
-        Ok(creation)
+        Ok(created)
     }
 
     /// Takes in servers that come together, all or none. They can be found from now on, and wait for [`Restored::start`].

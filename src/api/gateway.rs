@@ -27,7 +27,7 @@ use crate::os::random;
 use crate::overlay::{DeleteError, DeleteFiles};
 use crate::registry::{Restored, Unadmitted};
 use crate::store::files::Files;
-use crate::supervisor::{Answer, Origin, Pending, Waited};
+use crate::supervisor::{CommandReply, Origin, Pending};
 
 pub mod record;
 
@@ -269,22 +269,18 @@ fn clear(api: &Api) -> Result<(), Error> {
 }
 
 fn is_late(pending: &Pending, deadline: Instant) -> bool {
-    match pending.wait(deadline) {
-        Waited::Late(_) => true,
-        Waited::Answered(_) | Waited::Lost => false,
-    }
+    matches!(pending.wait(deadline), CommandReply::Late(_))
 }
 
 /// Waits for the end of a server that is being deleted.
 fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
     let slug = &pending.view().spec.slug;
     match pending.wait(deadline) {
-        Waited::Answered(Answer::Done(_) | Answer::Refused(_)) | Waited::Lost => Ok(()),
-        Waited::Answered(Answer::NotStored(error)) => {
-            Err(Error::storage(&format!("that server \"{slug}\" is deleted"), &error))
-        }
-        Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
-        Waited::Late(view) => {
+        CommandReply::Done(_) | CommandReply::Refused(_) | CommandReply::Lost => Ok(()),
+        CommandReply::NotStored(error) => Err(Error::storage(&format!("that server \"{slug}\" is deleted"), &error)),
+        CommandReply::ShuttingDown => Err(Error::shutting_down()),
+        CommandReply::Stored | CommandReply::Late(_) => {
+            let view = pending.view();
             let why = view.reason.as_deref().unwrap_or("it does not end");
             let sentence = format!(
                 "server \"{slug}\" of the present sandbox can't be ended: {why}; the sandbox stays, try again later"
@@ -313,13 +309,13 @@ fn await_stored(restored: Restored) -> Result<(), Error> {
     for pending in restored.start() {
         let slug = &pending.view().spec.slug;
         let why = match pending.wait(deadline) {
-            Waited::Answered(Answer::Done(_) | Answer::Refused(_)) => continue,
-            Waited::Answered(Answer::NotStored(error)) => {
+            CommandReply::Done(_) | CommandReply::Refused(_) => continue,
+            CommandReply::NotStored(error) => {
                 return Err(Error::storage(&format!("server \"{slug}\""), &error));
             }
-            Waited::Answered(Answer::ShuttingDown) => return Err(Error::shutting_down()),
-            Waited::Late(_) => "the disk is slow",
-            Waited::Lost => "the system has no thread for it",
+            CommandReply::ShuttingDown => return Err(Error::shutting_down()),
+            CommandReply::Stored | CommandReply::Late(_) => "the disk is slow",
+            CommandReply::Lost => "the system has no thread for it",
         };
         return Err(Error::new(Code::Busy, format!("server \"{slug}\" can't be made: {why}; try again later")));
     }

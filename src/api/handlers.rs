@@ -23,7 +23,7 @@ use crate::model::machine::{Command, CommandRefusal};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::registry::Refused;
-use crate::supervisor::{Answer, Pending, Waited};
+use crate::supervisor::{CommandReply, Pending};
 
 mod create;
 mod look;
@@ -284,25 +284,26 @@ fn outcome(
     asked: Asked,
 ) -> Result<(Completed, Arc<ServerView>), Error> {
     match pending.wait(Instant::now() + limit) {
-        Waited::Answered(Answer::Done(view)) => Ok((Completed::Yes, view)),
-        Waited::Late(view) => Ok((Completed::NotYet, view)),
-        Waited::Answered(Answer::Refused(CommandRefusal::Active)) => {
+        CommandReply::Done(view) => Ok((Completed::Yes, view)),
+        CommandReply::Late(view) => Ok((Completed::NotYet, view)),
+        CommandReply::Stored => Ok((Completed::NotYet, pending.view())),
+        CommandReply::Refused(CommandRefusal::Active) => {
             let status = pending.view().status;
             Err(match asked {
                 Asked::Create => Error::slug_in_use(slug, status),
                 Asked::Command => Error::already_active(slug, status),
             })
         }
-        Waited::Answered(Answer::Refused(CommandRefusal::NotLive)) => Err(Error::not_live(slug, pending.view().status)),
-        Waited::Answered(Answer::Refused(CommandRefusal::BeingDeleted)) => Err(Error::being_deleted(slug)),
-        Waited::Answered(Answer::NotStored(error)) => Err(match asked {
+        CommandReply::Refused(CommandRefusal::NotLive) => Err(Error::not_live(slug, pending.view().status)),
+        CommandReply::Refused(CommandRefusal::BeingDeleted) => Err(Error::being_deleted(slug)),
+        CommandReply::NotStored(error) => Err(match asked {
             Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),
             // No other command changes what is stored.
             Asked::Command => Error::storage(&format!("that server \"{slug}\" is deleted"), &error),
         }),
-        Waited::Answered(Answer::ShuttingDown) => Err(Error::shutting_down()),
-        // Deleted between the look at the table and the command, or a fault that its log tells of.
-        Waited::Lost => Err(match asked {
+        CommandReply::ShuttingDown => Err(Error::shutting_down()),
+        // Deleted between the look at the table and the command, or a panic, which is logged.
+        CommandReply::Lost => Err(match asked {
             Asked::Command => Error::server_not_found(slug.as_str()),
             Asked::Create => Error::being_deleted(slug),
         }),

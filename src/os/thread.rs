@@ -12,7 +12,7 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 use std::time::Instant;
 
-use super::oneshot::{self, Unsaid, oneshot};
+use super::oneshot::{self, RecvError, oneshot};
 use crate::log;
 
 /// The stack of a thread that calls nothing deep. Resident memory depends on the pages touched, not on this
@@ -44,8 +44,8 @@ impl Thread {
         // A sender that is gone without a word can't happen short of a panic while reporting one.
         match self.ended.recv_deadline(deadline) {
             Ok(joined) => joined,
-            Err(Unsaid::Late) => Joined::Late,
-            Err(Unsaid::Lost) => Joined::Panicked,
+            Err(RecvError::Timeout) => Joined::Late,
+            Err(RecvError::Disconnected) => Joined::Panicked,
         }
     }
 }

@@ -17,7 +17,7 @@ use super::listening::Listening;
 use crate::log;
 use crate::model::spec::Port;
 use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
-use crate::os::oneshot::{self, Unsaid, oneshot};
+use crate::os::oneshot::{self, RecvError, oneshot};
 use crate::os::sockets::{self, Listeners};
 use crate::os::thread::{self, Joined, Thread};
 use crate::process::tracker::{ProcessTracker, RunTree};
@@ -167,8 +167,8 @@ impl Watcher {
         }
         match over.recv_deadline(deadline) {
             Ok(()) => Refreshed::Fresh,
-            Err(Unsaid::Late) => Refreshed::Late,
-            Err(Unsaid::Lost) => Refreshed::Closed,
+            Err(RecvError::Timeout) => Refreshed::Late,
+            Err(RecvError::Disconnected) => Refreshed::Closed,
         }
     }
 

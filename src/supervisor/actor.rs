@@ -10,13 +10,12 @@ use super::preparation::Awaited;
 use super::record::Record;
 use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
-use super::{Answer, Context, Message, Request, Shared, Unlaunched};
+use super::{CommandReply, Context, Message, Replier, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
 use crate::model::ending::Reason;
 use crate::model::machine::{Command, Effect, Event, LifecycleRules, Machine, Phase, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::inbox::{Inbox, Nothing, Sender};
-use crate::os::oneshot;
 use crate::ports::Reservation;
 use crate::process::reaper::Notice;
 use crate::runs::file::Schedule;
@@ -55,7 +54,7 @@ enum Goal {
 
 struct Waiter {
     goal: Goal,
-    reply: oneshot::Sender<Answer>,
+    reply: Replier,
 }
 
 /// Whether the thread goes on when its server rests.
@@ -203,23 +202,23 @@ impl Actor {
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Command(command, reply) => self.take_command(command, reply),
-            Request::Create(promise) => self.take_creation(promise),
-            Request::Replace(replacement, promise) => self.take_replacement(*replacement, promise),
+            Request::Create(reply) => self.take_creation(reply),
+            Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
             Request::Shutdown => self.leave(Command::Stop),
             Request::Kill => self.leave(Command::Kill),
             // The loop looks at it.
             Request::Attention => {}
-            Request::Settle(settled) => settled.send(()),
+            Request::Settle(reply) => reply.send(CommandReply::Done(self.shared.view())),
             Request::KeepGiven(reply) => reply.send(match self.record.keep_given(&self.spec) {
-                Ok(()) => Answer::Done(self.shared.view()),
-                Err(error) => Answer::NotStored(Arc::new(error)),
+                Ok(()) => CommandReply::Done(self.shared.view()),
+                Err(error) => CommandReply::NotStored(Arc::new(error)),
             }),
         }
     }
 
-    fn take_command(&mut self, command: Command, reply: oneshot::Sender<Answer>) {
+    fn take_command(&mut self, command: Command, reply: Replier) {
         if self.stay == Stay::UntilRest {
-            reply.send(Answer::ShuttingDown);
+            reply.send(CommandReply::ShuttingDown);
             return;
         }
         if command == Command::Delete
@@ -240,7 +239,7 @@ impl Actor {
                 self.waiters.push(Waiter { goal, reply });
                 self.carry_out(effects);
             }
-            Err(refusal) => reply.send(Answer::Refused(refusal)),
+            Err(refusal) => reply.send(CommandReply::Refused(refusal)),
         }
     }
 
@@ -354,9 +353,9 @@ impl Actor {
             }
             waiter.reply.send(match (waiter.goal, self.stay) {
                 // It was to run, and the end of the daemon came between.
-                (Goal::Spawned { .. }, Stay::UntilRest) => Answer::ShuttingDown,
+                (Goal::Spawned { .. }, Stay::UntilRest) => CommandReply::ShuttingDown,
                 (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
-                    Answer::Done(Arc::clone(&view))
+                    CommandReply::Done(Arc::clone(&view))
                 }
             });
         }

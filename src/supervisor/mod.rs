@@ -34,23 +34,23 @@ use crate::store::files::Files;
 use crate::store::leaders::Leaders;
 
 mod actor;
-mod answer;
 mod changes;
 mod command;
 mod diagnosis;
 mod preparation;
 mod reader;
 mod record;
+mod reply;
 mod run;
 mod senses;
 
 use actor::News;
 use senses::Attention;
 
-pub use answer::{Answer, Creation, Pending, Unsettled, Waited};
 pub use changes::{Changes, Count, Deletion, Since};
 pub use command::visible as visible_environment;
 pub use record::Origin;
+pub use reply::{CommandReply, Pending};
 
 /// What all supervisors share.
 pub struct Context {
@@ -98,27 +98,26 @@ enum Message {
     Heard(RunId, News),
 }
 
-/// What may be asked of a supervisor.
+/// The side of the supervisor that replies to a request.
+type Replier = oneshot::Sender<CommandReply>;
+
+/// A request to a supervisor.
 enum Request {
-    Command(Command, oneshot::Sender<Answer>),
-    Create(Promise),
-    Replace(Box<Replacement>, Promise),
+    Command(Command, Replier),
+    /// Store the configuration, report [`CommandReply::Stored`], and start the server.
+    Create(Replier),
+    /// The same with another configuration.
+    Replace(Box<Replacement>, Replier),
     /// End the run with grace and then the thread.
     Shutdown,
     /// The same without grace.
     Kill,
-    /// Somebody waits for it, or no longer does.
+    /// The number of clients that wait for its status has changed.
     Attention,
-    /// Say when everything that was told before this is visible.
-    Settle(oneshot::Sender<()>),
-    /// The disk is free: store what came with the daemon's start.
-    KeepGiven(oneshot::Sender<Answer>),
-}
-
-/// What someone who brought a configuration waits for. `stored` is dropped without a word when `reply` says why not.
-struct Promise {
-    stored: oneshot::Sender<()>,
-    reply: oneshot::Sender<Answer>,
+    /// CommandReply when all earlier messages are visible.
+    Settle(Replier),
+    /// Store the configuration that came with the daemon's start.
+    KeepGiven(Replier),
 }
 
 struct Replacement {
@@ -258,12 +257,9 @@ impl Supervisor {
         Waiting(Arc::clone(self))
     }
 
-    /// Asks to hear when all that its thread has been told until now is visible. The thread is gone if the word never
-    /// comes.
-    pub fn settle(&self) -> oneshot::Receiver<()> {
-        let (settled_tx, settled) = oneshot();
-        self.send(Request::Settle(settled_tx));
-        settled
+    /// Waits for all earlier messages to its thread to be visible.
+    pub fn settle(self: &Arc<Self>) -> Pending {
+        self.ask(Request::Settle)
     }
 
     /// Has it store what came with the daemon's start, or a sandbox, and is not stored yet.
@@ -277,13 +273,13 @@ impl Supervisor {
     }
 
     /// Stores the configuration that it was made with and starts it. To be asked first, and once.
-    pub fn create(self: &Arc<Self>) -> Creation {
-        self.hand_over(Request::Create)
+    pub fn create(self: &Arc<Self>) -> Pending {
+        self.ask(Request::Create)
     }
 
     /// Gives another configuration and starts it, which is refused while the server is active.
-    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Creation {
-        self.hand_over(|promise| Request::Replace(Box::new(Replacement { spec, reservation }), promise))
+    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Pending {
+        self.ask(|reply| Request::Replace(Box::new(Replacement { spec, reservation }), reply))
     }
 
     /// Tells it to end the run with grace and leave.
@@ -301,16 +297,10 @@ impl Supervisor {
         self.thread.get().map_or(Joined::Ended, |thread| thread.join_by(deadline))
     }
 
-    fn hand_over(self: &Arc<Self>, request: impl FnOnce(Promise) -> Request) -> Creation {
-        let (stored_tx, stored) = oneshot();
-        let pending = self.ask(|reply| request(Promise { stored: stored_tx, reply }));
-        Creation { stored, pending }
-    }
-
-    fn ask(self: &Arc<Self>, request: impl FnOnce(oneshot::Sender<Answer>) -> Request) -> Pending {
-        let (reply, answer) = oneshot();
-        self.send(request(reply));
-        Pending { answer, supervisor: Arc::clone(self) }
+    fn ask(self: &Arc<Self>, request: impl FnOnce(Replier) -> Request) -> Pending {
+        let (replier, reply) = oneshot();
+        self.send(request(replier));
+        Pending { reply, supervisor: Arc::clone(self) }
     }
 
     /// A thread that has gone already needs no telling: the request is dropped with its reply, and waiting says `Lost`.

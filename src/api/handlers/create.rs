@@ -15,7 +15,7 @@ use crate::handoff::Reply;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::os::deadline;
 use crate::overlay::Overlays;
-use crate::supervisor::{Creation, Pending, Unsettled};
+use crate::supervisor::{CommandReply, Pending};
 
 /// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
 /// up after 30 s.
@@ -34,18 +34,28 @@ pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]
     }
     check(&spec, &api.overlays)?;
     let slug = spec.slug.clone();
-    let creation = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;
-    let (_, view) = outcome(&settled(creation, &slug)?, &slug, CREATE_LIMIT, Asked::Create)?;
+    let pending = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;
+    await_stored(&pending, &slug)?;
+    let (_, view) = outcome(&pending, &slug, CREATE_LIMIT, Asked::Create)?;
     Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
 }
 
-/// No configuration is answered for before it is stored.
-fn settled(creation: Creation, slug: &Slug) -> Result<Pending, Error> {
-    creation.settle(Instant::now() + COMMAND_LIMIT).map_err(|Unsettled| {
-        let why =
-            format!("whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later");
-        Error::new(Code::Busy, why)
-    })
+/// Waits until the configuration is stored or refused: no creation is answered before.
+fn await_stored(pending: &Pending, slug: &Slug) -> Result<(), Error> {
+    match pending.wait_stored(Instant::now() + COMMAND_LIMIT) {
+        CommandReply::Late(_) => {
+            let why = format!(
+                "whether server \"{slug}\" can be stored is not known yet, the disk is slow; look for it later"
+            );
+            Err(Error::new(Code::Busy, why))
+        }
+        CommandReply::Stored
+        | CommandReply::Done(_)
+        | CommandReply::Refused(_)
+        | CommandReply::NotStored(_)
+        | CommandReply::ShuttingDown
+        | CommandReply::Lost => Ok(()),
+    }
 }
 
 fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {

@@ -5,42 +5,41 @@
 use std::io;
 use std::sync::Arc;
 
-use super::super::{Answer, Promise, Replacement};
+use super::super::{CommandReply, Replacement, Replier};
 use super::{Actor, Stay};
 use crate::log::Level;
 use crate::model::machine::{Command, CommandRefusal, LifecycleRules, Machine};
-use crate::os::oneshot;
 
 impl Actor {
     /// A new server is stored before it is started; one that can't be stored is as if it had never been.
-    pub(super) fn take_creation(&mut self, promise: Promise) {
+    pub(super) fn take_creation(&mut self, reply: Replier) {
         match self.record.keep(&self.spec) {
             Ok(()) => {
-                promise.stored.send(());
-                self.take_command(Command::Start, promise.reply);
+                reply.report(CommandReply::Stored);
+                self.take_command(Command::Start, reply);
             }
             Err(error) => {
                 self.vanish();
-                self.refuse_unstored(promise.reply, error);
+                self.refuse_unstored(reply, error);
             }
         }
     }
 
     /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
-    pub(super) fn take_replacement(&mut self, replacement: Replacement, promise: Promise) {
+    pub(super) fn take_replacement(&mut self, replacement: Replacement, reply: Replier) {
         if self.stay == Stay::UntilRest {
-            promise.reply.send(Answer::ShuttingDown);
+            reply.send(CommandReply::ShuttingDown);
             return;
         }
         if self.machine.active() {
-            promise.reply.send(Answer::Refused(CommandRefusal::Active));
+            reply.send(CommandReply::Refused(CommandRefusal::Active));
             return;
         }
         if let Err(error) = self.record.keep(&replacement.spec) {
-            self.refuse_unstored(promise.reply, error);
+            self.refuse_unstored(reply, error);
             return;
         }
-        promise.stored.send(());
+        reply.report(CommandReply::Stored);
         self.spec = replacement.spec;
         self.reservation = replacement.reservation;
         self.machine = Machine::new(LifecycleRules::from(&*self.spec), self.machine.run());
@@ -48,13 +47,13 @@ impl Actor {
         self.ready_at = None;
         self.install_left = None;
         self.fault = None;
-        self.take_command(Command::Start, promise.reply);
+        self.take_command(Command::Start, reply);
     }
 
     /// What can't be stored has not happened.
-    pub(super) fn refuse_unstored(&self, reply: oneshot::Sender<Answer>, error: io::Error) {
+    pub(super) fn refuse_unstored(&self, reply: Replier, error: io::Error) {
         self.tell(Level::Error, format_args!("a change of it was refused, it can't be stored: {error}"));
-        reply.send(Answer::NotStored(Arc::new(error)));
+        reply.send(CommandReply::NotStored(Arc::new(error)));
     }
 
     /// Nobody finds the server any more, and the thread is not needed.
