@@ -18,7 +18,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check release release-all size clean std-source
+.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check deny release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -147,11 +147,27 @@ bench-ready: ## From listen() to ready, TRIALS times
 	cargo build --locked --examples
 	TRIALS=$(TRIALS) $(MEASURE) from_listen_to_the_answer -- --nocapture
 
-check: ## Format, lints as errors, documentation, and that the fuzz targets still fit
+# Clippy also refuses what the oldest compiler of Cargo.toml's `rust-version` doesn't have. A build with that one, and cargo deny,
+# follow where they are installed.
+check: target-$(TARGET) ## Format, lints as errors, documentation, packages, and that the fuzz targets still fit
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	cargo clippy --locked --target $(TARGET) -- -D warnings
+	@! rustup toolchain list | grep -q '^$(MSRV)-' || cargo +$(MSRV) check --locked --target-dir target/msrv
+	@! cargo deny --version >/dev/null 2>&1 || $(DENY)
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	RUSTFLAGS='--cfg fuzzing' cargo check --locked --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
+
+MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# The database of advisories is not in a package registry: without it the other checks are made.
+DENY = cargo deny --locked check --config .cargo/deny.toml $(if $(ADVISORIES),,bans licenses sources)
+
+target/tools/bin/cargo-deny:
+	cargo install --locked --root target/tools --version 0.20.2 cargo-deny
+
+deny: target/tools/bin/cargo-deny ## Licences, sources and versions of packages; with ADVISORIES=1 the database of advisories too
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" $(DENY)
 
 target-%:
 	@rustup target list --installed | grep -qx '$*' || rustup target add '$*'

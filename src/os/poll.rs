@@ -88,7 +88,8 @@ impl Poll {
     /// The system has no memory for the wait, or the limit on open files was lowered below their number.
     pub fn wait(&mut self, limit: Option<Duration>) -> io::Result<()> {
         let limit = limit.map(|limit| libc::timespec {
-            tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+            // By the field's own type: `libc` deprecates the name `time_t` on musl.
+            tv_sec: limit.as_secs().try_into().unwrap_or(i64::MAX),
             // Below a billion, which fits in any `c_long`.
             tv_nsec: limit.subsec_nanos() as libc::c_long,
         });
