@@ -14,7 +14,6 @@ use crate::model::run::ServerStats;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::view::ServerView;
 use crate::os::Pid;
-use crate::ports::{Reservation, Strictness, Unavailable};
 use crate::process::tracker::Use;
 use crate::sorted::Sorted;
 use crate::supervisor::{Changes, Context, Origin, Pending, Supervisor, Unlaunched};
@@ -54,7 +53,7 @@ impl Restored {
     pub fn start(self) -> Vec<Pending> {
         let all: Vec<_> = self.servers.iter().map(|(supervisor, _)| Arc::clone(supervisor)).collect();
         for (supervisor, unlaunched) in self.servers {
-            if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched, None) {
+            if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched) {
                 let text =
                     format_args!("the system has no thread for it: {error}; it is left out until the next start");
                 log::server(Level::Error, supervisor.slug(), text);
@@ -71,8 +70,6 @@ pub enum Refused {
     Unknown,
     /// The daemon is ending.
     ShuttingDown,
-    /// It has to have its port, and that is not free.
-    Port(Unavailable),
     /// The system has no thread for another server.
     NoThread(io::Error),
 }
@@ -172,18 +169,6 @@ impl Registry {
     /// # Errors
     /// Why nothing was changed.
     pub fn create(&self, spec: ServerSpec) -> Result<Pending, Refused> {
-        let reservation = match (spec.port, spec.strict_port) {
-            (Some(port), true) => {
-                match self.context.ports.reserve(&spec.slug, port, Strictness::Strict) {
-                    Ok(reservation) => Some(reservation),
-                    // An active server of this name holds the port itself; that it is active is the better answer.
-                    Err(Unavailable::Taken(..)) if self.is_active(&spec.slug) => None,
-                    Err(refusal) => return Err(Refused::Port(refusal)),
-                }
-            }
-            // Found and held by the supervisor, at the start.
-            (Some(_), false) | (None, _) => None,
-        };
         let spec = Arc::new(spec);
         let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec), Origin::Client);
         // In its inbox before anyone can find it: no command of another client comes first.
@@ -200,9 +185,9 @@ impl Registry {
             }
         };
         if let Some(present) = present {
-            return Ok(present.replace(spec, reservation));
+            return Ok(present.replace(spec));
         }
-        self.launch(&supervisor, unlaunched, reservation)?;
+        self.launch(&supervisor, unlaunched)?;
         Ok(created)
     }
 
@@ -228,19 +213,14 @@ impl Registry {
         Ok(Restored { registry: Arc::clone(self), servers })
     }
 
-    fn launch(
-        &self,
-        supervisor: &Arc<Supervisor>,
-        unlaunched: Unlaunched,
-        reservation: Option<Reservation>,
-    ) -> Result<(), Refused> {
+    fn launch(&self, supervisor: &Arc<Supervisor>, unlaunched: Unlaunched) -> Result<(), Refused> {
         let (itself, leaver) = (self.itself.clone(), Arc::clone(supervisor));
         let forget = move || {
             if let Some(registry) = itself.upgrade() {
                 registry.forget(&leaver);
             }
         };
-        supervisor.launch(unlaunched, reservation, forget).map_err(|error| {
+        supervisor.launch(unlaunched, forget).map_err(|error| {
             self.forget(supervisor);
             Refused::NoThread(error)
         })
@@ -271,10 +251,6 @@ impl Registry {
         };
         self.context.changes.wake_all();
         supervisors
-    }
-
-    fn is_active(&self, slug: &Slug) -> bool {
-        self.find(slug).is_some_and(|supervisor| supervisor.view().pid.is_some())
     }
 
     /// Takes out `leaver`, but not another one that has come in its place, and tells those who follow its log.

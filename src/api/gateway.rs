@@ -276,7 +276,7 @@ fn is_late(pending: &Pending, deadline: Instant) -> bool {
 fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
     let slug = &pending.view().spec.slug;
     match pending.wait(deadline) {
-        CommandReply::Done(_) | CommandReply::Refused(_) | CommandReply::Lost => Ok(()),
+        CommandReply::Done(_) | CommandReply::Refused(_) | CommandReply::PortTaken(_) | CommandReply::Lost => Ok(()),
         CommandReply::NotStored(error) => Err(Error::storage(&format!("that server \"{slug}\" is deleted"), &error)),
         CommandReply::ShuttingDown => Err(Error::shutting_down()),
         CommandReply::Stored | CommandReply::Late(_) => {
@@ -309,7 +309,7 @@ fn await_stored(restored: Restored) -> Result<(), Error> {
     for pending in restored.start() {
         let slug = &pending.view().spec.slug;
         let why = match pending.wait(deadline) {
-            CommandReply::Done(_) | CommandReply::Refused(_) => continue,
+            CommandReply::Done(_) | CommandReply::Refused(_) | CommandReply::PortTaken(_) => continue,
             CommandReply::NotStored(error) => {
                 return Err(Error::storage(&format!("server \"{slug}\""), &error));
             }

@@ -296,6 +296,10 @@ fn outcome(
         }
         CommandReply::Refused(CommandRefusal::NotLive) => Err(Error::not_live(slug, pending.view().status)),
         CommandReply::Refused(CommandRefusal::BeingDeleted) => Err(Error::being_deleted(slug)),
+        CommandReply::PortTaken(refusal) => Err(Error::new(
+            Code::PortTaken,
+            format!("{refusal}; free it, ask for another port, or leave strict_port out to get the next free one"),
+        )),
         CommandReply::NotStored(error) => Err(match asked {
             Asked::Create => Error::storage(&format!("server \"{slug}\""), &error),
             // No other command changes what is stored.
@@ -314,10 +318,6 @@ fn refusal(slug: &Slug, refused: Refused) -> Error {
     match refused {
         Refused::Unknown => Error::server_not_found(slug.as_str()),
         Refused::ShuttingDown => Error::shutting_down(),
-        Refused::Port(unavailable) => Error::new(
-            Code::PortTaken,
-            format!("{unavailable}; free it, ask for another port, or leave strict_port out to get the next free one"),
-        ),
         Refused::NoThread(error) => {
             Error::new(Code::Busy, format!("the system has no thread for another server ({error}); try again later"))
         }

@@ -25,7 +25,7 @@ pub struct Ports {
 #[derive(Debug)]
 struct Hold {
     slug: Slug,
-    /// A server that is being replaced holds its port twice for a moment.
+    /// A restart looks whether the port is free while the last run still holds it.
     times: u32,
 }
 

@@ -79,6 +79,9 @@ pub struct Actor {
     preparation: Option<Awaited>,
     run: Option<Run>,
     senses: Option<Senses>,
+    /// The strict port of a new configuration, until its first run takes it.
+    reserved: Option<Reservation>,
+    /// The port of the run.
     reservation: Option<Reservation>,
     waiters: Vec<Waiter>,
     stay: Stay,
@@ -103,7 +106,7 @@ pub struct Actor {
 
 impl Actor {
     /// A server that rests and waits for its first command.
-    pub fn new(parts: Unlaunched, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) -> Actor {
+    pub fn new(parts: Unlaunched, forget: Box<dyn FnOnce() + Send>) -> Actor {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.context.files);
         let mut machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
@@ -127,7 +130,8 @@ impl Actor {
             preparation: None,
             run: None,
             senses: None,
-            reservation,
+            reserved: None,
+            reservation: None,
             waiters: Vec::new(),
             stay: Stay::Here,
             started_at: None,
@@ -193,6 +197,7 @@ impl Actor {
         self.preparation = None;
         self.senses = None;
         self.run = None;
+        self.reserved = None;
         self.reservation = None;
         self.waiters.clear();
         self.machine = Machine::lost(LifecycleRules::from(&*self.spec), self.machine.run(), fault.to_owned());
@@ -203,7 +208,7 @@ impl Actor {
         match request {
             Request::Command(command, reply) => self.take_command(command, reply),
             Request::Create(reply) => self.take_creation(reply),
-            Request::Replace(replacement, reply) => self.take_replacement(*replacement, reply),
+            Request::Replace(spec, reply) => self.take_replacement(spec, reply),
             Request::Shutdown => self.leave(Command::Stop),
             Request::Kill => self.leave(Command::Kill),
             // The loop looks at it.
@@ -224,7 +229,7 @@ impl Actor {
         if command == Command::Delete
             && let Err(error) = self.record.remove(&self.spec.slug)
         {
-            self.refuse_unstored(reply, error);
+            reply.send(self.unstored(error));
             return;
         }
         let run = self.machine.run();

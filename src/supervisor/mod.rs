@@ -23,7 +23,7 @@ use crate::os::inbox::{Inbox, Sender, inbox};
 use crate::os::oneshot::{self, oneshot};
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::overlay::Overlays;
-use crate::ports::{Ports, Reservation, Watcher};
+use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::process::oom::OomCounter;
 use crate::process::reaper::Reaper;
@@ -107,7 +107,7 @@ enum Request {
     /// Store the configuration, report [`CommandReply::Stored`], and start the server.
     Create(Replier),
     /// The same with another configuration.
-    Replace(Box<Replacement>, Replier),
+    Replace(Arc<ServerSpec>, Replier),
     /// End the run with grace and then the thread.
     Shutdown,
     /// The same without grace.
@@ -118,11 +118,6 @@ enum Request {
     Settle(Replier),
     /// Store the configuration that came with the daemon's start.
     KeepGiven(Replier),
-}
-
-struct Replacement {
-    spec: Arc<ServerSpec>,
-    reservation: Option<Reservation>,
 }
 
 /// What the supervisor's thread writes and others read.
@@ -217,14 +212,9 @@ impl Supervisor {
     ///
     /// # Errors
     /// The system has no thread to give. Requests that wait are lost.
-    pub fn launch(
-        &self,
-        parts: Unlaunched,
-        reservation: Option<Reservation>,
-        forget: impl FnOnce() + Send + 'static,
-    ) -> io::Result<()> {
+    pub fn launch(&self, parts: Unlaunched, forget: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let name = format!("sup:{}", self.slug());
-        let thread = thread::spawn(&name, thread::STACK, move || parts.live(reservation, Box::new(forget)))?;
+        let thread = thread::spawn(&name, thread::STACK, move || parts.live(Box::new(forget)))?;
         // A supervisor is launched once; a second thread would be let go here.
         let _ = self.thread.set(thread);
         Ok(())
@@ -278,8 +268,8 @@ impl Supervisor {
     }
 
     /// Gives another configuration and starts it, which is refused while the server is active.
-    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>, reservation: Option<Reservation>) -> Pending {
-        self.ask(|reply| Request::Replace(Box::new(Replacement { spec, reservation }), reply))
+    pub fn replace(self: &Arc<Self>, spec: Arc<ServerSpec>) -> Pending {
+        self.ask(|reply| Request::Replace(spec, reply))
     }
 
     /// Tells it to end the run with grace and leave.
@@ -345,10 +335,10 @@ impl Drop for Farewell {
 impl Unlaunched {
     /// The whole life of the thread. A panic costs the server's run, and nothing else: it is failed then, and can be
     /// started again.
-    fn live(self, reservation: Option<Reservation>, forget: Box<dyn FnOnce() + Send>) {
+    fn live(self, forget: Box<dyn FnOnce() + Send>) {
         let shared = Arc::clone(&self.shared);
         let _farewell = Farewell { control: self.context.control.clone(), slug: shared.slug.clone() };
-        let mut actor = actor::Actor::new(self, reservation, forget);
+        let mut actor = actor::Actor::new(self, forget);
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| actor.run())) {
             let text = panic_text(&*panic).to_owned();
             log::server(Level::Error, &shared.slug, format_args!("its supervisor panicked: {text}"));

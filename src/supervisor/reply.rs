@@ -10,6 +10,7 @@ use super::Supervisor;
 use crate::model::machine::CommandRefusal;
 use crate::model::view::ServerView;
 use crate::os::oneshot::{self, RecvError};
+use crate::ports::Unavailable;
 
 /// The outcome of a request.
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub enum CommandReply {
     Done(Arc<ServerView>),
     /// The request is not possible in this state. Nothing has changed.
     Refused(CommandRefusal),
+    /// The configuration insists on a port that is not free. Nothing has changed.
+    PortTaken(Arc<Unavailable>),
     /// What has to outlive the daemon can't be stored. Nothing has changed.
     NotStored(Arc<io::Error>),
     /// The daemon is ending.

@@ -52,6 +52,7 @@ fn await_stored(pending: &Pending, slug: &Slug) -> Result<(), Error> {
         CommandReply::Stored
         | CommandReply::Done(_)
         | CommandReply::Refused(_)
+        | CommandReply::PortTaken(_)
         | CommandReply::NotStored(_)
         | CommandReply::ShuttingDown
         | CommandReply::Lost => Ok(()),

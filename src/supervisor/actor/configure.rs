@@ -1,32 +1,35 @@
 //! New configurations.
 //!
-//! Owns: the order of things: a configuration is stored, then it counts, then it is started. Never: how it is stored.
+//! Owns: the order: the port is reserved, the configuration is stored, then it is in force, then it is started. Never: how it
+//! is stored.
 
 use std::io;
 use std::sync::Arc;
 
-use super::super::{CommandReply, Replacement, Replier};
+use super::super::{CommandReply, Replier};
 use super::{Actor, Stay};
 use crate::log::Level;
 use crate::model::machine::{Command, CommandRefusal, LifecycleRules, Machine};
+use crate::model::spec::ServerSpec;
+use crate::ports::{Strictness, Unavailable};
 
 impl Actor {
-    /// A new server is stored before it is started; one that can't be stored is as if it had never been.
+    /// A new server is accepted before it is started. A refused one is removed.
     pub(super) fn take_creation(&mut self, reply: Replier) {
-        match self.record.keep(&self.spec) {
+        match self.accept(&Arc::clone(&self.spec)) {
             Ok(()) => {
                 reply.report(CommandReply::Stored);
                 self.take_command(Command::Start, reply);
             }
-            Err(error) => {
+            Err(refusal) => {
                 self.vanish();
-                self.refuse_unstored(reply, error);
+                reply.send(refusal);
             }
         }
     }
 
-    /// Another configuration is another server in the old one's place: only its logs and the numbers of its runs go on.
-    pub(super) fn take_replacement(&mut self, replacement: Replacement, reply: Replier) {
+    /// Another configuration makes another server in place of the old one; only the log and the numbers of runs continue.
+    pub(super) fn take_replacement(&mut self, spec: Arc<ServerSpec>, reply: Replier) {
         if self.stay == Stay::UntilRest {
             reply.send(CommandReply::ShuttingDown);
             return;
@@ -35,13 +38,12 @@ impl Actor {
             reply.send(CommandReply::Refused(CommandRefusal::Active));
             return;
         }
-        if let Err(error) = self.record.keep(&replacement.spec) {
-            self.refuse_unstored(reply, error);
+        if let Err(refusal) = self.accept(&spec) {
+            reply.send(refusal);
             return;
         }
         reply.report(CommandReply::Stored);
-        self.spec = replacement.spec;
-        self.reservation = replacement.reservation;
+        self.spec = spec;
         self.machine = Machine::new(LifecycleRules::from(&*self.spec), self.machine.run());
         self.started_at = None;
         self.ready_at = None;
@@ -50,13 +52,24 @@ impl Actor {
         self.take_command(Command::Start, reply);
     }
 
-    /// What can't be stored has not happened.
-    pub(super) fn refuse_unstored(&self, reply: Replier, error: io::Error) {
-        self.tell(Level::Error, format_args!("a change of it was refused, it can't be stored: {error}"));
-        reply.send(CommandReply::NotStored(Arc::new(error)));
+    /// Reserves the port that the configuration insists on, and stores it.
+    fn accept(&mut self, spec: &ServerSpec) -> Result<(), CommandReply> {
+        let strict = spec.port.filter(|_| spec.strict_port);
+        let reserved = strict.map(|port| self.context.ports.reserve(&spec.slug, port, Strictness::Strict));
+        let taken = |refusal: Unavailable| CommandReply::PortTaken(Arc::new(refusal));
+        let reserved = reserved.transpose().map_err(taken)?;
+        self.record.keep(spec).map_err(|error| self.unstored(error))?;
+        self.reserved = reserved;
+        Ok(())
     }
 
-    /// Nobody finds the server any more, and the thread is not needed.
+    /// Logs that a change could not be stored. Returns the reply.
+    pub(super) fn unstored(&self, error: io::Error) -> CommandReply {
+        self.tell(Level::Error, format_args!("a change of it was refused, it can't be stored: {error}"));
+        CommandReply::NotStored(Arc::new(error))
+    }
+
+    /// Removes the server from the registry; the thread is not needed any more.
     pub(super) fn vanish(&mut self) {
         self.stay = Stay::NoLonger;
         if let Some(forget) = self.forget.take() {

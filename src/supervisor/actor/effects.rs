@@ -81,6 +81,8 @@ impl Actor {
 
     /// Has the overlays made that are not there, and begins to wait for all.
     fn prepare(&mut self, id: RunId) -> Vec<Effect> {
+        // Held while overlays are copied, which may take minutes: the first spawn looks again whether it is free.
+        self.reservation = self.reserved.take();
         for number in 0..self.spec.overlays.len() {
             if let Err(why) = self.make_overlay(number) {
                 self.tell(Level::Warn, format_args!("{why}"));
@@ -127,8 +129,11 @@ impl Actor {
     fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, NotStarted> {
         if let Some(wanted) = self.spec.port {
             let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
-            // The one that is held counts as free to its holder, and is let go after.
-            let reserved = self.context.ports.reserve(&self.spec.slug, wanted, strictness);
+            let reserved = match self.reserved.take() {
+                Some(reserved) => Ok(reserved),
+                // The port that the last run held counts as free to it.
+                None => self.context.ports.reserve(&self.spec.slug, wanted, strictness),
+            };
             let taken = |refusal: Unavailable| NotStarted { reason: Reason::PortTaken, why: refusal.to_string() };
             self.reservation = Some(reserved.map_err(taken)?);
         }
