@@ -31,7 +31,7 @@ use crate::os::fs::plain::read_named;
 use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit;
 use crate::os::random;
-use crate::os::signals::{self, Signal};
+use crate::os::signals::{self, ReceivedSignal};
 use crate::os::thread;
 use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
@@ -100,7 +100,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     environment::erase(&config::SECRET_VARIABLES);
     let inherited = inherit::put_in_order().map_err(start_error("can't set up the process"))?;
     // Before anything that takes time: the defaults of most of them would end the daemon.
-    let mut inbox = signals::Inbox::open().map_err(start_error("can't listen to signals"))?;
+    let mut inbox = signals::SignalInbox::open().map_err(start_error("can't listen to signals"))?;
     for warning in &config.warnings {
         log::warn(format_args!("{warning}"));
     }
@@ -192,9 +192,9 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
         .map_err(start_error("can't make a thread"))?;
     inbox.for_each(|signal| match signal {
-        Signal::ChildEnded => context.reaper.sweep(),
-        Signal::Terminate { name } => drop(control_tx.send(Control::Terminate { signal: name })),
-        Signal::Ignored { name } => {
+        ReceivedSignal::ChildEnded => context.reaper.sweep(),
+        ReceivedSignal::Terminate { name } => drop(control_tx.send(Control::Terminate { signal: name })),
+        ReceivedSignal::Ignored { name } => {
             log::info(format_args!("{name} is ignored: nothing is read or opened again; SIGTERM ends servisor"));
         }
     });
@@ -294,12 +294,12 @@ struct Ending {
     overlays: Arc<Overlays>,
     context: Arc<Context>,
     front: Front,
-    closer: signals::Closer,
+    closer: signals::SignalCloser,
     result: Arc<AtomicU8>,
 }
 
 /// Lets the main thread go on every way out of the control thread.
-struct Release(signals::Closer);
+struct Release(signals::SignalCloser);
 
 impl Drop for Release {
     fn drop(&mut self) {

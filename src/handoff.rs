@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use crate::os::poll::Bell;
+use crate::os::waker::Waker;
 
 /// A whole HTTP answer, before anything is known of the connection it goes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,11 +32,11 @@ pub trait Client {
 
 /// Where a stream goes. A write fails once the client has left.
 pub trait StreamOut: Write {
-    /// Waits until `bell` is rung, but not past `deadline`.
+    /// Waits until `waker` is rung, but not past `deadline`.
     ///
     /// # Errors
     /// The client has left.
-    fn wait(&mut self, bell: &Bell, deadline: Instant) -> io::Result<()>;
+    fn wait(&mut self, waker: &Waker, deadline: Instant) -> io::Result<()>;
 }
 
 /// What writes a stream piece by piece, until its end or until the client has left.

@@ -19,7 +19,7 @@
 //! - [`os`]: system calls made safe. All `unsafe` is there.
 //! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
-//! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`].
+//! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`], [`sync`].
 //!
 //! # Language
 //!
@@ -47,7 +47,7 @@
 //! | main: reads signals, reaps | the kernel | when `control` closes the signal inbox |
 //! | `control`: carries out the shutdown | [`daemon`] | after the last supervisor, or at its time limit |
 //! | `accept` | [`http`] | when the front is closed |
-//! | one for each connection, and one `reserve` | [`http`] (`os::reserve`) | with its connection; with the front |
+//! | one for each connection, and one `reserve` | [`http`] (`os::reserve_thread`) | with its connection; with the front |
 //! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
 //! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or on stop |
@@ -118,3 +118,4 @@ pub mod setup;
 pub mod sorted;
 pub mod store;
 pub mod supervisor;
+pub mod sync;

@@ -5,13 +5,14 @@
 //! line that can be written.
 
 use std::fmt::{self, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
 use crate::os::stderr;
+use crate::sync::lock;
 
 /// The severity of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -96,7 +97,7 @@ fn write(level: Level, slug: Option<&Slug>, text: fmt::Arguments<'_>) {
     if level as u8 > LEVEL.load(Ordering::Relaxed) {
         return;
     }
-    let mut line = LINE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut line = lock(&LINE);
     let lost = LOST.load(Ordering::Relaxed);
     if lost > 0 {
         compose(&mut line, Level::Warn, None, format_args!("{lost} lines of this log were lost: stderr took no more"));

@@ -5,7 +5,7 @@
 //! The table's lock is never held across a send, a spawn or a join.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
 use crate::log::{self, Level};
@@ -17,6 +17,7 @@ use crate::os::Pid;
 use crate::process::tracker::Use;
 use crate::sorted::Sorted;
 use crate::supervisor::{Changes, Context, Origin, Pending, Supervisor, Unlaunched};
+use crate::sync::lock;
 
 /// What the processes use is never older than this.
 const STATS_AGE: Duration = Duration::from_secs(1);
@@ -266,6 +267,6 @@ impl Registry {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.table)
     }
 }

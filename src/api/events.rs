@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::follow::{EVENTS, HEARTBEAT, bell, headers};
+use super::follow::{EVENTS, HEARTBEAT, headers, waker};
 use super::places::Place;
 use super::wire::server::ServerInfo;
 use crate::error::Error;
@@ -45,7 +45,7 @@ pub fn stream(
     last_id: Option<&str>,
     place: Place,
 ) -> Result<Outcome, Error> {
-    let bell = bell()?;
+    let waker = waker()?;
     let seen = last_id.and_then(|id| number_of(id, epoch));
     let mut reader = Reader {
         registry,
@@ -59,10 +59,10 @@ pub fn stream(
     let body = move |to: &mut dyn StreamOut| {
         let _place = place;
         let registry = Arc::clone(&reader.registry);
-        let _ringing = registry.changes().ring(Arc::clone(&bell));
+        let _guard = registry.changes().wake_on_change(Arc::clone(&waker));
         let mut sent_at = Instant::now();
         loop {
-            bell.hush();
+            waker.drain();
             let is_over = registry.is_closed();
             let mut text = reader.news()?;
             if is_over {
@@ -78,7 +78,7 @@ pub fn stream(
                 return Ok(());
             }
             drop(text);
-            to.wait(&bell, sent_at + HEARTBEAT)?;
+            to.wait(&waker, sent_at + HEARTBEAT)?;
         }
     };
     Ok(Outcome::Stream { content_type: EVENTS, headers: headers(), body: Box::new(body) })

@@ -16,7 +16,7 @@ use super::reply;
 use crate::error::{Code, Error};
 use crate::handoff::{Outcome, StreamOut};
 use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
-use crate::os::poll::Bell;
+use crate::os::waker::Waker;
 
 #[cfg(test)]
 mod tests;
@@ -55,25 +55,25 @@ pub fn stream(
         Form::Plain => reply::PLAIN,
         Form::Events => EVENTS,
     };
-    let bell = bell()?;
+    let waker = waker()?;
     // Before the answer begins: what is written after it is new to the client.
-    let mut follower = Follower::new(log, selection, tail, &bell);
+    let mut follower = Follower::new(log, selection, tail, &waker);
     let body = move |to: &mut dyn StreamOut| {
         let _place = place;
-        follow(&mut follower, &bell, Sink::new(form, to))
+        follow(&mut follower, &waker, Sink::new(form, to))
     };
     Ok(Outcome::Stream { content_type, headers: headers(), body: Box::new(body) })
 }
 
-/// A bell for a stream.
+/// A waker for a stream.
 ///
 /// # Errors
 /// The system has no descriptor for it.
-pub fn bell() -> Result<Arc<Bell>, Error> {
-    let bell = Bell::new().map_err(|error| {
+pub fn waker() -> Result<Arc<Waker>, Error> {
+    let waker = Waker::new().map_err(|error| {
         Error::new(Code::Busy, format!("the system has no descriptor for another stream ({error}); try again later"))
     })?;
-    Ok(Arc::new(bell))
+    Ok(Arc::new(waker))
 }
 
 /// The headers of a stream. The second one is for proxies that would collect a stream before they pass it on.
@@ -81,11 +81,11 @@ pub fn headers() -> Vec<(&'static str, String)> {
     vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())]
 }
 
-fn follow(follower: &mut Follower, bell: &Bell, mut sink: Sink<'_>) -> io::Result<()> {
+fn follow(follower: &mut Follower, waker: &Waker, mut sink: Sink<'_>) -> io::Result<()> {
     let mut lines = Lines::default();
     let mut output_at = Instant::now();
     loop {
-        bell.hush();
+        waker.drain();
         match follower.take() {
             Next::Output(batch) => {
                 lines.take(batch, |shown| sink.show(shown))?;
@@ -110,7 +110,7 @@ fn follow(follower: &mut Follower, bell: &Bell, mut sink: Sink<'_>) -> io::Resul
             follower.shrink();
             sink.sign_of_life()?;
         } else {
-            sink.to.wait(bell, if shows_unfinished { life_at.min(unfinished_at) } else { life_at })?;
+            sink.to.wait(waker, if shows_unfinished { life_at.min(unfinished_at) } else { life_at })?;
         }
     }
 }

@@ -11,7 +11,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use self::record::{Sandbox, Stage};
@@ -28,6 +28,7 @@ use crate::overlay::{DeleteError, DeleteFiles};
 use crate::registry::{Restored, Unadmitted};
 use crate::store::files::Files;
 use crate::supervisor::{CommandReply, Origin, Pending};
+use crate::sync::{lock, wait_for};
 
 pub mod record;
 
@@ -231,14 +232,14 @@ impl Gateway {
             if left.is_zero() {
                 return Err(busy());
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.changed, state, left);
         }
         state.turn = Holder::Request;
         Ok(Turn { gateway: self, wanted_at })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

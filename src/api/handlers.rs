@@ -5,7 +5,7 @@
 //! what takes time.
 
 use std::borrow::Cow;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::access::{Auth, Caller, Credentials};
@@ -24,6 +24,7 @@ use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::registry::Refused;
 use crate::supervisor::{CommandReply, Pending};
+use crate::sync::lock;
 
 mod create;
 mod look;
@@ -216,7 +217,7 @@ fn joined(mut warnings: Vec<String>, mut more: Vec<String>) -> Vec<String> {
 
 /// Reads a body as JSON by `parse`, one at a time: out of a MiB of it a hundred can become for a moment.
 fn read<T>(api: &Api, body: Body, parse: impl FnOnce(&[u8]) -> Result<T, Error>) -> Result<T, Error> {
-    let _alone = api.reading.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = lock(&api.reading);
     parse(body.bytes())
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::follow::{EVENTS, HEARTBEAT, bell, headers};
+use super::follow::{EVENTS, HEARTBEAT, headers, waker};
 use super::places::Place;
 use super::reply;
 use super::route::{LogQuery, Stream};
@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
 use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
 use crate::model::spec::Slug;
-use crate::os::poll::Bell;
+use crate::os::waker::Waker;
 use crate::registry::Registry;
 
 /// A line that has not ended is sent as far as it goes after so much silence.
@@ -75,8 +75,8 @@ struct Source {
 }
 
 impl Source {
-    fn new(slug: &Slug, log: &Arc<SharedLog>, query: &ManyQuery, bell: &Arc<Bell>) -> Source {
-        let follower = Follower::new(Arc::clone(log), query.selection(), query.tail(), bell);
+    fn new(slug: &Slug, log: &Arc<SharedLog>, query: &ManyQuery, waker: &Arc<Waker>) -> Source {
+        let follower = Follower::new(Arc::clone(log), query.selection(), query.tail(), waker);
         Source { slug: slug.clone(), follower, lines: Lines::default(), output_at: Instant::now() }
     }
 
@@ -112,7 +112,7 @@ impl Source {
 /// # Errors
 /// The system has no descriptor for it.
 pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
-    let bell = bell()?;
+    let waker = waker()?;
     let logs: Vec<(Slug, Arc<SharedLog>)> = registry
         .supervisors()
         .iter()
@@ -123,7 +123,7 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
         let mut text = br#"{"status":"success","message":"the newest output that is kept","data":{"lines":["#.to_vec();
         let mut is_first = true;
         for (slug, log) in logs {
-            let mut source = Source::new(&slug, &log, &query, &bell);
+            let mut source = Source::new(&slug, &log, &query, &waker);
             let mut show = |slug: &Slug, shown: Shown<'_>| {
                 if let Shown::Line(stream, bytes) | Shown::Part(stream, bytes) = shown {
                     if !std::mem::replace(&mut is_first, false) {
@@ -147,19 +147,19 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
 /// # Errors
 /// The system has no descriptor for it.
 pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result<Outcome, Error> {
-    let bell = bell()?;
+    let waker = waker()?;
     let mut sources = Vec::new();
     // Before the answer begins: what is written after it is new to the client.
-    take_in(&registry, &query, &bell, &mut sources);
+    take_in(&registry, &query, &waker, &mut sources);
     let body = move |to: &mut dyn StreamOut| {
         let _place = place;
-        let _ringing = registry.changes().ring(Arc::clone(&bell));
+        let _guard = registry.changes().wake_on_change(Arc::clone(&waker));
         let mut text = Vec::new();
         let mut sent_at = Instant::now();
         loop {
-            bell.hush();
+            waker.drain();
             let is_over = registry.is_closed();
-            take_in(&registry, &query, &bell, &mut sources);
+            take_in(&registry, &query, &waker, &mut sources);
             let mut show = |slug: &Slug, shown: Shown<'_>| {
                 write_event(slug, shown, &mut text)?;
                 if text.len() >= CHUNK { send(&mut text, to) } else { Ok(()) }
@@ -193,18 +193,18 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result
             text.shrink_to(CHUNK);
             let unfinished = sources.iter().filter_map(Source::unfinished_at).min();
             let heartbeat = sent_at + HEARTBEAT;
-            to.wait(&bell, unfinished.map_or(heartbeat, |at| at.min(heartbeat)))?;
+            to.wait(&waker, unfinished.map_or(heartbeat, |at| at.min(heartbeat)))?;
         }
     };
     Ok(Outcome::Stream { content_type: EVENTS, headers: headers(), body: Box::new(body) })
 }
 
 /// Begins to read the servers that are not read yet.
-fn take_in(registry: &Registry, query: &ManyQuery, bell: &Arc<Bell>, sources: &mut Vec<Source>) {
+fn take_in(registry: &Registry, query: &ManyQuery, waker: &Arc<Waker>, sources: &mut Vec<Source>) {
     for supervisor in registry.supervisors() {
         let (slug, log) = (supervisor.slug(), supervisor.log());
         if query.wants(slug) && !sources.iter().any(|source| source.follower.reads(log)) {
-            sources.push(Source::new(slug, log, query, bell));
+            sources.push(Source::new(slug, log, query, waker));
         }
     }
 }

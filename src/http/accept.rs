@@ -17,7 +17,7 @@ use super::slots::NoSlot;
 use crate::log;
 use crate::os::peer::Peeked;
 use crate::os::poll::{Interest, Poll};
-use crate::os::reserve::{Place, Reserve};
+use crate::os::reserve_thread::{ReserveThread, RunsOn};
 use crate::os::{is_shortage, local, peer, thread};
 
 /// The system is out of something; trying again at once would only burn time that others need.
@@ -28,7 +28,7 @@ const THREAD_PAUSE: Duration = Duration::from_millis(5);
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the listener is closed.
-pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &Reserve) {
+pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &ReserveThread) {
     let mut reported: Option<Instant> = None;
     let mut report = |what: &str, error: &io::Error| {
         if reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
@@ -145,7 +145,7 @@ fn welcome(socket: UnixStream, shared: &Arc<Shared>, queue: &mut Queue) {
     };
     let (for_thread, name) = (Arc::clone(shared), format!("conn-{}", slot.number()));
     // The slot moves into the closure; if the thread can't be made, it is freed with it.
-    let serve = move || connection::serve(&for_thread, slot, Place::Own);
+    let serve = move || connection::serve(&for_thread, slot, RunsOn::Own);
     if thread::spawn(&name, thread::STACK, serve).is_err() {
         queue.push(socket, shared);
         // The thread of a stranger will do.

@@ -2,7 +2,8 @@
 //!
 //! Owns: the count and the queue. Never: the memory itself; a wait without a limit.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use crate::sync::{lock, wait_for};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 /// So many bytes, shared by all clients.
@@ -46,7 +47,7 @@ impl Budget {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -67,7 +68,7 @@ impl Share {
                     self.budget.changed.notify_all();
                     return false;
                 }
-                state = self.budget.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+                state = wait_for(&self.budget.changed, state, patience);
             }
             state.queue.remove(0);
             // There may be enough for the next one too.

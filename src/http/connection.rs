@@ -20,7 +20,7 @@ use super::service::{Body, Request, Service, Standing, Step};
 use super::slots::{Activity, NoSlot, Slot, Slots};
 use crate::handoff::{Client, Outcome, Reply, StreamBody};
 use crate::log;
-use crate::os::reserve::Place;
+use crate::os::reserve_thread::RunsOn;
 use crate::os::thread::panic_text;
 use crate::os::{peer, retry};
 
@@ -55,7 +55,7 @@ pub struct Shared {
 }
 
 /// Serves a client until it leaves or has to. On the thread in reserve it is served one request.
-pub fn serve(shared: &Shared, slot: Slot, place: Place) {
+pub fn serve(shared: &Shared, slot: Slot, place: RunsOn) {
     let mut connection = Connection {
         shared,
         place,
@@ -79,7 +79,7 @@ pub fn serve(shared: &Shared, slot: Slot, place: Place) {
 
 struct Connection<'a> {
     shared: &'a Shared,
-    place: Place,
+    place: RunsOn,
     begun: Instant,
     slot: &'a Slot,
     input: Input<'a>,
@@ -107,7 +107,7 @@ impl Connection<'_> {
             let deadline = Instant::now() + limits.request;
             let share = (self.standing == Standing::Stranger).then(|| self.shared.strangers.share());
             let mut head = self.input.head(limits, deadline, share)?;
-            if self.place == Place::Reserve {
+            if self.place == RunsOn::Reserve {
                 head.persistence = Persistence::Close;
             }
             if !self.slot.enter(Activity::Asking) {
@@ -287,7 +287,7 @@ impl Connection<'_> {
         headers: Vec<(&'static str, String)>,
         body: StreamBody,
     ) -> Result<After, End> {
-        if self.place == Place::Reserve {
+        if self.place == RunsOn::Reserve {
             return Err(Refusal::TooManyConnections.into());
         }
         let framing = match head.version {
@@ -358,9 +358,9 @@ fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
 impl Client for Connection<'_> {
     fn is_present(&self) -> bool {
         let has_time = match (self.place, self.standing) {
-            (Place::Own, _) => true,
-            (Place::Reserve, Standing::Owner) => self.begun.elapsed() < RESERVE_WAIT,
-            (Place::Reserve, Standing::Stranger) => false,
+            (RunsOn::Own, _) => true,
+            (RunsOn::Reserve, Standing::Owner) => self.begun.elapsed() < RESERVE_WAIT,
+            (RunsOn::Reserve, Standing::Stranger) => false,
         };
         has_time && !peer::has_left(self.slot.socket())
     }

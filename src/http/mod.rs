@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::os::listener;
-use crate::os::reserve::Reserve;
+use crate::os::reserve_thread::ReserveThread;
 use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
@@ -148,7 +148,7 @@ impl Front {
             bodies: Budget::new(limits.bodies),
             strangers: Budget::new(limits.strangers),
         };
-        let reserve = Reserve::start("reserve", thread::STACK)?;
+        let reserve = ReserveThread::start("reserve", thread::STACK)?;
         let accept = move || accept::run(&listener, &Arc::new(shared), &reserve);
         let thread = thread::spawn("accept", thread::SMALL_STACK, accept)?;
         Ok(Front { slots, listening, thread })

@@ -16,7 +16,7 @@ use super::head;
 use super::response::{self, Refusal};
 use super::service::Standing;
 use crate::os::peer::{self, Peeked};
-use crate::os::reserve::{Place, Reserve};
+use crate::os::reserve_thread::{ReserveThread, RunsOn};
 use crate::os::thread;
 
 /// So many clients wait; one more takes the place of the stranger that has waited longest.
@@ -62,7 +62,7 @@ impl Queue {
     ///
     /// # Errors
     /// One was refused since the system has no thread.
-    pub fn serve(&mut self, shared: &Arc<Shared>, reserve: &Reserve) -> io::Result<()> {
+    pub fn serve(&mut self, shared: &Arc<Shared>, reserve: &ReserveThread) -> io::Result<()> {
         let buffer = &mut self.buffer;
         self.waiting.retain_mut(|client| client.look(buffer, shared));
         let mut shortage = Ok(());
@@ -140,14 +140,14 @@ enum Start {
     NoThread(io::Error),
 }
 
-fn start(socket: &Arc<UnixStream>, shared: &Arc<Shared>, reserve: Option<&Reserve>) -> Start {
+fn start(socket: &Arc<UnixStream>, shared: &Arc<Shared>, reserve: Option<&ReserveThread>) -> Start {
     let Ok(slot) = shared.slots.admit(Arc::clone(socket)) else { return Start::NoSlot };
     let (for_thread, name) = (Arc::clone(shared), format!("conn-{}", slot.number()));
     // The slot moves into the closure; if there is no thread, it is freed with it.
     let serve = move |place| connection::serve(&for_thread, slot, place);
     let begun = match reserve {
         Some(reserve) => reserve.spawn(&name, Box::new(serve)).map(drop),
-        None => thread::spawn(&name, thread::STACK, move || serve(Place::Own)).map(drop),
+        None => thread::spawn(&name, thread::STACK, move || serve(RunsOn::Own)).map(drop),
     };
     begun.map_or_else(Start::NoThread, |()| Start::Begun)
 }

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use crate::handoff::{Reply, StreamOut};
-use crate::os::poll::{Bell, Interest, Poll};
+use crate::os::poll::{Interest, Poll};
+use crate::os::waker::Waker;
 use crate::os::{peer, retry};
 
 /// The usual head of an answer has room in this.
@@ -262,9 +263,9 @@ impl Write for StreamWriter<'_> {
 }
 
 impl StreamOut for StreamWriter<'_> {
-    fn wait(&mut self, bell: &Bell, deadline: Instant) -> io::Result<()> {
+    fn wait(&mut self, waker: &Waker, deadline: Instant) -> io::Result<()> {
         let mut poll = Poll::default();
-        poll.add(bell, Interest::Read);
+        poll.add(waker, Interest::Read);
         let client = poll.add(self.socket, Interest::Left);
         poll.wait(Some(deadline.saturating_duration_since(Instant::now())))?;
         if poll.is_ready(client) { Err(left()) } else { Ok(()) }

@@ -7,12 +7,13 @@
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::service::Standing;
 use crate::os::peer::{self, Peeked};
 use crate::sorted::Sorted;
+use crate::sync::{lock, wait_for};
 
 #[cfg(test)]
 mod tests;
@@ -155,7 +156,7 @@ impl Slots {
             if patience.is_zero() {
                 return Err(NoSlot::Full);
             }
-            entries = self.left.wait_timeout(entries, patience).unwrap_or_else(PoisonError::into_inner).0;
+            entries = wait_for(&self.left, entries, patience);
         }
     }
 
@@ -203,7 +204,7 @@ impl Slots {
                 }
                 return;
             }
-            entries = self.left.wait_timeout(entries, patience).unwrap_or_else(PoisonError::into_inner).0;
+            entries = wait_for(&self.left, entries, patience);
         }
     }
 
@@ -213,7 +214,7 @@ impl Slots {
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.entries)
     }
 }
 

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use self::file::{LogFile, Unwritten};
@@ -20,8 +20,10 @@ use super::SharedLog;
 use super::buffer::{Batch, Cursor, Reading, Selection, StreamId};
 use crate::log::{self, Level};
 use crate::model::spec::Slug;
-use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
+use crate::os::RecvError;
+use crate::os::inbox::{Inbox, Sender, inbox};
 use crate::os::thread::{self, Joined, Thread};
+use crate::sync::lock;
 
 mod file;
 #[cfg(test)]
@@ -121,11 +123,11 @@ impl FilesNotifier {
     }
 
     fn position(&self) -> FilePosition {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.position)
     }
 
     fn keep(&self, position: FilePosition) {
-        *self.position.lock().unwrap_or_else(PoisonError::into_inner) = position;
+        *lock(&self.position) = position;
     }
 }
 
@@ -165,7 +167,7 @@ impl Writer {
             }
             match inbox.recv_by(retry_at) {
                 Ok(FilesMessage::Output(log)) => self.write(log),
-                Err(Nothing::Yet) => {}
+                Err(RecvError::Timeout) => {}
                 Ok(FilesMessage::End) => {
                     self.retry();
                     // A turn that did not write everything has queued a message.
@@ -174,7 +176,7 @@ impl Writer {
                     }
                     return;
                 }
-                Err(Nothing::EverMore) => return,
+                Err(RecvError::Disconnected) => return,
             }
         }
     }

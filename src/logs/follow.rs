@@ -1,13 +1,13 @@
 //! Reading a log as it is written.
 //!
-//! Owns: how far one reader has come, and that its bell is rung when there is more. Never: a wait; a byte that the ring has
+//! Owns: how far one reader has come, and that its waker is rung when there is more. Never: a wait; a byte that the ring has
 //! dropped (their number is known).
 
 use std::sync::Arc;
 
 use super::SharedLog;
 use super::buffer::{Batch, Cursor, Reading, Selection};
-use crate::os::poll::Bell;
+use crate::os::waker::Waker;
 
 /// About this much is taken at once, in bytes: what is copied while the writer waits for the lock.
 const BATCH: usize = 32 * 1024;
@@ -19,7 +19,7 @@ pub struct Follower {
     selection: Selection,
     cursor: Cursor,
     batch: Batch,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
 /// What there is of output.
@@ -27,24 +27,24 @@ pub struct Follower {
 pub enum Next<'a> {
     /// This.
     Output(&'a Batch),
-    /// Nothing yet. The bell is rung when there is more.
+    /// Nothing yet. The waker is rung when there is more.
     Quiet,
     /// There is nothing more, and nothing will come.
     Ended,
 }
 
 impl Follower {
-    /// Begins with the last `tail` whole lines that are kept, all of them without it. `bell` is rung whenever there may be more.
-    pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, bell: &Arc<Bell>) -> Follower {
+    /// Begins with the last `tail` whole lines that are kept, all of them without it. `waker` is rung whenever there may be more.
+    pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, waker: &Arc<Waker>) -> Follower {
         let copy = {
             let mut state = log.state();
-            state.bells.push(Arc::clone(bell));
+            state.wakers.push(Arc::clone(waker));
             state.buffer.copy(selection)
         };
-        Follower { log, selection, cursor: copy.start(tail), batch: Batch::default(), bell: Arc::clone(bell) }
+        Follower { log, selection, cursor: copy.start(tail), batch: Batch::default(), waker: Arc::clone(waker) }
     }
 
-    /// Takes the next output. The bell has to be hushed before this, not after.
+    /// Takes the next output. The waker has to be hushed before this, not after.
     pub fn take(&mut self) -> Next<'_> {
         let state = self.log.state();
         if state.buffer.read(&mut self.cursor, self.selection, BATCH, &mut self.batch) == Reading::New {
@@ -67,9 +67,9 @@ impl Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let mut state = self.log.state();
-        // One follower, one entry: a bell may be there for several of one client.
-        if let Some(place) = state.bells.iter().position(|bell| Arc::ptr_eq(bell, &self.bell)) {
-            state.bells.swap_remove(place);
+        // One follower, one entry: a waker may be there for several of one client.
+        if let Some(place) = state.wakers.iter().position(|waker| Arc::ptr_eq(waker, &self.waker)) {
+            state.wakers.swap_remove(place);
         }
     }
 }
@@ -91,43 +91,43 @@ mod tests {
         }
     }
 
-    fn is_rung(bell: &Bell, limit: Duration) -> bool {
+    fn is_woken(waker: &Waker, limit: Duration) -> bool {
         let mut poll = Poll::default();
-        let place = poll.add(bell, Interest::Read);
+        let place = poll.add(waker, Interest::Read);
         poll.wait(Some(limit)).unwrap();
-        bell.hush();
+        waker.drain();
         poll.is_ready(place)
     }
 
     #[test]
     fn the_bell_is_rung_for_output_and_for_the_end() {
-        let (log, bell) = (Arc::new(SharedLog::new(1000)), Arc::new(Bell::new().unwrap()));
+        let (log, waker) = (Arc::new(SharedLog::new(1000)), Arc::new(Waker::new().unwrap()));
         log.append(StreamId::Stdout, b"before\n");
-        let mut follower = Follower::new(Arc::clone(&log), Selection::Stdout, None, &bell);
+        let mut follower = Follower::new(Arc::clone(&log), Selection::Stdout, None, &waker);
         assert_eq!(text(&mut follower), "before\n");
         assert_eq!(text(&mut follower), "quiet");
-        assert!(!is_rung(&bell, Duration::ZERO));
+        assert!(!is_woken(&waker, Duration::ZERO));
         let writer = std::thread::spawn({
             let log = Arc::clone(&log);
             move || log.append(StreamId::Stdout, b"after\n")
         });
-        assert!(is_rung(&bell, LIMIT));
+        assert!(is_woken(&waker, LIMIT));
         writer.join().unwrap();
         assert_eq!(text(&mut follower), "after\n");
         log.append(StreamId::Stderr, b"not for it\n");
         log.end();
-        assert!(is_rung(&bell, Duration::ZERO));
+        assert!(is_woken(&waker, Duration::ZERO));
         assert_eq!(text(&mut follower), "ended");
         drop(follower);
-        assert!(log.state().bells.is_empty());
+        assert!(log.state().wakers.is_empty());
     }
 
     #[test]
     fn what_was_written_before_the_end_comes_before_it() {
-        let (log, bell) = (Arc::new(SharedLog::new(1000)), Arc::new(Bell::new().unwrap()));
+        let (log, waker) = (Arc::new(SharedLog::new(1000)), Arc::new(Waker::new().unwrap()));
         log.append(StreamId::Stdout, b"last\n");
         log.end();
-        let mut follower = Follower::new(log, Selection::Combined, None, &bell);
+        let mut follower = Follower::new(log, Selection::Combined, None, &waker);
         assert_eq!(text(&mut follower), "last\n");
         assert_eq!(text(&mut follower), "ended");
     }

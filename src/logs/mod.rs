@@ -3,7 +3,7 @@
 //! Owns: the buffer of each server, its lock, and the files that are written from it. Never: a pipe (see
 //! `supervisor::reader`), JSON.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 pub(crate) mod buffer;
 mod files;
@@ -16,7 +16,8 @@ pub use follow::{Follower, Next};
 pub use lines::{Lines, Shown};
 
 use crate::model::spec::Slug;
-use crate::os::poll::Bell;
+use crate::os::waker::Waker;
+use crate::sync::lock;
 use buffer::LogBuffer;
 use files::FilesNotifier;
 
@@ -33,7 +34,7 @@ pub struct SharedLog {
 struct LogState {
     buffer: LogBuffer,
     /// Rung when there is more. Without any, a write costs no system call.
-    bells: Vec<Arc<Bell>>,
+    wakers: Vec<Arc<Waker>>,
     /// The server was deleted: nothing more will be written.
     ended: bool,
 }
@@ -48,15 +49,15 @@ pub struct Totals {
 }
 
 impl LogState {
-    fn ring(&self) {
-        self.bells.iter().for_each(|bell| bell.ring());
+    fn wake(&self) {
+        self.wakers.iter().for_each(|waker| waker.wake());
     }
 }
 
 impl SharedLog {
     /// Creates an empty log of at most about `capacity` bytes.
     pub fn new(capacity: usize) -> SharedLog {
-        let state = LogState { buffer: LogBuffer::new(capacity), bells: Vec::new(), ended: false };
+        let state = LogState { buffer: LogBuffer::new(capacity), wakers: Vec::new(), ended: false };
         SharedLog { state: Mutex::new(state), notifier: None }
     }
 
@@ -70,7 +71,7 @@ impl SharedLog {
         {
             let mut state = self.state();
             state.buffer.push(stream, bytes);
-            state.ring();
+            state.wake();
         }
         if let Some(notifier) = &self.notifier {
             notifier.notify();
@@ -81,7 +82,7 @@ impl SharedLog {
     pub fn end(&self) {
         let mut state = self.state();
         state.ended = true;
-        state.ring();
+        state.wake();
     }
 
     /// How many bytes each stream has brought, and how many of both are not kept any more.
@@ -106,6 +107,6 @@ impl SharedLog {
     }
 
     fn state(&self) -> MutexGuard<'_, LogState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }

@@ -1,11 +1,11 @@
 //! Starting a process.
 //!
-//! Owns: what a new process is given (its program, environment, streams), and why it could not be had. Never: the clone
-//! itself (see `launch`), a look at how it ends (see `reaper`), what it is for.
+//! Owns: what a new process receives (program, environment, streams), and the sentence of a failure. Never: the clone itself
+//! (see `launch`), its end (see `reaper`), its purpose.
 //!
-//! A command goes through `/bin/sh -c`, but for one that is certainly nothing but a program and its arguments: that one is
-//! run as it is, a millisecond sooner, and also where there is no shell. Whatever is in the way of it, the shell is asked
-//! then, so that nothing is refused, and nothing is said, in another way than a shell does.
+//! A command is run by `/bin/sh -c`, unless it is certainly only a program and its arguments: such a one is run directly, a
+//! millisecond sooner, and also on systems without a shell. If that fails the shell runs it, so that every refusal has the
+//! form that a shell gives it.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};
@@ -15,7 +15,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::launch::{Failure, Launch};
+use super::launch::{Launch, LaunchError};
 use super::{Pid, unopened};
 use crate::model::marker::Limits;
 use crate::model::spec::Stdin;
@@ -30,7 +30,7 @@ const ARGUMENT_MAX: usize = 131_071;
 
 const SHELL: &CStr = c"/bin/sh";
 
-/// What is to be spawned.
+/// What to spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The argument of `/bin/sh -c`.
@@ -47,7 +47,7 @@ pub struct Plan {
     pub stdin: Stdin,
 }
 
-/// A process that was just spawned, the leader of its own session, not waited for by anyone yet.
+/// A process that was just spawned, the leader of its own session, not waited for yet.
 #[derive(Debug)]
 pub struct Spawned {
     /// Its number, and that of its session and its process group.
@@ -139,22 +139,22 @@ fn text(text: &OsStr) -> Result<CString, String> {
     CString::new(text.as_bytes()).map_err(|_| format!("{} has a NUL byte in it", text.display()))
 }
 
-fn explain(failure: Failure, plan: &Plan) -> String {
+fn explain(failure: LaunchError, plan: &Plan) -> String {
     let shown = plan.directory.display();
     match failure {
-        Failure::Directory(libc::ENOENT) => format!("the working directory {shown} does not exist"),
-        Failure::Directory(libc::ENOTDIR) => format!("the working directory {shown} is not a directory"),
-        Failure::Directory(errno) => {
+        LaunchError::Directory(libc::ENOENT) => format!("the working directory {shown} does not exist"),
+        LaunchError::Directory(libc::ENOTDIR) => format!("the working directory {shown} is not a directory"),
+        LaunchError::Directory(errno) => {
             format!("the working directory {shown} can't be used: {}", io::Error::from_raw_os_error(errno))
         }
-        Failure::Program(libc::ENOENT) => "there is no /bin/sh on this system".into(),
-        Failure::Program(libc::E2BIG) => too_large(plan),
-        Failure::Process(libc::EAGAIN) => "the limit on processes is reached".into(),
-        Failure::Process(libc::ENOMEM) | Failure::Program(libc::ENOMEM) => {
+        LaunchError::Program(libc::ENOENT) => "there is no /bin/sh on this system".into(),
+        LaunchError::Program(libc::E2BIG) => too_large(plan),
+        LaunchError::Process(libc::EAGAIN) => "the limit on processes is reached".into(),
+        LaunchError::Process(libc::ENOMEM) | LaunchError::Program(libc::ENOMEM) => {
             "there is not enough memory for another process".into()
         }
-        Failure::Process(errno) => format!("no process can be made: {}", io::Error::from_raw_os_error(errno)),
-        Failure::Program(errno) => format!("/bin/sh could not be run: {}", io::Error::from_raw_os_error(errno)),
+        LaunchError::Process(errno) => format!("no process can be made: {}", io::Error::from_raw_os_error(errno)),
+        LaunchError::Program(errno) => format!("/bin/sh could not be run: {}", io::Error::from_raw_os_error(errno)),
     }
 }
 

@@ -1,40 +1,41 @@
-//! Calls that may never return, with a limit.
+//! PendingCalls that may never return, with a limit.
 //!
 //! Owns: the helper thread of such a call, and how many of them may hang. Never: what is called.
 //!
 //! A path of a client or of a configuration can lie on a file system that never answers (FUSE, NFS): no flag of `open(2)`
-//! or `stat(2)` limits that. The call runs on a thread of its own; its caller waits for it up to a limit and then leaves it
-//! behind. Such a thread ends when the file system answers or is unmounted. So that a path that is tried again and again
-//! does not cost a thread each time, it is refused at once as long as an earlier call for it hangs.
+//! or `stat(2)` limits that. The call runs on a thread of its own; its caller waits for it up to a limit and then abandons
+//! it. The thread ends when the file system answers or is unmounted. A path whose earlier call still hangs is refused at
+//! once, so that repeated tries do not cost a thread each.
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::thread::{self, Joined};
+use crate::sync::lock;
 
-/// So many calls may hang at once; beyond that each further one is refused.
+/// At most so many calls may hang; further ones are refused.
 const HUNG_MAX: usize = 32;
 
 /// The calls that have not returned yet.
-static CALLS: Mutex<Calls> = Mutex::new(Calls { next: 0, open: Vec::new() });
+static CALLS: Mutex<PendingCalls> = Mutex::new(PendingCalls { next: 0, open: Vec::new() });
 
-struct Calls {
+struct PendingCalls {
     next: u64,
-    open: Vec<Call>,
+    open: Vec<PendingCall>,
 }
 
-struct Call {
+struct PendingCall {
     number: u64,
     path: PathBuf,
     limit: Instant,
 }
 
-/// Takes a call from the list when it returns, or panics.
-struct Open(u64);
+/// Removes a call from the list when it returns or panics.
+struct CallGuard(u64);
 
-impl Drop for Open {
+impl Drop for CallGuard {
     fn drop(&mut self) {
         calls().open.retain(|call| call.number != self.0);
     }
@@ -54,10 +55,10 @@ pub fn within<T: Send + 'static>(
     let filled = Arc::clone(&result);
     run(limit, path, Box::new(move || *lock(&filled) = Some(call())))?;
     let result = lock(&result).take();
-    result.ok_or_else(|| io::Error::other("servisor failed while it looked there; its log says more"))
+    result.ok_or_else(|| io::Error::other("servisor failed during the call; its log says more"))
 }
 
-/// The same code for every type of result.
+/// Not generic, so that its code is linked once.
 fn run(limit: Duration, path: &Path, call: Box<dyn FnOnce() + Send>) -> io::Result<()> {
     let now = Instant::now();
     let deadline = now + limit;
@@ -73,10 +74,10 @@ fn run(limit: Duration, path: &Path, call: Box<dyn FnOnce() + Send>) -> io::Resu
         }
         calls.next += 1;
         let number = calls.next;
-        calls.open.push(Call { number, path: path.to_owned(), limit: deadline });
+        calls.open.push(PendingCall { number, path: path.to_owned(), limit: deadline });
         number
     };
-    let open = Open(number);
+    let open = CallGuard(number);
     let thread = thread::spawn("look", thread::STACK, move || {
         let _open = open;
         call();
@@ -92,12 +93,8 @@ fn late(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, text)
 }
 
-fn calls() -> MutexGuard<'static, Calls> {
+fn calls() -> MutexGuard<'static, PendingCalls> {
     lock(&CALLS)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 //!
 //! Owns: the erasure of secrets from it. Never: what a variable means.
 //!
-//! The kernel shows this memory as `/proc/PID/environ` to every process of the same user, and thus to the servers, whatever
-//! the program does with its variables afterwards. So a value is overwritten where it stands.
+//! The kernel shows this memory as `/proc/PID/environ` to every process of the same user, and thus to the servers, even after
+//! the program has unset its variables. So a value is overwritten in place.
 
 use std::ffi::{CStr, c_char};
 
@@ -27,7 +27,7 @@ unsafe fn erase_in(list: *const *mut c_char, names: &[&str]) {
     let mut entry = list;
     // SAFETY: each entry up to the null is one of the list, by the caller's promise.
     while let Some(text) = unsafe { entry.as_ref() }.copied().filter(|text| !text.is_null()) {
-        // SAFETY: a NUL-terminated text, by the caller's promise. It is borrowed only until its places are known.
+        // SAFETY: a NUL-terminated text, by the caller's promise. The borrow ends before the writes.
         let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
         let name = bytes.iter().position(|byte| *byte == b'=').unwrap_or(bytes.len());
         if names.iter().any(|secret| secret.as_bytes() == &bytes[..name]) {

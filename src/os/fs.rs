@@ -1,7 +1,7 @@
 //! Directories and what is in them, by descriptor and never by a path that could mean another place by now.
 //!
-//! Owns: the calls that take a directory and one name in it. None of them follows a symlink, so that nobody who swaps
-//! one in can lead the caller elsewhere. Never: which entries, a loop over a tree.
+//! Owns: the calls that take a directory and one name in it. None of them follows a symlink, so
+//! that one swapped in can't lead the caller elsewhere. Never: which entries, a loop over a tree.
 //!
 //! A [`Name`] is one component: a slash, `.` or `..` can't be in it, whatever a directory claims to contain.
 
@@ -9,12 +9,12 @@ use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::{check, retry};
-use stat::{dress, statx};
+use super::{check, owned, retry};
+use stat::{apply_metadata, statx};
 
 pub use stat::{Kind, Moment, Stat};
 
@@ -92,8 +92,8 @@ impl Dir {
         quietly(|flag| open(self.raw(), &name.0, DIRECTORY | libc::O_NOFOLLOW | flag, 0)).map(Dir)
     }
 
-    /// Opens the file `name` for reading, without waiting for anyone if it is a pipe. Its access time stays where
-    /// that is allowed.
+    /// Opens the file `name` for reading, without waiting for a writer if it is a pipe. Its access time stays where that is
+    /// allowed.
     ///
     /// # Errors
     /// The system's: `ELOOP` for a symlink.
@@ -265,12 +265,12 @@ impl Dir {
         statx(self.raw(), c"", libc::AT_EMPTY_PATH)
     }
 
-    /// Gives this directory its owner, if there is one to give, its mode and its time.
+    /// Sets the owner of this directory, if one is given, its mode and its modification time.
     ///
     /// # Errors
     /// The system's.
-    pub fn dress(&self, owner: Option<(u32, u32)>, mode: u32, modified: Moment) -> io::Result<()> {
-        dress(self.raw(), owner, mode, modified)
+    pub fn apply_metadata(&self, owner: Option<(u32, u32)>, mode: u32, modified: Moment) -> io::Result<()> {
+        apply_metadata(self.raw(), owner, mode, modified)
     }
 
     /// The names in this directory, in no order, and what each is as far as the directory knows.
@@ -358,8 +358,8 @@ pub fn is_unsupported(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| unsupported.contains(&number))
 }
 
-/// Lets a file that grows over `RLIMIT_FSIZE` be an error of this thread's write instead of the end of the daemon. The
-/// thread must not make processes, which would inherit this.
+/// Blocks SIGXFSZ on this thread: a write past `RLIMIT_FSIZE` fails with EFBIG and does not end the daemon. The thread must
+/// not create processes, which would inherit the mask.
 pub fn survive_file_size_limit() {
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sigemptyset fills the set before the others read it; only this thread's mask is changed.
@@ -370,17 +370,15 @@ pub fn survive_file_size_limit() {
     }
 }
 
-/// The daemon's own user and group, as which everything that it makes comes into being.
+/// The daemon's own user and group.
 pub fn own_owner() -> (u32, u32) {
     // SAFETY: these calls can't fail and touch nothing.
     unsafe { (libc::geteuid(), libc::getegid()) }
 }
 
 fn open(at: libc::c_int, name: &CStr, flags: libc::c_int, mode: libc::c_uint) -> io::Result<OwnedFd> {
-    // SAFETY: the name is a NUL-terminated text that lives through the call.
-    let fd = retry(|| check(unsafe { libc::openat(at, name.as_ptr(), flags, mode) }))?;
-    // SAFETY: the call has just made this descriptor, nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: the name is a NUL-terminated text that lives through the call, which returns a new descriptor.
+    retry(|| unsafe { owned(libc::openat(at, name.as_ptr(), flags, mode)) })
 }
 
 /// Only the owner of a file may leave its access time alone.

@@ -1,7 +1,7 @@
-//! What the daemon has from whoever started it, put in order before anything else happens.
+//! What the daemon inherits from its parent: signals, descriptors, limits.
 //!
-//! Owns: the one-time changes to the process itself. Never: a decision of the daemon's. It has to run before the
-//! first thread is made: signal masks and dispositions are inherited by threads and children.
+//! Owns: the one-time changes to the process itself. Never: a decision of the daemon. It has to run before the first thread
+//! is started: threads and children inherit signal masks and dispositions.
 
 use std::fs;
 use std::io;
@@ -10,7 +10,7 @@ use std::ptr;
 use super::{Pid, check};
 use crate::log;
 
-/// What the servers have to be given back, and what can be said of the daemon's children.
+/// What the servers get back, and what is known of the daemon's children.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inherited {
     /// The soft limit on open files before the daemon raised its own; `None` if it has not.
@@ -19,7 +19,7 @@ pub struct Inherited {
     pub strangers: Strangers,
 }
 
-/// Whether processes that the daemon has nothing to do with can become its children.
+/// Whether processes that do not come from a server can become children of the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strangers {
     /// As PID 1 of a container, or when it had children before it was servisor (a shell's `exec`).
@@ -32,7 +32,7 @@ pub enum Strangers {
 /// own limit on open files. Descriptors 0 to 2 are open already: std's start-up sees to that.
 ///
 /// # Errors
-/// The system refused one of these; the daemon could not keep its promises without.
+/// The system refused one of these, which the daemon can't work without.
 pub fn put_in_order() -> io::Result<Inherited> {
     reset_signals()?;
     close_on_exec()?;
@@ -41,15 +41,15 @@ pub fn put_in_order() -> io::Result<Inherited> {
     Ok(Inherited { open_files: raise_open_files(), strangers })
 }
 
-/// Orphans of servers come to us from now on.
+/// Orphans of servers become our children from now on.
 fn become_subreaper() -> io::Result<()> {
     const NONE: libc::c_ulong = 0;
     let yes: libc::c_ulong = 1;
     // SAFETY: this option takes plain numbers, each a long.
     match check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, yes, NONE, NONE, NONE) }) {
         Ok(_) => Ok(()),
-        // Every kernel since 3.4 knows the option; qemu's emulation of one does not. Whoever starts us there may have done
-        // it for us.
+        // Every kernel since 3.4 knows the option; qemu's user mode does not. The process
+        // that starts us there may have set it.
         Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
             log::warn(format_args!("this system has no child subreapers: orphans that hide well may be missed"));
             Ok(())
@@ -58,8 +58,8 @@ fn become_subreaper() -> io::Result<()> {
     }
 }
 
-/// A parent may have ignored or blocked signals (`nohup`, a careless runtime). Children inherit both, and an
-/// ignored SIGCHLD would make the kernel reap them before anyone has seen how they ended.
+/// A parent may have ignored or blocked signals (`nohup`, a careless runtime). Children inherit both, and with an ignored
+/// SIGCHLD the kernel would reap them before their exit status is read.
 fn reset_signals() -> io::Result<()> {
     for signal in 1..=libc::SIGRTMAX() {
         match signal {
@@ -82,7 +82,7 @@ fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Whatever else was left open stays open (it may be a lock that someone wants held) but reaches no server.
+/// Other inherited descriptors stay open (one may hold a lock of the parent) but are not passed to servers.
 fn close_on_exec() -> io::Result<()> {
     const FIRST: libc::c_ulong = 3;
     let (last, flags) = (libc::c_ulong::from(libc::c_uint::MAX), libc::c_ulong::from(libc::CLOSE_RANGE_CLOEXEC));

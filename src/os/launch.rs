@@ -1,11 +1,11 @@
-//! From a clone to a new program: what a child does before it is one.
+//! `clone(2)` and `execve(2)`: what a child does before it runs its program.
 //!
 //! Owns: the clone, and the few calls of its child. Never: what is run and why; an allocation, a lock or a panic in the
 //! child.
 //!
-//! The child has the daemon's memory (`CLONE_VM`), and the thread that made it stands still until it is another program or
-//! gone (`CLONE_VFORK`): some 50 µs, whatever the daemon's size. It is what `posix_spawn` does too; but that can neither give
-//! back a limit nor raise a score, and a shell that did so first would be one more program to run at every start.
+//! The child shares the daemon's memory (`CLONE_VM`), and the thread that made it is suspended until the child has called
+//! `execve(2)` or exited (`CLONE_VFORK`): some 50 µs, whatever the daemon's size. `posix_spawn` does the same but can neither
+//! reset a limit nor raise the OOM score, and a shell that does so first would be one more program at every start.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -16,16 +16,15 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::{Pid, check, retry};
 use crate::model::marker::Limits;
 
-/// The child's few calls take less than half of this (a test measures it), also when glibc's loader resolves them. A guard
-/// page ends the child if it is ever too little.
+/// The child's few calls use less than half of this (a test measures it), also when glibc's loader resolves them. A guard
+/// page ends the child on overflow.
 const STACK: usize = 32 * 1024;
-/// To ThreadSanitizer every clone is a fork; in a daemon that it looks at, the child has memory of its own, and what it
-/// fails at is not known.
+/// ThreadSanitizer takes every clone for a fork; under it the child has memory of its own, and its errors are not reported.
 const SHARING: libc::c_int = if cfg!(sanitized) { libc::CLONE_VFORK } else { libc::CLONE_VM | libc::CLONE_VFORK };
-/// What a child that could not become another program exits with, as in a shell. Nobody sees it but the one who made it.
+/// The exit code of a child whose `execve(2)` failed, as in a shell. Only its parent sees it.
 const LOST: libc::c_int = 127;
 
-/// What is to become of the child.
+/// What the child becomes.
 pub struct Launch<'a> {
     /// The file to run.
     pub program: &'a CStr,
@@ -48,8 +47,8 @@ pub struct Launch<'a> {
 
 /// What failed, and the kernel's number for why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
-    /// There is no new process to be had.
+pub enum LaunchError {
+    /// No process can be created.
     Process(i32),
     /// The working directory can't be entered.
     Directory(i32),
@@ -57,8 +56,8 @@ pub enum Failure {
     Program(i32),
 }
 
-/// All that the child reads, and the one word that it writes: its maker reads it when the child is gone.
-struct Shared {
+/// All that the child reads, and the errors that it writes: its parent reads them after the child is gone.
+struct ChildPlan {
     program: *const libc::c_char,
     arguments: *const *const libc::c_char,
     environment: *const *const libc::c_char,
@@ -82,14 +81,14 @@ pub struct Child {
 }
 
 impl Launch<'_> {
-    /// Makes the child, the leader of a session and a process group of its own, without a controlling terminal and with no signal blocked or ignored. It is another program
-    /// when this returns.
+    /// Creates the child, the leader of a session and a process group of its own, without a controlling terminal and with no
+    /// signal blocked or ignored. It runs its program when this returns.
     ///
     /// # Errors
-    /// What failed; nothing is left then.
-    pub fn start(&self) -> Result<Child, Failure> {
+    /// What failed; no process is left.
+    pub fn start(&self) -> Result<Child, LaunchError> {
         let (arguments, environment) = (pointers(self.arguments), pointers(self.environment));
-        let shared = Shared {
+        let plan = ChildPlan {
             program: self.program.as_ptr(),
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
@@ -102,16 +101,16 @@ impl Launch<'_> {
             directory_errno: AtomicI32::new(0),
             program_errno: AtomicI32::new(0),
         };
-        let pid = Stack::new().and_then(|stack| shared.clone_child(&stack));
-        let pid = pid.map_err(|error| Failure::Process(error.raw_os_error().unwrap_or_default()))?;
-        let failure = match (shared.directory_errno.into_inner(), shared.program_errno.into_inner()) {
-            (0, 0) => return Ok(Child { pid, has_file_locks: shared.file_locks_errno.into_inner() == 0 }),
-            (0, errno) => Failure::Program(errno),
-            (errno, _) => Failure::Directory(errno),
+        let pid = Stack::new().and_then(|stack| plan.clone_child(&stack));
+        let pid = pid.map_err(|error| LaunchError::Process(error.raw_os_error().unwrap_or_default()))?;
+        let failure = match (plan.directory_errno.into_inner(), plan.program_errno.into_inner()) {
+            (0, 0) => return Ok(Child { pid, has_file_locks: plan.file_locks_errno.into_inner() == 0 }),
+            (0, errno) => LaunchError::Program(errno),
+            (errno, _) => LaunchError::Directory(errno),
         };
-        // It is on its way out, on this thread's own list of children, and known to nobody else.
+        // It has exited or is about to; only this thread knows it.
         let _ = retry(|| {
-            // SAFETY: nothing is to be told of it, the rest are plain numbers.
+            // SAFETY: the null pointer asks for no status, the rest are plain numbers.
             check(unsafe { libc::waitpid(pid.raw(), ptr::null_mut(), 0) })
         });
         Err(failure)
@@ -123,23 +122,23 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
     texts.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect()
 }
 
-impl Shared {
+impl ChildPlan {
     fn clone_child(&self, stack: &Stack) -> io::Result<Pid> {
         let blocked = Blocked::all()?;
-        // SAFETY: `child` has the stack for itself and takes a pointer to this value; both outlive it, since the kernel lets
-        // this thread go on only when the child has no more use for this memory (`CLONE_VFORK`). No handler can run in it,
-        // not even one of the C library's own: every signal is blocked by the kernel's own call until it has no handler
-        // there. It touches nothing of other threads.
+        // SAFETY: `child` has the stack for itself and takes a pointer to this value; both outlive it, since the kernel resumes
+        // this thread only after the child's `execve` or exit (`CLONE_VFORK`). No handler can run in it, not even one of the C
+        // library: every signal is blocked by the system call itself until the child has reset all handlers. The child
+        // touches no data of other threads.
         let pid =
             unsafe { libc::clone(child, stack.top(), SHARING | libc::SIGCHLD, ptr::from_ref(self).cast_mut().cast()) };
         let pid = check(pid);
         drop(blocked);
-        Pid::new(pid?).ok_or_else(|| io::Error::other("the system gave it no process number"))
+        Pid::new(pid?).ok_or_else(|| io::Error::other("clone(2) returned no process number"))
     }
 
-    /// Comes back only when something has failed.
+    /// Returns only after an error.
     fn become_program(&self) {
-        // First of all: until it has its mark it may be taken for the child of another run.
+        // First: without its mark it may be taken for a child of another run.
         if let Some(limit) = &self.file_locks {
             // SAFETY: `limit` is valid for reads.
             if unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, limit) } != 0 {
@@ -147,8 +146,8 @@ impl Shared {
             }
         }
         reset_signals();
-        // SAFETY: plain numbers in the first ones, all of which are the child's own affair: its session, its descriptors, its
-        // limit. The path is a literal; the text and the strings are whole and outlive the child, which its maker waits for.
+        // SAFETY: the first calls take plain numbers and change only the child: its session, descriptors and limit. The path
+        // is a literal; the pointers of this plan are valid until `execve` or exit, for which the parent is suspended.
         unsafe {
             libc::setsid();
             for (number, stream) in (0..).zip(self.streams) {
@@ -163,7 +162,7 @@ impl Shared {
             }
             if let Some((text, length)) = self.oom_score {
                 let file = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
-                // A failed `open` gives no descriptor to write to, and it is left at that.
+                // After a failed `open` these two fail too, which is ignored.
                 libc::write(file, text, length);
                 libc::close(file);
             }
@@ -177,11 +176,11 @@ impl Shared {
     }
 }
 
-extern "C" fn child(shared: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: this is what `clone_child` passes, which lives as long as the child needs it and is only read from there.
-    let shared = unsafe { &*shared.cast::<Shared>() };
-    shared.become_program();
-    // SAFETY: ends the child at once: what runs at the exit of a process is the daemon's.
+extern "C" fn child(plan: *mut libc::c_void) -> libc::c_int {
+    // SAFETY: `clone_child` passes a pointer to a `ChildPlan` that outlives the child; its cells are atomics, the rest is only read.
+    let plan = unsafe { &*plan.cast::<ChildPlan>() };
+    plan.become_program();
+    // SAFETY: exits without the daemon's exit handlers.
     unsafe { libc::_exit(LOST) }
 }
 
@@ -198,7 +197,7 @@ impl Stack {
         let page = check(unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as libc::c_int)?.unsigned_abs() as usize;
         let length = page + STACK.next_multiple_of(page);
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK;
-        // SAFETY: a new mapping wherever there is room touches nothing that is there.
+        // SAFETY: without an address the kernel chooses free memory for the mapping.
         let lowest = unsafe { libc::mmap(ptr::null_mut(), length, libc::PROT_NONE, kind, -1, 0) };
         if lowest == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
@@ -250,7 +249,7 @@ fn reset_signals() {
 fn set_mask(set: u64) -> io::Result<u64> {
     let mut before = 0_u64;
     let (how, set_bytes) = (libc::c_long::from(libc::SIG_SETMASK), SET_BYTES);
-    // SAFETY: both sets are as large as the call is told, valid for reads and for writes.
+    // SAFETY: both sets have the size that is passed; one is valid for reads, the other for writes.
     let done = unsafe { libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const set, &raw mut before, set_bytes) };
     if done == 0 { Ok(before) } else { Err(io::Error::last_os_error()) }
 }
@@ -308,7 +307,7 @@ mod tests {
         let (mut output, input) = io::pipe().unwrap();
         let arguments = [c"cat".to_owned(), path.to_owned()];
         let (arguments, environment) = (pointers(&arguments), pointers(&[]));
-        let shared = Shared {
+        let plan = ChildPlan {
             program: c"/bin/cat".as_ptr(),
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
@@ -321,18 +320,18 @@ mod tests {
             directory_errno: AtomicI32::new(0),
             program_errno: AtomicI32::new(0),
         };
-        let pid = shared.clone_child(stack).unwrap();
+        let pid = plan.clone_child(stack).unwrap();
         drop(input);
         let mut text = String::new();
         io::Read::read_to_string(&mut output, &mut text).unwrap();
-        // SAFETY: nothing is to be told of it, and it is this thread's child.
+        // SAFETY: the null pointer asks for no status; it is this thread's child.
         unsafe { libc::waitpid(pid.raw(), ptr::null_mut(), 0) };
         text
     }
 
     #[test]
     fn an_inherited_handler_or_ignored_signal_is_the_default_in_the_program() {
-        // What the C library refuses to change may have been ignored by whoever started the daemon.
+        // A parent may have ignored what the C library refuses to change.
         let kept = [32, 33, 34];
         let set_bytes = SET_BYTES;
         let mut before = [[0_u64; 8]; 3];
@@ -379,7 +378,7 @@ mod tests {
             0
         }
         let stack = Stack::new().unwrap();
-        // The last byte of the guard page: where a stack that is too small goes on.
+        // The last byte of the guard page, where an overflow writes.
         let below = stack.lowest.wrapping_byte_add(stack.length - STACK - 1);
         let blocked = Blocked::all().unwrap();
         let mut status = 0;

@@ -1,6 +1,6 @@
-//! The options of a listening socket, which Linux hands on to each connection that it accepts.
+//! The options of a listening socket, which accepted connections inherit.
 //!
-//! Owns: the length of the accept queue, when TCP takes a silent peer for gone, and how much it buffers for a slow one.
+//! Owns: the length of the accept queue, the time-outs for a silent peer, and the send buffer for a slow one.
 //! Never: an accept, a byte.
 
 use std::io;
@@ -25,7 +25,7 @@ const UNSENT_MAX: libc::c_int = 64 * 1024;
 /// Sets `listener` up for clients that vanish, do not read, or come in bursts.
 ///
 /// # Errors
-/// The system knows one of the options not.
+/// The kernel does not know one of the options.
 pub fn prepare(listener: &TcpListener) -> io::Result<()> {
     let socket = listener.as_raw_fd();
     set(socket, libc::SOL_SOCKET, libc::SO_KEEPALIVE, 1)?;

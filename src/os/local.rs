@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::check;
 
-/// Nobody but the owner may connect.
+/// Only the owner may connect.
 const PRIVATE: u32 = 0o600;
 
 /// Listens on a new socket at `path` that only the owner may connect to, from its first moment on. The process has one
@@ -66,7 +66,7 @@ pub fn own_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Whether the peer of `socket` may use what is the daemon's alone: it is the daemon's own user, or root.
+/// Whether the peer of `socket` is the daemon's own user, or root.
 pub fn is_own_peer(socket: impl AsFd) -> bool {
     peer_user(socket).is_ok_and(|user| may_use(user, own_user()))
 }

@@ -1,16 +1,15 @@
-//! What the process keeps of the system's memory: the allocator, where what is large comes from the system and goes back
-//! to it.
+//! The allocator: large blocks are mappings of their own, which go back to the system when freed.
 //!
 //! Owns: from which size on a block is a mapping of its own. Never: a small block; those are the C library's.
 //!
-//! The allocator of musl lays blocks of one size into groups of up to 128 KiB, uses the places of a group one after the
-//! other before it uses one of them again, and keeps the last group of each size even when it is empty. So every size of
-//! answer or file that ever came along would leave its pages with the daemon, an hour of mixed work some 200 KiB.
+//! musl's allocator places blocks of one size in groups of up to 128 KiB, uses each slot of a group once before it reuses one,
+//! and keeps the last group of each size even when it is empty. So each size of response or file would leave its pages
+//! resident: some 200 KiB after an hour of mixed work.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, null_mut};
 
-// ThreadSanitizer does not know `mremap`: to it, a block that has moved is one that somebody else has written to.
+// ThreadSanitizer does not know `mremap`: to it, a block that has moved is a data race.
 #[cfg_attr(not(sanitized), global_allocator)]
 static BLOCKS: Blocks = Blocks;
 
@@ -19,14 +18,14 @@ const PAGE: usize = 4096;
 
 struct Blocks;
 
-/// Where a block is. Nothing but its layout decides about that, so that it is found again by its layout.
-enum Place {
+/// The kind of a block. It depends on the layout alone, so that `dealloc` finds the same kind.
+enum BlockKind {
     Group,
     Mapping,
 }
 
-fn place(size: usize, align: usize) -> Place {
-    if size > PAGE && align <= PAGE { Place::Mapping } else { Place::Group }
+fn kind_of(size: usize, align: usize) -> BlockKind {
+    if size > PAGE && align <= PAGE { BlockKind::Mapping } else { BlockKind::Group }
 }
 
 fn unless_failed(mapping: *mut libc::c_void) -> *mut u8 {
@@ -35,35 +34,35 @@ fn unless_failed(mapping: *mut libc::c_void) -> *mut u8 {
 
 fn map(size: usize) -> *mut u8 {
     let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a new mapping wherever there is room touches nothing that is there.
+    // SAFETY: without an address the kernel chooses free memory for the mapping.
     unless_failed(unsafe { libc::mmap(null_mut(), size, access, kind, -1, 0) })
 }
 
-// SAFETY: a block is either the system allocator's from its first to its last call or a mapping that nobody else has; both
+// SAFETY: a block is either the system allocator's from its first to its last call or a mapping that nothing else uses; both
 // are as large as asked for and aligned, a mapping to a page. Null is given when there is no memory. Nothing here panics.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        match place(layout.size(), layout.align()) {
-            // SAFETY: the caller's promise is handed on.
-            Place::Group => unsafe { System.alloc(layout) },
-            Place::Mapping => map(layout.size()),
+        match kind_of(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise.
+            BlockKind::Group => unsafe { System.alloc(layout) },
+            BlockKind::Mapping => map(layout.size()),
         }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        match place(layout.size(), layout.align()) {
-            // SAFETY: the caller's promise is handed on.
-            Place::Group => unsafe { System.alloc_zeroed(layout) },
+        match kind_of(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise.
+            BlockKind::Group => unsafe { System.alloc_zeroed(layout) },
             // The kernel gives no other pages than empty ones.
-            Place::Mapping => map(layout.size()),
+            BlockKind::Mapping => map(layout.size()),
         }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        match place(layout.size(), layout.align()) {
-            // SAFETY: the caller's promise is handed on; by its layout the block is the system allocator's.
-            Place::Group => unsafe { System.dealloc(block, layout) },
-            Place::Mapping => {
+        match kind_of(layout.size(), layout.align()) {
+            // SAFETY: the caller's promise; by its layout the block is the system allocator's.
+            BlockKind::Group => unsafe { System.dealloc(block, layout) },
+            BlockKind::Mapping => {
                 // SAFETY: by its layout the block is a mapping of this size, and the caller uses it no more.
                 unsafe { libc::munmap(block.cast(), layout.size()) };
             }
@@ -71,15 +70,15 @@ unsafe impl GlobalAlloc for Blocks {
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        match (place(layout.size(), layout.align()), place(size, layout.align())) {
-            // SAFETY: the caller's promise is handed on; by its layout the block is the system allocator's.
-            (Place::Group, Place::Group) => unsafe { System.realloc(block, layout, size) },
-            (Place::Mapping, Place::Mapping) => {
-                // SAFETY: by its layout the block is a mapping of this size; the caller goes on with what is given back.
+        match (kind_of(layout.size(), layout.align()), kind_of(size, layout.align())) {
+            // SAFETY: the caller's promise; by its layout the block is the system allocator's.
+            (BlockKind::Group, BlockKind::Group) => unsafe { System.realloc(block, layout, size) },
+            (BlockKind::Mapping, BlockKind::Mapping) => {
+                // SAFETY: by its layout the block is a mapping of this size; the caller uses only the returned address.
                 let moved = unsafe { libc::mremap(block.cast(), layout.size(), size, libc::MREMAP_MAYMOVE) };
                 unless_failed(moved)
             }
-            (Place::Group, Place::Mapping) | (Place::Mapping, Place::Group) => {
+            (BlockKind::Group, BlockKind::Mapping) | (BlockKind::Mapping, BlockKind::Group) => {
                 // SAFETY: the caller vouches for the size, and `layout` for the alignment.
                 let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
                 // SAFETY: the new block is another one, both have room for what is copied, and the old one is used no more.
@@ -145,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_large_block_goes_back_to_the_system_at_once() {
-        // Other tests may be given the same addresses at any moment; one round in which nobody was is enough.
+        // Another test may map the same addresses at any moment; one round without that is enough.
         let gone = (0..100).any(|_| {
             let block = std::hint::black_box(vec![1_u8; 64 * PAGE]);
             let middle = block.as_ptr().addr() + 32 * PAGE;

@@ -1,15 +1,17 @@
 //! The operating system, made safe: processes, signals, descriptors, sockets, threads, memory.
 //!
-//! Owns: all `unsafe` of this crate, each block with its reason, and the words of the kernel as types. Never: a
-//! server, a policy, HTTP.
+//! Owns: all `unsafe` of this crate, each block with its reason, and the terms of the kernel as types. Never: a server, a
+//! policy, HTTP.
 
 use std::fmt;
 use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 // Linked for its symbols alone: what the standard library calls to unwind (see Cargo.toml).
 #[cfg(target_env = "musl")]
 use unwinding as _;
 
+mod address;
 pub mod child;
 pub mod connect;
 pub mod deadline;
@@ -30,14 +32,15 @@ pub mod poll;
 pub mod port;
 pub mod proc;
 pub mod random;
-pub mod reserve;
+pub mod reserve_fd;
+pub mod reserve_thread;
 pub mod signals;
 pub mod sockets;
-pub mod spare;
 pub mod stderr;
 pub mod terminal;
 pub mod thread;
 pub mod wait;
+pub mod waker;
 
 /// The number of a process: positive, and never 0 or negative, which `kill(2)` takes for whole groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,17 +74,35 @@ impl fmt::Display for Pid {
     }
 }
 
-/// The result of a system call that says -1 and `errno` when it fails.
+/// The result of a system call that returns -1 and sets `errno` when it fails.
 fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
     if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
 }
 
-/// Whether it failed for want of something that others may give back: the same may be possible a moment later.
+/// The descriptor that a system call returned.
+///
+/// # Safety
+/// `returned` is the result of a call that creates a descriptor, so that nothing else owns it.
+unsafe fn owned(returned: libc::c_int) -> io::Result<OwnedFd> {
+    // SAFETY: the caller's promise.
+    check(returned).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Why a channel returned no message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecvError {
+    /// None was sent before the deadline.
+    Timeout,
+    /// None will be sent: all senders are dropped.
+    Disconnected,
+}
+
+/// Whether `error` is a shortage of a resource that others may free: a retry can succeed.
 pub fn is_shortage(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EAGAIN))
 }
 
-/// A sentence about what can't be opened.
+/// The sentence of an error for `what`, which can't be opened.
 pub fn unopened(what: &str, error: &io::Error) -> String {
     match error.raw_os_error() {
         Some(libc::EMFILE | libc::ENFILE) => "the limit on open files is reached".into(),
@@ -89,11 +110,10 @@ pub fn unopened(what: &str, error: &io::Error) -> String {
     }
 }
 
-/// Does a system call again as long as a signal has interrupted it. SIGCONT alone does that to a read or write of a socket
-/// that has a limit of time.
+/// Repeats a system call that a signal interrupts. SIGCONT alone interrupts a read or write of a socket with a time-out.
 ///
 /// # Errors
-/// Any other one that it has.
+/// Any other error of `call`.
 pub fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match call() {

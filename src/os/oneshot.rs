@@ -2,31 +2,25 @@
 //!
 //! Owns: the value until both sides are gone. Never: its meaning.
 //!
-//! The sender may report progress before it sends the final value. A channel of `crossbeam` does the same with 6 KiB of code for
-//! each type of message.
+//! The sender may report progress before it sends the final value. Here for its size: a bounded channel of `crossbeam` is
+//! 6 KiB of code for each type of message, 23 KiB for those used.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
+
+use super::RecvError;
+use crate::sync::{lock, wait_for};
 
 /// The sending side. Dropping it without a final value disconnects the channel.
 #[derive(Debug)]
-pub struct Sender<T>(Arc<Shared<T>>);
+pub struct Sender<T>(Arc<Channel<T>>);
 
 /// The receiving side.
 #[derive(Debug)]
-pub struct Receiver<T>(Arc<Shared<T>>);
-
-/// Why no value was received.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecvError {
-    /// The deadline has passed.
-    Timeout,
-    /// The sender is gone without a final value.
-    Disconnected,
-}
+pub struct Receiver<T>(Arc<Channel<T>>);
 
 #[derive(Debug)]
-enum State<T> {
+enum ChannelState<T> {
     /// The sender lives, and may have reported progress.
     Open(Option<T>),
     Sent(T),
@@ -34,35 +28,35 @@ enum State<T> {
 }
 
 #[derive(Debug)]
-struct Shared<T> {
-    state: Mutex<State<T>>,
+struct Channel<T> {
+    state: Mutex<ChannelState<T>>,
     changed: Condvar,
 }
 
 /// Creates a channel.
 pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared { state: Mutex::new(State::Open(None)), changed: Condvar::new() });
-    (Sender(Arc::clone(&shared)), Receiver(shared))
+    let channel = Arc::new(Channel { state: Mutex::new(ChannelState::Open(None)), changed: Condvar::new() });
+    (Sender(Arc::clone(&channel)), Receiver(channel))
 }
 
 impl<T> Sender<T> {
     /// Reports progress; a later value replaces it.
     pub fn report(&self, value: T) {
-        *self.0.state() = State::Open(Some(value));
+        *self.0.state() = ChannelState::Open(Some(value));
         self.0.changed.notify_all();
     }
 
     /// Sends the final value. A receiver that is gone makes no difference.
     pub fn send(self, value: T) {
-        *self.0.state() = State::Sent(value);
+        *self.0.state() = ChannelState::Sent(value);
     }
 }
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        if let State::Open(_) = *state {
-            *state = State::Dropped;
+        if let ChannelState::Open(_) = *state {
+            *state = ChannelState::Dropped;
         }
         drop(state);
         self.0.changed.notify_all();
@@ -90,23 +84,23 @@ impl<T: Clone> Receiver<T> {
         let mut state = self.0.state();
         loop {
             match &*state {
-                State::Sent(value) => return Ok(value.clone()),
-                State::Open(Some(value)) if takes_progress => return Ok(value.clone()),
-                State::Open(_) => {}
-                State::Dropped => return Err(RecvError::Disconnected),
+                ChannelState::Sent(value) => return Ok(value.clone()),
+                ChannelState::Open(Some(value)) if takes_progress => return Ok(value.clone()),
+                ChannelState::Open(_) => {}
+                ChannelState::Dropped => return Err(RecvError::Disconnected),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(RecvError::Timeout);
             }
-            state = self.0.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.0.changed, state, left);
         }
     }
 }
 
-impl<T> Shared<T> {
-    fn state(&self) -> MutexGuard<'_, State<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl<T> Channel<T> {
+    fn state(&self) -> MutexGuard<'_, ChannelState<T>> {
+        lock(&self.state)
     }
 }
 

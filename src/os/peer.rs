@@ -1,33 +1,32 @@
-//! Asking a connected socket what its other side is up to.
+//! The state of a connected socket's other end.
 //!
-//! Owns: that question. Never: a byte that was sent.
+//! Owns: detecting its close, and reading without consuming (`MSG_PEEK`). Never: consuming a byte.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
 
-use super::{check, retry};
+use super::poll::{entry, poll};
+use super::retry;
 
-/// Whether the other side has closed or half closed the connection: it sends no more, and most likely nobody reads any
-/// more either (nginx takes it in the same way).
+/// Whether the other side has closed or half closed the connection: it sends no more, and most likely
+/// does not read either (nginx assumes the same).
 pub fn has_left(socket: impl AsFd) -> bool {
-    let mut look = libc::pollfd { fd: socket.as_fd().as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
-    // SAFETY: `look` is one valid pollfd and the count says one.
-    let looked: io::Result<_> = retry(|| check(unsafe { libc::poll(&mut look, 1, 0) }));
-    looked.is_err() || look.revents != 0
+    let mut entries = [entry(socket.as_fd().as_raw_fd(), libc::POLLRDHUP)];
+    poll(&mut entries, Some(Duration::ZERO)).is_err() || entries[0].revents != 0
 }
 
-/// What a connected socket has to be read.
+/// What a connected socket has for a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peeked {
-    /// Nothing so far.
     Nothing,
-    /// So many bytes, as far as there was room for them.
+    /// The number of bytes, up to the size of the buffer.
     Bytes(usize),
     /// The end: the other side has closed, or the connection is broken.
     End,
 }
 
-/// Looks at what `socket` has to be read, without taking it. `buffer` has room for at least a byte.
+/// Reads from `socket` without consuming. `buffer` has room for at least a byte.
 pub fn peek(socket: impl AsFd, buffer: &mut [u8]) -> Peeked {
     let flags = libc::MSG_PEEK | libc::MSG_DONTWAIT;
     let socket = socket.as_fd().as_raw_fd();

@@ -1,13 +1,13 @@
-//! Signalling one process, and no other that has its number by now.
+//! Signalling one process, never another one that has reused its number.
 //!
 //! Owns: the signals that the daemon sends, and `pidfd_send_signal(2)`. Never: when to signal what.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr;
 
 use super::proc::Process;
-use super::{Pid, check};
+use super::{Pid, check, owned};
 use crate::log;
 use crate::model::stop::StopSignal;
 
@@ -18,7 +18,7 @@ pub enum Signal {
     Terminate,
     /// The one that a server has chosen.
     Stop(StopSignal),
-    /// SIGCONT, for what was stopped and would not hear another one.
+    /// SIGCONT: a stopped process receives other signals only when it continues.
     Continue,
     /// SIGKILL.
     Kill,
@@ -59,7 +59,7 @@ pub fn signal(process: &Process, signal: Signal) -> io::Result<()> {
         }
         Ok(_) => return Ok(()),
         Err(error) if error.raw_os_error() == Some(libc::ESRCH) => return Ok(()),
-        // A kernel before 5.3, a filter of system calls, or no descriptor left. The number is looked at right before.
+        // A kernel before 5.3, a filter of system calls, or no descriptor left. The process is checked right before.
         Err(error) => {
             log::debug(format_args!(
                 "process {} can't be opened ({error}); it is signalled by its number",
@@ -80,7 +80,7 @@ pub fn signal(process: &Process, signal: Signal) -> io::Result<()> {
 
 /// Whether a signal to `process` would be refused. None is sent.
 pub fn refuses(process: &Process) -> Option<io::Error> {
-    // SAFETY: signal 0 is only a question.
+    // SAFETY: signal 0 sends nothing.
     match check(unsafe { libc::kill(process.pid.raw(), 0) }) {
         Err(error) if error.raw_os_error() == Some(libc::EPERM) => Some(error),
         Ok(_) | Err(_) => None,
@@ -90,7 +90,6 @@ pub fn refuses(process: &Process) -> Option<io::Error> {
 fn open(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: plain numbers, each as wide as a register.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, libc::c_long::from(pid.raw()), 0 as libc::c_long) };
-    let fd = check(libc::c_int::try_from(fd).unwrap_or(-1))?;
-    // SAFETY: the call has just made this descriptor, nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    // SAFETY: the call returned a new descriptor.
+    unsafe { owned(libc::c_int::try_from(fd).unwrap_or(-1)) }
 }

@@ -1,47 +1,43 @@
-//! Reading from a pipe without being at its writer's mercy.
+//! Reading from pipes whose writers are not trusted to write or to close.
 //!
-//! Owns: waiting for a pipe or for the word to stop, whichever comes first. Never: what is read.
+//! Owns: waiting for a pipe or for a request to stop, whichever is first. Never: what is read.
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{check, retry};
+use super::check;
+use super::poll::{entry, poll};
+use super::waker::Waker;
 
 /// What a pipe is grown to when its writer is fast: readers then take 4.7 GB/s instead of 1.9. A user's pipes share a
 /// budget of 64 MiB, so that only fast ones ask.
 const GROWN: libc::c_int = 1024 * 1024;
 
-/// The word to stop, given once to any number of waiting readers.
+/// A request to stop, made once, for any number of waiting readers. Its waker is never drained.
 #[derive(Debug)]
-pub struct Stop {
-    event: OwnedFd,
+pub struct StopRequest {
+    waker: Waker,
     raised: AtomicBool,
 }
 
-impl Stop {
+impl StopRequest {
     /// Not raised.
     ///
     /// # Errors
-    /// The system has no descriptor for it.
-    pub fn new() -> io::Result<Stop> {
-        // SAFETY: plain numbers.
-        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
-        // SAFETY: the call has just made this descriptor, nobody else has it.
-        Ok(Stop { event: unsafe { OwnedFd::from_raw_fd(fd) }, raised: AtomicBool::new(false) })
+    /// No descriptor is left.
+    pub fn new() -> io::Result<StopRequest> {
+        Ok(StopRequest { waker: Waker::new()?, raised: AtomicBool::new(false) })
     }
 
     /// Ends every wait, now and from now on.
     pub fn raise(&self) {
         self.raised.store(true, Ordering::SeqCst);
-        let one: u64 = 1;
-        // SAFETY: `one` is eight bytes that live through the call. The counter can't overflow by ones.
-        unsafe { libc::write(self.event.as_raw_fd(), (&raw const one).cast(), 8) };
+        self.waker.wake();
     }
 
-    /// Whether the word was given.
     pub fn is_raised(&self) -> bool {
         self.raised.load(Ordering::SeqCst)
     }
@@ -52,25 +48,20 @@ impl Stop {
 pub enum Woken {
     /// There is something to read, or the end.
     Readable,
-    /// The word to stop was given.
+    /// The stop was requested.
     Stopped,
     /// The time is up.
     Idle,
 }
 
-/// Waits until one of `pipes` can be read, `stop` is raised, or `limit` is over; without a limit idle writers cost nothing.
-/// A pipe that is `None` is not waited for.
+/// Waits until one of `pipes` is readable, `stop` is raised, or `limit` is over. A pipe that is `None` is ignored.
 ///
 /// # Errors
-/// The system has no memory for the wait.
-pub fn wait(pipes: [Option<&File>; 2], stop: &Stop, limit: Option<Duration>) -> io::Result<Woken> {
-    let entry = |fd: libc::c_int| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-    // The kernel passes over a negative number.
-    let [first, second] = pipes.map(|pipe| entry(pipe.map_or(-1, |pipe| pipe.as_fd().as_raw_fd())));
-    let mut entries = [entry(stop.event.as_raw_fd()), first, second];
-    let limit = limit.map_or(-1, |limit| libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX));
-    // SAFETY: `entries` is three valid pollfds and the count says three.
-    retry(|| check(unsafe { libc::poll(entries.as_mut_ptr(), 3, limit) }))?;
+/// The kernel has no memory for the wait.
+pub fn wait(pipes: [Option<&File>; 2], stop: &StopRequest, limit: Option<Duration>) -> io::Result<Woken> {
+    let [first, second] = pipes.map(|pipe| entry(pipe.map_or(-1, |pipe| pipe.as_raw_fd()), libc::POLLIN));
+    let mut entries = [entry(stop.waker.as_fd().as_raw_fd(), libc::POLLIN), first, second];
+    poll(&mut entries, limit)?;
     Ok(match entries.map(|entry| entry.revents != 0) {
         [true, _, _] => Woken::Stopped,
         [false, false, false] => Woken::Idle,

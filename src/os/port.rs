@@ -1,20 +1,20 @@
-//! Whether a port could be listened on.
+//! Whether a port can be listened on.
 //!
-//! Owns: the trial bind, and which ports the system gives out by itself. Never: which ports are spoken for by other servers (see `ports`).
+//! Owns: the trial bind, and the range of ephemeral ports. Never: which ports are reserved for servers (see `ports`).
 
 use std::fs;
 use std::io;
 use std::mem;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::check;
+use super::{address, check, owned};
 
-/// What Linux has if nobody changes it.
+/// The default of Linux.
 const EPHEMERAL_DEFAULT: RangeInclusive<u16> = 32768..=60999;
 
-/// What a trial bind says of a port.
+/// The result of a trial bind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Availability {
     /// Every local address can be bound.
@@ -25,33 +25,20 @@ pub enum Availability {
     Denied,
 }
 
-/// Tries to bind `port` on both wildcards and both loopback addresses, and lets it go again. Nothing listens in
-/// between, so that nobody can connect; connections of an earlier listener that are still closing don't count.
+/// Tries to bind `port` on both wildcards and both loopback addresses, and closes the sockets again. They never listen, so
+/// no client can connect; connections of an earlier listener that are still closing don't count.
 ///
 /// # Errors
-/// The system has no descriptor or no memory for a socket.
+/// No descriptor or no memory for a socket is left.
 pub fn availability(port: u16) -> io::Result<Availability> {
-    for ip in [Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST] {
-        let address = libc::sockaddr_in {
-            sin_family: libc::AF_INET as libc::sa_family_t,
-            sin_port: port.to_be(),
-            sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(ip.octets()) },
-            sin_zero: [0; 8],
-        };
-        match try_bind(libc::AF_INET, &address)? {
-            Availability::Free => {}
-            other => return Ok(other),
-        }
-    }
-    for ip in [Ipv6Addr::UNSPECIFIED, Ipv6Addr::LOCALHOST] {
-        let address = libc::sockaddr_in6 {
-            sin6_family: libc::AF_INET6 as libc::sa_family_t,
-            sin6_port: port.to_be(),
-            sin6_flowinfo: 0,
-            sin6_addr: libc::in6_addr { s6_addr: ip.octets() },
-            sin6_scope_id: 0,
-        };
-        match try_bind(libc::AF_INET6, &address)? {
+    let addresses: [IpAddr; 4] = [
+        Ipv4Addr::UNSPECIFIED.into(),
+        Ipv4Addr::LOCALHOST.into(),
+        Ipv6Addr::UNSPECIFIED.into(),
+        Ipv6Addr::LOCALHOST.into(),
+    ];
+    for ip in addresses {
+        match try_bind(&SocketAddr::new(ip, port))? {
             Availability::Free => {}
             other => return Ok(other),
         }
@@ -59,7 +46,7 @@ pub fn availability(port: u16) -> io::Result<Availability> {
     Ok(Availability::Free)
 }
 
-/// The ports that the system gives to those who ask for none in particular.
+/// The range from which the kernel assigns ports to binds of port 0.
 pub fn ephemeral() -> RangeInclusive<u16> {
     let text = fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
     parse_range(&text).unwrap_or(EPHEMERAL_DEFAULT)
@@ -70,28 +57,27 @@ fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
     Some(first.parse().ok()?..=last.trim_start().parse().ok()?)
 }
 
-fn try_bind<Address>(family: libc::c_int, address: &Address) -> io::Result<Availability> {
-    // SAFETY: no memory is passed.
-    let socket = match check(unsafe { libc::socket(family, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) }) {
-        // SAFETY: the call has just made this descriptor, nobody else has it.
-        Ok(fd) => unsafe { OwnedFd::from_raw_fd(fd) },
-        // A kernel without IPv6: nobody can listen there.
+fn try_bind(address: &SocketAddr) -> io::Result<Availability> {
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    // SAFETY: plain numbers; the call returns a new descriptor.
+    let socket = match unsafe { owned(libc::socket(address::family(address), kind, 0)) } {
+        Ok(socket) => socket,
+        // A kernel without IPv6: nothing can listen there.
         Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) => return Ok(Availability::Free),
         Err(error) => return Err(error),
     };
     set_flag(&socket, libc::SOL_SOCKET, libc::SO_REUSEADDR)?;
-    if family == libc::AF_INET6 {
-        // Else the IPv6 wildcard would stand for IPv4 too, which has had its own trial.
+    if address.is_ipv6() {
+        // Else the IPv6 wildcard would include IPv4, which is tried separately.
         set_flag(&socket, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY)?;
     }
-    let length = mem::size_of::<Address>() as libc::socklen_t;
-    // SAFETY: `address` is a valid socket address of `family`, `length` bytes long.
-    match check(unsafe { libc::bind(socket.as_raw_fd(), (&raw const *address).cast(), length) }) {
+    // SAFETY: `raw` is valid for reads of `length` bytes during the call; the descriptor is open.
+    match address::with_raw(address, |raw, length| check(unsafe { libc::bind(socket.as_raw_fd(), raw, length) })) {
         Ok(_) => Ok(Availability::Free),
         Err(error) => match error.raw_os_error() {
             Some(libc::EADDRINUSE) => Ok(Availability::Taken),
             Some(libc::EACCES | libc::EPERM) => Ok(Availability::Denied),
-            // The address does not exist here (IPv6 is off, loopback is down): nobody can listen there.
+            // The address does not exist here (IPv6 is off, loopback is down): nothing can listen there.
             Some(libc::EADDRNOTAVAIL) => Ok(Availability::Free),
             _ => Err(error),
         },

@@ -1,4 +1,4 @@
-//! What `/proc` says of the processes.
+//! Processes as `/proc` shows them.
 //!
 //! Owns: reading and parsing it. Never: a conclusion from it, a signal.
 
@@ -32,7 +32,7 @@ pub struct Process {
     pub session: i32,
     /// The processor time of itself and of the children that it has waited for.
     pub cpu: Duration,
-    /// When it was started, in clock ticks since the system was. With the number it names a process for good.
+    /// When it was started, in clock ticks since the system was. Together with the number it identifies a process.
     pub started: u64,
     state: u8,
     threads: u32,
@@ -41,7 +41,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads one; `None` when there is no such process, or none that can be seen now.
+    /// Reads one; `None` when there is no such process, or it can't be read now.
     pub fn read(pid: Pid) -> Option<Process> {
         Process::look(pid).ok().flatten()
     }
@@ -49,7 +49,7 @@ impl Process {
     /// Reads one; `None` when there is no such process.
     ///
     /// # Errors
-    /// The system has nothing left to look with, so that nothing is known.
+    /// A shortage of descriptors or memory, so that nothing is known.
     pub fn look(pid: Pid) -> io::Result<Option<Process>> {
         let mut buffer = [0; 1024];
         let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer));
@@ -74,7 +74,7 @@ impl Process {
     /// Whether it is alive now.
     ///
     /// # Errors
-    /// The system has nothing left to look with.
+    /// A shortage of descriptors or memory.
     pub fn lives_on(&self) -> io::Result<bool> {
         Ok(Process::look(self.pid)?.is_some_and(|now| now.started == self.started && now.is_alive()))
     }
@@ -82,7 +82,7 @@ impl Process {
     /// The run's marker in its environment, read when first asked for; `None` if it has none or may not be looked into.
     ///
     /// # Errors
-    /// The system has nothing left to look with.
+    /// A shortage of descriptors or memory.
     pub fn marker(&self) -> io::Result<Option<&str>> {
         if let Some(marker) = self.marker.get() {
             return Ok(marker.as_deref());
@@ -91,7 +91,7 @@ impl Process {
         Ok(self.marker.get_or_init(|| marker).as_deref())
     }
 
-    /// Whether it has no environment that could be read: for a moment a process that is becoming another program has none.
+    /// Whether its environment reads as empty: in the middle of an `execve(2)` a process has none.
     pub fn shows_nothing(&self) -> bool {
         environment(self.pid).is_ok_and(|environment| environment.is_empty())
     }
@@ -130,7 +130,7 @@ impl Process {
     }
 }
 
-/// A process that is gone, or is closed to us, has nothing to show; without means to look, nothing is known of it.
+/// `None` for a process that is gone or may not be read; an error in a shortage, when nothing is known of it.
 fn known<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     match read {
         Ok(value) => Ok(Some(value)),
@@ -139,8 +139,8 @@ fn known<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// A process whose memory is on a file system that does not answer shows no environment, and whoever reads it waits for
-/// ever. So a thread of its own reads it; up to `STUCK_MAX` of them may wait at the same time.
+/// The limit on a read of `/proc/PID/environ`. It blocks for as long as the process's memory is on a file system that does not
+/// answer, so each read has a thread of its own. At most `STUCK_MAX` of them may be blocked.
 const ENVIRONMENT_LIMIT: Duration = Duration::from_millis(200);
 const STUCK_MAX: usize = 4;
 static STUCK: AtomicUsize = AtomicUsize::new(0);
@@ -194,7 +194,7 @@ fn page_size() -> u64 {
     u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }
 
-/// What is known of the daemon's own process.
+/// Resource use of the daemon's own process.
 #[derive(Debug, Clone, Copy)]
 pub struct Own {
     /// Processor time of its own threads.
@@ -204,7 +204,7 @@ pub struct Own {
     pub started: Option<SystemTime>,
 }
 
-/// Reads the use of the daemon itself.
+/// Reads it.
 pub fn own() -> Own {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `time` is valid for a write.
@@ -238,7 +238,7 @@ fn marker_in(environment: &[u8]) -> Option<&str> {
 /// The inodes of the pipes that a process can write to; none if it may not be looked into.
 ///
 /// # Errors
-/// The system has nothing left to look with.
+/// A shortage of descriptors or memory.
 pub fn pipes(pid: Pid) -> io::Result<Vec<u64>> {
     /// The permissions of the link say how it is open.
     const FOR_WRITING: u32 = 0o200;

@@ -1,4 +1,4 @@
-//! Numbers that nobody can guess.
+//! Random numbers of cryptographic quality.
 //!
 //! Owns: the call into the kernel's generator. Never: a generator of its own.
 

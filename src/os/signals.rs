@@ -1,4 +1,4 @@
-//! The signals that the daemon listens to, as a blocking sequence.
+//! The signals that the daemon handles, as a blocking sequence.
 //!
 //! Owns: the handlers and the names. Never: what follows from a signal (see `daemon`).
 
@@ -11,7 +11,7 @@ use signal_hook::iterator::{Handle, Signals};
 /// The number of SIGRTMIN+3 for the kernel, systemd and Docker. A C library that keeps more real-time signals for itself
 /// calls the same number by another name.
 const REAL_TIME_3: libc::c_int = 37;
-/// The signals that ask the daemon to end: those of `kill`, of terminals, of init systems and container runtimes.
+/// The signals that end the daemon: those of `kill`, of terminals, of init systems and container runtimes.
 const ENDING: [(libc::c_int, &str); 5] = [
     (libc::SIGTERM, "SIGTERM"),
     (libc::SIGINT, "SIGINT"),
@@ -25,10 +25,10 @@ const IGNORED: [(libc::c_int, &str); 4] =
 
 /// A signal that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
+pub enum ReceivedSignal {
     /// Some child has ended, perhaps several.
     ChildEnded,
-    /// Someone asks the daemon to end.
+    /// The daemon shall end.
     Terminate {
         /// By which signal.
         name: &'static str,
@@ -41,50 +41,50 @@ pub enum Signal {
 }
 
 /// The signals, in the order in which they are seen.
-pub struct Inbox {
+pub struct SignalInbox {
     signals: Signals,
 }
 
-/// Ends the sequence of an [`Inbox`] from another thread.
+/// Ends the sequence of an [`SignalInbox`] from another thread.
 #[derive(Clone)]
-pub struct Closer(Handle);
+pub struct SignalCloser(Handle);
 
-impl Closer {
-    /// [`Inbox::for_each`] returns, now or as soon as it is called.
+impl SignalCloser {
+    /// [`SignalInbox::for_each`] returns, now or as soon as it is called.
     pub fn close(&self) {
         self.0.close();
     }
 }
 
-impl Inbox {
+impl SignalInbox {
     /// Installs the handlers.
     ///
     /// # Errors
     /// The system has no descriptor for it.
-    pub fn open() -> io::Result<Inbox> {
+    pub fn open() -> io::Result<SignalInbox> {
         // A limit on the size of files shall fail a write, not end the daemon. Servers don't inherit a handler.
         signal_hook::flag::register(libc::SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
         let numbers = ENDING.iter().chain(&IGNORED).map(|(number, _)| *number).chain([libc::SIGCHLD]);
-        Ok(Inbox { signals: Signals::new(numbers)? })
+        Ok(SignalInbox { signals: Signals::new(numbers)? })
     }
 
     /// The way to end the sequence.
-    pub fn closer(&self) -> Closer {
-        Closer(self.signals.handle())
+    pub fn closer(&self) -> SignalCloser {
+        SignalCloser(self.signals.handle())
     }
 
     /// Calls `act` for each signal, until the sequence is closed.
-    pub fn for_each(&mut self, mut act: impl FnMut(Signal)) {
+    pub fn for_each(&mut self, mut act: impl FnMut(ReceivedSignal)) {
         for number in self.signals.forever() {
             let name = |signals: &[(libc::c_int, &'static str)]| {
                 signals.iter().find(|(known, _)| *known == number).map(|(_, name)| *name)
             };
             if number == libc::SIGCHLD {
-                act(Signal::ChildEnded);
+                act(ReceivedSignal::ChildEnded);
             } else if let Some(name) = name(&ENDING) {
-                act(Signal::Terminate { name });
+                act(ReceivedSignal::Terminate { name });
             } else if let Some(name) = name(&IGNORED) {
-                act(Signal::Ignored { name });
+                act(ReceivedSignal::Ignored { name });
             }
         }
     }

@@ -1,9 +1,10 @@
-//! The kernel's listening TCP sockets, and who has them open.
+//! The kernel's listening TCP sockets, and which processes have them open.
 //!
-//! Owns: reading them, by netlink or from `/proc` (and, in `open`, the descriptors of processes). Never: which server they belong to, which of them matters.
+//! Owns: reading them, by netlink or from `/proc` (and, in `open`, the descriptors of processes). Never: which server they
+//! belong to, which of them matters.
 //!
-//! `NETLINK_SOCK_DIAG` tells of listeners alone, so that it costs the same however many connections there are. Where
-//! it is refused (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
+//! `NETLINK_SOCK_DIAG` can list listeners alone, so its cost does not depend on the number of connections. Where it is refused
+//! (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
 
 use std::fs;
 use std::io;
@@ -26,20 +27,18 @@ pub use open::{open_in_threads, open_sockets};
 /// The state of a listener in `/proc/net/tcp`, and as a bit in netlink's filter.
 const LISTEN: u8 = 10;
 
-/// A socket that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Listener {
-    /// The number by which its owners know it.
+pub struct ListeningSocket {
+    /// The inode, as in the links of `/proc/PID/fd`.
     pub inode: u64,
-    /// Where it listens. An IPv4 address in IPv6 clothes is given as what it is.
+    /// The local address. An IPv4-mapped IPv6 address is given as IPv4.
     pub ip: IpAddr,
-    /// Where it listens.
     pub port: Port,
     /// Whether IPv4 clients reach it too, if its address is the IPv6 wildcard.
     pub family: Family,
 }
 
-/// Which clients a listener takes.
+/// Which clients a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     /// Those of its address's own family.
@@ -48,63 +47,63 @@ pub enum Family {
     Both,
 }
 
-/// Reads the listening sockets of this network namespace, again and again.
+/// Reads the listening sockets of this network namespace.
 #[derive(Debug)]
-pub struct Listeners {
-    source: Source,
+pub struct ListeningSockets {
+    source: ListenerSource,
 }
 
 #[derive(Debug)]
-enum Source {
+enum ListenerSource {
     Netlink(Netlink),
     Proc,
 }
 
-impl Listeners {
-    /// Finds out how they can be read here.
+impl ListeningSockets {
+    /// Chooses netlink, or `/proc/net/tcp` where that is refused.
     ///
     /// # Errors
-    /// In no way: neither netlink nor `/proc/net/tcp` can be used.
-    pub fn open() -> io::Result<Listeners> {
+    /// Neither can be used.
+    pub fn open() -> io::Result<ListeningSockets> {
         let refused = match Netlink::open().and_then(|mut netlink| netlink.read(&mut Vec::new()).map(|()| netlink)) {
-            Ok(netlink) => return Ok(Listeners { source: Source::Netlink(netlink) }),
+            Ok(netlink) => return Ok(ListeningSockets { source: ListenerSource::Netlink(netlink) }),
             Err(refused) => refused,
         };
-        Listeners::from_proc(&refused)
+        ListeningSockets::from_proc(&refused)
     }
 
-    /// Reads them into `found`, in the kernel's order, in place of what is there.
+    /// Replaces the content of `found` by them, in the kernel's order.
     ///
     /// # Errors
-    /// They can't be read any more, in neither way. What is in `found` then is not all.
-    pub fn read(&mut self, found: &mut Vec<Listener>) -> io::Result<()> {
+    /// Neither way works any more; `found` is incomplete.
+    pub fn read(&mut self, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
         found.clear();
-        if let Source::Netlink(netlink) = &mut self.source {
+        if let ListenerSource::Netlink(netlink) = &mut self.source {
             let Err(refused) = netlink.read(found) else { return Ok(()) };
             found.clear();
-            *self = Listeners::from_proc(&refused)?;
+            *self = ListeningSockets::from_proc(&refused)?;
         }
         read_proc(found)
     }
 
-    fn from_proc(refused: &io::Error) -> io::Result<Listeners> {
+    fn from_proc(refused: &io::Error) -> io::Result<ListeningSockets> {
         read_proc(&mut Vec::new()).map_err(|error| {
             io::Error::other(format!(
-                "the system tells of no listening sockets: netlink is refused ({refused}), and /proc/net/tcp can't be \
+                "the system does not show its listening sockets: netlink is refused ({refused}), and /proc/net/tcp can't be \
                  read ({error})"
             ))
         })?;
         log::debug(format_args!("netlink is refused ({refused}); listening sockets are read from /proc/net/tcp"));
-        Ok(Listeners { source: Source::Proc })
+        Ok(ListeningSockets { source: ListenerSource::Proc })
     }
 }
 
-/// Whether the inodes of [`Listeners`] are those that [`open_sockets`] sees. In some sandboxes they are not, or either
+/// Whether the inodes of [`ListeningSockets`] are those that [`open_sockets`] sees. In some sandboxes they are not, or either
 /// of them can't be read at all. A listener of our own, on loopback, is there for a moment to find that out.
 ///
 /// # Errors
 /// The system has no socket to try it with.
-pub fn inodes_match(listeners: &mut Listeners) -> io::Result<bool> {
+pub fn inodes_match(listeners: &mut ListeningSockets) -> io::Result<bool> {
     let ours = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
     let address = ours.local_addr()?;
     let mut all = Vec::new();
@@ -119,7 +118,7 @@ fn inode_of(link: &Path) -> Option<u64> {
     link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
-fn read_proc(found: &mut Vec<Listener>) -> io::Result<()> {
+fn read_proc(found: &mut Vec<ListeningSocket>) -> io::Result<()> {
     parse_proc(&fs::read_to_string("/proc/net/tcp")?, found);
     match fs::read_to_string("/proc/net/tcp6") {
         Ok(text) => parse_proc(&text, found),
@@ -133,7 +132,7 @@ fn read_proc(found: &mut Vec<Listener>) -> io::Result<()> {
 
 /// A line is `number: address:port remote:port state queues timer retransmits uid timeout inode …`, addresses in groups
 /// of four bytes, each written as a number of this machine.
-fn parse_proc(text: &str, found: &mut Vec<Listener>) {
+fn parse_proc(text: &str, found: &mut Vec<ListeningSocket>) {
     found.extend(text.lines().skip(1).filter_map(|line| {
         let mut fields = line.split_ascii_whitespace();
         let (address, port) = fields.nth(1)?.split_once(':')?;
@@ -141,7 +140,7 @@ fn parse_proc(text: &str, found: &mut Vec<Listener>) {
         let inode = fields.nth(5)?.parse().ok()?;
         let port = Port::new(u16::from_str_radix(port, 16).ok()?)?;
         let ip = parse_ip(address)?;
-        (state == LISTEN).then_some(Listener { inode, ip, port, family: Family::Own })
+        (state == LISTEN).then_some(ListeningSocket { inode, ip, port, family: Family::Own })
     }));
 }
 
@@ -159,7 +158,7 @@ fn parse_ip(hex: &str) -> Option<IpAddr> {
 
 /// `/proc` does not say which clients an IPv6 wildcard takes. The kernel lets no other socket listen for IPv4 on the
 /// port of one that takes them; where none does, what programs do by default is assumed.
-fn assume_families(found: &mut [Listener]) {
+fn assume_families(found: &mut [ListeningSocket]) {
     let taken: SortedSet<Port> = found.iter().filter(|other| other.ip.is_ipv4()).map(|other| other.port).collect();
     for listener in found.iter_mut().filter(|listener| listener.ip == Ipv6Addr::UNSPECIFIED) {
         listener.family = if taken.contains(&listener.port) { Family::Own } else { Family::Both };

@@ -1,25 +1,26 @@
-//! Writing to stderr without ever waiting for whoever reads it.
+//! Writing to stderr without ever waiting for its reader.
 //!
 //! Owns: the one write. Never: what is written (see `log`).
 
 use std::io;
+use std::time::Duration;
 
-use super::{check, retry};
+use super::poll::{entry, poll};
+use super::retry;
 
 /// The longest line, in bytes. A pipe that is writable at all has room for this many (`PIPE_BUF`), so that a write
-/// of no more than that, after a look, does not block.
+/// of no more than that, after a poll, does not block.
 pub const LINE_MAX: usize = 4096;
 
 /// Writes `line` (at most [`LINE_MAX`] bytes) at once or not at all.
 ///
 /// # Errors
-/// There is no room now, or nobody to read it. The line is lost.
+/// There is no room now, or no reader. The line is lost.
 pub fn write_now(line: &[u8]) -> io::Result<()> {
     debug_assert!(line.len() <= LINE_MAX);
-    let mut look = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
-    // SAFETY: `look` is one valid pollfd and the count says one.
-    let ready = retry(|| check(unsafe { libc::poll(&mut look, 1, 0) }))?;
-    if ready == 0 {
+    let mut stderr = [entry(libc::STDERR_FILENO, libc::POLLOUT)];
+    poll(&mut stderr, Some(Duration::ZERO))?;
+    if stderr[0].revents == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     // SAFETY: `line` is valid for reads of its length. A closed stderr gives EBADF or EPIPE (SIGPIPE is ignored).

@@ -21,7 +21,7 @@ pub fn columns(descriptor: &impl AsFd) -> Option<usize> {
 
 /// From now on SIGINT ends the process with this exit code.
 pub fn exit_when_interrupted(code: i32) {
-    // Without the handler SIGINT ends it too, and a shell shows the same code.
+    // On an error SIGINT still ends it by default, and a shell shows the same code.
     let _ = signal_hook::flag::register_conditional_shutdown(libc::SIGINT, code, Arc::new(AtomicBool::new(true)));
 }
 

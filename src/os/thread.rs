@@ -2,8 +2,8 @@
 //!
 //! Owns: names, stack sizes, the report of a panic, and joins with a limit. Never: what a thread does.
 //!
-//! A panic is logged with the thread's name where it happens, caught at the thread's outermost frame, and told to whoever
-//! joins. `std::thread::spawn` is not used anywhere else: it panics when the system has no thread to give.
+//! A panic is logged with the thread's name where it happens, caught at the thread's outermost frame, and returned by the
+//! join. `std::thread::spawn` is not used anywhere else: it panics when the system has no thread to give.
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -12,7 +12,8 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 use std::time::Instant;
 
-use super::oneshot::{self, RecvError, oneshot};
+use super::RecvError;
+use super::oneshot::{self, oneshot};
 use crate::log;
 
 /// The stack of a thread that calls nothing deep. Resident memory depends on the pages touched, not on this
@@ -28,7 +29,7 @@ pub enum Joined {
     Ended,
     /// It panicked; the panic has been logged.
     Panicked,
-    /// It was still at work when the limit came.
+    /// It was still running at the deadline.
     Late,
 }
 
@@ -41,7 +42,7 @@ pub struct Thread {
 impl Thread {
     /// Waits until the thread has ended, but not past `deadline`.
     pub fn join_by(&self, deadline: Instant) -> Joined {
-        // A sender that is gone without a word can't happen short of a panic while reporting one.
+        // The sender is dropped unused only by a panic in the report of another.
         match self.ended.recv_deadline(deadline) {
             Ok(joined) => joined,
             Err(RecvError::Timeout) => Joined::Late,
@@ -50,7 +51,7 @@ impl Thread {
     }
 }
 
-/// Starts a thread. The kernel shows the first 15 bytes of `name`, so the role comes first.
+/// Starts a thread. The kernel shows the first 15 bytes of `name`: put the role first.
 ///
 /// # Errors
 /// The system has no memory or no thread to give (`EAGAIN` at a limit on processes).
@@ -58,7 +59,7 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
     start(name, stack, Box::new(body))
 }
 
-/// The same for every body: the code of `std` that starts a thread is there once, not once for each role.
+/// Not generic: the code of `std` that starts a thread is linked once, not once for each body.
 fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
     let (ended_tx, ended) = oneshot();
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || {
@@ -71,8 +72,7 @@ fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result
     Ok(Thread { ended })
 }
 
-/// From now on the log tells of each panic, in whatever thread, whoever catches it. What `std` would write by itself waits for a
-/// stderr that nobody reads.
+/// Logs each panic from now on, caught or not. What `std` writes by itself would block on a stderr that is not read.
 pub fn report_panics() {
     panic::set_hook(Box::new(|info| {
         let current = std::thread::current();
@@ -84,8 +84,8 @@ pub fn report_panics() {
     }));
 }
 
-/// What `std` calls to name a thread that it has started, from that thread. musl's own can name others too and formats a path
-/// for that: the `printf` behind it is 10 KiB of code that nothing else needs.
+/// Replaces musl's function, which `std` calls on the thread to be named. musl's can name other threads too and formats a
+/// path for that: the `printf` behind it is 10 KiB of code that nothing else needs.
 #[cfg(target_env = "musl")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_setname_np(_: libc::pthread_t, name: *const libc::c_char) -> libc::c_int {
@@ -94,7 +94,7 @@ unsafe extern "C" fn pthread_setname_np(_: libc::pthread_t, name: *const libc::c
     unsafe { libc::prctl(libc::PR_SET_NAME, name, NONE, NONE, NONE) }
 }
 
-/// Calls `make` as a thread of another name: those that a library makes are called like the thread that makes them.
+/// Calls `make` under another thread name, which the threads inherit that a library creates in it.
 pub fn under_name<T>(name: &CStr, make: impl FnOnce() -> T) -> T {
     let _back = Renamed(own_name());
     set_own_name(name);
@@ -158,8 +158,8 @@ mod tests {
     #[test]
     fn a_thread_has_another_name_for_a_while_after_a_panic_too() {
         let own = own_name();
-        let told = under_name(c"other", || std::thread::spawn(own_name).join().unwrap());
-        assert_eq!(CStr::from_bytes_until_nul(&told).unwrap(), c"other");
+        let name = under_name(c"other", || std::thread::spawn(own_name).join().unwrap());
+        assert_eq!(CStr::from_bytes_until_nul(&name).unwrap(), c"other");
         assert_eq!(own_name(), own);
         assert!(catch_unwind(|| under_name(c"other", || panic!("on purpose"))).is_err());
         assert_eq!(own_name(), own);

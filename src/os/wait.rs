@@ -1,7 +1,7 @@
 //! Waiting for children, and signalling a child by its number.
 //!
-//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which child is waited
-//! for, and when.
+//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which child,
+//! and when.
 
 use std::fs;
 use std::io;
@@ -12,22 +12,22 @@ use super::{Pid, check, retry};
 use crate::model::machine::Exit;
 pub use crate::model::run::Usage;
 
-/// Whose end is asked for.
+/// Which children are queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wanted {
-    /// That of this child.
+pub enum WaitTarget {
+    /// This child.
     One(Pid),
-    /// That of this child, if it is one of the calling thread.
+    /// This child, if the calling thread created it.
     OwnOne(Pid),
-    /// That of any child of the calling thread.
+    /// Any child that the calling thread created.
     OwnThread,
-    /// That of any child of the process.
+    /// Any child of the process.
     Any,
 }
 
 /// Whether a child that has ended is reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum WaitMode {
     /// It is: its number may belong to another process from now on.
     Reap,
     /// It stays a zombie.
@@ -38,16 +38,16 @@ pub enum Then {
 ///
 /// # Errors
 /// There is no such child (ECHILD).
-pub fn ended(wanted: Wanted, then: Then) -> io::Result<Option<(Pid, Exit)>> {
+pub fn ended(wanted: WaitTarget, then: WaitMode) -> io::Result<Option<(Pid, Exit)>> {
     let (kind, id, from) = match wanted {
-        Wanted::One(pid) => (libc::P_PID, pid.number(), 0),
-        Wanted::OwnOne(pid) => (libc::P_PID, pid.number(), libc::__WNOTHREAD),
-        Wanted::OwnThread => (libc::P_ALL, 0, libc::__WNOTHREAD),
-        Wanted::Any => (libc::P_ALL, 0, 0),
+        WaitTarget::One(pid) => (libc::P_PID, pid.number(), 0),
+        WaitTarget::OwnOne(pid) => (libc::P_PID, pid.number(), libc::__WNOTHREAD),
+        WaitTarget::OwnThread => (libc::P_ALL, 0, libc::__WNOTHREAD),
+        WaitTarget::Any => (libc::P_ALL, 0, 0),
     };
     let then = match then {
-        Then::Reap => 0,
-        Then::Leave => libc::WNOWAIT,
+        WaitMode::Reap => 0,
+        WaitMode::Leave => libc::WNOWAIT,
     };
     let options = libc::WEXITED | libc::WNOHANG | from | then;
     // SAFETY: an all-zero siginfo_t is a valid value of that plain structure.
@@ -92,16 +92,16 @@ fn exit_of(code: libc::c_int, status: libc::c_int) -> Exit {
 
 /// Whether there is a process with this number, zombies included.
 pub fn exists(pid: Pid) -> bool {
-    // SAFETY: signal 0 is only a question.
+    // SAFETY: signal 0 sends nothing.
     unsafe { libc::kill(pid.raw(), 0) == 0 || io::Error::last_os_error().raw_os_error() == Some(libc::EPERM) }
 }
 
 /// Signals a child that is not reaped, and all others of its process group. The caller knows that it is a child of this
 /// process and that no other thread reaps it now, so both numbers are in use: the child's is that of the group.
 pub fn signal_group(leader: Pid, signal: Signal) {
-    // SAFETY: plain numbers. A group without a process, or one that refuses, is an error that changes nothing.
+    // SAFETY: plain numbers. An error (no process in the group, or no permission) changes nothing.
     unsafe { libc::kill(-leader.raw(), signal.number()) };
-    // SAFETY: plain numbers. It can't leave the group of its session; if it has no session of its own it may have.
+    // SAFETY: plain numbers. A session leader can't leave its group; a child without a session of its own may have left.
     let has_left = unsafe { libc::getpgid(leader.raw()) != leader.raw() };
     if has_left {
         // SAFETY: plain numbers.
@@ -111,14 +111,14 @@ pub fn signal_group(leader: Pid, signal: Signal) {
 
 /// Signals a child that is not reaped. The caller knows what [`signal_group`] has to know.
 pub fn signal_child(leader: Pid, signal: Signal) {
-    // SAFETY: plain numbers. One that refuses is an error that changes nothing.
+    // SAFETY: plain numbers. An error changes nothing.
     unsafe { libc::kill(leader.raw(), signal.number()) };
 }
 
 /// Whether the calling thread has other children than `known`.
 ///
 /// # Errors
-/// The system does not show them (`CONFIG_PROC_CHILDREN`), or has nothing left to look with.
+/// The system does not show them (`CONFIG_PROC_CHILDREN`), or has no descriptors or memory left.
 pub fn has_other_children(known: Pid) -> io::Result<bool> {
     let list = fs::read_to_string("/proc/thread-self/children")?;
     Ok(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use super::pair::{Maker, Pair, lock};
+use super::pair::{Maker, Pair};
 use super::plan::{self, CopyPlan, EntryAction};
 use super::progress::{CopyProgress, Halt};
 use super::venv;
@@ -23,6 +23,7 @@ use super::workers::{TaskQueue, Work};
 use crate::model::overlay::OverlayId;
 use crate::os::fs::data::{Copier, Ways};
 use crate::os::fs::{Dir, Kind, Made, Moment, Name, Stat};
+use crate::sync::lock;
 
 /// The number of files of one directory in a task.
 const BATCH: usize = 32;
@@ -66,7 +67,7 @@ pub struct Deferred {
     pub name: Name,
     /// The metadata of its parent in the template, to be restored on the parent's copy afterwards, and the identity of that
     /// copy.
-    pub dress: Option<(Stat, (u64, u64))>,
+    pub metadata: Option<(Stat, (u64, u64))>,
     /// What is at its path now.
     pub stands: Stands,
 }
@@ -169,7 +170,7 @@ impl TreeCopy {
         {
             let still_needed = if pair.has_deferred.load(Ordering::SeqCst) { 0o300 } else { 0 };
             let mode = pair.stat.mode | still_needed;
-            self.note(&pair.path, pair.to.dress(self.owner(&pair.stat), mode, pair.stat.modified));
+            self.note(&pair.path, pair.to.apply_metadata(self.owner(&pair.stat), mode, pair.stat.modified));
         }
     }
 
@@ -292,11 +293,11 @@ impl TreeCopy {
             Err(error) => return Err(error),
         };
         pair.has_deferred.store(true, Ordering::SeqCst);
-        let dress = match pair.maker {
+        let metadata = match pair.maker {
             Maker::Us | Maker::UsBefore => Some((pair.stat, pair.to.own_stat()?.identity)),
             Maker::Another => None,
         };
-        lock(&self.deferred).push(Deferred { directory: pair.path.clone(), name, dress, stands });
+        lock(&self.deferred).push(Deferred { directory: pair.path.clone(), name, metadata, stands });
         Ok(())
     }
 
@@ -310,7 +311,7 @@ impl TreeCopy {
         match pair.to.make_symlink(name, &text) {
             Ok(()) => {
                 self.progress.file();
-                pair.to.dress_symlink(name, &text, self.owner(&stat), stat.modified)
+                pair.to.set_symlink_metadata(name, &text, self.owner(&stat), stat.modified)
             }
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self.present(pair, name, &stat, path),
             Err(error) => Err(error),

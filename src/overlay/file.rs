@@ -8,11 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::copy::{Attempt, TreeCopy};
-use super::pair::{Maker, Pair, Visibility, descend, lock};
+use super::pair::{Maker, Pair, Visibility, descend};
 use super::plan;
 use super::venv;
 use crate::os::fs::data::{self, Copier};
 use crate::os::fs::{Kind, Name, Stat};
+use crate::sync::lock;
 
 /// A file of the template.
 struct SourceFile<'a> {
@@ -99,7 +100,7 @@ impl TreeCopy {
             None => copier.copy(source.file, stat, &to, &|| self.progress.check_stop()),
         };
         let copied = written_out
-            .and_then(|()| data::dress_file(&to, self.owner(stat), stat.mode, stat.modified))
+            .and_then(|()| data::apply_file_metadata(&to, self.owner(stat), stat.mode, stat.modified))
             .and_then(|()| temporary.as_ref().map_or(Ok(()), |temporary| pair.to.rename_new(temporary, name)));
         match copied {
             Ok(()) => {

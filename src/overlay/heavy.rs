@@ -125,13 +125,13 @@ impl Deferred {
 
     /// Restores the mode and times of the parent, which the replacement has changed.
     pub fn restore_parent_metadata(&self, copy: &TreeCopy, target: &Dir) {
-        if let Some((stat, identity)) = &self.dress {
-            let dressed = descend(target, &self.directory).and_then(|parent| match parent.own_stat()?.identity {
-                same if same == *identity => parent.dress(copy.owner(stat), stat.mode, stat.modified),
+        if let Some((stat, identity)) = &self.metadata {
+            let applied = descend(target, &self.directory).and_then(|parent| match parent.own_stat()?.identity {
+                same if same == *identity => parent.apply_metadata(copy.owner(stat), stat.mode, stat.modified),
                 // Replaced by another directory.
                 _ => Ok(()),
             });
-            match dressed {
+            match applied {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => copy.progress.fail(&self.directory, &error),
                 Ok(()) | Err(_) => {}
             }

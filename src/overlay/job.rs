@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Overlay;
 use super::copy::{Attempt, CopyTask, TreeCopy};
-use super::pair::{Pair, Visibility, lock};
+use super::pair::{Pair, Visibility};
 use super::place;
 use super::plan::CopyPlan;
 use super::progress::{Halt, StopCause};
@@ -20,6 +20,7 @@ use super::state::CopyResult;
 use super::workers::WorkerPool;
 use crate::os::fs::data::Ways;
 use crate::os::fs::{self, Dir, Last, Made, Moment};
+use crate::sync::lock;
 
 /// The resolution of time stamps in file systems: a tick of the kernel, at most 10 ms.
 const TICK: Duration = Duration::from_millis(10);

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use self::copy::Attempt;
-use self::pair::lock;
 use self::plan::CopyPlan;
 use self::progress::{Halt, Stats, StopCause};
 use self::record::{Records, StoredOverlay};
@@ -28,6 +27,7 @@ use crate::os::fs::{Dir, Last};
 use crate::os::random;
 use crate::os::thread::{self, Joined};
 use crate::sorted::Sorted;
+use crate::sync::lock;
 
 mod copy;
 mod file;

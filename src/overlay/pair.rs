@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::os::fs::{Dir, Name, Stat};
 
@@ -110,9 +110,4 @@ pub fn descend(top: &Dir, path: &Path) -> io::Result<Dir> {
         directory = directory.open_dir(&name)?;
     }
     Ok(directory)
-}
-
-/// Locks `mutex`, poisoned or not.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

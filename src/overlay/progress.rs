@@ -4,9 +4,10 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::sync::lock;
 use serde::Serialize;
 
 /// The most skipped paths that are listed; the rest is counted.
@@ -142,10 +143,6 @@ impl CopyProgress {
     pub fn check_stop(&self) -> io::Result<()> {
         if self.is_halted.load(Ordering::Relaxed) { Err(io::Error::other("the copy was stopped")) } else { Ok(()) }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ fn make_writable(dir: &Dir) {
     if let Ok(stat) = dir.own_stat()
         && stat.mode & 0o300 != 0o300
     {
-        let _ = dir.dress(None, stat.mode | 0o700, stat.modified);
+        let _ = dir.apply_metadata(None, stat.mode | 0o700, stat.modified);
     }
 }
 

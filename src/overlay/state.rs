@@ -5,15 +5,15 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Instant, SystemTime};
 
-use super::pair::lock;
 use super::progress::{CopyProgress, Stats};
 use super::record::{Records, StoredOverlay};
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy};
 use crate::os::thread::{Joined, Thread};
+use crate::sync::{lock, wait, wait_for};
 
 /// A snapshot of an overlay.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +176,7 @@ impl Overlay {
             if is_there || state.presence == Presence::Deleted || left.is_zero() {
                 return;
             }
-            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.changed, state, left);
         }
     }
 
@@ -244,7 +244,7 @@ impl Overlay {
         let mut state = lock(&self.state);
         // A deletion has limits on all its waits, and its guard wakes this on every path.
         while state.presence == Presence::Leaving {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state);
         }
         match state.presence {
             Presence::Deleted => None,

@@ -7,12 +7,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::available_parallelism;
 use std::time::Instant;
 
 use crate::log;
 use crate::os::thread::{self, Thread};
+use crate::sync::{lock, wait};
 
 /// The most threads of one copy; more only wait for each other in the file system.
 const THREADS_MAX: usize = 4;
@@ -84,7 +85,7 @@ impl<Task> TaskQueue<Task> {
                 return None;
             }
             state.idle += 1;
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = wait(&self.changed, state);
             state.idle -= 1;
         }
     }
@@ -95,7 +96,7 @@ impl<Task> TaskQueue<Task> {
     }
 
     fn state(&self) -> MutexGuard<'_, QueueState<Task>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -6,7 +6,7 @@ use std::fmt;
 
 use crate::model::marker;
 use crate::model::spec::{Port, Slug};
-use crate::os::sockets::{self, Listeners};
+use crate::os::sockets::{self, ListeningSockets};
 use crate::process::snapshot::Snapshot;
 use crate::sorted::SortedSet;
 
@@ -39,7 +39,7 @@ impl Holder {
     /// another user's, or in another container with the same network.
     pub fn find(port: Port, daemon: &str) -> Option<Holder> {
         let mut all = Vec::new();
-        Listeners::open().and_then(|mut listeners| listeners.read(&mut all)).ok()?;
+        ListeningSockets::open().and_then(|mut listeners| listeners.read(&mut all)).ok()?;
         let wanted: SortedSet<u64> =
             all.iter().filter(|listener| listener.port == port).map(|listener| listener.inode).collect();
         if wanted.is_empty() {

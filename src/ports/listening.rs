@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::model::spec::Port;
-use crate::os::sockets::{Family, Listener};
+use crate::os::sockets::{Family, ListeningSocket};
 
 /// What a server listens on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -59,7 +59,7 @@ impl Open {
 
 /// The ports of a server with these listeners; `is_shared` says whether another process listens on a port of one of
 /// `localhost`'s addresses.
-pub fn ports_of(listeners: &[Listener], is_shared: impl Fn(Port) -> bool) -> Vec<Open> {
+pub fn ports_of(listeners: &[ListeningSocket], is_shared: impl Fn(Port) -> bool) -> Vec<Open> {
     let mut ports: Vec<Port> = listeners.iter().map(|listener| listener.port).collect();
     ports.sort_unstable();
     ports.dedup();
@@ -71,7 +71,7 @@ pub fn ports_of(listeners: &[Listener], is_shared: impl Fn(Port) -> bool) -> Vec
 }
 
 /// Whether the name `localhost` can lead to a listener.
-pub fn is_on_localhost(listener: &Listener) -> bool {
+pub fn is_on_localhost(listener: &ListeningSocket) -> bool {
     is_localhost(reached_at(listener))
 }
 
@@ -80,7 +80,7 @@ fn is_localhost(ip: IpAddr) -> bool {
 }
 
 /// The address at which a listener is reached from this machine.
-fn reached_at(listener: &Listener) -> IpAddr {
+fn reached_at(listener: &ListeningSocket) -> IpAddr {
     match listener.ip {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => match listener.family {
@@ -93,7 +93,7 @@ fn reached_at(listener: &Listener) -> IpAddr {
 
 /// Loopback if it is reached by it, IPv4 rather than IPv6, since some sandboxes have no IPv6 on loopback; else the lowest
 /// of its addresses.
-fn probe(listeners: &[Listener], port: Port) -> Option<SocketAddr> {
+fn probe(listeners: &[ListeningSocket], port: Port) -> Option<SocketAddr> {
     let addresses = listeners.iter().filter(|listener| listener.port == port).map(reached_at);
     let ip = addresses.min_by_key(|ip| (*ip != Ipv4Addr::LOCALHOST, *ip != Ipv6Addr::LOCALHOST, *ip))?;
     Some(SocketAddr::new(ip, port.get()))
@@ -107,9 +107,9 @@ mod tests {
         Port::new(number).unwrap()
     }
 
-    fn listener(address: &str, family: Family) -> Listener {
+    fn listener(address: &str, family: Family) -> ListeningSocket {
         let address: SocketAddr = address.parse().unwrap();
-        Listener { inode: 1, ip: address.ip(), port: port(address.port()), family }
+        ListeningSocket { inode: 1, ip: address.ip(), port: port(address.port()), family }
     }
 
     #[test]

@@ -7,13 +7,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::model::spec::{Port, Slug};
 use crate::os::port::{Availability, availability};
 
 use super::Holder;
 use crate::sorted::Sorted;
+use crate::sync::lock;
 
 /// The table of held ports.
 #[derive(Debug)]
@@ -155,7 +156,7 @@ impl Ports {
     }
 
     fn held(&self) -> MutexGuard<'_, Sorted<Port, Hold>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.held)
     }
 }
 

@@ -10,17 +10,19 @@
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::listening::Listening;
 use crate::log;
 use crate::model::spec::Port;
-use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
-use crate::os::oneshot::{self, RecvError, oneshot};
-use crate::os::sockets::{self, Listeners};
+use crate::os::RecvError;
+use crate::os::inbox::{Inbox, Sender, inbox};
+use crate::os::oneshot::{self, oneshot};
+use crate::os::sockets::{self, ListeningSockets};
 use crate::os::thread::{self, Joined, Thread};
 use crate::process::tracker::{ProcessTracker, RunTree};
+use crate::sync::lock;
 
 mod eye;
 mod table;
@@ -84,7 +86,7 @@ struct Shared {
 
 impl Shared {
     fn looked_after(&self, moment: Instant) -> bool {
-        self.looked.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|begun| begun >= moment)
+        lock(&self.looked).is_some_and(|begun| begun >= moment)
     }
 }
 
@@ -107,9 +109,9 @@ impl Watcher {
     /// Starts the thread, before there is any server: what is listened on by now is never taken for a server's.
     ///
     /// # Errors
-    /// The system tells of no listening sockets, or has no thread to give.
+    /// The listening sockets can't be read, or no thread can be started.
     pub fn start(tracker: Arc<ProcessTracker>) -> io::Result<Arc<Watcher>> {
-        let mut listeners = Listeners::open()?;
+        let mut listeners = ListeningSockets::open()?;
         let match_or_not = sockets::inodes_match(&mut listeners)?;
         let mut before = Vec::new();
         listeners.read(&mut before)?;
@@ -239,8 +241,8 @@ impl Looker {
                         is_asked = true;
                     }
                     Ok(Request::Look(newer_than, done)) => waiting.push((newer_than, done)),
-                    Err(Nothing::Yet) => break,
-                    Ok(Request::Close) | Err(Nothing::EverMore) => return,
+                    Err(RecvError::Timeout) => break,
+                    Ok(Request::Close) | Err(RecvError::Disconnected) => return,
                 }
                 request = self.inbox.try_recv();
             }
@@ -272,7 +274,7 @@ impl Looker {
         self.table.tell();
         if scope == Scope::All || !self.table.has_unknown() {
             self.last_whole = Some(begun);
-            *self.shared.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(begun);
+            *lock(&self.shared.looked) = Some(begun);
         }
         self.last = Some(Instant::now());
     }

@@ -15,9 +15,11 @@ use std::time::{Duration, Instant};
 use crate::log;
 use crate::model::health::{Health, HealthChange};
 use crate::model::spec::HealthCheck;
-use crate::os::inbox::{Inbox, Nothing, Sender, inbox};
-use crate::os::poll::{Bell, Interest, Poll};
+use crate::os::RecvError;
+use crate::os::inbox::{Inbox, Sender, inbox};
+use crate::os::poll::{Interest, Poll};
 use crate::os::thread::{self, Joined, Thread, panic_text};
+use crate::os::waker::Waker;
 use crate::sorted::Sorted;
 
 pub(crate) mod head;
@@ -46,14 +48,14 @@ enum Order {
 struct Mailbox {
     /// Never blocks; an order is as rare as a start or an end of a run.
     orders: Sender<Order>,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
 impl Mailbox {
     /// A thread that has ended takes no more orders, and needs none.
     fn send(&self, order: Order) {
         let _ = self.orders.send(order);
-        self.bell.ring();
+        self.waker.wake();
     }
 }
 
@@ -78,9 +80,9 @@ impl Prober {
     /// The system has no thread or no descriptor to give.
     pub fn start() -> io::Result<Arc<Prober>> {
         let (orders_tx, orders) = inbox();
-        let bell = Arc::new(Bell::new()?);
-        let mailbox = Mailbox { orders: orders_tx, bell: Arc::clone(&bell) };
-        let thread = thread::spawn("prober", thread::STACK, move || work(&orders, &bell))?;
+        let waker = Arc::new(Waker::new()?);
+        let mailbox = Mailbox { orders: orders_tx, waker: Arc::clone(&waker) };
+        let thread = thread::spawn("prober", thread::STACK, move || work(&orders, &waker))?;
         Ok(Arc::new(Prober { mailbox, thread, next: AtomicU64::new(0) }))
     }
 
@@ -120,7 +122,7 @@ impl Drop for Probing {
 }
 
 /// The whole life of the thread.
-fn work(orders: &Inbox<Order>, bell: &Bell) {
+fn work(orders: &Inbox<Order>, waker: &Waker) {
     let mut all: Sorted<WatchId, Box<Watched>> = Sorted::default();
     let mut poll = Poll::default();
     loop {
@@ -128,14 +130,14 @@ fn work(orders: &Inbox<Order>, bell: &Bell) {
             match orders.try_recv() {
                 Ok(Order::Watch(id, watched)) => drop(all.insert(id, watched)),
                 Ok(Order::Forget(id)) => drop(all.remove(&id)),
-                Ok(Order::Close) | Err(Nothing::EverMore) => return,
-                Err(Nothing::Yet) => break,
+                Ok(Order::Close) | Err(RecvError::Disconnected) => return,
+                Err(RecvError::Timeout) => break,
             }
         }
         let now = Instant::now();
         for_each(&mut all, |watched| watched.timeout(now));
         poll.clear();
-        let door = poll.add(bell, Interest::Read);
+        let door = poll.add(waker, Interest::Read);
         for watched in all.values_mut() {
             watched.join(&mut poll);
         }
@@ -147,7 +149,7 @@ fn work(orders: &Inbox<Order>, bell: &Bell) {
             continue;
         }
         if poll.is_ready(door) {
-            bell.hush();
+            waker.drain();
         }
         // Before any time-out: an answer that came while the whole machine was paused is one in time.
         for_each(&mut all, |watched| watched.leave(&poll));

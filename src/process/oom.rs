@@ -7,9 +7,10 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::model::ending::Oom;
+use crate::sync::lock;
 
 /// Where kills are counted.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +32,7 @@ impl OomCounter {
     /// Forgets the kills until now: they were those of other processes. Called at each spawn, so the machine's counter, whose
     /// file takes the kernel a tenth of a millisecond to write, is left alone.
     pub fn refresh(&self) {
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = lock(&self.0);
         if let Source::Cgroup(file) = &seen.0 {
             seen.1 = read(file).unwrap_or(seen.1);
         }
@@ -40,7 +41,7 @@ impl OomCounter {
     /// Whether there was a kill since this was asked last. The daemon may have been moved to another cgroup.
     pub fn look(&self) -> Oom {
         let now = now();
-        let before = std::mem::replace(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner), now.clone());
+        let before = std::mem::replace(&mut *lock(&self.0), now.clone());
         let base = if before.0 == now.0 { before.1 } else { 0 };
         match now.0 {
             _ if now.1 <= base => Oom::No,

@@ -16,7 +16,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,9 +25,10 @@ use crate::log;
 use crate::model::machine::Exit;
 use crate::os::Pid;
 use crate::os::pidfd::Signal;
-use crate::os::spare::Spare;
-use crate::os::wait::{self, Then, Usage, Wanted, ended, exists};
+use crate::os::reserve_fd::ReserveFd;
+use crate::os::wait::{self, Usage, WaitMode, WaitTarget, ended, exists};
 use crate::sorted::{Sorted, SortedSet};
+use crate::sync::lock;
 
 /// As long as this, a leader that is dropped alive is waited for after its SIGKILL.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
@@ -78,13 +79,13 @@ pub struct Reaper {
     spawns: Option<Arc<InFlight>>,
     has_hidden_siblings: AtomicBool,
     /// A run is over without a look at all processes if its leader has no siblings, which must be seen in a shortage too.
-    spare: Spare,
+    reserve: ReserveFd,
 }
 
 impl Reaper {
     /// No leader yet. `spawns` counts all spawns of the daemon, each until its child is adopted.
     pub fn new(spawns: Arc<InFlight>) -> Reaper {
-        Reaper { spawns: Some(spawns), spare: Spare::new(), ..Reaper::default() }
+        Reaper { spawns: Some(spawns), reserve: ReserveFd::new(), ..Reaper::default() }
     }
 
     /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at once
@@ -128,7 +129,8 @@ impl Reaper {
         if siblings == Siblings::Hidden {
             // Those that are waited for are known by their numbers. None of them leads a run.
             let awaited = table.values().filter(|watch| watch.awaited.len() <= RECHECK_MAX);
-            let awaited = awaited.flat_map(|watch| watch.awaited.iter().copied()).filter(|&pid| reap(Wanted::One(pid)));
+            let awaited =
+                awaited.flat_map(|watch| watch.awaited.iter().copied()).filter(|&pid| reap(WaitTarget::One(pid)));
             reaped.extend(awaited);
         }
         for (&pid, watch) in table.iter_mut() {
@@ -168,16 +170,16 @@ impl Reaper {
             }
             // A child of a spawn that began and ended within these lines must not be taken for a sibling.
             let Some(idle) = spawns.idle() else { break Siblings::Hidden };
-            let Ok(Some((pid, _))) = ended(Wanted::Any, Then::Leave) else { break Siblings::Reaped };
+            let Ok(Some((pid, _))) = ended(WaitTarget::Any, WaitMode::Leave) else { break Siblings::Reaped };
             if self.is_leader(pid) || !spawns.is_idle_since(idle) {
                 break Siblings::Hidden;
             }
             // An orphan that has ended since the others were reaped: its SIGCHLD is on its way, as those of all the next are.
-            if reap(Wanted::OwnOne(pid)) {
+            if reap(WaitTarget::OwnOne(pid)) {
                 reaped.push(pid);
                 break Siblings::Reaped;
             }
-            if !reap(Wanted::One(pid)) {
+            if !reap(WaitTarget::One(pid)) {
                 break Siblings::Hidden;
             }
             reaped.push(pid);
@@ -199,7 +201,7 @@ impl Reaper {
     }
 
     fn table(&self) -> MutexGuard<'_, Sorted<Pid, Watch>> {
-        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.watches)
     }
 }
 
@@ -235,7 +237,7 @@ impl Leader {
     /// Whether the process has children that the calling thread, which has spawned the leader, sees beside it: the leader
     /// has made them with `CLONE_PARENT`. What can't be seen may be.
     pub fn may_have_siblings(&self) -> bool {
-        self.reaper.spare.lend(|| wait::has_other_children(self.pid)).unwrap_or(true)
+        self.reaper.reserve.open_with(|| wait::has_other_children(self.pid)).unwrap_or(true)
     }
 
     /// Signals it and every process of its group.
@@ -291,7 +293,7 @@ impl Drop for Leader {
 fn reap_orphans() -> Vec<Pid> {
     let mut reaped = Vec::new();
     while reaped.len() < REAPED_MAX
-        && let Ok(Some((pid, _))) = ended(Wanted::OwnThread, Then::Reap)
+        && let Ok(Some((pid, _))) = ended(WaitTarget::OwnThread, WaitMode::Reap)
     {
         reaped.push(pid);
     }
@@ -299,16 +301,16 @@ fn reap_orphans() -> Vec<Pid> {
 }
 
 /// Reaps the child that is wanted if there is one and it has ended.
-fn reap(wanted: Wanted) -> bool {
-    matches!(ended(wanted, Then::Reap), Ok(Some(_)))
+fn reap(wanted: WaitTarget) -> bool {
+    matches!(ended(wanted, WaitMode::Reap), Ok(Some(_)))
 }
 
 fn has_exited(pid: Pid) -> bool {
-    matches!(ended(Wanted::One(pid), Then::Leave), Ok(Some(_)))
+    matches!(ended(WaitTarget::One(pid), WaitMode::Leave), Ok(Some(_)))
 }
 
 fn orphans() -> Orphans {
-    match ended(Wanted::OwnThread, Then::Leave) {
+    match ended(WaitTarget::OwnThread, WaitMode::Leave) {
         Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Orphans::None,
         Ok(_) | Err(_) => Orphans::Perhaps,
     }

@@ -17,7 +17,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,7 @@ use crate::os::inherit::Strangers;
 use crate::os::proc::{self, Process};
 use crate::os::{Pid, limits};
 use crate::sorted::{Sorted, SortedSet};
+use crate::sync::lock;
 
 mod census;
 #[cfg(test)]
@@ -296,11 +297,11 @@ impl ProcessTracker {
     }
 
     fn last_look(&self) -> MutexGuard<'_, Option<Look>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.last)
     }
 
     fn trees(&self) -> MutexGuard<'_, Sorted<Pid, Arc<RunTree>>> {
-        self.trees.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.trees)
     }
 }
 

@@ -7,7 +7,7 @@
 //! that long ago; a start is written a moment later, and not at all if the run is over by then.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
@@ -24,6 +24,7 @@ use crate::model::time::parse_rfc3339;
 use crate::sorted::Sorted;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
+use crate::sync::lock;
 
 /// Two writes of one server are this far apart.
 const EVERY: Duration = Duration::from_secs(1);
@@ -69,7 +70,7 @@ impl Books {
     }
 
     fn restored(&self) -> MutexGuard<'_, Sorted<String, Book>> {
-        self.restored.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.restored)
     }
 }
 

@@ -7,11 +7,12 @@
 //! comes back gets those that it missed, or their number.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::model::ending::{Kind, Reason};
 pub use crate::model::run::{Ended, Living, Usage};
+use crate::sync::lock;
 
 pub mod file;
 pub mod form;
@@ -207,7 +208,7 @@ impl Book {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

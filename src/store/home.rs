@@ -15,7 +15,7 @@ use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::{Past, name};
@@ -24,6 +24,7 @@ use crate::os::Pid;
 use crate::os::fs::plain::{Demands, Rejected};
 use crate::os::fs::{self as system, Dir, Kind, Last, Made, Name, Stat, own_owner};
 use crate::os::proc::Process;
+use crate::sync;
 
 /// The lock file.
 pub const LOCK: &str = "lock";
@@ -183,7 +184,7 @@ impl Home {
     /// # Errors
     /// The system's.
     pub fn sync_new(&self) -> io::Result<()> {
-        let mut unsynced = self.unsynced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut unsynced = sync::lock(&self.unsynced);
         while let Some(path) = unsynced.last() {
             system::sync(path)?;
             unsynced.pop();
@@ -233,7 +234,7 @@ impl Home {
             Durable::Never => Ok(()),
             Durable::Later => {
                 let new = [self.path.clone(), self.path.join(name.as_os_str())];
-                self.unsynced.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
+                sync::lock(&self.unsynced).extend(new);
                 Ok(())
             }
         }

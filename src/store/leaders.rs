@@ -18,11 +18,12 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::log;
 use crate::os::Pid;
 use crate::os::proc::Process;
+use crate::sync::lock;
 
 const NAME: &str = "leaders";
 const UNFINISHED: &str = "leaders.new";
@@ -123,7 +124,7 @@ impl Leaders {
     pub fn add(&self, pid: Pid, started: u64) -> Option<Record> {
         let file = self.file.as_ref()?;
         let number = {
-            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut used = lock(&self.used);
             let free = used.iter().position(|is_used| !is_used).unwrap_or(used.len());
             match used.get_mut(free) {
                 Some(is_used) => *is_used = true,
@@ -144,7 +145,7 @@ impl Leaders {
             // The start of a process is stored with its number: what can't be removed is no other process's.
             let _ = write(file, &record, "");
         }
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut used = lock(&self.used);
         if let Some(is_used) = used.get_mut(record.0) {
             *is_used = false;
         }

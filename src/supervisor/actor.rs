@@ -15,7 +15,8 @@ use crate::log::{self, Level};
 use crate::model::ending::Reason;
 use crate::model::machine::{Command, Effect, Event, LifecycleRules, Machine, Phase, RunId};
 use crate::model::spec::ServerSpec;
-use crate::os::inbox::{Inbox, Nothing, Sender};
+use crate::os::RecvError;
+use crate::os::inbox::{Inbox, Sender};
 use crate::ports::Reservation;
 use crate::process::reaper::Notice;
 use crate::runs::file::Schedule;
@@ -185,9 +186,9 @@ impl Actor {
             match self.inbox.recv_by(alarm) {
                 Ok(Message::Asked(request)) => self.take_request(request),
                 Ok(Message::Heard(run, news)) => self.take_news(run, news),
-                Err(Nothing::Yet) => self.take_alarm(),
+                Err(RecvError::Timeout) => self.take_alarm(),
                 // Not as long as it can send to itself.
-                Err(Nothing::EverMore) => return,
+                Err(RecvError::Disconnected) => return,
             }
         }
     }

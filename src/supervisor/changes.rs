@@ -8,13 +8,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
 use crate::model::spec::Slug;
-use crate::os::poll::Bell;
+use crate::os::waker::Waker;
 use crate::runs::Closed;
 use crate::sorted::Sorted;
+use crate::sync::{lock, wait_for};
 
 /// As many deletions are remembered for readers of events who come back.
 const DELETIONS: usize = 256;
@@ -65,7 +66,7 @@ struct State {
     deletions: VecDeque<Deletion>,
     /// The number of the newest deletion that is not remembered any more.
     forgotten: u64,
-    bells: Vec<Arc<Bell>>,
+    wakers: Vec<Arc<Waker>>,
 }
 
 /// The sequence of changes.
@@ -76,15 +77,15 @@ pub struct Changes {
     waiting: AtomicUsize,
 }
 
-/// Rings a bell at each change until it is dropped.
-pub struct Ringing<'a> {
+/// Rings a waker at each change until it is dropped.
+pub struct WakeGuard<'a> {
     changes: &'a Changes,
-    bell: Arc<Bell>,
+    waker: Arc<Waker>,
 }
 
-impl Drop for Ringing<'_> {
+impl Drop for WakeGuard<'_> {
     fn drop(&mut self) {
-        self.changes.state().bells.retain(|bell| !Arc::ptr_eq(bell, &self.bell));
+        self.changes.state().wakers.retain(|waker| !Arc::ptr_eq(waker, &self.waker));
     }
 }
 
@@ -144,10 +145,10 @@ impl Changes {
         Some((since, Count(state.count)))
     }
 
-    /// Has `bell` rung at each change from now on.
-    pub fn ring(&self, bell: Arc<Bell>) -> Ringing<'_> {
-        self.state().bells.push(Arc::clone(&bell));
-        Ringing { changes: self, bell }
+    /// Has `waker` rung at each change from now on.
+    pub fn wake_on_change(&self, waker: Arc<Waker>) -> WakeGuard<'_> {
+        self.state().wakers.push(Arc::clone(&waker));
+        WakeGuard { changes: self, waker }
     }
 
     /// Waits until there are more than `seen`, but not past `deadline`.
@@ -159,7 +160,7 @@ impl Changes {
             if state.count != seen.0 || left.is_zero() {
                 break;
             }
-            state = self.more.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.more, state, left);
         }
         drop(state);
         self.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -170,11 +171,11 @@ impl Changes {
             self.more.notify_all();
         }
         // An eventfd takes it without waiting.
-        state.bells.iter().for_each(|bell| bell.ring());
+        state.wakers.iter().for_each(|waker| waker.wake());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 
@@ -249,19 +250,19 @@ mod tests {
 
     #[test]
     fn a_bell_is_rung_until_it_is_taken_away() {
-        let (changes, bell) = (Changes::default(), Arc::new(Bell::new().unwrap()));
-        let is_rung = || {
+        let (changes, waker) = (Changes::default(), Arc::new(Waker::new().unwrap()));
+        let is_woken = || {
             let mut poll = crate::os::poll::Poll::default();
-            let place = poll.add(&*bell, crate::os::poll::Interest::Read);
+            let place = poll.add(&*waker, crate::os::poll::Interest::Read);
             poll.wait(Some(Duration::ZERO)).unwrap();
-            bell.hush();
+            waker.drain();
             poll.is_ready(place)
         };
-        let ringing = changes.ring(Arc::clone(&bell));
+        let guard = changes.wake_on_change(Arc::clone(&waker));
         changes.mark(&slug("a"));
-        assert!(is_rung());
-        drop(ringing);
+        assert!(is_woken());
+        drop(guard);
         changes.mark(&slug("a"));
-        assert!(!is_rung());
+        assert!(!is_woken());
     }
 }

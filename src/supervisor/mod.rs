@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Instant, SystemTime};
 
 use crate::control::Control;
@@ -32,6 +32,7 @@ use crate::runs::Book;
 use crate::runs::file::Books;
 use crate::store::files::Files;
 use crate::store::leaders::Leaders;
+use crate::sync::lock;
 
 mod actor;
 mod changes;
@@ -308,7 +309,7 @@ impl Drop for Supervisor {
 
 impl Shared {
     fn view(&self) -> Arc<ServerView> {
-        Arc::clone(&self.view.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&lock(&self.view))
     }
 
     fn attention(&self) -> Attention {
@@ -316,7 +317,7 @@ impl Shared {
     }
 
     fn publish(&self, view: ServerView) {
-        *self.view.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(view);
+        *lock(&self.view) = Arc::new(view);
     }
 }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crate::log;
 use crate::logs::{SharedLog, StreamId};
-use crate::os::pipe::{self, Stop, Woken};
+use crate::os::pipe::{self, StopRequest, Woken};
 use crate::os::thread::{self, Joined, Thread};
 
 /// Enough for what people write; each server that has written has one of these.
@@ -40,7 +40,7 @@ impl Reader {
         stdout: OwnedFd,
         stderr: OwnedFd,
         log: Arc<SharedLog>,
-        stop: Arc<Stop>,
+        stop: Arc<StopRequest>,
     ) -> io::Result<Reader> {
         let mut sources = [Source::new(StreamId::Stdout, stdout)?, Source::new(StreamId::Stderr, stderr)?];
         let thread_name = name.to_owned();
@@ -87,7 +87,7 @@ impl Source {
     }
 
     /// Takes as much as is there and fits into `buffer`, or the end.
-    fn take(&mut self, buffer: &mut [u8], log: &SharedLog, stop: &Stop) -> io::Result<Taken> {
+    fn take(&mut self, buffer: &mut [u8], log: &SharedLog, stop: &StopRequest) -> io::Result<Taken> {
         let Some(pipe) = &mut self.pipe else { return Ok(Taken::Nothing) };
         match pipe.read(buffer) {
             Ok(0) => {
@@ -117,7 +117,7 @@ impl Source {
     }
 }
 
-fn take(sources: &mut [Source; 2], log: &SharedLog, stop: &Stop) -> io::Result<()> {
+fn take(sources: &mut [Source; 2], log: &SharedLog, stop: &StopRequest) -> io::Result<()> {
     // A server that never writes never needs a buffer.
     wait(sources, stop, None)?;
     let mut buffer = vec![0; SMALL_BUFFER];
@@ -148,7 +148,7 @@ fn take(sources: &mut [Source; 2], log: &SharedLog, stop: &Stop) -> io::Result<(
     Ok(())
 }
 
-fn wait(sources: &[Source; 2], stop: &Stop, limit: Option<Duration>) -> io::Result<Woken> {
+fn wait(sources: &[Source; 2], stop: &StopRequest, limit: Option<Duration>) -> io::Result<Woken> {
     let [stdout, stderr] = sources;
     pipe::wait([stdout.pipe.as_ref(), stderr.pipe.as_ref()], stop, limit)
 }
@@ -165,13 +165,13 @@ mod tests {
         reader: Reader,
         writer: std::io::PipeWriter,
         log: Arc<SharedLog>,
-        stop: Arc<Stop>,
+        stop: Arc<StopRequest>,
     }
 
     fn piped(capacity: usize) -> Piped {
         let (read_end, writer) = std::io::pipe().unwrap();
         let (other, _) = std::io::pipe().unwrap();
-        let (log, stop) = (Arc::new(SharedLog::new(capacity)), Arc::new(Stop::new().unwrap()));
+        let (log, stop) = (Arc::new(SharedLog::new(capacity)), Arc::new(StopRequest::new().unwrap()));
         let (log_copy, stop_copy) = (Arc::clone(&log), Arc::clone(&stop));
         let reader = Reader::start("log:test", read_end.into(), other.into(), log_copy, stop_copy).unwrap();
         Piped { reader, writer, log, stop }
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn one_stream_goes_on_after_the_end_of_the_other() {
         let ((out, mut stdout), (err, mut stderr)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
-        let (log, stop) = (Arc::new(SharedLog::new(1 << 20)), Arc::new(Stop::new().unwrap()));
+        let (log, stop) = (Arc::new(SharedLog::new(1 << 20)), Arc::new(StopRequest::new().unwrap()));
         let reader = Reader::start("log:test", out.into(), err.into(), Arc::clone(&log), stop).unwrap();
         stdout.write_all(b"out\n").unwrap();
         drop(stdout);

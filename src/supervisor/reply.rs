@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::Supervisor;
 use crate::model::machine::CommandRefusal;
 use crate::model::view::ServerView;
-use crate::os::oneshot::{self, RecvError};
+use crate::os::{RecvError, oneshot};
 use crate::ports::Unavailable;
 
 /// The outcome of a request.

@@ -21,7 +21,7 @@ use crate::model::spec::Slug;
 use crate::model::stop::{StopMode, StopRules};
 use crate::os::child::{self, Plan};
 use crate::os::pidfd::{self, Signal};
-use crate::os::pipe::Stop;
+use crate::os::pipe::StopRequest;
 use crate::os::proc::{self, Process};
 use crate::os::thread::Joined;
 use crate::os::wait::Usage;
@@ -60,7 +60,7 @@ pub struct Run {
     /// Its leader, as stored for the next life of the daemon.
     record: Option<Record>,
     reader: Option<Reader>,
-    stop: Arc<Stop>,
+    stop: Arc<StopRequest>,
     /// Keeps its standard input open.
     _stdin: Option<OwnedFd>,
     asked: Asked,
@@ -107,7 +107,7 @@ impl Run {
         log: &Arc<SharedLog>,
         notify: impl Fn(Notice) + Send + Sync + 'static,
     ) -> Result<Run, String> {
-        let stop = Arc::new(Stop::new().map_err(|error| os::unopened("its log reader's event", &error))?);
+        let stop = Arc::new(StopRequest::new().map_err(|error| os::unopened("its log reader's event", &error))?);
         let spawning = context.tracker.begin_spawn();
         let limits = spawning.mark().map(|(_, limits)| limits);
         let Spawned { pid, is_marked, stdout, stderr, stdin } = child::spawn_marked(plan, limits)?;

@@ -42,13 +42,13 @@ fn an_event_can_not_be_broken_by_what_is_in_it() {
 }
 
 impl StreamOut for Vec<u8> {
-    fn wait(&mut self, _: &Bell, _: Instant) -> io::Result<()> {
+    fn wait(&mut self, _: &Waker, _: Instant) -> io::Result<()> {
         Ok(())
     }
 }
 
 impl StreamOut for Counting {
-    fn wait(&mut self, _: &Bell, _: Instant) -> io::Result<()> {
+    fn wait(&mut self, _: &Waker, _: Instant) -> io::Result<()> {
         Ok(())
     }
 }
@@ -80,9 +80,9 @@ fn short_lines_are_sent_together_and_never_too_many() {
     }
     log.end();
     let mut counting = Counting::default();
-    let bell = bell().unwrap();
-    let mut follower = Follower::new(log, Selection::Combined, None, &bell);
-    follow(&mut follower, &bell, Sink::new(Form::Events, &mut counting)).unwrap();
+    let waker = waker().unwrap();
+    let mut follower = Follower::new(log, Selection::Combined, None, &waker);
+    follow(&mut follower, &waker, Sink::new(Form::Events, &mut counting)).unwrap();
     assert!(counting.writes < 250, "{} writes", counting.writes);
     assert!(counting.largest < 2 * CHUNK, "{} bytes at once", counting.largest);
 }

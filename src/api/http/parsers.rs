@@ -8,12 +8,13 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::{Parser, Read};
 use crate::log;
 use crate::os::random;
+use crate::sync::{lock, wait_for};
 
 /// A head is read within some ten microseconds: so few parsers keep two cores busy, and their memory small.
 const PARSERS_MAX: usize = 4;
@@ -155,7 +156,7 @@ impl Parsers {
             state.waiting += usize::from(!is_waiting);
             is_waiting = true;
             let patience = make_at.map_or(limit, |at| at.min(limit)).saturating_duration_since(now);
-            state = self.changed.wait_timeout(state, patience).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait_for(&self.changed, state, patience);
         }
     }
 
@@ -213,7 +214,7 @@ impl Parsers {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 }
 

@@ -51,7 +51,7 @@ fn output(plan: &Plan) -> (String, String) {
         text
     };
     let both = (read(stdout), read(stderr));
-    // SAFETY: nothing is to be told of it.
+    // SAFETY: the null pointer asks for no status.
     assert_eq!(unsafe { libc::waitpid(pid.raw(), std::ptr::null_mut(), 0) }, pid.raw());
     both
 }
@@ -71,12 +71,12 @@ fn shell(script: &str) -> Plan {
 #[test]
 fn words_are_run_by_themselves() {
     let scratch = Scratch::new("words");
-    scratch.program("tell", "#!/bin/sh\necho \"$0|$*|$A|$(pwd)\"\necho error >&2\n", 0o755);
+    scratch.program("show", "#!/bin/sh\necho \"$0|$*|$A|$(pwd)\"\necho error >&2\n", 0o755);
     let here = scratch.0.display();
-    let named = (format!("{here}/tell|x $y|a b|{here}\n"), "error\n".to_owned());
-    assert_eq!(output(&scratch.plan(&["tell", "x", "$y"])), named);
-    let by_path = (format!("./tell||a b|{here}\n"), "error\n".to_owned());
-    assert_eq!(output(&scratch.plan(&["./tell"])), by_path);
+    let named = (format!("{here}/show|x $y|a b|{here}\n"), "error\n".to_owned());
+    assert_eq!(output(&scratch.plan(&["show", "x", "$y"])), named);
+    let by_path = (format!("./show||a b|{here}\n"), "error\n".to_owned());
+    assert_eq!(output(&scratch.plan(&["./show"])), by_path);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn what_can_not_be_run_by_itself_is_left_to_the_shell() {
 fn a_process_begins_clean() {
     let (status, _) = output(&shell("cat /proc/self/status; ls -l /proc/self/fd/; cat /proc/self/stat"));
     let line = |name: &str| status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-    // These two are libc's own, whoever left them like that.
+    // These two are reserved by libc.
     let of_libc = 0b11 << 31;
     for set in ["SigBlk:", "SigIgn:"] {
         let mask = u64::from_str_radix(line(set).split_whitespace().nth(1).unwrap(), 16).unwrap();
@@ -118,10 +118,10 @@ fn it_has_its_own_group_limit_and_score() {
         stdin: Stdin::Null,
         ..shell("ulimit -S -n; cat /proc/self/oom_score_adj; cut -d' ' -f1,5 /proc/$$/stat")
     };
-    let (told, _) = output(&plan);
-    let lines: Vec<&str> = told.lines().collect();
+    let (output, _) = output(&plan);
+    let lines: Vec<&str> = output.lines().collect();
     let own: i32 = fs::read_to_string("/proc/self/oom_score_adj").unwrap().trim().parse().unwrap();
-    assert_eq!(lines[..2], ["123", &(own + OOM_SCORE_RAISE).min(OOM_SCORE_MAX).to_string()], "{told}");
+    assert_eq!(lines[..2], ["123", &(own + OOM_SCORE_RAISE).min(OOM_SCORE_MAX).to_string()], "{output}");
     let (pid, group) = lines[2].split_once(' ').unwrap();
     assert_eq!(pid, group);
     let unchanged = fs::read_to_string("/proc/self/oom_score_adj").unwrap();
@@ -143,10 +143,10 @@ fn what_is_missing_is_named() {
     assert_eq!(refusal, "the variable LARGE is 200006 bytes long with its name; the system takes 131071");
     let many: Vec<_> = (0..80).map(|number| (format!("V{number:02}").into(), text(100_000 + number))).collect();
     let refusal = with(many);
-    let told = "the variables have 8003480 bytes together, the largest is V79 with 100083";
-    assert!(refusal.contains("larger than the system takes") && refusal.contains(told), "{refusal}");
+    let output = "the variables have 8003480 bytes together, the largest is V79 with 100083";
+    assert!(refusal.contains("larger than the system takes") && refusal.contains(output), "{refusal}");
     assert_eq!(spawn(&shell("a\0b")).unwrap_err(), "a\0b has a NUL byte in it");
-    // SAFETY: nothing is to be told; the flag keeps it to this thread's children.
+    // SAFETY: the null pointer asks for no status; the flag restricts it to this thread's children.
     let left = unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::__WNOTHREAD) };
-    assert_eq!((left, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ECHILD)), "nobody is left");
+    assert_eq!((left, io::Error::last_os_error().raw_os_error()), (-1, Some(libc::ECHILD)), "a child is left");
 }

@@ -8,17 +8,17 @@ use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Moment, Stat, dress, is_unsupported, statx};
+use super::{Moment, Stat, apply_metadata, is_unsupported, statx};
 use crate::os::{check, retry};
 
-/// As much is copied between two looks at whether to go on.
+/// Bytes that are copied between two calls of `go_on`.
 const CHUNK: u64 = 8 * 1024 * 1024;
 /// Up to this size a read and a write take less time than to set up a copy in the kernel.
 const SMALL: u64 = 64 * 1024;
 /// `_IOW(0x94, 9, int)`.
 const FICLONE: u32 = 0x4004_9409;
 
-/// What is known by now of the file systems that a job copies between, and the memory that it copies through.
+/// Copies files for one thread, by the ways that have not failed, through one buffer.
 #[derive(Debug)]
 pub struct Copier<'a> {
     ways: &'a Ways,
@@ -46,7 +46,7 @@ impl Ways {
     }
 }
 
-/// Whether to go on is asked between pieces of a large file.
+/// Called between pieces of a large file; an error ends the copy.
 pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
 
 impl<'a> Copier<'a> {
@@ -84,7 +84,7 @@ impl<'a> Copier<'a> {
                 true
             }
             Err(_) => {
-                // Whatever it was, the other ways will tell, or do.
+                // Whatever the error was, the other ways work or return it.
                 self.ways.clone.store(false, Ordering::Relaxed);
                 false
             }
@@ -130,7 +130,7 @@ impl<'a> Copier<'a> {
                 count => Ok(count.unsigned_abs()),
             });
             match copied {
-                // Some file systems say so instead of an error; reading tells whether it is the end.
+                // The end, or a file system that returns 0 in place of an error: a read shows which.
                 Ok(0) => break,
                 Ok(count) => length = length.saturating_sub(count),
                 Err(error) if is_unsupported(&error) => self.ways.in_kernel.store(false, Ordering::Relaxed),
@@ -169,12 +169,12 @@ pub fn stat(file: &File) -> io::Result<Stat> {
     statx(file.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
-/// Gives `file` its owner, if there is one to give, its mode and its time.
+/// Sets the owner of `file`, if one is given, its mode and its modification time.
 ///
 /// # Errors
 /// The system's.
-pub fn dress_file(file: &File, owner: Option<(u32, u32)>, mode: u32, modified: Moment) -> io::Result<()> {
-    dress(file.as_raw_fd(), owner, mode, modified)
+pub fn apply_file_metadata(file: &File, owner: Option<(u32, u32)>, mode: u32, modified: Moment) -> io::Result<()> {
+    apply_metadata(file.as_raw_fd(), owner, mode, modified)
 }
 
 fn seek(file: &File, offset: u64, whence: libc::c_int) -> io::Result<u64> {

@@ -1,7 +1,7 @@
-//! Entries that were just made, in a directory where someone else may write too.
+//! Entries that were just made, in a directory that other processes may write to.
 //!
-//! Owns: the proof that what has the name is what was made, before it gets an owner or a mode: someone may have put
-//! another thing there in between. Never: a step that goes by the name alone.
+//! Owns: the check that a name still refers to the entry that was made, before it gets an owner or a mode: another process
+//! may have replaced it. Never: a step that trusts the name alone.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -25,12 +25,12 @@ impl Dir {
         Ok(self.own_stat()?.mode & FOR_OTHERS == 0 && self.entries()?.is_empty())
     }
 
-    /// Gives the symlink `name`, which was made with `text` in it, its time, and its owner if there is one to give. If
-    /// something else has that name by now nothing happens.
+    /// Sets the time of the symlink `name`, which was made with `text` in it, and its owner if one is given. Changes nothing
+    /// if another entry has that name by now.
     ///
     /// # Errors
     /// The system's.
-    pub fn dress_symlink(
+    pub fn set_symlink_metadata(
         &self,
         name: &Name,
         text: &OsStr,
@@ -82,10 +82,10 @@ mod tests {
         let is_root = own_owner().0 == 0;
         let owner = is_root.then_some((1234, 4321));
         let name = |text: &str| Name::new(OsStr::new(text)).unwrap();
-        let dress = |of: &str| dir.dress_symlink(&name(of), OsStr::new("text"), owner, Moment(5, 6)).unwrap();
+        let apply = |of: &str| dir.set_symlink_metadata(&name(of), OsStr::new("text"), owner, Moment(5, 6)).unwrap();
         let seen = |of: &str| fs::symlink_metadata(scratch.join(of)).unwrap();
         symlink("text", scratch.join("own")).unwrap();
-        dress("own");
+        apply("own");
         assert_eq!((seen("own").mtime(), seen("own").mtime_nsec()), (5, 6));
         assert!(!is_root || (seen("own").uid(), seen("own").gid()) == (1234, 4321));
         // What has been put in its place: a file, another link, a second name of some link.
@@ -94,7 +94,7 @@ mod tests {
         symlink("text", scratch.join("twice")).unwrap();
         fs::hard_link(scratch.join("twice"), scratch.join("second")).unwrap();
         for of in ["file", "other", "twice"] {
-            dress(of);
+            apply(of);
             assert!(seen(of).mtime() != 5 && seen(of).uid() == own_owner().0, "{of}");
         }
         fs::create_dir(scratch.join("directory")).unwrap();

@@ -1,7 +1,7 @@
-//! Files that someone else may have put there.
+//! Files that other processes or users may have made.
 //!
 //! Owns: the one way to open and to read such a file. What is not a plain file, or not as demanded, is never opened: a
-//! pipe would wait for a writer, a device would begin to work. Never: a limit of time (see `os::deadline`), a name.
+//! pipe would wait for a writer, a device could act. Never: a limit of time (see `os::deadline`), a name.
 //!
 //! The file is first opened with `O_PATH`, which opens nothing, and looked at by `fstat`. Then that very file is opened by
 //! its descriptor: what has been put under its name in between makes no difference.
@@ -22,14 +22,14 @@ use crate::os::deadline;
 /// A read of a path that a user gave has this long.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
-/// What a file has to be.
+/// The requirements on a file.
 #[derive(Debug, Clone, Copy)]
 pub struct Demands {
     /// Its greatest length in bytes.
     pub max: u64,
     /// Whose it has to be, if that matters.
     pub owner: Option<u32>,
-    /// Whether it must have one name only: another one could be anyone's.
+    /// Whether it must have one name only: another user could have made a second one.
     pub one_name: bool,
 }
 
@@ -95,13 +95,13 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return Ok(File::from(made?)),
         }
-        let (found, _) = look(self.raw(), &name.0, libc::O_NOFOLLOW, demands)?;
+        let (found, _) = check_plain(self.raw(), &name.0, libc::O_NOFOLLOW, demands)?;
         Ok(File::from(open_again(&found, libc::O_RDWR)?))
     }
 }
 
 fn read(at: libc::c_int, name: &CStr, links: libc::c_int, demands: &Demands) -> Result<Vec<u8>, Rejected> {
-    let (found, size) = look(at, name, links, demands)?;
+    let (found, size) = check_plain(at, name, links, demands)?;
     let file = File::from(open_again(&found, libc::O_RDONLY)?);
     let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     match file.take(demands.max + 1).read_to_end(&mut text) {
@@ -115,8 +115,13 @@ fn read(at: libc::c_int, name: &CStr, links: libc::c_int, demands: &Demands) -> 
     }
 }
 
-/// Opens nothing, and looks whether that is as demanded; also gives its size.
-fn look(at: libc::c_int, name: &CStr, links: libc::c_int, demands: &Demands) -> Result<(OwnedFd, u64), Rejected> {
+/// Opens the file with `O_PATH` and checks it; returns its size too.
+fn check_plain(
+    at: libc::c_int,
+    name: &CStr,
+    links: libc::c_int,
+    demands: &Demands,
+) -> Result<(OwnedFd, u64), Rejected> {
     let found = open(at, name, libc::O_PATH | libc::O_CLOEXEC | links, 0)?;
     let stat = statx(found.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
     match stat.kind {

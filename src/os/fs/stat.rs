@@ -1,4 +1,4 @@
-//! What the kernel says of an entry, and how an entry is told what it is.
+//! The metadata of an entry, read and set.
 //!
 //! Owns: kinds, modes, owners and times. Never: a content, a name.
 
@@ -47,7 +47,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(pub i64, pub u32);
 
-/// What the kernel says of an entry.
+/// The metadata of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// What it is.
@@ -93,15 +93,20 @@ pub(super) fn statx(at: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Res
     })
 }
 
-/// Gives what `fd` is its owner, if there is one to give, its mode and its time.
-pub(super) fn dress(fd: libc::c_int, owner: Option<(u32, u32)>, mode: u32, modified: Moment) -> io::Result<()> {
+/// Sets the owner of `fd`, if one is given, its mode and its modification time.
+pub(super) fn apply_metadata(
+    fd: libc::c_int,
+    owner: Option<(u32, u32)>,
+    mode: u32,
+    modified: Moment,
+) -> io::Result<()> {
     let mut mode = mode;
     if let Some((user, group)) = owner {
         // SAFETY: plain numbers; the descriptor is open.
         match check(unsafe { libc::fchown(fd, user, group) }) {
             Ok(_) => {}
-            // A root that is none outside of its container knows only some owners. What would run as the original's
-            // owner must not run as another.
+            // The root of a user namespace can give only some owners. Without the owner, set-id bits would let a program
+            // run as another user than the original.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => mode &= 0o1777,
             Err(error) => return Err(error),
         }

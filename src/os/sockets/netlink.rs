@@ -6,11 +6,11 @@
 use std::io;
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::{Family, LISTEN, Listener};
+use super::{Family, LISTEN, ListeningSocket};
 use crate::model::spec::Port;
-use crate::os::{check, retry};
+use crate::os::{owned, retry};
 
 /// The kernel fills one message of an answer up to what was read before, and to this at most; more than 300 listeners
 /// fit into it.
@@ -24,16 +24,16 @@ const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
 const MESSAGE: usize = 72;
 
-/// A descriptor to ask by.
+/// The netlink socket.
 #[derive(Debug)]
 pub struct Netlink {
     socket: OwnedFd,
     sequence: u32,
 }
 
-/// What one datagram said.
+/// How the dump continues after one datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum DumpPart {
     More,
     Done,
     /// The system's number of an error.
@@ -41,24 +41,23 @@ enum Answer {
 }
 
 impl Netlink {
-    /// Opens it.
+    /// Opens the socket.
     ///
     /// # Errors
-    /// There is no such thing here, or it is not allowed.
+    /// The kernel does not support it, or it is not permitted.
     pub fn open() -> io::Result<Netlink> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
-        // SAFETY: plain numbers.
-        let fd = check(unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG) })?;
-        // SAFETY: the call has just made this descriptor, nobody else has it.
-        Ok(Netlink { socket: unsafe { OwnedFd::from_raw_fd(fd) }, sequence: 0 })
+        // SAFETY: plain numbers; the call returns a new descriptor.
+        let socket = unsafe { owned(libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_SOCK_DIAG)) }?;
+        Ok(Netlink { socket, sequence: 0 })
     }
 
     /// Adds the listeners of both families to `found`.
     ///
     /// # Errors
     /// The kernel refuses, or its answer is cut short.
-    pub fn read(&mut self, found: &mut Vec<Listener>) -> io::Result<()> {
-        // Made anew each time: what many listeners once filled of it would stay.
+    pub fn read(&mut self, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
+        // Allocated for each read: else the pages that many listeners once filled would stay resident.
         let mut buffer = vec![0; BUFFER];
         for family in [libc::AF_INET, libc::AF_INET6] {
             self.sequence = self.sequence.wrapping_add(1);
@@ -66,11 +65,11 @@ impl Netlink {
             loop {
                 let length = self.receive(&mut buffer)?;
                 match parse(&buffer[..length], self.sequence, found) {
-                    Answer::More => {}
-                    Answer::Done => break,
+                    DumpPart::More => {}
+                    DumpPart::Done => break,
                     // A kernel without IPv6.
-                    Answer::Refused(libc::ENOENT) if family == libc::AF_INET6 => break,
-                    Answer::Refused(number) => return Err(io::Error::from_raw_os_error(number)),
+                    DumpPart::Refused(libc::ENOENT) if family == libc::AF_INET6 => break,
+                    DumpPart::Refused(number) => return Err(io::Error::from_raw_os_error(number)),
                 }
             }
         }
@@ -108,8 +107,8 @@ fn request(family: u8, sequence: u32) -> [u8; REQUEST] {
     request
 }
 
-/// Takes the messages of one datagram. Those of another sequence belong to an answer that was given up.
-fn parse(mut datagram: &[u8], sequence: u32, found: &mut Vec<Listener>) -> Answer {
+/// Parses the messages of one datagram. Those of another sequence belong to an abandoned dump.
+fn parse(mut datagram: &[u8], sequence: u32, found: &mut Vec<ListeningSocket>) -> DumpPart {
     while let Some(header) = datagram.get(..HEADER) {
         let length = u32_at(header, 0) as usize;
         let Some(message) = datagram.get(HEADER..length) else { break };
@@ -118,17 +117,17 @@ fn parse(mut datagram: &[u8], sequence: u32, found: &mut Vec<Listener>) -> Answe
             continue;
         }
         match i32::from(u16_at(header, 4)) {
-            libc::NLMSG_DONE => return Answer::Done,
-            libc::NLMSG_ERROR => return Answer::Refused(u32_at(message, 0).cast_signed().wrapping_neg()),
+            libc::NLMSG_DONE => return DumpPart::Done,
+            libc::NLMSG_ERROR => return DumpPart::Refused(u32_at(message, 0).cast_signed().wrapping_neg()),
             _ => found.extend(parse_message(message)),
         }
     }
-    Answer::More
+    DumpPart::More
 }
 
 /// `inet_diag_msg`: family, state, two bytes; ports and addresses in the order of the network from 4 on; the inode last.
 /// Attributes follow.
-fn parse_message(message: &[u8]) -> Option<Listener> {
+fn parse_message(message: &[u8]) -> Option<ListeningSocket> {
     let fixed = message.get(..MESSAGE)?;
     let port = Port::new(u16::from_be_bytes([fixed[4], fixed[5]]))?;
     let ip = match libc::c_int::from(fixed[0]) {
@@ -142,7 +141,7 @@ fn parse_message(message: &[u8]) -> Option<Listener> {
         _ => Family::Own,
     };
     let inode = u64::from(u32_at(fixed, MESSAGE - mem::size_of::<u32>()));
-    Some(Listener { inode, ip, port, family })
+    Some(ListeningSocket { inode, ip, port, family })
 }
 
 fn attribute(mut attributes: &[u8], wanted: u16) -> Option<&[u8]> {
@@ -186,7 +185,7 @@ mod tests {
         let mut found = Vec::new();
         parse(&answer, 5, &mut found);
         assert!(!found.is_empty());
-        assert_eq!(parse(&answer, 6, &mut Vec::new()), Answer::More, "an answer to another request");
+        assert_eq!(parse(&answer, 6, &mut Vec::new()), DumpPart::More, "an answer to another request");
         for end in 0..answer.len() {
             let mut some = Vec::new();
             parse(&answer[..end], 5, &mut some);
@@ -207,6 +206,6 @@ mod tests {
         refusal[4..6].copy_from_slice(&(libc::NLMSG_ERROR as u16).to_ne_bytes());
         refusal[8..12].copy_from_slice(&9_u32.to_ne_bytes());
         refusal[HEADER..].copy_from_slice(&(-libc::EPERM).to_ne_bytes());
-        assert_eq!(parse(&refusal, 9, &mut Vec::new()), Answer::Refused(libc::EPERM));
+        assert_eq!(parse(&refusal, 9, &mut Vec::new()), DumpPart::Refused(libc::EPERM));
     }
 }

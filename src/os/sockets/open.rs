@@ -107,13 +107,13 @@ mod tests {
     #[test]
     fn the_tables_of_a_process_and_of_its_threads() {
         let shared = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (told, own) = channel();
+        let (sender, own) = channel();
         let (end, ended) = channel::<()>();
         let thread = std::thread::spawn(move || {
             // SAFETY: plain numbers; from here on the descriptors of this thread are its own.
             assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-            told.send(inode(&listener)).unwrap();
+            sender.send(inode(&listener)).unwrap();
             let _ = ended.recv();
         });
         let (shared, own) = (inode(&shared), own.recv().unwrap());

@@ -30,12 +30,12 @@ pub fn listen_for_ipv6_only() -> TcpListener {
 
 /// The port of a listener that only one thread has open; it lives as long as the process.
 pub fn listen_in_a_thread_with_its_own_table() -> u16 {
-    let (told, port) = std::sync::mpsc::channel();
+    let (sender, port) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         // SAFETY: plain numbers; from here on the descriptors of this thread are its own.
         assert_eq!(unsafe { libc::unshare(libc::CLONE_FILES) }, 0);
         let (_listener, address) = listen("127.0.0.1:0");
-        told.send(address.port()).unwrap();
+        sender.send(address.port()).unwrap();
         loop {
             std::thread::park();
         }
@@ -43,12 +43,12 @@ pub fn listen_in_a_thread_with_its_own_table() -> u16 {
     port.recv().unwrap()
 }
 
-fn find(all: &[Listener], address: SocketAddr) -> Option<Listener> {
+fn find(all: &[ListeningSocket], address: SocketAddr) -> Option<ListeningSocket> {
     all.iter().copied().find(|listener| SocketAddr::new(listener.ip, listener.port.get()) == address)
 }
 
-fn sources() -> [Listeners; 2] {
-    [Source::Netlink(Netlink::open().unwrap()), Source::Proc].map(|source| Listeners { source })
+fn sources() -> [ListeningSockets; 2] {
+    [ListenerSource::Netlink(Netlink::open().unwrap()), ListenerSource::Proc].map(|source| ListeningSockets { source })
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn both_ways_tell_of_each_listener_and_of_nothing_else() {
 fn netlink_tells_a_wildcard_for_ipv6_only() {
     let ours = listen_for_ipv6_only();
     let mut all = Vec::new();
-    Listeners::open().unwrap().read(&mut all).unwrap();
+    ListeningSockets::open().unwrap().read(&mut all).unwrap();
     assert_eq!(find(&all, ours.local_addr().unwrap()).unwrap().family, Family::Own);
 }
 
@@ -108,12 +108,13 @@ fn lines_of_proc() {
     parse_proc(text, &mut found);
     let port = Port::new(3000).unwrap();
     let ip = IpAddr::from(Ipv4Addr::UNSPECIFIED);
-    assert_eq!(found, [Listener { inode: 77, ip, port, family: Family::Own }]);
+    assert_eq!(found, [ListeningSocket { inode: 77, ip, port, family: Family::Own }]);
 }
 
 #[test]
 fn a_wildcard_beside_a_listener_for_ipv4_is_taken_for_one_family() {
-    let listener = |ip: IpAddr, port| Listener { inode: 1, ip, port: Port::new(port).unwrap(), family: Family::Own };
+    let listener =
+        |ip: IpAddr, port| ListeningSocket { inode: 1, ip, port: Port::new(port).unwrap(), family: Family::Own };
     let wildcard = IpAddr::from(Ipv6Addr::UNSPECIFIED);
     let mut found = [
         listener(wildcard, 1),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::sync::lock;
 
 fn names(directory: &Path) -> Vec<String> {
     let mut found = Vec::new();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::table::{Searched, Table};
 use crate::log;
 use crate::os::proc::Process;
-use crate::os::sockets::{Listener, Listeners, open_in_threads, open_sockets};
+use crate::os::sockets::{ListeningSocket, ListeningSockets, open_in_threads, open_sockets};
 use crate::os::{Pid, is_shortage};
 use crate::process::tracker::ProcessTracker;
 use crate::sorted::SortedSet;
@@ -40,14 +40,14 @@ pub enum Scope {
 
 /// What looks.
 pub struct Eye {
-    listeners: Listeners,
+    listeners: ListeningSockets,
     tracker: Arc<ProcessTracker>,
     inodes_match: bool,
     /// Older than any server: strangers', and the daemon's own. A process that was spawned just now has these open for a
     /// moment too: the kernel lets its parent go on before it closes them.
     before: SortedSet<u64>,
     /// As they were read last, in the kernel's order.
-    seen: Vec<Listener>,
+    seen: Vec<ListeningSocket>,
     /// What the last look was worth a rest for.
     rest: Duration,
     search: Option<Search>,
@@ -65,7 +65,12 @@ struct Search {
 
 impl Eye {
     /// One that has seen nothing yet.
-    pub fn new(listeners: Listeners, tracker: Arc<ProcessTracker>, inodes_match: bool, before: SortedSet<u64>) -> Eye {
+    pub fn new(
+        listeners: ListeningSockets,
+        tracker: Arc<ProcessTracker>,
+        inodes_match: bool,
+        before: SortedSet<u64>,
+    ) -> Eye {
         Eye {
             listeners,
             tracker,
@@ -120,7 +125,7 @@ impl Eye {
         }
         let mut sorted = now.clone();
         sorted.sort_unstable();
-        let mut all: SortedSet<Listener> = sorted.into_iter().collect();
+        let mut all: SortedSet<ListeningSocket> = sorted.into_iter().collect();
         if table.misses_some_of(&all) {
             // A list that the kernel gives in pieces can lack what was there all the time; no such thing happens twice.
             let mut again = Vec::new();

@@ -9,7 +9,7 @@ use super::eye::Scope;
 use super::{Id, Notify, Pace};
 use crate::model::spec::Port;
 use crate::os::Pid;
-use crate::os::sockets::Listener;
+use crate::os::sockets::ListeningSocket;
 use crate::ports::listening::{Given, Listening, is_on_localhost, ports_of};
 use crate::sorted::{Sorted, SortedSet};
 
@@ -106,7 +106,7 @@ pub struct Searched {
 #[derive(Default)]
 pub struct Table {
     watched: Sorted<Id, Watched>,
-    known: Sorted<Listener, Known>,
+    known: Sorted<ListeningSocket, Known>,
     /// Whose listeners have changed since they were told.
     changed: SortedSet<Id>,
     /// Ports on which something has changed, no matter whose.
@@ -175,12 +175,12 @@ impl Table {
     }
 
     /// Whether something that was there is not in `all`.
-    pub fn misses_some_of(&self, all: &SortedSet<Listener>) -> bool {
+    pub fn misses_some_of(&self, all: &SortedSet<ListeningSocket>) -> bool {
         self.known.keys().any(|listener| !all.contains(listener))
     }
 
     /// These are there `now`, and no others.
-    pub fn update(&mut self, all: &SortedSet<Listener>, now: Instant) {
+    pub fn update(&mut self, all: &SortedSet<ListeningSocket>, now: Instant) {
         let (changed, touched) = (&mut self.changed, &mut self.touched);
         self.known.retain(|listener, known| {
             let is_there = all.contains(listener);
@@ -301,7 +301,7 @@ impl Table {
 
     fn listening(&self, id: Id) -> Listening {
         let is_own = |known: &Known| known.owner == Owner::Server(id);
-        let own: Vec<Listener> =
+        let own: Vec<ListeningSocket> =
             self.known.iter().filter(|(_, known)| is_own(known)).map(|(listener, _)| *listener).collect();
         let foreign = || self.known.iter().filter(|(_, known)| !is_own(known));
         let is_shared = |port| foreign().any(|(listener, _)| listener.port == port && is_on_localhost(listener));

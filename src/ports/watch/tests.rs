@@ -241,7 +241,8 @@ fn with_nothing_urgent_it_sleeps_and_who_asks_is_told_first() {
 fn where_nobody_can_be_looked_into_the_requested_port_is_believed() {
     let tracker = Arc::new(ProcessTracker::new(Strangers::Possible));
     let watcher =
-        Watcher::with(Eye::new(Listeners::open().unwrap(), Arc::clone(&tracker), false, SortedSet::default())).unwrap();
+        Watcher::with(Eye::new(ListeningSockets::open().unwrap(), Arc::clone(&tracker), false, SortedSet::default()))
+            .unwrap();
     let mut server = Server::start(&tracker);
     let number = server.listen("127.0.0.1:0");
     let (_watch, told) = watch(&watcher, &server, Some(port(number)));

@@ -2,7 +2,7 @@ use super::*;
 use crate::model::spec::Stdin;
 use crate::os::child::{self, Plan, Spawned};
 use crate::os::pidfd::{Signal, signal};
-use crate::os::wait::{Then, Wanted, ended};
+use crate::os::wait::{WaitMode, WaitTarget, ended};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::fd::AsFd;
@@ -57,7 +57,7 @@ impl Drop for Planted {
         if let Ok(members) = self.tracker.members(&self.tree, Instant::now()) {
             members.living.iter().for_each(|process| signal(process, Signal::Kill).unwrap());
         }
-        while let Ok(None) = ended(Wanted::One(self.tree.leader), Then::Reap) {
+        while let Ok(None) = ended(WaitTarget::One(self.tree.leader), WaitMode::Reap) {
             thread::yield_now();
         }
     }

@@ -7,8 +7,8 @@ fn port(number: u16) -> Port {
     Port::new(number).unwrap()
 }
 
-fn listener(inode: u64, number: u16) -> Listener {
-    Listener { inode, ip: Ipv4Addr::LOCALHOST.into(), port: port(number), family: Family::Own }
+fn listener(inode: u64, number: u16) -> ListeningSocket {
+    ListeningSocket { inode, ip: Ipv4Addr::LOCALHOST.into(), port: port(number), family: Family::Own }
 }
 
 struct Scene {
