@@ -183,7 +183,7 @@ impl Environment {
             .keys()
             .filter(|name| name.starts_with(VARIABLE_PREFIX) && !known.contains(&name.as_str()))
             .collect();
-        unknown.sort();
+        unknown.sort_unstable();
         unknown
             .iter()
             .map(|name| {

@@ -74,6 +74,7 @@ pub fn spawn(plan: &Plan) -> Result<Spawned, String> {
 ///
 /// # Errors
 /// As [`spawn`].
+#[inline(never)]
 pub fn spawn_marked(plan: &Plan, mark: Option<Limits>) -> Result<Spawned, String> {
     let (stdin, child_stdin): (Option<OwnedFd>, OwnedFd) = match plan.stdin {
         Stdin::Null => (None, File::open("/dev/null").map_err(|error| unopened("/dev/null", &error))?.into()),

@@ -51,7 +51,8 @@ impl Process {
     /// # Errors
     /// A shortage of descriptors or memory, so that nothing is known.
     pub fn look(pid: Pid) -> io::Result<Option<Process>> {
-        let mut buffer = [0; 1024];
+        // Up to the start time there are at most 470 bytes; what follows is not asked for.
+        let mut buffer = [0; 512];
         let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer));
         Ok(known(length)?.and_then(|length| Process::parse(pid, &buffer[..length])))
     }

@@ -174,7 +174,7 @@ impl Choice {
             .filter(|seen| seen.open.port != current.open.port)
             .filter(|seen| !self.has_passed || self.may_replace(current, seen))
             .collect();
-        all.sort_by_key(|seen| (seen.rank, seen.open.port));
+        all.sort_unstable_by_key(|seen| (seen.rank, seen.open.port));
         if current.rank != Rank::Last || !has_better {
             all.insert(0, current);
         }
@@ -185,7 +185,7 @@ impl Choice {
     /// The other ports that may be the server's by now, if its port no longer answers.
     pub fn others(&self, now: Instant) -> Vec<Checked> {
         let mut all: Vec<&Seen> = self.counted(now).filter(|seen| self.chosen != Some(seen.open.port)).collect();
-        all.sort_by_key(|seen| (seen.rank, seen.open.port));
+        all.sort_unstable_by_key(|seen| (seen.rank, seen.open.port));
         all.into_iter().take(CHECKED_MAX).map(Seen::checked).collect()
     }
 

@@ -129,6 +129,7 @@ struct Written<'a> {
 ///
 /// # Errors
 /// It can't be written; what was written before is still there.
+#[inline(never)]
 pub fn write(files: &Files, slug: &str, book: &Book) -> io::Result<()> {
     let (living, ended) = book.newest(KEPT);
     let contents = Written {

@@ -51,6 +51,7 @@ pub struct Kept {
 ///
 /// # Errors
 /// It can't be stored; the previous record is unchanged.
+#[inline(never)]
 pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
     let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
     let contents = Written {

@@ -2,6 +2,10 @@
 //!
 //! Owns: the machine, the run, and who waits for what. Never: a decision about the life-cycle: it feeds the machine
 //! with commands, news and time, and carries out what the machine says.
+//!
+//! There is a thread for each server, and a page of its stack that was touched once stays resident. With its callees inlined
+//! the loop had a frame of 5.7 KiB, and a start needed 14 KiB. So the steps of the loop are not inlined, and a start needs
+//! 6.5 KiB: two pages a server. `make budgets` holds that.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -78,8 +82,8 @@ pub struct Actor {
     spec: Arc<ServerSpec>,
     machine: Machine,
     preparation: Option<Awaited>,
-    run: Option<Run>,
-    senses: Option<Senses>,
+    run: Option<Box<Run>>,
+    senses: Option<Box<Senses>>,
     /// The strict port of a new configuration, until its first run takes it.
     reserved: Option<Reservation>,
     /// The port of the run.
@@ -148,6 +152,7 @@ impl Actor {
     }
 
     /// Works until the thread is no longer needed.
+    #[inline(never)]
     pub fn run(&mut self) {
         if let Some(command) = self.first.take() {
             self.obey(command);
@@ -173,7 +178,7 @@ impl Actor {
             self.write_book(now);
             let deadlines = [
                 self.machine.deadline(),
-                self.run.as_ref().and_then(Run::deadline),
+                self.run.as_ref().and_then(|run| run.deadline()),
                 self.senses.as_ref().and_then(|senses| senses.deadline(now)),
                 self.schedule.deadline(),
             ];
@@ -194,6 +199,7 @@ impl Actor {
     }
 
     /// After a panic: whatever was half done is ended, and the server is failed.
+    #[inline(never)]
     pub fn recover(&mut self, fault: &str) {
         self.preparation = None;
         self.senses = None;
@@ -205,6 +211,7 @@ impl Actor {
         self.account_without_process(Reason::Lost, format!("was lost in a fault of servisor: {fault}"));
     }
 
+    #[inline(never)]
     fn take_request(&mut self, request: Request) {
         match request {
             Request::Command(command, reply) => self.take_command(command, reply),
@@ -222,6 +229,7 @@ impl Actor {
         }
     }
 
+    #[inline(never)]
     fn take_command(&mut self, command: Command, reply: Replier) {
         if self.stay == Stay::UntilRest {
             reply.send(CommandReply::ShuttingDown);
@@ -265,6 +273,7 @@ impl Actor {
         }
     }
 
+    #[inline(never)]
     fn take_news(&mut self, id: RunId, news: News) {
         let now = Instant::now();
         match news {
@@ -293,6 +302,7 @@ impl Actor {
         }
     }
 
+    #[inline(never)]
     fn take_alarm(&mut self) {
         let now = Instant::now();
         if let Some(run) = self.run.as_mut().filter(|run| run.deadline().is_some_and(|deadline| deadline <= now)) {
@@ -309,6 +319,7 @@ impl Actor {
         self.carry_out(effects);
     }
 
+    #[inline(never)]
     fn progress(&mut self, progress: Progress) -> Vec<Effect> {
         match progress {
             Progress::Same => Vec::new(),
@@ -347,6 +358,7 @@ impl Actor {
         self.unclaimed = Some(text);
     }
 
+    #[inline(never)]
     fn answer_waiters(&mut self) {
         if self.waiters.is_empty() {
             return;

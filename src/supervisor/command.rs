@@ -62,6 +62,7 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 ///
 /// # Errors
 /// What is wrong with the `env_file` or the working directory.
+#[inline(never)]
 pub fn plan(
     context: &Context,
     spec: &ServerSpec,

@@ -98,6 +98,7 @@ impl Run {
     ///
     /// # Errors
     /// A sentence for a person. Nothing is left then.
+    #[inline(never)]
     pub fn spawn(
         context: &Arc<Context>,
         slug: &Slug,
@@ -106,7 +107,7 @@ impl Run {
         marker: String,
         log: &Arc<SharedLog>,
         notify: impl Fn(Notice) + Send + Sync + 'static,
-    ) -> Result<Run, String> {
+    ) -> Result<Box<Run>, String> {
         let stop = Arc::new(StopRequest::new().map_err(|error| os::unopened("its log reader's event", &error))?);
         let spawning = context.tracker.begin_spawn();
         let limits = spawning.mark().map(|(_, limits)| limits);
@@ -121,7 +122,7 @@ impl Run {
         let tree = context.tracker.register(RunTree { leader: pid, mark, marker, pipes });
         drop(spawning);
         // From here on, dropping the run ends and cleans up whatever there is.
-        let mut run = Run {
+        let mut run = Box::new(Run {
             id,
             slug: slug.clone(),
             context: Arc::clone(context),
@@ -142,7 +143,7 @@ impl Run {
             refusal: None,
             refused: SortedSet::default(),
             unclaimed: Vec::new(),
-        };
+        });
         let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
             .map_err(|error| format!("no thread for its log reader: {error}"))?;
         run.reader = Some(reader);
@@ -199,6 +200,7 @@ impl Run {
     }
 
     /// Takes what the reaper has told.
+    #[inline(never)]
     pub fn notice(&mut self, notice: Notice, now: Instant) -> Progress {
         match notice {
             Notice::LeaderExited(orphans) => {
@@ -217,6 +219,7 @@ impl Run {
     }
 
     /// Looks at what is left of the tree and signals who has not been.
+    #[inline(never)]
     pub fn look(&mut self, now: Instant) -> Progress {
         // Twice at most: a process that ended between the look and the request to be told is no reason to wait.
         for _ in 0..2 {
@@ -262,7 +265,8 @@ impl Run {
     }
 
     /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
-    pub fn finish(mut self) -> Ended {
+    #[inline(never)]
+    pub fn finish(mut self: Box<Self>) -> Ended {
         let (exit, usage) = match self.leader.take().map(Leader::reap) {
             Some(Ok((exit, usage))) => (exit, Some(usage)),
             Some(Err(error)) => {

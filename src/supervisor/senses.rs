@@ -80,6 +80,7 @@ pub struct Senses {
 
 impl Senses {
     /// Begins to look at `tree`, whose run was spawned just now, after `born`, with the port `requested`.
+    #[inline(never)]
     pub fn open(
         context: &Arc<Context>,
         spec: &Arc<ServerSpec>,
@@ -88,13 +89,13 @@ impl Senses {
         requested: Option<Port>,
         tell: Tell,
         born: Instant,
-    ) -> Senses {
+    ) -> Box<Senses> {
         let watcher_tell = Arc::clone(&tell);
         let hears = move |listening| watcher_tell(Sight::Listening(listening));
         let watch = context.watcher.watch(tree, requested, born, hears);
         let demand = if spec.health_check.is_some() { Demand::Health } else { Demand::Listening };
         let rules = Rules { requested, ignored: spec.ignore_ports.clone(), ephemeral: port::ephemeral(), demand };
-        Senses {
+        Box::new(Senses {
             context: Arc::clone(context),
             run,
             tell,
@@ -110,7 +111,7 @@ impl Senses {
             holder: None,
             close_until: born + patience(spec),
             spec: Arc::clone(spec),
-        }
+        })
     }
 
     /// Its port.
@@ -139,6 +140,7 @@ impl Senses {
     }
 
     /// Takes what was seen, and gives what it means for the life-cycle.
+    #[inline(never)]
     pub fn take(&mut self, sight: Sight, now: Instant) -> Vec<Event> {
         match sight {
             Sight::Listening(listening) => self.take_listening(listening, now),
@@ -148,6 +150,7 @@ impl Senses {
 
     /// When [`Senses::timeout`] and [`Senses::adjust`] want to be called: when the choice may change, and when not to look
     /// closely any more.
+    #[inline(never)]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let looks = [Some(self.close_until), self.choice.better_until()];
         let calms = looks.into_iter().flatten().filter(|at| self.pace == Pace::Fast && now < *at).min();
@@ -156,6 +159,7 @@ impl Senses {
     }
 
     /// Takes the passing of time.
+    #[inline(never)]
     pub fn timeout(&mut self, now: Instant) -> Vec<Event> {
         let before = self.choice.chosen();
         self.choice.decide(now);
@@ -167,6 +171,7 @@ impl Senses {
     }
 
     /// Looks as closely as the moment asks for: `is_ready` means that nothing is waited for.
+    #[inline(never)]
     pub fn adjust(&mut self, is_ready: bool, attention: Attention, now: Instant) {
         let may_get_better = self.choice.better_until().is_some_and(|until| now < until);
         let is_likely = now < self.close_until;

@@ -20,6 +20,7 @@ pub(super) struct Ending {
 }
 
 impl Actor {
+    #[inline(never)]
     pub(super) fn begin_account(&mut self, job: Job) {
         let kind = match job {
             Job::Install => Kind::Install,
@@ -51,6 +52,7 @@ impl Actor {
     }
 
     /// To be called when the machine has heard of the end.
+    #[inline(never)]
     pub(super) fn account(&mut self, before: &Ending, ended: &run::Ended) {
         let daemon = if self.stay == Stay::UntilRest { Daemon::Ends } else { Daemon::Stays };
         let oom = match (before.cause, ended.exit) {
@@ -87,6 +89,7 @@ impl Actor {
     }
 
     /// A run that never had a process. To be called when the machine has heard of it.
+    #[inline(never)]
     pub(super) fn account_without_process(&mut self, reason: Reason, why: String) {
         let next = self.next();
         self.close_account(|run, begun| Ended {
@@ -130,6 +133,7 @@ impl Actor {
     }
 
     /// Writes the book if it is time.
+    #[inline(never)]
     pub(super) fn write_book(&mut self, now: Instant) {
         if self.schedule.is_due(now) {
             self.context.books.write(&self.spec.slug, &self.shared.book);
@@ -137,6 +141,7 @@ impl Actor {
     }
 
     /// Writes what is not written yet, or removes all of it: for the end of the thread.
+    #[inline(never)]
     pub(super) fn finish_book(&mut self) {
         if self.stay == Stay::NoLonger {
             self.context.books.remove(&self.spec.slug);

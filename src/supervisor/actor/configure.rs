@@ -15,6 +15,7 @@ use crate::ports::{Strictness, Unavailable};
 
 impl Actor {
     /// A new server is accepted before it is started. A refused one is removed.
+    #[inline(never)]
     pub(super) fn take_creation(&mut self, reply: Replier) {
         match self.accept(&Arc::clone(&self.spec)) {
             Ok(()) => {
@@ -29,6 +30,7 @@ impl Actor {
     }
 
     /// Another configuration makes another server in place of the old one; only the log and the numbers of runs continue.
+    #[inline(never)]
     pub(super) fn take_replacement(&mut self, spec: Arc<ServerSpec>, reply: Replier) {
         if self.stay == Stay::UntilRest {
             reply.send(CommandReply::ShuttingDown);

@@ -23,6 +23,7 @@ use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness, Unavailable};
 
 impl Actor {
+    #[inline(never)]
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut effects = VecDeque::from(effects);
         while let Some(effect) = effects.pop_front() {
@@ -80,6 +81,7 @@ impl Actor {
     }
 
     /// Has the overlays made that are not there, and begins to wait for all.
+    #[inline(never)]
     fn prepare(&mut self, id: RunId) -> Vec<Effect> {
         // Held while overlays are copied, which may take minutes: the first spawn looks again whether it is free.
         self.reservation = self.reserved.take();
@@ -126,7 +128,8 @@ impl Actor {
         self.machine.event(event, Instant::now())
     }
 
-    fn spawn(&mut self, id: RunId, job: Job) -> Result<Run, NotStarted> {
+    #[inline(never)]
+    fn spawn(&mut self, id: RunId, job: Job) -> Result<Box<Run>, NotStarted> {
         if let Some(wanted) = self.spec.port {
             let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
             let reserved = match self.reserved.take() {
@@ -163,6 +166,7 @@ impl Actor {
 
 impl Actor {
     /// Finds out what has to be said of a run that ended by itself, before the machine goes on.
+    #[inline(never)]
     pub(super) fn look_back(&mut self, left: &[String], exit: Exit) {
         let (Phase::Alive { stage, .. } | Phase::Killing { stage, cause: Cause::Own, .. }) = *self.machine.phase()
         else {

@@ -16,6 +16,7 @@ use crate::model::view::{Activity, ServerView};
 
 impl Actor {
     /// Makes the present state visible, if anyone could see a difference.
+    #[inline(never)]
     pub(super) fn publish(&mut self) {
         let last = self.shared.view();
         let status = Status::of(&self.machine);
@@ -25,7 +26,7 @@ impl Actor {
             let after = self.alive_since.map(|since| since.elapsed());
             self.shared.book.note(|run| (run.ready_at, run.ready_after) = (Some(now), after));
         }
-        let senses = self.senses.as_ref();
+        let senses = self.senses.as_deref();
         let detected = senses.and_then(Senses::port);
         let named = senses.and_then(Senses::named).map(|named| named.to_string());
         let allocated = match &self.reservation {
@@ -93,7 +94,7 @@ impl Actor {
         let signal = StopRules::of(&self.spec, self.machine.phase()).signal;
         let reason = status::reason_with(&self.machine, self.fault.as_deref(), signal);
         let reason = reason.or_else(seen).or_else(install_left);
-        let refusal = self.run.as_ref().and_then(Run::refusal).filter(|_| self.machine.is_ending());
+        let refusal = self.run.as_deref().and_then(Run::refusal).filter(|_| self.machine.is_ending());
         match (refusal, &self.unclaimed, reason) {
             (Some(refusal), ..) => Some(format!("stopping: {refusal}")),
             (None, Some(unclaimed), Some(reason)) => Some(format!("{reason}; {unclaimed}")),
