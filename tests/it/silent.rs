@@ -1,25 +1,31 @@
-//! Paths on a file system that never answers: FUSE, whose other end reads nothing.
+//! File systems that never answer, or not any more: FUSE, whose other end is the test.
 
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::support::{Daemon, wait_until};
+use self::halting::Halting;
+use crate::support::{Daemon, Guarded, testchild, wait_until};
 
-/// A mount; whoever waits for it fails when this is dropped.
-struct Silent {
-    device: Option<File>,
+mod halting;
+
+/// A mount of FUSE; who waits for it fails when this is dropped.
+struct Mounted {
+    /// Its other end, which nothing reads by itself.
+    device: Arc<File>,
     at: PathBuf,
 }
 
-impl Silent {
+impl Mounted {
     /// `None` where that is not allowed.
-    fn mount(at: &Path) -> Option<Silent> {
+    fn at(at: &Path) -> Option<Mounted> {
         fs::create_dir_all(at).unwrap();
         let device = OpenOptions::new().read(true).write(true).open("/dev/fuse").ok()?;
         let text = |bytes: &[u8]| CString::new(bytes).unwrap();
@@ -28,23 +34,22 @@ impl Silent {
         // SAFETY: texts that end in NUL and live through the call.
         let mounted =
             unsafe { libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast()) };
-        (mounted == 0).then(|| Silent { device: Some(device), at: at.to_owned() })
+        (mounted == 0).then(|| Mounted { device: Arc::new(device), at: at.to_owned() })
     }
 }
 
-impl Drop for Silent {
+impl Drop for Mounted {
     fn drop(&mut self) {
-        self.device = None;
         let at = CString::new(self.at.as_os_str().as_bytes()).unwrap();
         // SAFETY: a text that ends in NUL and lives through the call.
-        unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) };
+        unsafe { libc::umount2(at.as_ptr(), libc::MNT_FORCE | libc::MNT_DETACH) };
     }
 }
 
 #[test]
 fn a_path_that_never_answers_keeps_no_client_and_no_supervisor() {
     let daemon = Daemon::start();
-    let Some(silent) = Silent::mount(&daemon.root.join("silent")) else {
+    let Some(silent) = Mounted::at(&daemon.root.join("silent")) else {
         println!("no FUSE here: a silent file system is not tried");
         return;
     };
@@ -102,7 +107,7 @@ fn lives(pid: u32) -> bool {
 #[test]
 fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_none_of_its_own() {
     let daemon = Daemon::start();
-    let Some(silent) = Silent::mount(&daemon.root.join("silent")) else {
+    let Some(silent) = Mounted::at(&daemon.root.join("silent")) else {
         println!("no FUSE here: a silent file system is not tried");
         return;
     };
@@ -138,4 +143,77 @@ fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_no
         assert!(!lives(pid), "{slug} lives after the stop");
     }
     drop(silent);
+}
+
+/// Whether a process is where no signal reaches it, in the system call `number`.
+fn is_stuck_in(pid: u32, number: libc::c_long) -> bool {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    read("stat").contains(") D ") && read("syscall").starts_with(&format!("{number} "))
+}
+
+/// Reads the environment of `pid`, and waits until it is clear that this does not return; `None` when it does.
+fn reader_that_hangs(pid: u32) -> Option<Guarded> {
+    /// So many looks in a row have to find it stuck.
+    const LOOKS: u32 = 50;
+    let mut command = Command::new("cat");
+    let mut reader = Guarded(command.arg(format!("/proc/{pid}/environ")).stdout(Stdio::null()).spawn().unwrap());
+    let mut looks = 0;
+    let hangs = wait_until("a reader of the environment ends or hangs", || {
+        looks = if is_stuck_in(reader.0.id(), libc::SYS_read) { looks + 1 } else { 0 };
+        match reader.0.try_wait().unwrap() {
+            Some(_) => Some(false),
+            None => (looks == LOOKS).then_some(true),
+        }
+    });
+    hangs.then_some(reader)
+}
+
+/// `/proc/PID/environ`, `cmdline`, `maps` and `smaps` take the lock of that process's memory; `stat`, `statm`, `status`,
+/// `limits`, `fd` and `exe` do not. Before membership came from resource limits, every look read the environment of every
+/// orphan: here all stops on the machine hung until the file system was gone.
+#[test]
+fn a_program_that_hangs_with_its_memory_locked_delays_nobody() {
+    let daemon = Daemon::start();
+    let Some(halting) = Halting::mount(&daemon.root.join("halting")) else {
+        println!("no FUSE here: a file system that halts is not tried");
+        return;
+    };
+    let client = &daemon.client;
+    // It has left its session and its parent: whose it is takes more than `stat`.
+    let start = format!("{} daemonize map-over halting/{}", testchild(), halting::FILE);
+    client.create(&json!({"slug": "away", "start": start, "stop_timeout_ms": 300})).server(201);
+    let stuck = halting.halted();
+    wait_until("the program hangs", || is_stuck_in(stuck, libc::SYS_mmap).then_some(()));
+    let Some(mut reader) = reader_that_hangs(stuck) else {
+        println!("this kernel shows the environment of a process whose memory is locked: nothing can hang");
+        return;
+    };
+    let mut longest = Duration::ZERO;
+    for _ in 0..3 {
+        let begun = Instant::now();
+        // Its child has left the session: that it is gone is found by a look at all processes.
+        client.create(&json!({"slug": "other", "start": "setsid sleep 600 & exec sleep 600"})).server(201);
+        client.wait_for_status("other", "running");
+        client.post("/servers/other/stop").server(200);
+        for target in ["/servers?stats=true", "/metrics", "/servers/away"] {
+            assert_eq!(client.get(target).status, 200, "{target}");
+        }
+        longest = longest.max(begun.elapsed());
+    }
+    println!("the longest start and stop beside a program with its memory locked took {longest:?}");
+    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    // No signal ends what waits for a page to be written: as long as it lives, its server is not stopped.
+    let stop = {
+        let client = client.clone();
+        std::thread::spawn(move || client.post("/servers/away/stop").status)
+    };
+    wait_until("the stop is under way", || {
+        client.show("away")["status_reason"].as_str().is_some_and(|reason| reason.contains("stopping")).then_some(())
+    });
+    assert!(lives(stuck) && is_stuck_in(stuck, libc::SYS_mmap));
+    assert!(reader.0.try_wait().unwrap().is_none(), "its environment can be read by now");
+    drop(halting);
+    assert_eq!(stop.join().unwrap(), 200);
+    assert_eq!(client.show("away")["status"], "stopped");
+    assert!(!lives(stuck), "it lives after the stop");
 }
