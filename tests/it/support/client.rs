@@ -72,7 +72,10 @@ pub fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 }
 
 fn send(address: SocketAddr, bytes: &[u8]) -> std::io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(address)?;
+    send_on(TcpStream::connect(address)?, bytes)
+}
+
+fn send_on(mut stream: TcpStream, bytes: &[u8]) -> std::io::Result<TcpStream> {
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     // A refusal may come, and the connection end, before everything is sent.
@@ -108,6 +111,12 @@ impl Client {
     #[track_caller]
     pub fn begin(&self, method: &str, target: &str) -> TcpStream {
         send(self.address, &self.compose(method, target, &[], None)).unwrap()
+    }
+
+    /// The same on a connection that is there already.
+    #[track_caller]
+    pub fn begin_on(&self, stream: TcpStream, method: &str, target: &str) -> TcpStream {
+        send_on(stream, &self.compose(method, target, &[], None)).unwrap()
     }
 
     fn compose(&self, method: &str, target: &str, headers: &[(&str, &str)], body: Option<&[u8]>) -> Vec<u8> {
