@@ -28,6 +28,7 @@ mod eye;
 mod table;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use eye::{Eye, Scope};
 use table::{Heirs, Table, Watched};
@@ -129,8 +130,15 @@ impl Watcher {
     fn with(eye: Eye) -> io::Result<Arc<Watcher>> {
         let shared = Arc::new(Shared::default());
         let (requests, inbox) = inbox();
-        let looker =
-            Looker { inbox, eye, table: Table::default(), shared: Arc::clone(&shared), last: None, last_whole: None };
+        let looker = Looker {
+            inbox,
+            eye,
+            table: Table::default(),
+            shared: Arc::clone(&shared),
+            waiting: Vec::new(),
+            last: None,
+            last_whole: None,
+        };
         let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
         Ok(Arc::new(Watcher { requests, next: AtomicU64::new(0), shared, thread }))
     }
@@ -214,6 +222,8 @@ struct Looker {
     eye: Eye,
     table: Table,
     shared: Arc<Shared>,
+    /// Who waits for a look that leaves nothing open.
+    waiting: Vec<(Instant, oneshot::Sender<()>)>,
     /// When the last look was over.
     last: Option<Instant>,
     /// When the last look was begun that has left nothing open.
@@ -225,7 +235,6 @@ impl Looker {
         loop {
             let mut request = self.inbox.recv_by(self.next_tick());
             self.shared.wake_ups.fetch_add(1, Ordering::Relaxed);
-            let mut waiting = Vec::new();
             let mut is_asked = false;
             // All that are there before the look, so that they share it.
             loop {
@@ -240,27 +249,37 @@ impl Looker {
                         self.table.ask(id);
                         is_asked = true;
                     }
-                    Ok(Request::Look(newer_than, done)) => waiting.push((newer_than, done)),
+                    Ok(Request::Look(newer_than, done)) => self.waiting.push((newer_than, done)),
                     Err(RecvError::Timeout) => break,
                     Ok(Request::Close) | Err(RecvError::Disconnected) => return,
                 }
                 request = self.inbox.try_recv();
             }
             let is_due = self.next_tick().is_some_and(|tick| tick <= Instant::now());
-            let is_old = |newer_than| self.last_whole.is_none_or(|begun| begun < newer_than);
-            if waiting.iter().any(|(newer_than, _)| is_old(*newer_than)) {
+            if self.waiting.iter().any(|(newer_than, _)| self.is_old(*newer_than)) {
                 self.look(Scope::All);
             } else if is_due || is_asked {
                 self.look(Scope::Urgent);
             }
-            for (_, done) in waiting {
-                done.send(());
+            for (newer_than, done) in std::mem::take(&mut self.waiting) {
+                if self.is_old(newer_than) {
+                    self.waiting.push((newer_than, done));
+                } else {
+                    done.send(());
+                }
             }
         }
     }
 
+    fn is_old(&self, newer_than: Instant) -> bool {
+        self.last_whole.is_none_or(|begun| begun < newer_than)
+    }
+
     /// When the next look is due by itself.
     fn next_tick(&self) -> Option<Instant> {
+        if self.eye.is_walking() || !self.waiting.is_empty() {
+            return self.last.map(|over| over + self.eye.rest());
+        }
         let fast_since = self.table.fast_since()?;
         Some(match self.last {
             Some(over) => over + tick(over.saturating_duration_since(fast_since)).max(self.eye.rest()),
@@ -269,12 +288,11 @@ impl Looker {
     }
 
     fn look(&mut self, scope: Scope) {
-        let begun = Instant::now();
-        self.eye.look(&mut self.table, scope, begun);
+        let whole = self.eye.look(&mut self.table, scope, Instant::now());
         self.table.tell();
-        if scope == Scope::All || !self.table.has_unknown() {
-            self.last_whole = Some(begun);
-            *lock(&self.shared.looked) = Some(begun);
+        if whole.is_some() {
+            self.last_whole = whole;
+            *lock(&self.shared.looked) = whole;
         }
         self.last = Some(Instant::now());
     }

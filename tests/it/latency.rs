@@ -1,11 +1,12 @@
 //! From a server's `listen()` to the answer that it is ready, in the hands of a client that waits.
 
+use std::net::TcpListener;
 use std::thread;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Control, Daemon, micros, quiet_port, testchild};
+use crate::support::{Child, Control, Daemon, micros, quiet_port, testchild};
 
 /// Promised are 10 ms in the median and 25 ms in 99 of 100; a debug build among other tests is given more.
 const PROMISED_MEDIAN: Duration = Duration::from_millis(10);
@@ -70,4 +71,75 @@ fn from_listen_to_the_answer_of_a_client_that_waits() {
         });
         assert!(is_soon_enough, "{what}: {PROMISED_MEDIAN:?} are promised");
     }
+}
+
+/// A server that listens on demand, and so many neighbours with very many descriptors that are waited for, but never listen.
+struct Crowd {
+    daemon: Daemon,
+    control: Control,
+    app: Child,
+}
+
+/// How many descriptors each neighbour has, if its limit allows that.
+const HELD: usize = 15_000;
+
+impl Crowd {
+    fn new(neighbours: usize) -> Crowd {
+        let (daemon, control) = (Daemon::start(), Control::new());
+        let spec = json!({
+            "slug": "app", "start": format!("{} obey app", testchild()), "port": quiet_port(),
+            "environment": {"CTL": control.address.to_string()},
+        });
+        daemon.client.create(&spec).server(201);
+        let app = control.child();
+        for number in 0..neighbours {
+            let start = format!("{} hold {HELD} ctl n stay", testchild());
+            let environment = json!({"CTL": control.address.to_string()});
+            let spec = json!({
+                "slug": format!("n{number}"), "start": start, "port": quiet_port(), "environment": environment,
+            });
+            daemon.client.create(&spec).server(201);
+            control.child();
+        }
+        Crowd { daemon, control, app }
+    }
+
+    /// The time from a listener to the answer. Just before, a process outside of all servers begins to listen too.
+    fn trial(&mut self) -> Duration {
+        let client = self.daemon.client.clone();
+        let waiter = thread::spawn(move || {
+            let answer = client.get("/servers/app?wait_for=ready&timeout_ms=50000");
+            let at = micros();
+            assert_eq!(answer.server(200)["status"], "ready", "{}", answer.text());
+            at
+        });
+        let _strangers = TcpListener::bind("127.0.0.1:0").unwrap();
+        thread::sleep(Duration::from_millis(30));
+        let listens = self.app.order("serve 127.0.0.1:PORT 200");
+        let time = Duration::from_micros(waiter.join().unwrap() - listens);
+        self.daemon.client.post("/servers/app/restart").server(200);
+        self.app = self.control.child();
+        time
+    }
+}
+
+/// On the commit before, the median beside six neighbours was 20 to 40 times that without any.
+#[test]
+fn neighbours_with_very_many_descriptors_delay_no_other_server() {
+    let (mut alone, mut beside) = (Crowd::new(0), Crowd::new(6));
+    // A machine that is busy is given another chance.
+    let is_alike = (0..5).any(|_| {
+        let mut pairs: [Vec<Duration>; 2] = Default::default();
+        for _ in 0..11 {
+            pairs[0].push(alone.trial());
+            pairs[1].push(beside.trial());
+        }
+        let medians = pairs.map(|mut times| {
+            times.sort_unstable();
+            Times(times).part(50)
+        });
+        println!("listen() to ready: {:?} alone, {:?} beside six times {HELD} descriptors", medians[0], medians[1]);
+        medians[1] < medians[0] * 10
+    });
+    assert!(is_alike, "who has no listener is looked into before others are answered");
 }

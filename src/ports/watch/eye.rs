@@ -6,11 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::table::{Searched, Table};
+use super::table::{Place, Searched, Table};
+use super::walk::{Part, Stop, Walk};
 use crate::log;
+use crate::os::is_shortage;
 use crate::os::proc::Process;
-use crate::os::sockets::{ListeningSocket, ListeningSockets, open_in_threads, open_sockets};
-use crate::os::{Pid, is_shortage};
+use crate::os::sockets::{Extent, ListeningSocket, ListeningSockets, Piece, extent, open_sockets};
 use crate::process::tracker::ProcessTracker;
 use crate::sorted::SortedSet;
 
@@ -27,6 +28,9 @@ const SEARCH_REST_MAX: Duration = Duration::from_millis(20);
 /// The same for reading the sockets: from `/proc` it can take 15 ms, the more the larger the kernel's tables are.
 const READ_REST: u32 = 3;
 const READ_REST_MAX: Duration = Duration::from_millis(50);
+
+/// A process with more descriptors than that is not looked into at once, but on a walk.
+const FEW: u64 = 256;
 
 /// Whose listeners a look has to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub struct Eye {
     /// What the last look was worth a rest for.
     rest: Duration,
     search: Option<Search>,
+    walk: Option<Walk>,
     /// What was complained about already.
     told_reading: bool,
     told_guessing: bool,
@@ -79,6 +84,7 @@ impl Eye {
             seen: Vec::new(),
             rest: Duration::ZERO,
             search: None,
+            walk: None,
             told_reading: false,
             told_guessing: false,
         }
@@ -94,8 +100,14 @@ impl Eye {
         self.rest
     }
 
-    /// Brings `table` up to date.
-    pub fn look(&mut self, table: &mut Table, scope: Scope, now: Instant) {
+    /// Whether a walk is under way, which the next look continues.
+    pub fn is_walking(&self) -> bool {
+        self.walk.is_some()
+    }
+
+    /// Brings `table` up to date. Returns the moment since which nothing in `scope` was missed; none if a walk still has to
+    /// end for that.
+    pub fn look(&mut self, table: &mut Table, scope: Scope, now: Instant) -> Option<Instant> {
         table.begin_look();
         match self.read(table) {
             Ok(()) => self.told_reading = false,
@@ -108,11 +120,44 @@ impl Eye {
         if table.take_unsearched() {
             self.search = Some(Search { at: now, pause: SEARCH_FIRST });
         }
+        let was_walking = self.is_walking();
         let is_due = self.search.is_some_and(|search| search.at <= now);
-        if is_due || scope == Scope::All && table.has_unknown() {
+        if is_due || scope == Scope::All && !was_walking && table.has_unknown() {
             self.search(table, scope, now);
             self.rest = self.rest.max((now.elapsed() * SEARCH_REST).min(SEARCH_REST_MAX));
         }
+        match self.proceed(table, now) {
+            Some(walk) if walk.scope == Scope::All => Some(walk.begun),
+            _ if self.is_walking() => None,
+            Some(_) if was_walking => (!table.has_unknown()).then_some(now),
+            Some(_) | None => (scope == Scope::All || !table.has_unknown()).then_some(now),
+        }
+    }
+
+    /// Continues the walk, and returns it when it has ended.
+    fn proceed(&mut self, table: &mut Table, now: Instant) -> Option<Walk> {
+        let mut walk = self.walk.take()?;
+        let begun = Instant::now();
+        let piece = walk.proceed();
+        self.rest = self.rest.max(begun.elapsed().min(SEARCH_REST_MAX));
+        let pause = match piece {
+            Ok(Piece::More) => {
+                self.walk = Some(walk);
+                return None;
+            }
+            Ok(Piece::Last) => {
+                self.warn_of_hidden(&walk.searched);
+                table.take(&walk.searched, walk.begun);
+                Duration::ZERO
+            }
+            Err(error) => {
+                log::debug(format_args!("the processes of servers can't be looked into now: {error}"));
+                SEARCH_LAST
+            }
+        };
+        // For what has come since it began.
+        self.search.get_or_insert(Search { at: now + pause, pause: SEARCH_LAST });
+        Some(walk)
     }
 
     fn read(&mut self, table: &mut Table) -> io::Result<()> {
@@ -139,45 +184,31 @@ impl Eye {
     }
 
     fn search(&mut self, table: &mut Table, scope: Scope, now: Instant) {
-        let mut sought = table.sought(scope);
+        let places = table.places(scope, now);
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
         let gives_up = pause * SEARCH_FACTOR > SEARCH_LAST;
-        let searched = match self.search_processes(table, scope, &mut sought, now) {
-            Ok(searched) => searched,
+        let is_over = match self.search_processes(table, &places, scope, now) {
+            Ok(()) => table.places(scope, now).is_empty() || gives_up && !table.has_unsettled(now),
             Err(error) => {
                 log::debug(format_args!("the processes of servers can't be looked at now: {error}"));
                 self.search = Some(Search { at: now + pause, pause });
                 return;
             }
         };
-        let is_last = gives_up || sought.is_empty();
-        self.search = (!is_last).then(|| Search { at: now + pause, pause: pause * SEARCH_FACTOR });
-        if !searched.hidden.is_empty() && self.inodes_match && !std::mem::replace(&mut self.told_guessing, true) {
-            log::warn(format_args!(
-                "some processes of servers can't be looked into; what they listen on is guessed from what was asked for \
-                 and from what is new"
-            ));
-        }
-        table.take(&searched, scope, is_last, now);
+        let next = if gives_up { pause } else { pause * SEARCH_FACTOR };
+        self.search = (!is_over).then(|| Search { at: now + pause, pause: next });
     }
 
-    /// Looks for the owners of `sought`, among those who wait for a listener first, and takes out what it finds. What was
-    /// a stranger's so far is looked for among the new servers only.
+    /// Looks into the small tables of `places` for the listeners that each of them may have, and begins a walk through the
+    /// rest if that is due.
     ///
     /// # Errors
     /// The system has nothing left to look with: what was not found may be there all the same.
-    fn search_processes(
-        &self,
-        table: &Table,
-        scope: Scope,
-        sought: &mut SortedSet<u64>,
-        now: Instant,
-    ) -> io::Result<Searched> {
-        let places = table.places();
-        let mut unowned = table.unowned();
+    fn search_processes(&mut self, table: &mut Table, places: &[Place], scope: Scope, now: Instant) -> io::Result<()> {
+        let mut wanted: SortedSet<u64> = places.iter().flat_map(|place| place.wanted.iter().copied()).collect();
         let mut searched = Searched::default();
-        if unowned.is_empty() {
-            return Ok(searched);
+        if wanted.is_empty() {
+            return Ok(());
         }
         let census = match self.inodes_match.then(|| self.tracker.census(now)) {
             Some(Ok(census)) => census,
@@ -188,40 +219,56 @@ impl Eye {
                     log::debug(format_args!("the processes of servers can't be looked at: {error}"));
                 }
                 searched.hidden.extend(places.iter().map(|place| place.id));
-                return Ok(searched);
+                searched.complete.extend(places.iter().map(|place| place.id));
+                table.take(&searched, now);
+                return Ok(());
             }
         };
-        // First what is quick: the table of descriptors that almost all threads of a process share. Then the tables of
-        // threads that have their own, which few programs have, if something is still not found.
-        for look in [open_sockets as Look, open_in_threads as Look] {
-            for place in places.iter().filter(|place| scope == Scope::All || place.is_urgent || place.is_new) {
-                for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
-                    let wanted = if place.is_new { &unowned } else { &*sought };
-                    if wanted.is_empty() {
-                        break;
+        // The tables of threads that have their own, which few programs have, are looked into last.
+        let mut stops = [Vec::new(), Vec::new()];
+        for place in places {
+            for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
+                if wanted.is_empty() {
+                    break;
+                }
+                stops[1].push(Stop { id: place.id, pid, part: Part::Threads });
+                if extent(pid, FEW) == Extent::Large {
+                    stops[0].push(Stop { id: place.id, pid, part: Part::Main });
+                    continue;
+                }
+                match open_sockets(pid, &wanted) {
+                    Ok(found) => {
+                        for inode in found {
+                            wanted.remove(&inode);
+                            searched.found.insert(inode, place.id);
+                        }
                     }
-                    match look(pid, wanted) {
-                        Ok(found) => {
-                            for inode in found {
-                                sought.remove(&inode);
-                                unowned.remove(&inode);
-                                searched.found.insert(inode, place.id);
-                            }
-                        }
-                        Err(error) if is_shortage(&error) => return Err(error),
-                        // One that is about to end can't be looked into either, and has nothing open.
-                        Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
-                        Err(error) => {
-                            log::debug(format_args!("process {pid} can't be looked into: {error}"));
-                            searched.hidden.insert(place.id);
-                        }
+                    Err(error) if is_shortage(&error) => return Err(error),
+                    // One that is about to end can't be looked into either, and has nothing open.
+                    Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
+                    Err(error) => {
+                        log::debug(format_args!("process {pid} can't be looked into: {error}"));
+                        searched.hidden.insert(place.id);
                     }
                 }
             }
         }
-        Ok(searched)
+        self.warn_of_hidden(&searched);
+        table.take(&searched, now);
+        if self.walk.is_none() && !wanted.is_empty() && places.iter().any(|place| place.is_due) {
+            searched.complete.extend(places.iter().map(|place| place.id));
+            let stops = stops.into_iter().flatten().rev().collect();
+            self.walk = Some(Walk::new(scope, now, searched, wanted, stops));
+        }
+        Ok(())
+    }
+
+    fn warn_of_hidden(&mut self, searched: &Searched) {
+        if !searched.hidden.is_empty() && !std::mem::replace(&mut self.told_guessing, true) {
+            log::warn(format_args!(
+                "some processes of servers can't be looked into; what they listen on is guessed from what was asked for \
+                 and from what is new"
+            ));
+        }
     }
 }
-
-/// A way to look into a process.
-type Look = fn(Pid, &SortedSet<u64>) -> io::Result<Vec<u64>>;

@@ -18,7 +18,7 @@ mod tests;
 
 /// A listener that has been there for this time was not forked off while the processes were looked at: who has it is found
 /// by one search through all servers.
-const SETTLED_AFTER: Duration = Duration::from_millis(500);
+const SETTLED_AFTER: Duration = Duration::from_millis(400);
 
 /// A server that is watched.
 pub struct Watched {
@@ -30,8 +30,8 @@ pub struct Watched {
     since: Instant,
     /// The first look that was for it too: what was there by then is not new.
     first_look: u64,
-    /// Whether its processes were gone through once.
-    searched: bool,
+    /// When the last complete search of its processes was begun.
+    searched: Option<Instant>,
     told: Listening,
 }
 
@@ -44,17 +44,17 @@ pub enum Heirs {
     None,
 }
 
-/// Where to search.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where to search, and for what.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// Who is watched.
     pub id: Id,
     /// Its first process.
     pub leader: Pid,
-    /// Whether it waits for a listener.
-    pub is_urgent: bool,
-    /// Whether strangers' listeners could turn out to be its: nobody has looked yet.
-    pub is_new: bool,
+    /// The inodes of the listeners that may be its.
+    pub wanted: SortedSet<u64>,
+    /// Whether one of them has come since the last complete search, or has settled since.
+    pub is_due: bool,
 }
 
 impl Watched {
@@ -69,25 +69,15 @@ impl Watched {
             pace_since: born,
             since: born,
             first_look: 0,
-            searched: false,
+            searched: None,
             told,
         }
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
-    /// Not known yet.
-    Sought,
-    /// No server that is waited for. It may be one of the others: these are searched on request only.
-    Unclaimed,
-    /// No server at all, as far as could be found.
-    Stranger,
-    Server(Id),
-}
-
 struct Known {
-    owner: Owner,
+    /// The server it belongs to, if that is known. It may still be any one's that [`Watched::wants`] it.
+    owner: Option<Id>,
     first_look: u64,
     /// When it was there for certain: the listing that has it was over by then.
     seen_by: Instant,
@@ -100,6 +90,8 @@ pub struct Searched {
     pub found: Sorted<u64, Id>,
     /// Servers with a process that can't be looked into.
     pub hidden: SortedSet<Id>,
+    /// Servers all of whose processes were looked into, or can't be.
+    pub complete: Vec<Id>,
 }
 
 /// Servers and listeners.
@@ -120,7 +112,7 @@ pub struct Table {
 impl Table {
     /// One more is watched.
     pub fn add(&mut self, id: Id, watched: Watched) -> Heirs {
-        let is_young = |known: &Known| !matches!(known.owner, Owner::Server(_)) && known.seen_by >= watched.since;
+        let is_young = |known: &Known| known.owner.is_none() && known.seen_by >= watched.since;
         let heirs = if self.known.values().any(is_young) { Heirs::Possible } else { Heirs::None };
         self.watched.insert(id, Watched { first_look: self.looks + 1, ..watched });
         heirs
@@ -131,8 +123,8 @@ impl Table {
         self.watched.remove(&id);
         self.changed.remove(&id);
         self.asked.remove(&id);
-        for known in self.known.values_mut().filter(|known| known.owner == Owner::Server(id)) {
-            known.owner = Owner::Sought;
+        for known in self.known.values_mut().filter(|known| known.owner == Some(id)) {
+            known.owner = None;
             self.unsearched = true;
         }
     }
@@ -141,15 +133,7 @@ impl Table {
     pub fn ask(&mut self, id: Id) {
         if self.watched.contains_key(&id) {
             self.asked.insert(id);
-            self.search_unclaimed();
-        }
-    }
-
-    /// A server waits for a listener that was not looked into for what has come meanwhile.
-    fn search_unclaimed(&mut self) {
-        for known in self.known.values_mut().filter(|known| known.owner == Owner::Unclaimed) {
-            known.owner = Owner::Sought;
-            self.unsearched = true;
+            self.unsearched |= self.watched.get(&id).is_some_and(|watched| self.is_wanted_by(watched));
         }
     }
 
@@ -158,10 +142,10 @@ impl Table {
         if let Some(watched) = self.watched.get_mut(&id) {
             watched.pace = pace;
             watched.pace_since = now;
-            if pace == Pace::Fast {
-                self.search_unclaimed();
-            }
         }
+        // What has come meanwhile was not looked for with it.
+        let is_behind = |watched: &Watched| watched.pace == Pace::Fast && self.is_wanted_by(watched);
+        self.unsearched |= self.watched.get(&id).is_some_and(is_behind);
     }
 
     /// Since when the last one is urgent, if any is.
@@ -187,14 +171,14 @@ impl Table {
             if !is_there {
                 touched.insert(listener.port);
             }
-            if let (false, Owner::Server(id)) = (is_there, known.owner) {
+            if let (false, Some(id)) = (is_there, known.owner) {
                 changed.insert(id);
             }
             is_there
         });
         for listener in all.iter() {
             if !self.known.contains_key(listener) {
-                self.known.insert(*listener, Known { owner: Owner::Sought, first_look: self.looks, seen_by: now });
+                self.known.insert(*listener, Known { owner: None, first_look: self.looks, seen_by: now });
                 self.unsearched = true;
             }
         }
@@ -207,69 +191,60 @@ impl Table {
 
     /// Whether a listener may belong to a server and it is not known which.
     pub fn has_unknown(&self) -> bool {
-        self.known.values().any(|known| matches!(known.owner, Owner::Sought | Owner::Unclaimed))
+        let youngest = self.known.values().filter(|known| known.owner.is_none()).max_by_key(|known| known.seen_by);
+        youngest.is_some_and(|known| self.watched.values().any(|watched| watched.wants(known)))
     }
 
-    /// The inodes of the listeners whose owners are not known yet and are looked for in `scope`.
-    pub fn sought(&self, scope: Scope) -> SortedSet<u64> {
-        self.inodes(|owner| match owner {
-            Owner::Sought => true,
-            Owner::Unclaimed => scope == Scope::All,
-            Owner::Stranger | Owner::Server(_) => false,
-        })
+    fn is_wanted_by(&self, watched: &Watched) -> bool {
+        self.known.values().any(|known| watched.wants(known))
     }
 
-    /// The inodes of all listeners that belong to no server as far as is known.
-    pub fn unowned(&self) -> SortedSet<u64> {
-        self.inodes(|owner| match owner {
-            Owner::Sought | Owner::Unclaimed | Owner::Stranger => true,
-            Owner::Server(_) => false,
-        })
+    /// Whether there is a listener that may be found with one who did not have it when it was looked for.
+    pub fn has_unsettled(&self, now: Instant) -> bool {
+        self.known.values().any(|known| known.owner.is_none() && !known.is_settled(now))
     }
 
-    fn inodes(&self, wanted: impl Fn(Owner) -> bool) -> SortedSet<u64> {
-        self.known.iter().filter(|(_, known)| wanted(known.owner)).map(|(listener, _)| listener.inode).collect()
-    }
-
-    /// Where to search: at the urgent ones first, and of these at the youngest.
-    pub fn places(&self) -> Vec<Place> {
-        let mut all: Vec<_> = self.watched.iter().collect();
+    /// Where to search, for those in `scope` and for who is new: at the urgent ones first, and of these at the youngest.
+    pub fn places(&self, scope: Scope, now: Instant) -> Vec<Place> {
+        let is_in_scope = |id: &Id, watched: &Watched| {
+            scope == Scope::All || watched.pace == Pace::Fast || watched.searched.is_none() || self.asked.contains(id)
+        };
+        let mut all: Vec<_> = self.watched.iter().filter(|(id, watched)| is_in_scope(id, watched)).collect();
         all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(*id)));
-        all.into_iter()
-            .map(|(id, watched)| Place {
-                id: *id,
-                leader: watched.leader,
-                is_urgent: watched.pace == Pace::Fast || self.asked.contains(id),
-                is_new: !watched.searched,
-            })
-            .collect()
+        let place = |id: Id, watched: &Watched| {
+            let wanted: Vec<_> = self.known.iter().filter(|(_, known)| watched.wants(known)).collect();
+            let has_come = |known: &Known| watched.searched.is_none_or(|searched| searched < known.seen_by);
+            let is_due = wanted.iter().any(|(_, known)| has_come(known) || known.is_settled(now));
+            let wanted = wanted.into_iter().map(|(listener, _)| listener.inode).collect();
+            Place { id, leader: watched.leader, wanted, is_due }
+        };
+        all.into_iter().map(|(id, watched)| place(*id, watched)).filter(|place| !place.wanted.is_empty()).collect()
     }
 
-    /// Takes what a search in `scope` has found `now`. What no server could be proven to have is given to those that can't
-    /// be looked into. The requested port is given at once: it was free before the server was started. What is merely new is
-    /// given when the search is over, and only if there is no second one that waits for a listener.
-    pub fn take(&mut self, searched: &Searched, scope: Scope, is_last: bool, now: Instant) {
-        let is_reached = |watched: &Watched| scope == Scope::All || watched.pace == Pace::Fast || !watched.searched;
-        self.watched.values_mut().filter(|watched| is_reached(watched)).for_each(|watched| watched.searched = true);
+    /// Takes what a search that was begun at `begun` has found. What no server could be proven to have is given to those that
+    /// can't be looked into. The requested port is given at once: it was free before the server was started. What is merely
+    /// new is given when it has settled, and only if there is no second one that waits for a listener.
+    pub fn take(&mut self, searched: &Searched, begun: Instant) {
+        for id in &searched.complete {
+            if let Some(watched) = self.watched.get_mut(id) {
+                watched.searched = Some(begun);
+                // It may be certain now that another process has it.
+                self.touched.extend(watched.requested);
+            }
+        }
         let hidden: Vec<_> = self.watched.iter().filter(|(id, _)| searched.hidden.contains(id)).collect();
         for (listener, known) in self.known.iter_mut() {
             let before = known.owner;
-            if let Some(id) = searched.found.get(&listener.inode) {
-                known.owner = Owner::Server(*id);
-            } else if !matches!(before, Owner::Server(_)) {
+            if let Some(id) = searched.found.get(&listener.inode).filter(|id| self.watched.contains_key(id)) {
+                known.owner = Some(*id);
+            } else if before.is_none() {
                 let asked_for_it = only(hidden.iter().filter(|(_, watched)| watched.requested == Some(listener.port)));
                 let waits_for_one = || {
                     let is_new = |watched: &Watched| known.first_look > watched.first_look;
                     only(hidden.iter().filter(|(_, watched)| watched.pace == Pace::Fast && is_new(watched)))
                 };
-                let is_settled = now.saturating_duration_since(known.seen_by) >= SETTLED_AFTER;
-                if let Some((id, _)) = asked_for_it.or_else(|| is_last.then(waits_for_one).flatten()) {
-                    known.owner = Owner::Server(*id);
-                } else if scope == Scope::All && is_settled {
-                    known.owner = Owner::Stranger;
-                } else if is_last && before == Owner::Sought {
-                    known.owner = Owner::Unclaimed;
-                }
+                let guessed = asked_for_it.or_else(|| known.is_settled(begun).then(waits_for_one).flatten());
+                known.owner = guessed.map(|(id, _)| *id);
             }
             if known.owner != before {
                 self.touched.insert(listener.port);
@@ -284,7 +259,7 @@ impl Table {
         concerned.extend(self.asked.iter().copied());
         if !touched.is_empty() {
             let owners = self.known.iter().filter(|(listener, _)| touched.contains(&listener.port));
-            concerned.extend(owners.filter_map(|(_, known)| known.owner.server()));
+            concerned.extend(owners.filter_map(|(_, known)| known.owner));
             let given = |watched: &Watched| watched.requested.is_some_and(|port| touched.contains(&port));
             concerned.extend(self.watched.iter().filter(|(_, watched)| given(watched)).map(|(id, _)| *id));
         }
@@ -300,28 +275,32 @@ impl Table {
     }
 
     fn listening(&self, id: Id) -> Listening {
-        let is_own = |known: &Known| known.owner == Owner::Server(id);
+        let is_own = |known: &Known| known.owner == Some(id);
         let own: Vec<ListeningSocket> =
             self.known.iter().filter(|(_, known)| is_own(known)).map(|(listener, _)| *listener).collect();
         let foreign = || self.known.iter().filter(|(_, known)| !is_own(known));
         let is_shared = |port| foreign().any(|(listener, _)| listener.port == port && is_on_localhost(listener));
-        let requested = self.watched.get(&id).and_then(|watched| watched.requested);
-        let is_foreign = |port| {
-            let is_decided = |known: &Known| known.owner != Owner::Sought;
+        let requested = self.watched.get(&id).and_then(|watched| Some((watched, watched.requested?)));
+        let is_foreign = |(watched, port): (&Watched, Port)| {
             own.iter().all(|listener| listener.port != port)
-                && foreign().any(|(listener, known)| listener.port == port && is_decided(known))
+                && foreign().any(|(listener, known)| listener.port == port && !watched.wants(known))
         };
         let given = if requested.is_some_and(is_foreign) { Given::Foreign } else { Given::Free };
         Listening { open: ports_of(&own, is_shared), given }
     }
 }
 
-impl Owner {
-    fn server(self) -> Option<Id> {
-        match self {
-            Owner::Server(id) => Some(id),
-            Owner::Sought | Owner::Unclaimed | Owner::Stranger => None,
-        }
+impl Watched {
+    /// Whether that may be its listener as far as is known: nobody has it, and this one was not searched for it, or not yet
+    /// when it had settled.
+    fn wants(&self, known: &Known) -> bool {
+        known.owner.is_none() && self.searched.is_none_or(|searched| !known.is_settled(searched))
+    }
+}
+
+impl Known {
+    fn is_settled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.seen_by) >= SETTLED_AFTER
     }
 }
 

@@ -13,12 +13,14 @@ fn listener(inode: u64, number: u16) -> ListeningSocket {
 
 struct Scene {
     table: Table,
+    /// The present moment.
+    now: Instant,
     told: Sorted<Id, Receiver<Listening>>,
 }
 
 impl Scene {
     fn new(watched: &[(Id, Option<u16>)]) -> Scene {
-        let mut scene = Scene { table: Table::default(), told: Sorted::default() };
+        let mut scene = Scene { table: Table::default(), now: Instant::now(), told: Sorted::default() };
         watched.iter().for_each(|(id, requested)| scene.add(*id, *requested));
         scene
     }
@@ -26,18 +28,32 @@ impl Scene {
     fn add(&mut self, id: Id, requested: Option<u16>) {
         let (tx, rx) = channel();
         let notify: Notify = Box::new(move |listening| drop(tx.send(listening)));
-        let _ = self.table.add(id, Watched::new(Pid::own(), requested.map(port), notify, Instant::now()));
+        let _ = self.table.add(id, Watched::new(Pid::own(), requested.map(port), notify, self.now));
         self.told.insert(id, rx);
     }
 
     fn look(&mut self, all: &[(u64, u16)]) {
         self.table.begin_look();
-        self.table.update(&all.iter().map(|(inode, number)| listener(*inode, *number)).collect(), Instant::now());
+        self.table.update(&all.iter().map(|(inode, number)| listener(*inode, *number)).collect(), self.now);
     }
 
-    fn find(&mut self, found: &[(u64, Id)], hidden: &[Id], is_last: bool) {
-        let searched = Searched { found: found.iter().copied().collect(), hidden: hidden.iter().copied().collect() };
-        self.table.take(&searched, Scope::Urgent, is_last, Instant::now());
+    /// Looks into all, or into all but `hidden`.
+    fn find(&mut self, found: &[(u64, Id)], hidden: &[Id]) {
+        let found = found.iter().copied().collect();
+        let complete = self.table.watched.keys().copied().collect();
+        self.table.take(&Searched { found, hidden: hidden.iter().copied().collect(), complete }, self.now);
+    }
+
+    /// The same when all that is there has settled.
+    fn find_settled(&mut self, found: &[(u64, Id)], hidden: &[Id]) {
+        self.now += SETTLED_AFTER;
+        self.find(found, hidden);
+    }
+
+    /// What `id` is looked into for.
+    fn wanted(&self, id: Id) -> Vec<u64> {
+        let places = self.table.places(Scope::Urgent, self.now);
+        places.iter().filter(|place| place.id == id).flat_map(|place| place.wanted.iter().copied()).collect()
     }
 
     /// The ports of the only news for `id`, `None` if there are none.
@@ -55,15 +71,15 @@ const B: Id = Id(2);
 #[test]
 fn what_is_older_than_a_server_is_not_looked_for_with_it() {
     let mut scene = Scene::new(&[(A, None)]);
-    let before = Instant::now();
+    let before = scene.now;
     scene.look(&[(1, 80), (2, 81)]);
-    scene.find(&[(1, A)], &[], true);
-    let after = Instant::now();
+    scene.find(&[(1, A)], &[]);
+    let after = before + Duration::from_millis(1);
     let mut born = |at: Instant| scene.table.add(B, Watched::new(Pid::own(), None, Box::new(|_| {}), at));
     assert_eq!(born(after), Heirs::None);
     // Its listener was seen before it was watched itself.
     assert_eq!(born(before), Heirs::Possible);
-    scene.find(&[(2, B)], &[], true);
+    scene.find(&[(2, B)], &[]);
     assert_eq!(scene.table.add(Id(3), Watched::new(Pid::own(), None, Box::new(|_| {}), before)), Heirs::None);
 }
 
@@ -72,47 +88,88 @@ fn a_change_is_told_once_and_to_whom_it_concerns() {
     let mut scene = Scene::new(&[(A, None), (B, None)]);
     scene.look(&[(1, 80), (2, 81)]);
     assert!(scene.table.take_unsearched() && !scene.table.take_unsearched());
-    assert_eq!(scene.table.sought(Scope::Urgent), SortedSet::from([1, 2]));
+    assert_eq!((scene.wanted(A), scene.wanted(B)), (vec![1, 2], vec![1, 2]));
     assert_eq!((scene.news(A), scene.news(B)), (None, None), "nobody knows whose they are");
-    scene.find(&[(1, A)], &[], true);
+    scene.find(&[(1, A)], &[]);
     assert_eq!((scene.news(A), scene.news(B)), (Some(vec![80]), None));
-    assert_eq!(scene.table.sought(Scope::Urgent), SortedSet::default(), "the other is a stranger's");
-    assert_eq!(scene.table.unowned(), SortedSet::from([2]));
     scene.look(&[(1, 80), (2, 81)]);
     assert!(!scene.table.take_unsearched());
     assert_eq!((scene.news(A), scene.news(B)), (None, None));
     // Another listener on the same port, as after a quick restart of a worker: nothing that anyone could see.
     scene.look(&[(3, 80), (2, 81)]);
-    scene.find(&[(3, A)], &[], true);
+    scene.find(&[(3, A)], &[]);
     assert_eq!(scene.news(A), None);
     scene.look(&[(2, 81)]);
     assert_eq!(scene.news(A), Some(vec![]));
 }
 
 #[test]
+fn each_server_is_looked_into_once_for_what_has_settled() {
+    let mut scene = Scene::new(&[(A, None), (B, None)]);
+    scene.look(&[(1, 80)]);
+    let is_due = |scene: &Scene| scene.table.places(Scope::Urgent, scene.now).iter().any(|place| place.is_due);
+    assert!(is_due(&scene), "it has come");
+    scene.find(&[], &[]);
+    assert!(!is_due(&scene) && scene.table.has_unsettled(scene.now));
+    assert_eq!((scene.wanted(A), scene.wanted(B)), (vec![1], vec![1]), "a fork may have hidden it");
+    // A waits no more when it has settled, so B alone is looked into.
+    scene.table.set_pace(A, Pace::OnRequest, scene.now);
+    assert!(scene.table.take_unsearched(), "when it came");
+    scene.now += SETTLED_AFTER;
+    assert!(is_due(&scene) && !scene.table.has_unsettled(scene.now));
+    let complete = scene.table.places(Scope::Urgent, scene.now).iter().map(|place| place.id).collect();
+    scene.table.take(&Searched { complete, ..Searched::default() }, scene.now);
+    assert!(scene.table.places(Scope::Urgent, scene.now).is_empty());
+    assert!(scene.table.has_unknown(), "A may have it");
+    // B is not looked into for it again when A waits.
+    scene.table.set_pace(A, Pace::Fast, scene.now);
+    assert!(scene.table.take_unsearched());
+    assert_eq!((scene.wanted(A), scene.wanted(B)), (vec![1], vec![]));
+    scene.find(&[], &[]);
+    assert!(!scene.table.has_unknown());
+    scene.table.set_pace(A, Pace::Fast, scene.now);
+    assert!(!scene.table.take_unsearched(), "the same stranger is no reason to look again");
+    scene.look(&[(1, 80), (2, 81)]);
+    assert!(scene.table.take_unsearched());
+    assert_eq!((scene.wanted(A), scene.wanted(B)), (vec![2], vec![2]));
+}
+
+#[test]
 fn what_an_unwatched_one_had_is_looked_for_again() {
     let mut scene = Scene::new(&[(A, None)]);
     scene.look(&[(1, 80)]);
-    scene.find(&[(1, A)], &[], true);
+    scene.find(&[(1, A)], &[]);
     assert!(scene.table.take_unsearched());
     scene.add(B, None);
     scene.table.remove(A);
     assert!(scene.table.take_unsearched());
-    assert_eq!(scene.table.sought(Scope::Urgent), SortedSet::from([1]));
-    scene.find(&[(1, B)], &[], true);
+    assert_eq!(scene.wanted(B), [1]);
+    scene.find(&[(1, B), (2, A)], &[]);
     assert_eq!(scene.news(B), Some(vec![80]));
+}
+
+#[test]
+fn a_walk_may_end_after_its_server() {
+    let mut scene = Scene::new(&[(A, None), (B, None)]);
+    scene.look(&[(1, 80)]);
+    let late = Searched { found: [(1, A)].into_iter().collect(), complete: vec![A, B], ..Searched::default() };
+    scene.table.remove(A);
+    scene.table.take(&late, scene.now);
+    assert_eq!((scene.wanted(B), scene.news(B)), (vec![1], None));
 }
 
 #[test]
 fn the_requested_port_is_given_to_a_hidden_server_at_once() {
     let mut scene = Scene::new(&[(A, Some(80)), (B, Some(81))]);
     scene.look(&[(0, 81), (0, 90)]);
-    scene.find(&[], &[A, B], false);
+    scene.find(&[], &[A, B]);
     assert_eq!((scene.news(A), scene.news(B)), (None, Some(vec![81])));
     // B could have been looked into, and was seen not to have it.
     let mut scene = Scene::new(&[(A, Some(80)), (B, Some(81))]);
     scene.look(&[(1, 81)]);
-    scene.find(&[], &[A], true);
+    scene.find(&[], &[]);
+    assert_eq!((scene.news(A), scene.news(B)), (None, None), "it may turn out to be its own");
+    scene.find_settled(&[], &[]);
     assert_eq!((scene.news(A), scene.news(B)), (None, Some(vec![])), "it is told that a foreign process has its port");
 }
 
@@ -122,31 +179,35 @@ fn what_is_new_is_given_to_the_only_hidden_server_that_waits() {
     scene.look(&[(1, 70)]);
     scene.add(A, Some(80));
     scene.look(&[(1, 70), (2, 71)]);
-    scene.find(&[], &[A], true);
+    scene.find_settled(&[], &[A]);
     assert_eq!(scene.news(A), None, "both may have been there before it");
     scene.look(&[(1, 70), (2, 71), (3, 3000)]);
-    scene.find(&[], &[A], false);
+    scene.find(&[], &[A]);
     assert_eq!(scene.news(A), None, "somebody else's proof may still come");
-    scene.find(&[], &[A], true);
+    scene.find_settled(&[], &[A]);
     assert_eq!(scene.news(A), Some(vec![3000]));
 
     let mut scene = Scene::new(&[(A, None), (B, None)]);
     scene.look(&[]);
     scene.look(&[(3, 3000)]);
-    scene.find(&[], &[A, B], true);
+    scene.find_settled(&[], &[A, B]);
     assert_eq!((scene.news(A), scene.news(B)), (None, None), "it can be either's");
-    scene.table.set_pace(B, Pace::OnRequest, Instant::now());
-    scene.find(&[], &[A, B], true);
+    scene.table.set_pace(B, Pace::OnRequest, scene.now);
+    scene.find(&[], &[A, B]);
     assert_eq!((scene.news(A), scene.news(B)), (Some(vec![3000]), None));
 }
 
 #[test]
 fn the_urgent_and_young_are_searched_first() {
     let mut scene = Scene::new(&[(A, None), (B, None), (Id(3), None)]);
-    scene.table.set_pace(Id(3), Pace::OnRequest, Instant::now());
-    assert_eq!(scene.table.places().iter().map(|place| place.id.0).collect::<Vec<_>>(), [2, 1, 3]);
-    scene.table.set_pace(A, Pace::OnRequest, Instant::now());
+    scene.look(&[(1, 80)]);
+    scene.table.set_pace(Id(3), Pace::OnRequest, scene.now);
+    let order =
+        |scene: &Scene| scene.table.places(Scope::All, scene.now).iter().map(|place| place.id.0).collect::<Vec<_>>();
+    assert_eq!(order(&scene), [2, 1, 3]);
+    scene.table.set_pace(A, Pace::OnRequest, scene.now);
     assert!(scene.table.fast_since().is_some());
-    scene.table.set_pace(B, Pace::OnRequest, Instant::now());
+    assert_eq!(order(&scene), [2, 3, 1]);
+    scene.table.set_pace(B, Pace::OnRequest, scene.now);
     assert_eq!(scene.table.fast_since(), None);
 }

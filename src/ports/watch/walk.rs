@@ -1,0 +1,126 @@
+//! The long way to the owner of a listener: large tables of descriptors, and those of single threads.
+//!
+//! Owns: what is still to be read, and the table that is being read. Never: when a walk begins, what is made of it.
+//!
+//! A process with 80,000 descriptors takes 80 ms to read. Meanwhile other servers begin to listen, and clients wait for
+//! them. So it is read in pieces, and between two of them the sockets and the small tables are looked at as ever.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::Id;
+use super::eye::Scope;
+use super::table::Searched;
+use crate::log;
+use crate::os::proc::Process;
+use crate::os::sockets::{Descriptors, Piece, is_gone, threads_apart};
+use crate::os::{Pid, is_shortage};
+use crate::sorted::SortedSet;
+
+/// So long a walk goes on at a time.
+const PIECE: Duration = Duration::from_millis(4);
+
+/// What is read of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The table of its main thread, which most threads share.
+    Main,
+    /// The tables that single threads have of their own; which ones these are is found out when it is their turn.
+    Threads,
+    /// That of one thread.
+    Thread(i32),
+}
+
+/// A process of a server, and what is to be read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stop {
+    /// The server.
+    pub id: Id,
+    /// The process.
+    pub pid: Pid,
+    /// What is read.
+    pub part: Part,
+}
+
+/// A walk in progress.
+#[derive(Debug)]
+pub struct Walk {
+    /// Who is looked for.
+    pub scope: Scope,
+    /// What is there at this moment is found, and what is not found was not there.
+    pub begun: Instant,
+    /// What has been found so far, also by the search that has led here.
+    pub searched: Searched,
+    wanted: SortedSet<u64>,
+    /// What is still to be read, the next one last.
+    stops: Vec<Stop>,
+    reading: Option<(Stop, Descriptors)>,
+}
+
+impl Walk {
+    /// Reads `stops`, the last one first, for `wanted`.
+    pub fn new(scope: Scope, begun: Instant, searched: Searched, wanted: SortedSet<u64>, stops: Vec<Stop>) -> Walk {
+        Walk { scope, begun, searched, wanted, stops, reading: None }
+    }
+
+    /// Goes on for a few milliseconds, or to the end.
+    ///
+    /// # Errors
+    /// The system has nothing left to look with: this walk has no result.
+    pub fn proceed(&mut self) -> io::Result<Piece> {
+        let deadline = Instant::now() + PIECE;
+        while !self.wanted.is_empty() {
+            let Some((stop, mut table)) = self.reading.take().map_or_else(|| self.open_next(), |it| Ok(Some(it)))?
+            else {
+                return Ok(Piece::Last);
+            };
+            let mut found = Vec::new();
+            let piece = table.read(&self.wanted, &mut found, deadline);
+            for inode in found {
+                self.wanted.remove(&inode);
+                self.searched.found.insert(inode, stop.id);
+            }
+            match piece {
+                Ok(Piece::Last) => {}
+                Ok(Piece::More) => {
+                    self.reading = Some((stop, table));
+                    return Ok(Piece::More);
+                }
+                Err(error) => self.refused(stop, error)?,
+            }
+        }
+        Ok(Piece::Last)
+    }
+
+    fn open_next(&mut self) -> io::Result<Option<(Stop, Descriptors)>> {
+        while let Some(stop) = self.stops.pop() {
+            let tid = match stop.part {
+                Part::Main => None,
+                Part::Thread(tid) => Some(tid),
+                Part::Threads => {
+                    let apart = threads_apart(stop.pid).into_iter().rev();
+                    self.stops.extend(apart.map(|tid| Stop { part: Part::Thread(tid), ..stop }));
+                    continue;
+                }
+            };
+            match Descriptors::open(stop.pid, tid) {
+                Ok(table) => return Ok(Some((stop, table))),
+                Err(error) => self.refused(stop, error)?,
+            }
+        }
+        Ok(None)
+    }
+
+    fn refused(&mut self, stop: Stop, error: io::Error) -> io::Result<()> {
+        if is_shortage(&error) {
+            return Err(error);
+        }
+        // One that is about to end can't be looked into either, and has nothing open.
+        if stop.part == Part::Main && !is_gone(&error) && Process::read(stop.pid).is_some_and(|found| found.is_alive())
+        {
+            log::debug(format_args!("process {} can't be looked into: {error}", stop.pid));
+            self.searched.hidden.insert(stop.id);
+        }
+        Ok(())
+    }
+}
