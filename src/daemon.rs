@@ -23,7 +23,7 @@ use crate::api::places::Places;
 use crate::boot::{self, Processes};
 use crate::config::{self, AuthSource, Config};
 use crate::control::Control;
-use crate::http::{Front, Limits};
+use crate::http::{Front, FrontLimits};
 use crate::log;
 use crate::logs::LogFiles;
 use crate::os::environment;
@@ -162,7 +162,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     };
     let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
     let front =
-        Front::open(listener, Arc::new(service), Limits::default()).map_err(start_error("can't open the API"))?;
+        Front::open(listener, Arc::new(service), FrontLimits::default()).map_err(start_error("can't open the API"))?;
     if let Err(error) = store.put_address(&local) {
         log::warn(format_args!(
             "clients have to be given the address, it can't be written to the state directory: {error}"

@@ -3,7 +3,7 @@
 //! Owns: names. Never: code.
 
 pub use crate::http::Limits;
-pub use crate::http::body::{Chunked, Progress};
+pub use crate::http::body::{BodyProgress, Chunked};
 pub use crate::http::head::{Expects, Framing, Head, end, vet};
 pub use crate::http::response::Refusal;
 pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, StreamId};

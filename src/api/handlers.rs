@@ -17,7 +17,7 @@ use super::wire::{self, About, LogText};
 use super::{Api, events, many, metrics, overlays, page, reply, text};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
-use crate::http::service::{Body, Request, Standing, Step, Verdict};
+use crate::http::service::{AdmittedRequest, Body, ClientKind, HeadVerdict, NextStep};
 use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, CommandRefusal};
 use crate::model::spec::Slug;
@@ -47,10 +47,10 @@ pub struct Call<'a> {
 }
 
 /// Decides from the head of a request what follows.
-pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
+pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> HeadVerdict {
     let origin = (call.header)("Origin");
     if let Some(preflight) = api.access.preflight(call.method, origin) {
-        return Verdict { standing: Standing::Stranger, step: Step::Reply(preflight) };
+        return HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(preflight) };
     }
     let routed = route::route(call.method, call.target);
     let credentials = Credentials {
@@ -61,25 +61,25 @@ pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
         fetch_site: (call.header)("Sec-Fetch-Site"),
         api_key: (call.header)("X-ComputeSDK-API-Key").filter(|_| route::is_gateway(call.target)),
     };
-    let refused = |error: &Error| Step::Reply(with_headers(reply::error(error), api.access.cors(origin)));
+    let refused = |error: &Error| NextStep::Reply(with_headers(reply::error(error), api.access.cors(origin)));
     // A client that may not ask is not told what there is.
     let caller = match api.access.admit(Gate::of(&routed), &credentials) {
         Ok(caller) => caller,
-        Err(error) => return Verdict { standing: Standing::Stranger, step: refused(&error) },
+        Err(error) => return HeadVerdict { client_kind: ClientKind::Stranger, step: refused(&error) },
     };
-    let standing = match caller {
-        Caller::HasToken | Caller::AuthOff => Standing::Owner,
-        Caller::Anonymous => Standing::Stranger,
+    let client_kind = match caller {
+        Caller::HasToken | Caller::AuthOff => ClientKind::Owner,
+        Caller::Anonymous => ClientKind::Stranger,
     };
     let Route { action, warnings } = match routed {
         Ok(route) => route,
-        Err(_) if leads_to_page(call) => return Verdict { standing, step: Step::Reply(page::redirect()) },
-        Err(error) => return Verdict { standing, step: refused(&error) },
+        Err(_) if leads_to_page(call) => return HeadVerdict { client_kind, step: NextStep::Reply(page::redirect()) },
+        Err(error) => return HeadVerdict { client_kind, step: refused(&error) },
     };
     let is_gateway = matches!(action, Action::Gateway(_));
     let reads_body = action.reads_body() && (api.gateway.is_some() || !is_gateway);
     if reads_body && let Err(error) = input::require_json((call.header)("Content-Type")) {
-        return Verdict { standing, step: refused(&error) };
+        return HeadVerdict { client_kind, step: refused(&error) };
     }
     let accept = (call.header)("Accept").map(str::to_owned);
     let is_events = matches!(action, Action::Events(_));
@@ -87,7 +87,7 @@ pub fn admit(api: &Arc<Api>, call: &Call<'_>) -> Verdict {
     let host = credentials.host.filter(|_| is_gateway).map(str::to_owned);
     let cors = api.access.cors(origin);
     let task = Box::new(Task { api: Arc::clone(api), action, warnings, caller, accept, last_event, host, cors });
-    Verdict { standing, step: if reads_body { Step::TakeBody(task) } else { Step::SkipBody(task) } }
+    HeadVerdict { client_kind, step: if reads_body { NextStep::TakeBody(task) } else { NextStep::SkipBody(task) } }
 }
 
 /// Whether a browser asks for `/`, which is no path of the API.
@@ -116,7 +116,7 @@ struct Task {
     cors: Vec<(&'static str, String)>,
 }
 
-impl Request for Task {
+impl AdmittedRequest for Task {
     fn call(mut self: Box<Self>, body: Body, client: &dyn Client) -> Outcome {
         let cors = std::mem::take(&mut self.cors);
         match self.carry_out(body, client) {

@@ -29,7 +29,7 @@ use super::access::Credentials;
 use super::handlers::{self, Call};
 use super::{Api, reply};
 use crate::error::{Code, Error};
-use crate::http::service::{Service, Standing, Step, Verdict};
+use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
 use crate::os::poll::{Interest, Poll};
 use crate::os::thread::{panic_text, under_name};
 use std::sync::Arc;
@@ -68,18 +68,18 @@ impl HttpApi {
 }
 
 impl Service for HttpApi {
-    fn admit(&self, head: &[u8]) -> Verdict {
+    fn admit(&self, head: &[u8]) -> HeadVerdict {
         let read = match self.parsers.read(head) {
             Ok(read) => read,
             Err(error) => {
                 crate::log::error(format_args!("a request can't be read: {error}"));
                 let busy = Error::new(Code::Busy, "the API does not answer for the moment; try again later");
-                return Verdict { standing: Standing::Stranger, step: Step::Reply(reply::error(&busy)) };
+                return HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(reply::error(&busy)) };
             }
         };
         let Some(request) = read.request() else {
             let failed = Error::internal("reading the request");
-            return Verdict { standing: Standing::Stranger, step: Step::Reply(reply::error(&failed)) };
+            return HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(reply::error(&failed)) };
         };
         let headers = request.headers();
         let header = |name: &'static str| {
@@ -89,7 +89,7 @@ impl Service for HttpApi {
         handlers::admit(&self.api, &call)
     }
 
-    fn standing(&self, head: &[u8]) -> Standing {
+    fn client_kind(&self, head: &[u8]) -> ClientKind {
         // In the canonical form each header stands once, under its own name.
         let value = |name: &str| {
             let lines = str::from_utf8(head).ok()?.split("\r\n");
@@ -97,7 +97,7 @@ impl Service for HttpApi {
         };
         let (authorization, api_key) = (value("Authorization"), value("X-ComputeSDK-API-Key"));
         let credentials = Credentials { authorization, api_key, ..Credentials::default() };
-        if self.api.access.is_proven(&credentials) { Standing::Owner } else { Standing::Stranger }
+        if self.api.access.is_proven(&credentials) { ClientKind::Owner } else { ClientKind::Stranger }
     }
 
     fn settle(&self) {

@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn the_long_calls_leave_connections_to_the_others() {
-        let connections = crate::http::Limits::default().connections;
+        let connections = crate::http::FrontLimits::default().connections;
         // Owners have all but 32 of them.
         assert!(STREAMS_MAX + EVENT_READERS_MAX + WAITS_MAX + 32 <= connections - 32);
         const { assert!(OPEN_WAITS_MAX <= 32) };

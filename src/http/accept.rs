@@ -1,6 +1,6 @@
-//! The loop that accepts clients.
+//! The accept loop.
 //!
-//! Owns: the listening socket. Never: an end because of an error; a wait for a client.
+//! Owns: the listening socket. Never: ends on an error; waits for one client.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,7 +10,7 @@ use std::thread as std_thread;
 use std::time::{Duration, Instant};
 
 use super::Listener;
-use super::connection::{self, Shared};
+use super::connection::{self, FrontState};
 use super::queue::Queue;
 use super::response::{self, Refusal};
 use super::slots::NoSlot;
@@ -20,15 +20,15 @@ use crate::os::poll::{Interest, Poll};
 use crate::os::reserve_thread::{ReserveThread, RunsOn};
 use crate::os::{is_shortage, local, peer, thread};
 
-/// The system is out of something; trying again at once would only burn time that others need.
+/// The pause after an error of `accept(2)`: a retry at once would burn processor time.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
-/// Between two tries to get threads for newcomers that wait for one.
+/// The pause between two tries to start threads for queued clients.
 const THREAD_PAUSE: Duration = Duration::from_millis(5);
-/// The same failure is logged once in this time.
+/// Errors are logged at most once in this time.
 const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// Accepts until the listener is closed.
-pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &ReserveThread) {
+pub fn run(listener: &Listener, shared: &Arc<FrontState>, reserve: &ReserveThread) {
     let mut reported: Option<Instant> = None;
     let mut report = |what: &str, error: &io::Error| {
         if reported.is_none_or(|last| last.elapsed() >= REPORT_EVERY) {
@@ -36,8 +36,8 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &ReserveThread) {
             log::error(format_args!("{what}: {error}"));
         }
     };
-    let mut spare = Spare { listener, descriptor: None };
-    spare.keep();
+    let mut reserve_descriptor = ReserveDescriptor { listener, descriptor: None };
+    reserve_descriptor.restore();
     let (mut queue, mut serve_at) = (Queue::default(), Instant::now());
     loop {
         if !queue.is_empty() {
@@ -48,7 +48,7 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &ReserveThread) {
                 }
                 serve_at = Instant::now() + THREAD_PAUSE;
             }
-            // In between, newcomers are accepted as fast as they come: an owner may be behind them.
+            // In between, clients are accepted as fast as they connect: one of them may be an owner.
             if !is_awaited(listener, patience) {
                 continue;
             }
@@ -61,19 +61,19 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &ReserveThread) {
             // A flood of clients that connect and leave costs no threads.
             Ok(socket) if peer::peek(&socket, &mut [0]) == Peeked::End => {}
             Ok(socket) => {
-                welcome(socket, shared, &mut queue);
-                spare.keep();
+                start_thread(socket, shared, &mut queue);
+                reserve_descriptor.restore();
             }
-            // The client has left again.
+            // The client has closed already.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
-                // Other errors are the network's, and cost no client its place.
+                // Other errors are the network's, and evict no client.
                 if is_shortage(&error) {
                     while !is_awaited(listener, ERROR_PAUSE) {
-                        spare.keep();
+                        reserve_descriptor.restore();
                     }
-                    if spare.give_up() {
+                    if reserve_descriptor.release() {
                         continue;
                     }
                     shared.slots.make_room();
@@ -85,23 +85,22 @@ pub fn run(listener: &Listener, shared: &Arc<Shared>, reserve: &ReserveThread) {
     }
 }
 
-/// What a client is let in with when the system has no descriptor left: it is kept for that, and given up to have its
-/// number free. So one client after the other is served, whatever else has taken all descriptors.
-struct Spare<'a> {
+/// Reserve descriptor, released on EMFILE so that one more client can be accepted, and served or refused.
+struct ReserveDescriptor<'a> {
     listener: &'a Listener,
     descriptor: Option<OwnedFd>,
 }
 
-impl Spare<'_> {
-    /// Has it there again, if that is possible.
-    fn keep(&mut self) {
+impl ReserveDescriptor<'_> {
+    /// Reopens it, if possible.
+    fn restore(&mut self) {
         if self.descriptor.is_none() {
             self.descriptor = self.listener.as_fd().try_clone_to_owned().ok();
         }
     }
 
-    /// Whether it was there to be given up.
-    fn give_up(&mut self) -> bool {
+    /// Closes it. Returns whether it was open.
+    fn release(&mut self) -> bool {
         self.descriptor.take().is_some()
     }
 }
@@ -110,12 +109,11 @@ impl Spare<'_> {
 fn is_awaited(listener: &Listener, patience: Duration) -> bool {
     let mut poll = Poll::default();
     let place = poll.add(&listener.as_fd(), Interest::Read);
-    // Without an answer it is better to try.
+    // After an error of the poll, try.
     poll.wait(Some(patience)).is_err() || poll.is_ready(place)
 }
 
-/// To the kernel a socket is a socket; as one type for both kinds of client the standard library's stream for unix
-/// sockets will do.
+/// Accepts a client. `UnixStream` serves as the type for both kinds of socket: the system calls are the same.
 fn accept(listener: &Listener) -> io::Result<UnixStream> {
     match listener {
         Listener::Tcp(listener) => listener.accept().map(|(stream, _)| UnixStream::from(OwnedFd::from(stream))),
@@ -131,10 +129,10 @@ fn accept(listener: &Listener) -> io::Result<UnixStream> {
     }
 }
 
-/// Gives a newcomer a thread of its own, or a place in `queue` if the system has none to give.
-fn welcome(socket: UnixStream, shared: &Arc<Shared>, queue: &mut Queue) {
+/// Starts a thread for a new connection, or queues it if none can be started.
+fn start_thread(socket: UnixStream, shared: &Arc<FrontState>, queue: &mut Queue) {
     let socket = Arc::new(socket);
-    // Those that wait come first.
+    // Queued clients come first.
     if !queue.is_empty() {
         return queue.push(socket, shared);
     }
@@ -148,7 +146,7 @@ fn welcome(socket: UnixStream, shared: &Arc<Shared>, queue: &mut Queue) {
     let serve = move || connection::serve(&for_thread, slot, RunsOn::Own);
     if thread::spawn(&name, thread::STACK, serve).is_err() {
         queue.push(socket, shared);
-        // The thread of a stranger will do.
+        // Evicting a stranger frees its thread.
         shared.slots.make_room();
     }
 }

@@ -1,12 +1,12 @@
-//! Taking a chunked body apart.
+//! Decoding of chunked bodies.
 //!
-//! Owns: the grammar of chunks. Never: a socket. Pure: bytes go in as they come.
+//! Owns: the grammar of chunks. Never: a socket. Pure: bytes go in as they arrive.
 
 use super::response::Refusal;
 
-/// A chunk's size line: 16 digits, and room for an extension, which means nothing to us.
+/// The limit of a chunk's size line: 16 digits, and room for an extension, which is ignored.
 const SIZE_LINE_MAX: usize = 256;
-/// All trailers together; they are left out of account.
+/// The limit of all trailers together, which are ignored.
 const TRAILERS_MAX: usize = 4 * 1024;
 
 const BROKEN: Refusal = Refusal::BadRequest("the chunks of the body can't be read");
@@ -19,7 +19,7 @@ enum Expected {
     Trailers(usize),
 }
 
-/// A body that comes in chunks.
+/// A decoder of a chunked body.
 #[derive(Debug)]
 pub struct Chunked {
     expected: Expected,
@@ -30,12 +30,10 @@ pub struct Chunked {
     keeps: bool,
 }
 
-/// How far a body has come.
+/// Whether a body is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress {
-    /// More has to come.
+pub enum BodyProgress {
     Incomplete,
-    /// It is whole.
     Complete,
 }
 
@@ -45,37 +43,37 @@ impl Chunked {
         Chunked { expected: Expected::SizeLine, body: Vec::new(), length: 0, limit, keeps: true }
     }
 
-    /// The same for a body that is not kept.
+    /// The same for a body that is discarded.
     pub fn skipped(limit: usize) -> Chunked {
         Chunked { keeps: false, ..Chunked::new(limit) }
     }
 
-    /// Bytes of data that have come.
+    /// Bytes of data so far.
     pub fn length(&self) -> usize {
         self.length
     }
 
-    /// Makes room for a body of `length` bytes and no more.
+    /// Reserves room for a body of exactly `length` bytes.
     pub fn reserve(&mut self, length: usize) {
         self.body.reserve_exact(length.saturating_sub(self.body.len()));
     }
 
-    /// What has come of the body.
+    /// The body so far.
     pub fn into_body(self) -> Vec<u8> {
         self.body
     }
 
-    /// Takes as much from the beginning of `input` as can be understood.
+    /// Removes from `input` what can be decoded.
     ///
     /// # Errors
-    /// It is no chunked body, or too large a one.
-    pub fn take(&mut self, input: &mut Vec<u8>) -> Result<Progress, Refusal> {
+    /// It is not a chunked body, or too large.
+    pub fn take(&mut self, input: &mut Vec<u8>) -> Result<BodyProgress, Refusal> {
         let mut at = 0;
         let progress = loop {
             let rest = &input[at..];
             match self.expected {
                 Expected::SizeLine => match line(rest, SIZE_LINE_MAX)? {
-                    None => break Progress::Incomplete,
+                    None => break BodyProgress::Incomplete,
                     Some(text) => {
                         let size = size(text)?;
                         if size > self.limit - self.length {
@@ -94,7 +92,7 @@ impl Chunked {
                     at += part.len();
                     if part.len() < missing {
                         self.expected = Expected::Data(missing - part.len());
-                        break Progress::Incomplete;
+                        break BodyProgress::Incomplete;
                     }
                     self.expected = Expected::DataEnd;
                 }
@@ -103,15 +101,15 @@ impl Chunked {
                         at += 2;
                         self.expected = Expected::SizeLine;
                     }
-                    [] | [b'\r'] => break Progress::Incomplete,
+                    [] | [b'\r'] => break BodyProgress::Incomplete,
                     _ => return Err(BROKEN),
                 },
                 Expected::Trailers(allowed) => match line(rest, allowed)? {
-                    None => break Progress::Incomplete,
+                    None => break BodyProgress::Incomplete,
                     Some(text) => {
                         at += text.len() + 2;
                         if text.is_empty() {
-                            break Progress::Complete;
+                            break BodyProgress::Complete;
                         }
                         self.expected = Expected::Trailers(allowed.saturating_sub(text.len() + 2));
                     }
@@ -155,7 +153,7 @@ mod tests {
         let mut input = Vec::new();
         for part in wire.chunks(step) {
             input.extend_from_slice(part);
-            if chunked.take(&mut input)? == Progress::Complete {
+            if chunked.take(&mut input)? == BodyProgress::Complete {
                 let used = wire.len() - input.len();
                 return Ok((chunked.into_body(), wire[used..].to_vec()));
             }

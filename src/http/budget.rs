@@ -1,4 +1,4 @@
-//! Memory that all clients share: how much of it is free, and who waits for a part.
+//! Memory that all clients share: how much of it is free, and which requests wait for a share.
 //!
 //! Owns: the count and the queue. Never: the memory itself; a wait without a limit.
 
@@ -6,22 +6,22 @@ use crate::sync::{lock, wait_for};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
-/// So many bytes, shared by all clients.
+/// A number of bytes, shared by all clients.
 #[derive(Debug)]
 pub struct Budget {
-    state: Mutex<State>,
+    state: Mutex<BudgetState>,
     changed: Condvar,
 }
 
 #[derive(Debug)]
-struct State {
+struct BudgetState {
     free: usize,
     next_ticket: u64,
-    /// The tickets of those who wait, the first one first: a small request does not overtake a large one for ever.
+    /// The tickets of waiting requests, in order: small requests must not starve a large one.
     queue: Vec<u64>,
 }
 
-/// A part of a budget; dropping it gives it back.
+/// A part of a budget, returned on drop.
 #[derive(Debug)]
 pub struct Share {
     budget: Arc<Budget>,
@@ -31,7 +31,7 @@ pub struct Share {
 impl Budget {
     /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Arc<Budget> {
-        let state = State { free: bytes, next_ticket: 0, queue: Vec::new() };
+        let state = BudgetState { free: bytes, next_ticket: 0, queue: Vec::new() };
         Arc::new(Budget { state: Mutex::new(state), changed: Condvar::new() })
     }
 
@@ -46,13 +46,13 @@ impl Budget {
         self.state().free
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BudgetState> {
         lock(&self.state)
     }
 }
 
 impl Share {
-    /// Makes it at least `bytes` large, waiting for its turn until `deadline`. Returns whether it is.
+    /// Grows it to at least `bytes`, waiting for its turn until `deadline`. Returns whether it did.
     pub fn grow_to(&mut self, bytes: usize, deadline: Instant) -> bool {
         let Some(missing) = bytes.checked_sub(self.bytes).filter(|missing| *missing > 0) else { return true };
         let mut state = self.budget.state();
@@ -71,7 +71,7 @@ impl Share {
                 state = wait_for(&self.budget.changed, state, patience);
             }
             state.queue.remove(0);
-            // There may be enough for the next one too.
+            // The next one may have enough too.
             self.budget.changed.notify_all();
         }
         state.free -= missing;

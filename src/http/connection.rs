@@ -1,4 +1,4 @@
-//! A client's thread: one request after the other.
+//! The thread of a connection: one request after the other.
 //!
 //! Owns: the order of head, verdict, body, call and answer, and their deadlines. Never: two requests at a time; a byte of
 //! a body before the verdict; a read from the client while a request is carried out.
@@ -10,60 +10,57 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Limits;
+use super::FrontLimits;
 use super::body::Chunked;
 use super::budget::Budget;
-use super::head::{Expects, Framing, Head, Persistence, Version};
+use super::head::{BodyFraming, Expects, Head, Persistence, Version};
 use super::input::{End, Input};
-use super::response::{self, After, BodyIs, Pace, Refusal};
-use super::service::{Body, Request, Service, Standing, Step};
-use super::slots::{Activity, NoSlot, Slot, Slots};
+use super::response::{self, After, BodyIs, Refusal, SendLimits};
+use super::service::{AdmittedRequest, Body, ClientKind, NextStep, Service};
+use super::slots::{ConnectionActivity, NoSlot, Slot, Slots};
 use crate::handoff::{Client, Outcome, Reply, StreamBody};
 use crate::log;
 use crate::os::reserve_thread::RunsOn;
 use crate::os::thread::panic_text;
 use crate::os::{peer, retry};
 
-/// After a refusal the client may still be sending; so much and so long is read and thrown away, so that it gets to
-/// see the refusal and not a reset.
+/// After a refusal, the time and bytes for which a client that still sends is read and the data discarded, so that it
+/// receives the refusal and not a reset.
 const LINGER_LIMIT: Duration = Duration::from_secs(2);
 const LINGER_BYTES: usize = 16 * 1024 * 1024;
 const LINGER_BUFFER: usize = 4 * 1024;
-/// A blocked write looks at the clock this often.
+/// The interval at which a blocked write checks its deadline.
 const WRITE_TICK: Duration = Duration::from_secs(1);
-/// A chunked body takes its share in steps of so many bytes.
+/// The step, in bytes, in which a chunked body takes its share.
 const SHARE_STEP: usize = 64 * 1024;
-/// Answers up to this size cost a stranger no share.
+/// Responses up to this size take no share of the memory for strangers.
 const ANSWER_FREE: usize = 4 * 1024;
 
-/// On the thread in reserve an owner waits no longer than this, and a stranger not at all: the next one may need it, to stop
-/// what has all threads.
+/// The limit of an owner's wait on the thread in reserve; a stranger does not wait there. The next client may need the thread
+/// to stop the server that uses up all others.
 const RESERVE_WAIT: Duration = Duration::from_secs(1);
 
-/// What all connections share.
-pub struct Shared {
-    /// What is allowed.
-    pub limits: Limits,
-    /// What answers requests.
+/// The state that all connections share.
+pub struct FrontState {
+    pub limits: FrontLimits,
     pub service: Arc<dyn Service>,
-    /// Who is connected.
     pub slots: Arc<Slots>,
     /// The memory for bodies.
     pub bodies: Arc<Budget>,
-    /// The memory for what of strangers is large.
+    /// The memory for large heads and responses of strangers.
     pub strangers: Arc<Budget>,
 }
 
-/// Serves a client until it leaves or has to. On the thread in reserve it is served one request.
-pub fn serve(shared: &Shared, slot: Slot, place: RunsOn) {
+/// Serves a connection until it ends. On the thread in reserve, serves one request.
+pub fn serve(shared: &FrontState, slot: Slot, place: RunsOn) {
     let mut connection = Connection {
         shared,
         place,
         begun: Instant::now(),
         slot: &slot,
         input: Input::new(slot.socket()),
-        standing: Standing::Stranger,
-        sent: Sent::default(),
+        client_kind: ClientKind::Stranger,
+        sent: SendAccount::default(),
     };
     match connection.serve() {
         Ok(()) | Err(End::Quiet) => {}
@@ -78,19 +75,19 @@ pub fn serve(shared: &Shared, slot: Slot, place: RunsOn) {
 }
 
 struct Connection<'a> {
-    shared: &'a Shared,
+    shared: &'a FrontState,
     place: RunsOn,
     begun: Instant,
     slot: &'a Slot,
     input: Input<'a>,
-    standing: Standing,
-    /// What a stranger was sent: pipelined requests do not make more time of it.
-    sent: Sent,
+    client_kind: ClientKind,
+    /// What was sent to a stranger: pipelined requests share one time limit.
+    sent: SendAccount,
 }
 
-/// An account of sending.
+/// Bytes sent, and the time that it took.
 #[derive(Debug, Default, Clone, Copy)]
-struct Sent {
+struct SendAccount {
     bytes: usize,
     spent: Duration,
 }
@@ -100,50 +97,50 @@ impl Connection<'_> {
         let limits = &self.shared.limits;
         self.slot.socket().set_write_timeout(Some(limits.write.min(WRITE_TICK)))?;
         loop {
-            if !self.slot.enter(Activity::Waiting) {
+            if !self.slot.enter(ConnectionActivity::Waiting) {
                 return Ok(());
             }
             self.input.await_request(Instant::now() + limits.idle)?;
             let deadline = Instant::now() + limits.request;
-            let share = (self.standing == Standing::Stranger).then(|| self.shared.strangers.share());
+            let share = (self.client_kind == ClientKind::Stranger).then(|| self.shared.strangers.share());
             let mut head = self.input.head(limits, deadline, share)?;
             if self.place == RunsOn::Reserve {
                 head.persistence = Persistence::Close;
             }
-            if !self.slot.enter(Activity::Asking) {
+            if !self.slot.enter(ConnectionActivity::Asking) {
                 return Ok(());
             }
             let after = self.exchange(&head, deadline)?;
             if after == After::Close {
-                // The client has its answer; what it still sends means nothing.
+                // The client has its response; the rest of its data is discarded.
                 let _ = self.slot.socket().shutdown(Shutdown::Write);
                 return Ok(());
             }
         }
     }
 
-    /// From a head to its answer.
+    /// Answers one request.
     fn exchange(&mut self, head: &Head, deadline: Instant) -> Result<After, End> {
-        // The one place where a request could be given to another service.
+        // A second service would be chosen here.
         let service = &self.shared.service;
         let Some(verdict) = contained(|| service.admit(&head.canonical)) else {
             return self.reply(head, &Refusal::Panicked.reply());
         };
-        if verdict.standing == Standing::Owner {
+        if verdict.client_kind == ClientKind::Owner {
             self.promote()?;
         }
-        if !self.slot.enter(Activity::Busy) {
+        if !self.slot.enter(ConnectionActivity::Busy) {
             return Err(End::Quiet);
         }
         let (request, body) = match verdict.step {
-            Step::Reply(reply) => return self.reply(head, &reply),
-            Step::TakeBody(request) => (request, self.body(head, deadline)?),
-            // Without leave to send it the client sends no body, and the answer ends the connection.
-            Step::SkipBody(request) if self.awaits_leave(head) => {
+            NextStep::Reply(reply) => return self.reply(head, &reply),
+            NextStep::TakeBody(request) => (request, self.body(head, deadline)?),
+            // Without `100 Continue` the client sends no body, and the response ends the connection.
+            NextStep::SkipBody(request) if self.expects_continue(head) => {
                 let outcome = self.call(request, Body::default());
                 return self.answer(&Head { persistence: Persistence::Close, ..head.clone() }, outcome);
             }
-            Step::SkipBody(request) => {
+            NextStep::SkipBody(request) => {
                 self.skip_body(head, deadline)?;
                 (request, Body::default())
             }
@@ -154,19 +151,19 @@ impl Connection<'_> {
 
     /// The client has shown the token.
     fn promote(&mut self) -> Result<(), End> {
-        if self.standing == Standing::Stranger {
+        if self.client_kind == ClientKind::Stranger {
             self.slot.promote().map_err(|none| match none {
                 NoSlot::Full => End::Refused(Refusal::TooManyConnections),
                 NoSlot::Closed => End::Quiet,
             })?;
-            self.standing = Standing::Owner;
+            self.client_kind = ClientKind::Owner;
         }
         Ok(())
     }
 
-    /// Answers from the head alone. What there is of a body stays unread, and the connection ends.
+    /// Answers from the head alone. A body stays unread, and the connection ends.
     fn reply(&mut self, head: &Head, reply: &Reply) -> Result<After, End> {
-        let has_body = head.framing != Framing::Length(0);
+        let has_body = head.framing != BodyFraming::Length(0);
         let after = if has_body { After::Close } else { after(head) };
         let body = if head.is_head { BodyIs::LeftOut } else { BodyIs::Sent };
         self.send(reply, after, body)?;
@@ -176,16 +173,16 @@ impl Connection<'_> {
         Ok(after)
     }
 
-    fn call(&self, request: Box<dyn Request>, body: Body) -> Outcome {
-        // A panic of a handler is its own.
+    fn call(&self, request: Box<dyn AdmittedRequest>, body: Body) -> Outcome {
+        // A panic of a handler ends this request alone.
         contained(|| request.call(body, self)).unwrap_or_else(|| Outcome::Whole(Refusal::Panicked.reply()))
     }
 
     /// Whether the client waits for `100 Continue`.
-    fn awaits_leave(&self, head: &Head) -> bool {
+    fn expects_continue(&self, head: &Head) -> bool {
         let is_missing = match head.framing {
-            Framing::Length(length) => self.input.len() < length,
-            Framing::Chunks => self.input.is_empty(),
+            BodyFraming::Length(length) => self.input.len() < length,
+            BodyFraming::Chunks => self.input.is_empty(),
         };
         head.expects == Expects::Continue && is_missing && head.version == Version::Http11
     }
@@ -201,18 +198,18 @@ impl Connection<'_> {
             }
             Ok(begun.elapsed())
         };
-        let mut give_leave = self.awaits_leave(head).then(|| self.slot.socket());
+        let mut give_leave = self.expects_continue(head).then(|| self.slot.socket());
         let mut leave = || match give_leave.take() {
             Some(mut socket) => socket.write_all(b"HTTP/1.1 100 Continue\r\n\r\n"),
             None => Ok(()),
         };
         let bytes = match head.framing {
-            Framing::Length(length) => {
+            BodyFraming::Length(length) => {
                 let deadline = deadline + grow(length)?;
                 leave()?;
                 self.input.body(length, deadline)?
             }
-            Framing::Chunks => {
+            BodyFraming::Chunks => {
                 let mut chunked = Chunked::new(limits.body);
                 let mut room = 0;
                 self.input.chunks(&mut chunked, deadline, |chunked, length| {
@@ -231,11 +228,11 @@ impl Connection<'_> {
         Ok(Body::new(bytes, share))
     }
 
-    /// Reads a body that means nothing, and keeps none of it.
+    /// Reads a body and discards it.
     fn skip_body(&mut self, head: &Head, deadline: Instant) -> Result<(), End> {
         match head.framing {
-            Framing::Length(length) => self.input.skip(length, deadline),
-            Framing::Chunks => {
+            BodyFraming::Length(length) => self.input.skip(length, deadline),
+            BodyFraming::Chunks => {
                 let mut chunked = Chunked::skipped(self.shared.limits.body);
                 self.input.chunks(&mut chunked, deadline, |_, _| Ok(Duration::ZERO))
             }
@@ -253,15 +250,16 @@ impl Connection<'_> {
         Ok(after)
     }
 
-    /// Sends an answer within its time. A stranger has that time once, and room for a large answer only as far as there is.
+    /// Sends a response within its time limit. Strangers have that time once per connection, and share the memory for large
+    /// responses.
     fn send(&mut self, reply: &Reply, after: After, body: BodyIs) -> Result<(), End> {
         let limits = &self.shared.limits;
-        if self.standing == Standing::Owner {
-            self.sent = Sent::default();
+        if self.client_kind == ClientKind::Owner {
+            self.sent = SendAccount::default();
         }
         let mut share = self.shared.strangers.share();
         let kept = match &reply.body {
-            Cow::Owned(bytes) if self.standing == Standing::Stranger && bytes.len() > ANSWER_FREE => bytes.len(),
+            Cow::Owned(bytes) if self.client_kind == ClientKind::Stranger && bytes.len() > ANSWER_FREE => bytes.len(),
             Cow::Owned(_) | Cow::Borrowed(_) => 0,
         };
         if !share.try_grow_to(kept) {
@@ -274,9 +272,10 @@ impl Connection<'_> {
             return Err(End::Quiet);
         }
         let deadline = begun + (allowed - self.sent.spent);
-        let pace = Pace { deadline: Some(deadline), stall: limits.write };
+        let pace = SendLimits { deadline: Some(deadline), stall: limits.write };
         let sent = response::send(self.slot.socket(), reply, after, body, pace)?;
-        self.sent = Sent { bytes: self.sent.bytes.saturating_add(sent), spent: self.sent.spent + begun.elapsed() };
+        self.sent =
+            SendAccount { bytes: self.sent.bytes.saturating_add(sent), spent: self.sent.spent + begun.elapsed() };
         Ok(())
     }
 
@@ -291,20 +290,20 @@ impl Connection<'_> {
             return Err(Refusal::TooManyConnections.into());
         }
         let framing = match head.version {
-            Version::Http10 => response::Framing::Close,
-            Version::Http11 => response::Framing::Chunks,
+            Version::Http10 => response::StreamFraming::Close,
+            Version::Http11 => response::StreamFraming::Chunks,
         };
-        if !self.slot.enter(Activity::Streaming) {
+        if !self.slot.enter(ConnectionActivity::Streaming) {
             return Err(End::Quiet);
         }
-        let pace = Pace { deadline: None, stall: self.shared.limits.stall };
+        let pace = SendLimits { deadline: None, stall: self.shared.limits.stall };
         let mut writer = response::begin_stream(self.slot.socket(), content_type, headers, framing, pace)?;
         if head.is_head {
             return Ok(After::Close);
         }
         match catch_unwind(AssertUnwindSafe(|| body(&mut writer))) {
             Ok(written) => written?,
-            // The end is left out: that is how the client sees that it is not whole.
+            // Without the last chunk the client sees that the stream is incomplete.
             Err(panic) => {
                 log::error(format_args!("a stream panicked: {}", panic_text(&*panic)));
                 return Err(End::Quiet);
@@ -316,8 +315,8 @@ impl Connection<'_> {
 
     fn linger(&self) {
         let mut socket = self.slot.socket();
-        // If it can't be half closed, or the slot is needed, there is nothing to wait for.
-        if !self.slot.enter(Activity::Waiting) || socket.shutdown(Shutdown::Write).is_err() {
+        // If it can't be half closed, or the slot is needed, don't linger.
+        if !self.slot.enter(ConnectionActivity::Waiting) || socket.shutdown(Shutdown::Write).is_err() {
             return;
         }
         let deadline = Instant::now() + LINGER_LIMIT;
@@ -344,7 +343,7 @@ fn after(head: &Head) -> After {
     }
 }
 
-/// What `call` gives, or `None` after a panic, which is logged.
+/// Returns the result of `call`, or `None` after a panic, which is logged.
 fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(value) => Some(value),
@@ -357,10 +356,10 @@ fn contained<T>(call: impl FnOnce() -> T) -> Option<T> {
 
 impl Client for Connection<'_> {
     fn is_present(&self) -> bool {
-        let has_time = match (self.place, self.standing) {
+        let has_time = match (self.place, self.client_kind) {
             (RunsOn::Own, _) => true,
-            (RunsOn::Reserve, Standing::Owner) => self.begun.elapsed() < RESERVE_WAIT,
-            (RunsOn::Reserve, Standing::Stranger) => false,
+            (RunsOn::Reserve, ClientKind::Owner) => self.begun.elapsed() < RESERVE_WAIT,
+            (RunsOn::Reserve, ClientKind::Stranger) => false,
         };
         has_time && !peer::has_left(self.slot.socket())
     }

@@ -1,16 +1,16 @@
-//! The head of a request: what may pass, and what it becomes.
+//! The head of a request: vetting, and its canonical form.
 //!
 //! Owns: every rule about request lines and headers. Never: a socket, a body, the meaning of a path. Pure.
 //!
-//! The rule behind the rules: whatever two readers of HTTP could understand in two ways is refused, and what is passed on
-//! is written anew from what was understood.
+//! The rule behind the rules: a head that two parsers of HTTP could understand in two ways is refused, and what is passed on
+//! is serialized from the parsed form.
 
-use super::Limits;
+use super::FrontLimits;
 use super::response::Refusal;
 
 /// More than any client sends.
 const HEADERS_MAX: usize = 64;
-/// The headers that the API looks at, in the order in which they are passed on. Each may come once.
+/// The headers that the API reads, in the order in which they are passed on. Each may occur once.
 const PASSED_ON: [&str; 10] = [
     "Host",
     "Authorization",
@@ -24,57 +24,47 @@ const PASSED_ON: [&str; 10] = [
     "Access-Control-Request-Headers",
 ];
 
-/// How the body comes.
+/// How the length of the body is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
-    /// In so many bytes.
+pub enum BodyFraming {
+    /// By `Content-Length`.
     Length(usize),
-    /// In chunks.
+    /// By chunks.
     Chunks,
 }
 
-/// Which HTTP the client speaks.
+/// The version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
-    /// HTTP/1.0.
     Http10,
-    /// HTTP/1.1.
     Http11,
 }
 
-/// What the client wants of the connection.
+/// Whether the connection persists after the response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Persistence {
-    /// It stays.
     KeepAlive,
-    /// It ends with the answer.
     Close,
 }
 
-/// Whether the client waits for leave to send the body.
+/// Whether the client waits for `100 Continue` before it sends the body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expects {
-    /// It does not.
     Nothing,
-    /// It does.
     Continue,
 }
 
-/// A head that may pass.
+/// A vetted head.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Head {
-    /// How the body comes.
-    pub framing: Framing,
-    /// Which HTTP the client speaks.
+    pub framing: BodyFraming,
     pub version: Version,
-    /// What the client wants of the connection.
     pub persistence: Persistence,
-    /// Whether the client waits for leave to send the body.
     pub expects: Expects,
-    /// Whether the answer's body is to be left out.
+    /// Whether the method is HEAD, so that the response has no body.
     pub is_head: bool,
-    /// The request line and headers in canonical form, with the empty line. Of a body it says nothing: that is not passed
-    /// on with it.
+    /// The request line and headers in canonical form, with the empty line. It has no headers
+    /// about the body, which is not passed on with it.
     pub canonical: Vec<u8>,
 }
 
@@ -83,9 +73,9 @@ pub struct Head {
 ///
 /// # Errors
 /// It is too long, or has a line that does not end in CRLF.
-pub fn end(bytes: &[u8], searched: usize, limits: &Limits) -> Result<Option<usize>, Refusal> {
+pub fn end(bytes: &[u8], searched: usize, limits: &FrontLimits) -> Result<Option<usize>, Refusal> {
     let from = searched.saturating_sub(3);
-    // What lies behind the limit is not looked at: else a refusal would depend on how much has come at once.
+    // Bytes beyond the limit are ignored: else a refusal would depend on how much arrives in one read.
     let bytes = &bytes[..bytes.len().min(limits.head)];
     for (at, _) in bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n') {
         if at == 0 || bytes[at - 1] != b'\r' {
@@ -98,7 +88,7 @@ pub fn end(bytes: &[u8], searched: usize, limits: &Limits) -> Result<Option<usiz
     if bytes.len() < limits.head { Ok(None) } else { Err(too_long(bytes, limits)) }
 }
 
-fn too_long(bytes: &[u8], limits: &Limits) -> Refusal {
+fn too_long(bytes: &[u8], limits: &FrontLimits) -> Refusal {
     let line = bytes.iter().position(|&byte| byte == b'\n').unwrap_or(bytes.len());
     if line > limits.target { Refusal::TargetTooLong } else { Refusal::HeadTooLarge }
 }
@@ -107,7 +97,7 @@ fn too_long(bytes: &[u8], limits: &Limits) -> Refusal {
 ///
 /// # Errors
 /// Why it can't pass.
-pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
+pub fn vet(bytes: &[u8], limits: &FrontLimits) -> Result<Head, Refusal> {
     if bytes.starts_with(b"\r\n") {
         return Err(Refusal::BadRequest("the request begins with an empty line"));
     }
@@ -127,16 +117,16 @@ pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
     };
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
     vet_target(target, limits)?;
-    let fields = Fields(parsed.headers);
+    let fields = HeaderFields(parsed.headers);
     if fields.all("Host").count() == 0 && version == Version::Http11 {
         return Err(Refusal::BadRequest("the Host header is missing"));
     }
-    // The API knows no difference but in the body, which is left out at the end.
+    // For the API HEAD is GET; the body is left out of the response.
     let passed_method = if method == "HEAD" { "GET" } else { method };
     let mut canonical = format!("{passed_method} {target} HTTP/1.1\r\n").into_bytes();
     for name in PASSED_ON {
         if let Some(value) = fields.only(name)? {
-            // tiny_http drops a connection silently for one byte that is not ASCII, and all its clients with it.
+            // tiny_http silently drops a connection, and thus a parser, for one byte that is not ASCII.
             if !value.is_ascii() {
                 return Err(Refusal::BadRequest("the value of a header has a character that is not ASCII"));
             }
@@ -157,14 +147,14 @@ pub fn vet(bytes: &[u8], limits: &Limits) -> Result<Head, Refusal> {
     })
 }
 
-/// Whether the third word of the request line, which is its last, is a version of HTTP at all.
+/// Whether the third and last word of the request line is a version of HTTP.
 fn names_a_version(bytes: &[u8]) -> bool {
     let line = bytes.split(|&byte| byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|&byte| byte == b' ').skip(2);
     words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
-fn vet_target(target: &str, limits: &Limits) -> Result<(), Refusal> {
+fn vet_target(target: &str, limits: &FrontLimits) -> Result<(), Refusal> {
     if target.len() > limits.target {
         return Err(Refusal::TargetTooLong);
     }
@@ -177,7 +167,7 @@ fn vet_target(target: &str, limits: &Limits) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn framing(fields: &Fields<'_>, version: Version, limits: &Limits) -> Result<Framing, Refusal> {
+fn framing(fields: &HeaderFields<'_>, version: Version, limits: &FrontLimits) -> Result<BodyFraming, Refusal> {
     let coding = fields.only("Transfer-Encoding")?;
     let length = fields.only("Content-Length")?;
     match (coding, length) {
@@ -185,21 +175,21 @@ fn framing(fields: &Fields<'_>, version: Version, limits: &Limits) -> Result<Fra
         (Some(_), None) if version == Version::Http10 => {
             Err(Refusal::BadRequest("there is no Transfer-Encoding in HTTP/1.0"))
         }
-        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::Chunks),
+        (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => Ok(BodyFraming::Chunks),
         (Some(_), None) => Err(Refusal::UnknownCoding),
-        (None, None) => Ok(Framing::Length(0)),
+        (None, None) => Ok(BodyFraming::Length(0)),
         (None, Some(digits)) => {
             if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
                 return Err(Refusal::BadRequest("the Content-Length is not a number"));
             }
-            // What overflows is too large in any case.
+            // A length that overflows is too large in any case.
             let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
-            length.filter(|length| *length <= limits.body).map(Framing::Length).ok_or(Refusal::BodyTooLarge)
+            length.filter(|length| *length <= limits.body).map(BodyFraming::Length).ok_or(Refusal::BodyTooLarge)
         }
     }
 }
 
-fn persistence(fields: &Fields<'_>, version: Version) -> Persistence {
+fn persistence(fields: &HeaderFields<'_>, version: Version) -> Persistence {
     let says = |token: &[u8]| {
         fields
             .all("Connection")
@@ -213,7 +203,7 @@ fn persistence(fields: &Fields<'_>, version: Version) -> Persistence {
     }
 }
 
-fn expects(fields: &Fields<'_>) -> Result<Expects, Refusal> {
+fn expects(fields: &HeaderFields<'_>) -> Result<Expects, Refusal> {
     match fields.only("Expect")? {
         None => Ok(Expects::Nothing),
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(Expects::Continue),
@@ -221,19 +211,19 @@ fn expects(fields: &Fields<'_>) -> Result<Expects, Refusal> {
     }
 }
 
-struct Fields<'a>(&'a [httparse::Header<'a>]);
+struct HeaderFields<'a>(&'a [httparse::Header<'a>]);
 
-impl<'a> Fields<'a> {
+impl<'a> HeaderFields<'a> {
     fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
-    /// The value of a header that makes no sense twice.
+    /// The value of a header that may occur once.
     fn only(&self, name: &'static str) -> Result<Option<&'a [u8]>, Refusal> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
             (value, None) => Ok(value),
-            // Lists may be given in parts, but which part counts is nothing to guess about.
+            // Lists may be split over several headers, but which one would count is a guess.
             (_, Some(_)) => Err(Refusal::BadRequest(match name {
                 "Host" => "the Host header is given more than once",
                 "Content-Length" => "the Content-Length header is given more than once",
@@ -252,7 +242,7 @@ mod tests {
     /// seen depended on how much of it had come at once.
     #[test]
     fn an_overlong_head_is_refused_alike_in_whatever_pieces_it_comes() {
-        let limits = Limits { head: 64, target: 32, ..Limits::default() };
+        let limits = FrontLimits { head: 64, target: 32, ..FrontLimits::default() };
         let long = "a".repeat(80);
         for (head, refusal) in [
             (format!("GET / HTTP/1.1\r\nHost: {long}\r\n\r\n"), Refusal::HeadTooLarge),

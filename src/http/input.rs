@@ -1,33 +1,33 @@
-//! What a client sends: read as it is needed, with a deadline.
+//! Reading from a client, with deadlines.
 //!
-//! Owns: the bytes that were read and not used, and how much memory they may take. Never: their meaning (see `head`,
+//! Owns: the bytes that were read and not consumed, and how much memory they may take. Never: their meaning (see `head`,
 //! `body`).
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use super::Limits;
-use super::body::{Chunked, Progress};
+use super::FrontLimits;
+use super::body::{BodyProgress, Chunked};
 use super::budget::Share;
 use super::head::{self, Head};
 use super::response::Refusal;
 
-/// Bytes of one read. Most heads are shorter.
+/// The size of one read. Most heads are shorter.
 const STEP: usize = 2 * 1024;
-/// Bytes of a read into a body.
+/// The size of a read into a body.
 const BODY_STEP: usize = 64 * 1024;
-/// A head may be this long at no cost; what is longer needs a share of the memory for strangers.
+/// A longer head needs a share of the memory for strangers.
 const HEAD_FREE: usize = 4 * 1024;
-/// A read may wait longer than it should by this part of its time; to give the system a new limit for each one would cost
-/// more than the rest of it.
+/// A read may exceed its deadline by this part of its time: setting the exact time-out of the socket before each read would
+/// cost more than the read.
 const LATENESS_PART: u32 = 16;
 
-/// Why nothing more is read.
+/// Why reading ends.
 pub enum End {
-    /// There is nothing more to say.
+    /// The connection ends without a response.
     Quiet,
-    /// The client is answered with the reason.
+    /// The reason is sent as a response.
     Refused(Refusal),
 }
 
@@ -47,27 +47,26 @@ impl From<Refusal> for End {
 pub struct Input<'a> {
     socket: &'a UnixStream,
     bytes: Vec<u8>,
-    /// The limit that the system has for a read.
+    /// The time-out that is set on the socket.
     read_limit: Duration,
 }
 
 impl<'a> Input<'a> {
-    /// Nothing is read yet.
     pub fn new(socket: &'a UnixStream) -> Input<'a> {
         Input { socket, bytes: Vec::new(), read_limit: Duration::MAX }
     }
 
-    /// Whether all that was read is used.
+    /// Whether all that was read is consumed.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Bytes that were read and not used.
+    /// The number of bytes that were read and not consumed.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Waits for the first byte of a request. Silence until `deadline` is no reason for an answer.
+    /// Waits for the first byte of a request. A time-out gets no response.
     pub fn await_request(&mut self, deadline: Instant) -> Result<(), End> {
         if !self.bytes.is_empty() {
             return Ok(());
@@ -78,8 +77,8 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Reads a head and vets it. A long one takes its room from `share`, if there is one.
-    pub fn head(&mut self, limits: &Limits, deadline: Instant, mut share: Option<Share>) -> Result<Head, End> {
+    /// Reads a head and vets it. A long one takes its memory from `share`, if one is given.
+    pub fn head(&mut self, limits: &FrontLimits, deadline: Instant, mut share: Option<Share>) -> Result<Head, End> {
         let mut searched = 0;
         loop {
             if let Some(end) = head::end(&self.bytes, searched, limits)? {
@@ -109,8 +108,8 @@ impl<'a> Input<'a> {
         Ok(body)
     }
 
-    /// Reads the rest of a chunked body. `grow` is asked for room before it is needed, with the length that it is needed
-    /// for, and returns by how much the deadline moves.
+    /// Reads the rest of a chunked body. `grow` is called with the length for which memory is needed
+    /// next, and returns by how much the deadline moves.
     pub fn chunks(
         &mut self,
         chunked: &mut Chunked,
@@ -119,7 +118,7 @@ impl<'a> Input<'a> {
     ) -> Result<(), End> {
         loop {
             deadline += grow(chunked, chunked.length() + self.bytes.len())?;
-            if chunked.take(&mut self.bytes)? == Progress::Complete {
+            if chunked.take(&mut self.bytes)? == BodyProgress::Complete {
                 self.give_back();
                 return Ok(());
             }
@@ -127,7 +126,7 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Reads `length` bytes that mean nothing.
+    /// Reads `length` bytes and discards them.
     pub fn skip(&mut self, mut length: usize, deadline: Instant) -> Result<(), End> {
         loop {
             let there = length.min(self.bytes.len());
@@ -140,18 +139,18 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// The room of a long head is not kept for the time that a request takes.
+    /// Frees the memory of a long head before the request is carried out.
     fn give_back(&mut self) {
         self.bytes.shrink_to(STEP);
     }
 
-    /// Adds what the client has sent, up to `most` bytes, waiting for it until `deadline`.
+    /// Reads up to `most` bytes, waiting for them until `deadline`.
     fn read(&mut self, most: usize, deadline: Instant) -> Result<(), End> {
         receive(self.socket, &mut self.read_limit, &mut self.bytes, most, deadline)
     }
 }
 
-/// Adds up to `most` bytes to `into`. `read_limit` is the limit that the system has for a read of `socket`.
+/// Adds up to `most` bytes to `into`. `read_limit` is the time-out that is set on `socket`.
 fn receive(
     mut socket: &UnixStream,
     read_limit: &mut Duration,

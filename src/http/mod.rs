@@ -1,12 +1,12 @@
-//! The public listener, the front: it stands between strangers and tiny_http.
+//! The public listener, the front: strangers reach tiny_http only through it.
 //!
 //! Owns: connections, their number and their deadlines, and what may count as a request. Never: what a request means,
 //! JSON other than its own refusals.
 //!
 //! tiny_http must not meet a stranger: one odd `Content-Length` ends the process, and it has no time limits. So each
-//! client's connection has a thread here. It reads a head and vets it; the service decides from the head who asks and
-//! whether a body is read; then the same thread reads the body, has the request answered, and sends the answer. A slow
-//! client holds its own thread alone, and strangers share what owners leave them (see `slots`, `budget`).
+//! client's connection has a thread here. It reads a head and vets it; the service decides from the head whether the
+//! client is an owner and whether a body is read; then the same thread reads the body, calls the service, and sends the
+//! response. A slow client holds only its own thread, and strangers share what owners leave them (see `slots`, `budget`).
 //!
 //! Which service a request is for is decided in one place: `connection`.
 
@@ -37,19 +37,17 @@ mod tests;
 use budget::Budget;
 use service::Service;
 
-/// Where clients come in.
+/// The listening socket.
 #[derive(Debug)]
 pub enum Listener {
-    /// By TCP.
     Tcp(TcpListener),
-    /// By a unix socket.
     Unix(UnixListener),
-    /// By a unix socket, for the daemon's own user and root alone.
+    /// A unix socket for the daemon's own user and root alone.
     OwnUnix(UnixListener),
 }
 
 impl Listener {
-    /// The address that is listened on; none for a unix socket.
+    /// The address; none for a unix socket.
     pub fn address(&self) -> Option<SocketAddr> {
         match self {
             Listener::Tcp(listener) => listener.local_addr().ok(),
@@ -67,9 +65,9 @@ impl AsFd for Listener {
     }
 }
 
-/// What is allowed.
+/// The limits of the front.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct FrontLimits {
     /// Connections at the same time.
     pub connections: usize,
     /// From the first byte of a request to its last.
@@ -78,9 +76,9 @@ pub struct Limits {
     pub idle: Duration,
     /// Without progress in sending an answer.
     pub write: Duration,
-    /// From the first byte of an answer to its last. One that is larger than [`Limits::rate`] allows for has longer.
+    /// From the first byte of an answer to its last. One that is larger than [`FrontLimits::rate`] allows for has longer.
     pub answer: Duration,
-    /// Bytes a second that a client takes at least.
+    /// The lowest rate at which a client may read, in bytes per second.
     pub rate: usize,
     /// Without progress in sending a stream: a follower may stop reading for a while. As long as `TCP_USER_TIMEOUT`, which
     /// ends a connection whose window stays closed.
@@ -89,7 +87,7 @@ pub struct Limits {
     pub body: usize,
     /// Bytes of all bodies that are read at the same time.
     pub bodies: usize,
-    /// As long as this a body waits for its share of them.
+    /// The limit of a body's wait for its share of them.
     pub turn: Duration,
     /// Bytes of all large heads and answers of strangers.
     pub strangers: usize,
@@ -99,9 +97,9 @@ pub struct Limits {
     pub target: usize,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for FrontLimits {
+    fn default() -> FrontLimits {
+        FrontLimits {
             connections: 256,
             request: Duration::from_secs(5),
             idle: Duration::from_secs(30),
@@ -128,11 +126,11 @@ pub struct Front {
 }
 
 impl Front {
-    /// Accepts clients from now on.
+    /// Starts to accept clients.
     ///
     /// # Errors
-    /// The system has no thread or descriptor to give.
-    pub fn open(listener: Listener, service: Arc<dyn Service>, limits: Limits) -> io::Result<Front> {
+    /// No thread can be started, or no descriptor is left.
+    pub fn open(listener: Listener, service: Arc<dyn Service>, limits: FrontLimits) -> io::Result<Front> {
         if let Listener::Tcp(listener) = &listener {
             listener::prepare(listener)?;
         }
@@ -141,7 +139,7 @@ impl Front {
             Listener::Unix(listener) | Listener::OwnUnix(listener) => listener.try_clone()?.into(),
         };
         let slots = Arc::new(slots::Slots::new(limits.connections));
-        let shared = connection::Shared {
+        let shared = connection::FrontState {
             limits,
             service,
             slots: Arc::clone(&slots),
@@ -154,10 +152,10 @@ impl Front {
         Ok(Front { slots, listening, thread })
     }
 
-    /// Accepts no more clients. Requests that are being answered have until `deadline`, then their connections are closed.
+    /// Accepts no more clients. Requests in progress have until `deadline`, then their connections are closed.
     pub fn close(self, deadline: Instant) {
         self.slots.close();
-        // To the kernel a socket is a socket; the standard library can shut down streams only.
+        // Through `UnixStream`, since std can shut down streams only.
         let _ = UnixStream::from(self.listening).shutdown(Shutdown::Both);
         if self.thread.join_by(deadline) == Joined::Late {
             crate::log::warn(format_args!("the accepting thread does not end; it is left behind"));

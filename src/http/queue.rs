@@ -1,81 +1,80 @@
-//! Newcomers that wait for a thread, when the system has none to give.
+//! New connections that wait for a thread, when none can be started.
 //!
-//! Owns: who of them is served next. Never: a byte of a request; it looks at what has come and leaves it there.
+//! Owns: which of them is served next. Never: consumes a byte of a request (it reads with `MSG_PEEK`).
 //!
-//! Without threads there is the one in reserve. It takes only clients whose head is complete, owners first, and each for
-//! one request. A stranger that holds it is evicted when an owner waits. So however many strangers come and whatever they
-//! do, an owner waits for one of them at most.
+//! At the limit on processes only the thread in reserve is left. It serves clients whose head is complete, owners first, and
+//! one request of each. A stranger that holds it is evicted when an owner waits. So whatever strangers do, an owner waits
+//! for one of them at most.
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::connection::{self, Shared};
+use super::connection::{self, FrontState};
 use super::head;
 use super::response::{self, Refusal};
-use super::service::Standing;
+use super::service::ClientKind;
 use crate::os::peer::{self, Peeked};
 use crate::os::reserve_thread::{ReserveThread, RunsOn};
 use crate::os::thread;
 
-/// So many clients wait; one more takes the place of the stranger that has waited longest.
+/// The longest queue; beyond it the stranger that has waited longest is refused.
 const WAITING_MAX: usize = 128;
-/// For so long a client waits: a stranger holds the thread in reserve for less.
+/// The limit of a client's wait: a stranger holds the thread in reserve for less.
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// The clients that wait, in the order of arrival.
+/// The waiting clients, in the order of arrival.
 #[derive(Debug, Default)]
 pub struct Queue {
-    waiting: Vec<Waiting>,
-    /// Where heads are looked at. There is none while nobody waits.
+    waiting: Vec<QueuedClient>,
+    /// The buffer for heads, freed when the queue is empty.
     buffer: Vec<u8>,
 }
 
 #[derive(Debug)]
-struct Waiting {
+struct QueuedClient {
     socket: Arc<UnixStream>,
     since: Instant,
-    /// Who asks, once the head is complete.
-    asks: Option<Standing>,
+    /// Known once the head is complete.
+    kind: Option<ClientKind>,
 }
 
 impl Queue {
-    /// Whether no client waits.
     pub fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
     /// Adds a client.
-    pub fn push(&mut self, socket: Arc<UnixStream>, shared: &Shared) {
+    pub fn push(&mut self, socket: Arc<UnixStream>, shared: &FrontState) {
         if self.waiting.len() >= WAITING_MAX {
-            let stranger = self.waiting.iter().position(|client| client.asks != Some(Standing::Owner));
+            let stranger = self.waiting.iter().position(|client| client.kind != Some(ClientKind::Owner));
             refuse(&self.waiting.remove(stranger.unwrap_or(0)));
         }
-        let mut client = Waiting { socket, since: Instant::now(), asks: None };
+        let mut client = QueuedClient { socket, since: Instant::now(), kind: None };
         if client.look(&mut self.buffer, shared) {
             self.waiting.push(client);
         }
     }
 
-    /// Serves those for whom there is a thread now, and refuses those that have waited for too long.
+    /// Serves clients as far as threads can be started, and refuses those that have waited too long.
     ///
     /// # Errors
-    /// One was refused since the system has no thread.
-    pub fn serve(&mut self, shared: &Arc<Shared>, reserve: &ReserveThread) -> io::Result<()> {
+    /// A client was refused because no thread can be started.
+    pub fn serve(&mut self, shared: &Arc<FrontState>, reserve: &ReserveThread) -> io::Result<()> {
         let buffer = &mut self.buffer;
         self.waiting.retain_mut(|client| client.look(buffer, shared));
         let mut shortage = Ok(());
         while shortage.is_ok()
             && let Some(next) = self.next()
         {
-            // Who says nothing has a thread only if there are threads again.
-            let reserve = self.waiting[next].asks.map(|_| reserve);
+            // A client without a complete head never gets the thread in reserve.
+            let reserve = self.waiting[next].kind.map(|_| reserve);
             match start(&self.waiting[next].socket, shared, reserve) {
                 Start::Begun => drop(self.waiting.remove(next)),
                 Start::NoSlot => refuse(&self.waiting.remove(next)),
                 Start::NoThread(error) => {
-                    if self.waiting[next].asks == Some(Standing::Owner) {
+                    if self.waiting[next].kind == Some(ClientKind::Owner) {
                         shared.slots.make_room();
                     }
                     shortage = Err(error);
@@ -96,51 +95,51 @@ impl Queue {
         if self.waiting.len() < before { shortage } else { Ok(()) }
     }
 
-    /// The owner that has waited longest, else the stranger, else one that has not asked yet.
+    /// The owner that has waited longest, else the stranger, else a client without a complete head.
     fn next(&self) -> Option<usize> {
-        let first = |asks| self.waiting.iter().position(|client| client.asks == asks);
-        first(Some(Standing::Owner)).or_else(|| first(Some(Standing::Stranger))).or_else(|| first(None))
+        let first = |kind| self.waiting.iter().position(|client| client.kind == kind);
+        first(Some(ClientKind::Owner)).or_else(|| first(Some(ClientKind::Stranger))).or_else(|| first(None))
     }
 }
 
-impl Waiting {
-    /// Finds out who asks, unless that is known. Returns whether the client is still there.
-    fn look(&mut self, buffer: &mut Vec<u8>, shared: &Shared) -> bool {
-        if self.asks.is_some() {
+impl QueuedClient {
+    /// Finds out the kind of the client, unless that is known. Returns whether it is still connected.
+    fn look(&mut self, buffer: &mut Vec<u8>, shared: &FrontState) -> bool {
+        if self.kind.is_some() {
             return true;
         }
         buffer.resize(shared.limits.head, 0);
         match peer::peek(&*self.socket, buffer) {
             Peeked::End => return false,
             Peeked::Nothing => {}
-            Peeked::Bytes(count) => self.asks = who_asks(&buffer[..count], shared),
+            Peeked::Bytes(count) => self.kind = kind_of(&buffer[..count], shared),
         }
         true
     }
 }
 
-/// `None` while the head is not complete. One that can't pass is a stranger's: it is refused soon.
-fn who_asks(bytes: &[u8], shared: &Shared) -> Option<Standing> {
+/// `None` while the head is not complete. An invalid head is a stranger's, which is refused soon.
+fn kind_of(bytes: &[u8], shared: &FrontState) -> Option<ClientKind> {
     let end = match head::end(bytes, 0, &shared.limits) {
         Ok(end) => end?,
-        Err(_) => return Some(Standing::Stranger),
+        Err(_) => return Some(ClientKind::Stranger),
     };
     let vetted = head::vet(&bytes[..end], &shared.limits);
-    Some(vetted.map_or(Standing::Stranger, |head| shared.service.standing(&head.canonical)))
+    Some(vetted.map_or(ClientKind::Stranger, |head| shared.service.client_kind(&head.canonical)))
 }
 
-fn refuse(client: &Waiting) {
+fn refuse(client: &QueuedClient) {
     response::refuse_at_once(&client.socket, Refusal::TooManyConnections);
 }
 
-/// What became of the start of a connection.
+/// The result of an attempt to start a connection's thread.
 enum Start {
     Begun,
     NoSlot,
     NoThread(io::Error),
 }
 
-fn start(socket: &Arc<UnixStream>, shared: &Arc<Shared>, reserve: Option<&ReserveThread>) -> Start {
+fn start(socket: &Arc<UnixStream>, shared: &Arc<FrontState>, reserve: Option<&ReserveThread>) -> Start {
     let Ok(slot) = shared.slots.admit(Arc::clone(socket)) else { return Start::NoSlot };
     let (for_thread, name) = (Arc::clone(shared), format!("conn-{}", slot.number()));
     // The slot moves into the closure; if there is no thread, it is freed with it.

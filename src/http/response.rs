@@ -1,6 +1,6 @@
-//! What goes back to a client.
+//! Responses on the wire.
 //!
-//! Owns: the form of an answer on the wire, and the front's own refusals. Never: a wait without a limit.
+//! Owns: their form, and the front's own refusals. Never: a wait without a limit.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice, Read, Write};
@@ -13,15 +13,15 @@ use crate::os::poll::{Interest, Poll};
 use crate::os::waker::Waker;
 use crate::os::{peer, retry};
 
-/// The usual head of an answer has room in this.
+/// Holds the usual head of a response.
 const HEAD: usize = 256;
 
-/// Why a request has no answer of the API.
+/// Why a request does not reach the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
     /// The head is not what HTTP/1.1 allows; a phrase that says how.
     BadRequest(&'static str),
-    /// It did not come to its end in time.
+    /// It was not complete in time.
     Timeout,
     /// The body is longer than allowed.
     BodyTooLarge,
@@ -39,9 +39,9 @@ pub enum Refusal {
     ForeignUser,
     /// Every connection is busy.
     TooManyConnections,
-    /// The bodies of other clients take all the memory that there is for bodies.
+    /// The bodies of other clients use up the memory for bodies.
     TooManyBodies,
-    /// Strangers' heads or answers take all the memory that there is for them.
+    /// Strangers use up the memory for their heads and responses.
     TooMuchForStrangers,
     /// The API panicked.
     Panicked,
@@ -91,12 +91,12 @@ impl Refusal {
     }
 }
 
-/// What of the connection follows an answer.
+/// What follows a response on its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum After {
-    /// The next request may come.
+    /// The next request.
     KeepAlive,
-    /// As before, said in words that a client of HTTP/1.0 needs.
+    /// The next request; HTTP/1.0 clients need a `Connection: keep-alive`.
     KeepAliveInWords,
     /// The end.
     Close,
@@ -111,17 +111,17 @@ pub enum BodyIs {
     LeftOut,
 }
 
-/// How long an answer may take.
+/// The time limits of a response.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct SendLimits {
     /// As a whole.
     pub deadline: Option<Instant>,
     /// Without progress.
     pub stall: Duration,
 }
 
-/// Sends a whole answer, in one write if the client takes it. Returns its length.
-pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs, pace: Pace) -> io::Result<usize> {
+/// Sends a whole response, in one write if the socket's buffer has room. Returns its length.
+pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs, pace: SendLimits) -> io::Result<usize> {
     let mut bytes = head(reply, after)?;
     // A 204 has neither a body nor a length.
     if reply.status != 204 {
@@ -142,8 +142,8 @@ pub fn send(mut socket: &UnixStream, reply: &Reply, after: After, body: BodyIs, 
     Ok(bytes.len() + body.len())
 }
 
-/// Writes all of `bytes`. A write of the socket has to have a limit of its own, at which this looks at the clock.
-fn write_all(mut socket: &UnixStream, mut bytes: &[u8], pace: Pace) -> io::Result<()> {
+/// Writes all of `bytes`. The socket must have a write time-out, at which this checks the deadline.
+fn write_all(mut socket: &UnixStream, mut bytes: &[u8], pace: SendLimits) -> io::Result<()> {
     let mut progress: Option<Instant> = None;
     while !bytes.is_empty() {
         let written = match socket.write(bytes) {
@@ -165,7 +165,7 @@ fn write_all(mut socket: &UnixStream, mut bytes: &[u8], pace: Pace) -> io::Resul
         if stalled || pace.deadline.is_some_and(|deadline| now >= deadline) {
             return Err(io::ErrorKind::TimedOut.into());
         }
-        // A stream has no deadline, and a client that sends no more most likely reads no more.
+        // A stream has no deadline, and a client that has half closed most likely does not read either.
         if pace.deadline.is_none() && peer::has_left(socket) {
             return Err(left());
         }
@@ -181,31 +181,31 @@ fn left() -> io::Error {
     io::Error::new(io::ErrorKind::BrokenPipe, "the client has left")
 }
 
-/// Refuses a client that has no thread to be served by.
+/// Refuses a client that has no thread.
 pub fn refuse_at_once(mut socket: &UnixStream, refusal: Refusal) {
-    // A client that does not take it at once goes without.
+    // A client whose buffer is full gets no response.
     if socket.set_nonblocking(true).is_err() {
         return;
     }
-    let pace = Pace { deadline: Some(Instant::now()), stall: Duration::ZERO };
+    let pace = SendLimits { deadline: Some(Instant::now()), stall: Duration::ZERO };
     let _ = send(socket, &refusal.reply(), After::Close, BodyIs::Sent, pace);
-    // Closing with unread bytes would be a reset, and could cost the client the answer. What has come is taken; more is
-    // not waited for.
+    // Closing with unread bytes sends a reset, which could discard the response. So read what has arrived, without waiting
+    // for more.
     let _ = socket.shutdown(Shutdown::Write);
     let _ = socket.read(&mut [0; 4 * 1024]);
 }
 
-/// Sends the head of an answer without a known end, and gives a writer for the rest.
+/// Sends the head of a streamed response, and returns the writer of its body.
 pub fn begin_stream<'a>(
     socket: &'a UnixStream,
     content_type: &'static str,
     headers: Vec<(&'static str, String)>,
-    framing: Framing,
-    pace: Pace,
+    framing: StreamFraming,
+    pace: SendLimits,
 ) -> io::Result<StreamWriter<'a>> {
     let reply = Reply { status: 200, headers, content_type: Some(content_type), body: Cow::Borrowed(&[]) };
     let mut bytes = head(&reply, After::Close)?;
-    if framing == Framing::Chunks {
+    if framing == StreamFraming::Chunks {
         bytes.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
     }
     bytes.extend_from_slice(b"\r\n");
@@ -215,26 +215,26 @@ pub fn begin_stream<'a>(
 
 /// How the end of a stream is marked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Framing {
+pub enum StreamFraming {
     /// By a last chunk.
     Chunks,
-    /// By the end of the connection: the client speaks HTTP/1.0.
+    /// By the end of the connection, for HTTP/1.0.
     Close,
 }
 
 /// Sends each write as a chunk of its own; fails once the client has left.
 pub struct StreamWriter<'a> {
     socket: &'a UnixStream,
-    framing: Framing,
-    pace: Pace,
+    framing: StreamFraming,
+    pace: SendLimits,
 }
 
 impl StreamWriter<'_> {
-    /// Tells that nothing follows.
+    /// Marks the end.
     pub fn finish(self) -> io::Result<()> {
         match self.framing {
-            Framing::Chunks => write_all(self.socket, b"0\r\n\r\n", self.pace),
-            Framing::Close => Ok(()),
+            StreamFraming::Chunks => write_all(self.socket, b"0\r\n\r\n", self.pace),
+            StreamFraming::Close => Ok(()),
         }
     }
 }
@@ -245,18 +245,17 @@ impl Write for StreamWriter<'_> {
         match self.framing {
             // An empty chunk would be the end.
             _ if bytes.is_empty() => {}
-            Framing::Chunks => {
+            StreamFraming::Chunks => {
                 let mut chunk = format!("{:x}\r\n", bytes.len()).into_bytes();
                 chunk.extend_from_slice(bytes);
                 chunk.extend_from_slice(b"\r\n");
                 write_all(self.socket, &chunk, self.pace)?;
             }
-            Framing::Close => write_all(self.socket, bytes, self.pace)?,
+            StreamFraming::Close => write_all(self.socket, bytes, self.pace)?,
         }
         Ok(bytes.len())
     }
 
-    /// Nothing is held back.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -272,7 +271,7 @@ impl StreamOut for StreamWriter<'_> {
     }
 }
 
-/// A first write to a client that has closed succeeds, and a stream's next one may be a heartbeat away.
+/// Fails if the client has closed: the first write to it would succeed, and the next may be a heartbeat away.
 fn ensure_present(socket: &UnixStream) -> io::Result<()> {
     if peer::has_left(socket) { Err(left()) } else { Ok(()) }
 }
@@ -293,7 +292,7 @@ fn head(reply: &Reply, after: After) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What people read beside the number; programs don't.
+/// The reason phrase.
 fn phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",

@@ -1,55 +1,53 @@
-//! What the listener asks of that which answers requests.
+//! The interface between the front and what answers requests.
 //!
-//! Owns: the two steps of a request, and the words for who asks. Never: a socket, a rule of access.
+//! Owns: the two steps of a request, and the kinds of client. Never: a socket, a rule of access.
 //!
-//! The first step sees the head alone, so that no byte of a body is read for a client that may not ask. The second one
-//! has the body.
+//! The first step sees the head alone, so that no byte of a body is read for a client without access. The second has the
+//! body.
 
 use super::budget::Share;
 use crate::handoff::{Client, Outcome, Reply};
 
 /// Answers requests.
 pub trait Service: Send + Sync {
-    /// Decides about a request whose vetted head in canonical form is `head`. Nothing of it is carried out yet.
-    fn admit(&self, head: &[u8]) -> Verdict;
+    /// Decides about a request whose vetted head in canonical form is `head`. It is not carried out yet.
+    fn admit(&self, head: &[u8]) -> HeadVerdict;
 
-    /// Returns who has sent a vetted head, as far as the token says. It costs little and decides about no more than the order
-    /// in which clients are served.
-    fn standing(&self, head: &[u8]) -> Standing;
+    /// Returns the kind of the client, by the token in a vetted head. Cheap; used only for the order in which clients are
+    /// served.
+    fn client_kind(&self, head: &[u8]) -> ClientKind;
 
-    /// Called after a connection has ended, on its thread: time to give back what only a rush needs.
+    /// Called after a connection has ended, on its thread: time to free what only a burst needs.
     fn settle(&self) {}
 }
 
-/// Who has sent a request.
+/// The kind of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// A client that has shown no right token.
+pub enum ClientKind {
+    /// A client without a valid token.
     Stranger,
-    /// A client that has shown it, or needs none.
+    /// A client with a valid token, or one that needs none.
     Owner,
 }
 
-/// What was decided from a head.
-pub struct Verdict {
-    /// Who asks.
-    pub standing: Standing,
-    /// What follows.
-    pub step: Step,
+/// The decision from a head.
+pub struct HeadVerdict {
+    pub client_kind: ClientKind,
+    pub step: NextStep,
 }
 
 /// What follows a head.
-pub enum Step {
-    /// This answer. A body is left unread.
+pub enum NextStep {
+    /// Send this response and leave a body unread.
     Reply(Reply),
-    /// The body is read and handed on.
-    TakeBody(Box<dyn Request>),
-    /// A body means nothing: it is skipped.
-    SkipBody(Box<dyn Request>),
+    /// Read the body and call the request with it.
+    TakeBody(Box<dyn AdmittedRequest>),
+    /// Discard the body and call the request.
+    SkipBody(Box<dyn AdmittedRequest>),
 }
 
-/// A request that may be carried out.
-pub trait Request {
+/// A request that is admitted.
+pub trait AdmittedRequest {
     /// Carries it out. It may wait, but not without a limit or for a client that has left.
     fn call(self: Box<Self>, body: Body, client: &dyn Client) -> Outcome;
 }

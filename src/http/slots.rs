@@ -1,16 +1,16 @@
-//! The slots of connections: who has one, and who is evicted when they are short.
+//! The slots of connections: admission, and eviction at the cap.
 //!
 //! Owns: the caps, the difference between strangers and owners, and the order of eviction. Never: a byte of a request.
 //!
-//! A connection begins as a stranger's. It becomes an owner's with the first request that shows the right token. A
-//! newcomer at the cap evicts a stranger, whatever that one does; no stranger ever costs an owner the slot.
+//! A connection begins as a stranger's. It becomes an owner's with the first request that has a valid token. At
+//! the cap a new connection evicts a stranger, whatever that one does; a stranger never evicts an owner.
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::service::Standing;
+use super::service::ClientKind;
 use crate::os::peer::{self, Peeked};
 use crate::sorted::Sorted;
 use crate::sync::{lock, wait_for};
@@ -18,43 +18,43 @@ use crate::sync::{lock, wait_for};
 #[cfg(test)]
 mod tests;
 
-/// Of all slots so many are never taken by owners, so that each newcomer finds a stranger to evict.
+/// So many slots are never taken by owners, so that a new connection always finds a stranger to evict.
 const STRANGERS_MIN: usize = 32;
-/// An evicted connection needs its thread for another moment: one that waits for readiness looks up once a second. At
-/// most so many of them are there beside the slots.
+/// An evicted connection needs its thread for another moment: one that waits for readiness checks once a second. At most so
+/// many of them exist in addition to the slots.
 const EVICTED_MAX: usize = 64;
-/// As long as this a newcomer waits for a slot.
+/// The limit of a new connection's wait for a slot.
 const ADMIT_LIMIT: Duration = Duration::from_millis(200);
-/// A newcomer's head is on its way: it is not evicted before this, and after all others before [`FRESH`].
+/// A new connection is not evicted before this age, so that its head can arrive; before [`FRESH`] it is evicted last.
 const GRACE: Duration = Duration::from_millis(10);
-/// A connection this young, or with an answer this young, is not closed for a shortage of descriptors or threads: the
-/// next one in its place would fare no better.
+/// A connection this young, or with a response this young, is not evicted in a shortage of descriptors or threads: its
+/// successor would be no better.
 const FRESH: Duration = Duration::from_millis(250);
-/// So many candidates are asked whether bytes of theirs wait for our thread.
+/// At most so many candidates are checked for unread bytes.
 const ASKED_MAX: usize = 16;
-/// Such a thread runs within this.
+/// The time within which a thread with unread bytes is scheduled.
 const SCHEDULED: Duration = Duration::from_millis(2);
-/// When the listener is closed what fills streams has ended; a client that has not taken the rest by then does not read.
+/// When the listener closes, the sources of streams have ended; a client that has not read the rest within this does not read.
 const STREAM_LIMIT: Duration = Duration::from_millis(200);
 
 /// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Activity {
-    /// It waits for a request, or for the rest of a head, or drains what is left unread.
+pub enum ConnectionActivity {
+    /// Waits for a request or the rest of a head, or drains unread bytes.
     Waiting,
-    /// A request of it was read, and it is not yet decided who asks.
+    /// Has read a head; the kind of the client is not decided yet.
     Asking,
-    /// A request of it is carried out or answered.
+    /// Carries out or answers a request.
     Busy,
-    /// It is sent a stream, which has no end of its own.
+    /// Sends a stream, which has no end of its own.
     Streaming,
 }
 
 #[derive(Debug)]
 struct Entry {
     socket: Arc<UnixStream>,
-    standing: Standing,
-    activity: Activity,
+    client_kind: ClientKind,
+    activity: ConnectionActivity,
     /// When it was admitted.
     arrived: Instant,
     /// When its activity began.
@@ -98,13 +98,12 @@ pub enum NoSlot {
     Closed,
 }
 
-/// What can be done for a newcomer.
+/// Which connection can be evicted.
 enum Victim {
-    /// This connection can be evicted.
+    /// This one.
     Now(u64),
-    /// Some can, from then on.
+    /// One, from then on.
     Later(Instant),
-    /// None can.
     Never,
 }
 
@@ -115,7 +114,7 @@ impl Slots {
         Slots { cap, owners_cap, entries: Mutex::default(), left: Condvar::new() }
     }
 
-    /// Gives a newcomer a slot, at the cap that of a stranger.
+    /// Admits a new connection; at the cap, evicts a stranger for it.
     pub fn admit(self: &Arc<Self>, socket: Arc<UnixStream>) -> Result<Slot, NoSlot> {
         let limit = Instant::now() + ADMIT_LIMIT;
         let mut entries = self.entries();
@@ -142,8 +141,8 @@ impl Slots {
                 entries.next += 1;
                 let entry = Entry {
                     socket: Arc::clone(&socket),
-                    standing: Standing::Stranger,
-                    activity: Activity::Waiting,
+                    client_kind: ClientKind::Stranger,
+                    activity: ConnectionActivity::Waiting,
                     arrived: now,
                     since: now,
                     waits: 0,
@@ -160,41 +159,40 @@ impl Slots {
         }
     }
 
-    /// Evicts a connection for a shortage of descriptors or threads: a stranger first, else an owner that is idle.
-    /// Returns whether there was one.
+    /// Evicts a connection in a shortage of descriptors or threads: a stranger, else an idle owner. Returns whether there
+    /// was one.
     pub fn make_room(&self) -> bool {
         let now = Instant::now();
         let is_old = |at: Instant| now.saturating_duration_since(at) >= FRESH;
         let mut entries = self.entries();
         let stranger = entries.first_of(|entry| {
-            entry.standing == Standing::Stranger
-                && is_old(if entry.activity == Activity::Waiting { entry.since } else { entry.arrived })
+            entry.client_kind == ClientKind::Stranger
+                && is_old(if entry.activity == ConnectionActivity::Waiting { entry.since } else { entry.arrived })
         });
         let victim = stranger.or_else(|| entries.longest_idle(|entry| is_old(entry.since)));
         victim.inspect(|id| entries.evict(*id)).is_some()
     }
 
-    /// Closes all connections that wait for a request; busy ones close after their answer.
+    /// Closes idle connections; busy ones close after their response.
     pub fn close(&self) {
         let mut entries = self.entries();
         entries.closed = true;
         while let Some(id) = entries.longest_idle(|_| true) {
             entries.evict(id);
         }
-        while let Some(id) = entries.first_of(|entry| entry.activity == Activity::Waiting) {
+        while let Some(id) = entries.first_of(|entry| entry.activity == ConnectionActivity::Waiting) {
             entries.evict(id);
         }
     }
 
-    /// Waits until no connection is left. One that is still there at `deadline` is closed in the middle of the answer, and
-    /// much sooner in the middle of a stream.
+    /// Waits until no connection is left. At `deadline` the rest are closed in the middle of a response; streams much sooner.
     pub fn drain(&self, deadline: Instant) {
         let streams = deadline.min(Instant::now() + STREAM_LIMIT);
-        self.shut_down_at(streams, |activity| activity == Activity::Streaming);
+        self.shut_down_at(streams, |activity| activity == ConnectionActivity::Streaming);
         self.shut_down_at(deadline, |_| true);
     }
 
-    fn shut_down_at(&self, deadline: Instant, which: impl Fn(Activity) -> bool) {
+    fn shut_down_at(&self, deadline: Instant, which: impl Fn(ConnectionActivity) -> bool) {
         let mut entries = self.entries();
         while entries.by_id.values().any(|entry| which(entry.activity)) {
             let patience = deadline.saturating_duration_since(Instant::now());
@@ -219,24 +217,24 @@ impl Slots {
 }
 
 impl Entries {
-    /// The stranger to be evicted for a newcomer. First those that wait for a request and are not fresh, then all others,
-    /// each in the order of arrival: no activity makes a connection younger. One that has sent what our own thread has not
-    /// read or decided about yet is left out, unless it `must` be.
+    /// The stranger to evict for a new connection: first those that wait for a request and are not fresh, then all others, in
+    /// the order of arrival: activity does not make a connection younger. One with bytes that its thread has not read or
+    /// decided about is skipped, unless `must` is set.
     fn victim(&self, now: Instant, must: bool) -> Victim {
         let age = |entry: &Entry| now.saturating_duration_since(entry.arrived);
         let strangers =
-            || self.by_id.iter().filter(|(_, entry)| entry.standing == Standing::Stranger && !entry.evicted);
+            || self.by_id.iter().filter(|(_, entry)| entry.client_kind == ClientKind::Stranger && !entry.evicted);
         let is_idle = |entry: &Entry| {
-            entry.activity == Activity::Waiting
+            entry.activity == ConnectionActivity::Waiting
                 && age(entry) >= FRESH
                 && now.saturating_duration_since(entry.since) >= GRACE
         };
-        // On a busy machine our own thread may be late. The first request alone counts: one that pipelines them, or is
-        // refused and goes on sending, has asked all the time.
+        // On a busy machine its thread may be late. Only the first request counts: a connection that pipelines, or sends on
+        // after a refusal, always has unread bytes.
         let has_asked = |entry: &Entry| match entry.activity {
-            Activity::Waiting => entry.waits <= 1 && peer::peek(&*entry.socket, &mut [0]) != Peeked::Nothing,
-            Activity::Asking => entry.waits <= 1,
-            Activity::Busy | Activity::Streaming => false,
+            ConnectionActivity::Waiting => entry.waits <= 1 && peer::peek(&*entry.socket, &mut [0]) != Peeked::Nothing,
+            ConnectionActivity::Asking => entry.waits <= 1,
+            ConnectionActivity::Busy | ConnectionActivity::Streaming => false,
         };
         let mut idle = strangers().filter(|(_, entry)| is_idle(entry)).take(ASKED_MAX);
         if let Some((id, _)) = idle.find(|(_, entry)| !has_asked(entry)) {
@@ -245,7 +243,7 @@ impl Entries {
         let mut later = None;
         for (id, entry) in strangers().take(ASKED_MAX) {
             if age(entry) < GRACE {
-                // Those behind it are younger still.
+                // Later ones are younger still.
                 later = Some(later.unwrap_or(entry.arrived + GRACE));
                 break;
             }
@@ -265,7 +263,10 @@ impl Entries {
     /// The owner's connection that has waited for a request for the longest time.
     fn longest_idle(&self, which: impl Fn(&Entry) -> bool) -> Option<u64> {
         let idle = self.by_id.iter().filter(|(_, entry)| {
-            entry.standing == Standing::Owner && entry.activity == Activity::Waiting && !entry.evicted && which(entry)
+            entry.client_kind == ClientKind::Owner
+                && entry.activity == ConnectionActivity::Waiting
+                && !entry.evicted
+                && which(entry)
         });
         idle.min_by_key(|(_, entry)| entry.since).map(|(id, _)| *id)
     }
@@ -274,14 +275,13 @@ impl Entries {
     fn evict(&mut self, id: u64) {
         if let Some(entry) = self.by_id.get_mut(&id) {
             entry.evicted = true;
-            // One that is gone already needs none.
+            // An error means that it is closed already.
             let _ = entry.socket.shutdown(Shutdown::Both);
         }
     }
 }
 
 impl Slot {
-    /// The connection.
     pub fn socket(&self) -> &UnixStream {
         &self.socket
     }
@@ -291,19 +291,19 @@ impl Slot {
         self.id
     }
 
-    /// How many connections there are with it.
+    /// The number of connections, this one included.
     pub fn connections(&self) -> usize {
         self.slots.entries().by_id.len()
     }
 
-    /// Notes what the connection does from now on. Returns whether it may: it was not evicted, and the listener not closed.
-    pub fn enter(&self, activity: Activity) -> bool {
+    /// Sets the activity. Returns whether the connection may continue: it is not evicted, and the listener not closed.
+    pub fn enter(&self, activity: ConnectionActivity) -> bool {
         let mut entries = self.slots.entries();
         let closed = entries.closed;
         match entries.by_id.get_mut(&self.id) {
-            Some(entry) if !(entry.evicted || closed && activity == Activity::Waiting) => {
+            Some(entry) if !(entry.evicted || closed && activity == ConnectionActivity::Waiting) => {
                 entry.activity = activity;
-                entry.waits = entry.waits.saturating_add(u32::from(activity == Activity::Waiting));
+                entry.waits = entry.waits.saturating_add(u32::from(activity == ConnectionActivity::Waiting));
                 entry.since = Instant::now();
                 true
             }
@@ -311,13 +311,14 @@ impl Slot {
         }
     }
 
-    /// Makes the connection an owner's. At the owners' cap the one that is idle for the longest time is evicted.
+    /// Makes the connection an owner's. At the owners' cap, evicts the one that is idle for the longest time.
     ///
     /// # Errors
     /// None of them is idle, or this one was evicted a moment ago.
     pub fn promote(&self) -> Result<(), NoSlot> {
         let mut entries = self.slots.entries();
-        let owners = entries.by_id.values().filter(|entry| entry.standing == Standing::Owner && !entry.evicted).count();
+        let owners =
+            entries.by_id.values().filter(|entry| entry.client_kind == ClientKind::Owner && !entry.evicted).count();
         match entries.by_id.get(&self.id) {
             Some(entry) if !entry.evicted => {}
             Some(_) | None => return Err(NoSlot::Closed),
@@ -327,7 +328,7 @@ impl Slot {
             entries.evict(idle);
         }
         if let Some(entry) = entries.by_id.get_mut(&self.id) {
-            entry.standing = Standing::Owner;
+            entry.client_kind = ClientKind::Owner;
         }
         Ok(())
     }

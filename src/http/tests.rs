@@ -1,4 +1,4 @@
-//! The listener with a service that is made for these tests; the whole daemon is attacked in `tests/it/attacks`.
+//! The front with a fake service; `tests/it/attacks` attacks the whole daemon.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::service::{Request, Standing, Step, Verdict};
+use super::service::{AdmittedRequest, ClientKind, HeadVerdict, NextStep};
 use super::*;
 use crate::handoff::{Client, Outcome, Reply, StreamOut};
 
@@ -14,7 +14,7 @@ mod matrix;
 mod real;
 mod strangers;
 
-/// Longer than anything here takes; only a failing test waits for it.
+/// Only a failing test waits so long.
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// Answers in a way that the path asks for; `/echo` sends back what it was sent. A head with `Bearer t` is an owner's.
@@ -24,9 +24,9 @@ struct Fake {
     admitted: AtomicU64,
     /// Requests that were carried out.
     called: Arc<AtomicU64>,
-    /// Hears how a quiet stream ended.
+    /// Receives how a quiet stream ended.
     stream_ended: Mutex<Option<Sender<io::Result<()>>>>,
-    /// Says when a slow request may go on.
+    /// Releases a slow request.
     slow: Mutex<Option<Receiver<()>>>,
 }
 
@@ -39,16 +39,16 @@ struct FakeRequest {
 }
 
 impl Service for Fake {
-    fn standing(&self, head: &[u8]) -> Standing {
+    fn client_kind(&self, head: &[u8]) -> ClientKind {
         let is_owner = String::from_utf8_lossy(head).contains("Bearer t\r\n");
-        if is_owner { Standing::Owner } else { Standing::Stranger }
+        if is_owner { ClientKind::Owner } else { ClientKind::Stranger }
     }
 
-    fn admit(&self, head: &[u8]) -> Verdict {
+    fn admit(&self, head: &[u8]) -> HeadVerdict {
         self.admitted.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(head);
         let path = text.split(' ').nth(1).unwrap_or_default().to_owned();
-        let standing = self.standing(head);
+        let client_kind = self.client_kind(head);
         let request = FakeRequest {
             called: Arc::clone(&self.called),
             quiet: if path == "/quiet" { self.stream_ended.lock().unwrap().take() } else { None },
@@ -58,11 +58,11 @@ impl Service for Fake {
         };
         let step = match request.path.as_str() {
             "/admit-panic" => panic!("on purpose"),
-            "/refused" => Step::Reply(whole(401, b"refused".to_vec())),
-            "/skip" => Step::SkipBody(Box::new(request)),
-            _ => Step::TakeBody(Box::new(request)),
+            "/refused" => NextStep::Reply(whole(401, b"refused".to_vec())),
+            "/skip" => NextStep::SkipBody(Box::new(request)),
+            _ => NextStep::TakeBody(Box::new(request)),
         };
-        Verdict { standing, step }
+        HeadVerdict { client_kind, step }
     }
 }
 
@@ -70,7 +70,7 @@ fn whole(status: u16, body: Vec<u8>) -> Reply {
     Reply { status, headers: vec![], content_type: Some("text/plain"), body: body.into() }
 }
 
-impl Request for FakeRequest {
+impl AdmittedRequest for FakeRequest {
     fn call(self: Box<Self>, body: service::Body, client: &dyn Client) -> Outcome {
         self.called.fetch_add(1, Ordering::SeqCst);
         match self.path.as_str() {
@@ -103,7 +103,7 @@ impl Request for FakeRequest {
     }
 }
 
-/// A stream with little to say; tells how its writes ended, `Ok` if they never failed.
+/// A stream of few bytes; returns how its writes ended, `Ok` if none failed.
 fn quiet(to: &mut dyn StreamOut) -> io::Result<()> {
     let limit = Instant::now() + LIMIT;
     while Instant::now() < limit {
@@ -122,7 +122,7 @@ struct Opened {
 }
 
 impl Opened {
-    fn new(limits: Limits) -> Opened {
+    fn new(limits: FrontLimits) -> Opened {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let fake = Arc::new(Fake::default());
@@ -135,7 +135,7 @@ impl Opened {
         connect_to(self.address)
     }
 
-    /// Sends `request` on a connection of its own and reads until the other side has nothing more to say.
+    /// Sends `request` on a connection of its own and reads to the end.
     fn exchange(&self, request: &[u8]) -> String {
         exchange_with(self.address, request)
     }
@@ -187,7 +187,7 @@ fn read_some(stream: &mut TcpStream) -> String {
 
 #[test]
 fn requests_on_one_connection_are_answered_in_order() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let pipelined =
         b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\nPOST /accept HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc\
                       GET /3 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
@@ -198,7 +198,7 @@ fn requests_on_one_connection_are_answered_in_order() {
 
 #[test]
 fn a_panic_of_the_api_is_its_own() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     for path in ["/panic", "/admit-panic"].repeat(10) {
         let answer = front.get(path);
         assert!(answer.starts_with("HTTP/1.1 500 ") && answer.contains(r#""code":"internal""#), "{answer}");
@@ -208,7 +208,7 @@ fn a_panic_of_the_api_is_its_own() {
 
 #[test]
 fn streams_come_in_chunks_or_to_the_end_of_the_connection() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let chunked = front.exchange_open(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(chunked.contains("Transfer-Encoding: chunked\r\n") && chunked.contains("X-Further: yes\r\n"), "{chunked}");
     assert!(chunked.ends_with("\r\n\r\n3\r\none\r\n5\r\nthree\r\n0\r\n\r\n"), "{chunked}");
@@ -219,8 +219,8 @@ fn streams_come_in_chunks_or_to_the_end_of_the_connection() {
 }
 
 #[test]
-fn a_stream_learns_that_its_client_says_no_more() {
-    let front = Opened::new(Limits::default());
+fn a_stream_ends_when_its_client_half_closes() {
+    let front = Opened::new(FrontLimits::default());
     let (ended_tx, ended) = channel();
     *front.fake.stream_ended.lock().unwrap() = Some(ended_tx);
     let mut client = front.connect();
@@ -234,20 +234,20 @@ fn a_stream_learns_that_its_client_says_no_more() {
 
 #[test]
 fn a_stream_without_end_does_not_hold_the_closing_front() {
-    let mut front = Opened::new(Limits::default());
+    let mut front = Opened::new(FrontLimits::default());
     let (ended_tx, ended) = channel();
     *front.fake.stream_ended.lock().unwrap() = Some(ended_tx);
     let mut client = front.connect();
     client.write_all(b"GET /quiet HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_some(&mut client).starts_with("HTTP/1.1 200 "));
     front.front.take().unwrap().close(Instant::now() + LIMIT * 10);
-    // It was cut off; by itself it would have gone on.
+    // It was cut off; it has no end of its own.
     assert!(ended.try_recv().unwrap().is_err());
 }
 
 #[test]
 fn a_client_that_trickles_is_refused_and_delays_no_other() {
-    let front = Opened::new(Limits { request: Duration::from_millis(300), ..Limits::default() });
+    let front = Opened::new(FrontLimits { request: Duration::from_millis(300), ..FrontLimits::default() });
     for begun in ["GET / HT", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nab"] {
         let mut slow = front.connect();
         slow.write_all(begun.as_bytes()).unwrap();
@@ -259,15 +259,15 @@ fn a_client_that_trickles_is_refused_and_delays_no_other() {
 }
 
 #[test]
-fn a_silent_client_is_cut_without_a_word() {
-    let front = Opened::new(Limits { idle: Duration::from_millis(100), ..Limits::default() });
+fn a_silent_client_is_closed_without_a_response() {
+    let front = Opened::new(FrontLimits { idle: Duration::from_millis(100), ..FrontLimits::default() });
     let mut silent = front.connect();
     assert_eq!(silent.read(&mut [0; 10]).unwrap(), 0);
 }
 
 #[test]
-fn at_the_cap_the_one_that_waits_for_longest_goes() {
-    let front = Opened::new(Limits { connections: 4, ..Limits::default() });
+fn at_the_cap_the_longest_idle_connection_is_evicted() {
+    let front = Opened::new(FrontLimits { connections: 4, ..FrontLimits::default() });
     let mut idle: Vec<TcpStream> = Vec::new();
     for _ in 0..4 {
         let mut stream = front.connect();
@@ -283,7 +283,7 @@ fn at_the_cap_the_one_that_waits_for_longest_goes() {
 
 #[test]
 fn a_burst_is_answered_whole() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let clients: Vec<_> = (0..120)
         .map(|_| {
             let address = front.address;
@@ -305,7 +305,7 @@ fn a_burst_is_answered_whole() {
 
 #[test]
 fn a_closed_front_sends_the_last_answer_and_accepts_no_more() {
-    let mut front = Opened::new(Limits::default());
+    let mut front = Opened::new(FrontLimits::default());
     let mut idle = front.connect();
     idle.write_all(b"GET /echo HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_some(&mut idle).starts_with("HTTP/1.1 200 "));

@@ -43,15 +43,15 @@ pub struct Process {
 impl Process {
     /// Reads one; `None` when there is no such process, or it can't be read now.
     pub fn read(pid: Pid) -> Option<Process> {
-        Process::look(pid).ok().flatten()
+        Process::try_read(pid).ok().flatten()
     }
 
     /// Reads one; `None` when there is no such process.
     ///
     /// # Errors
     /// A shortage of descriptors or memory, so that nothing is known.
-    pub fn look(pid: Pid) -> io::Result<Option<Process>> {
-        // Up to the start time there are at most 470 bytes; what follows is not asked for.
+    pub fn try_read(pid: Pid) -> io::Result<Option<Process>> {
+        // Up to the start time there are at most 470 bytes; what follows is not parsed.
         let mut buffer = [0; 512];
         let length = File::open(format!("/proc/{pid}/stat")).and_then(|mut file| file.read(&mut buffer));
         Ok(known(length)?.and_then(|length| Process::parse(pid, &buffer[..length])))
@@ -77,7 +77,7 @@ impl Process {
     /// # Errors
     /// A shortage of descriptors or memory.
     pub fn lives_on(&self) -> io::Result<bool> {
-        Ok(Process::look(self.pid)?.is_some_and(|now| now.started == self.started && now.is_alive()))
+        Ok(Process::try_read(self.pid)?.is_some_and(|now| now.started == self.started && now.is_alive()))
     }
 
     /// The run's marker in its environment, read when first asked for; `None` if it has none or may not be looked into.

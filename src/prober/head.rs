@@ -1,4 +1,4 @@
-//! What is said in a probe: the request, and the head of the answer.
+//! HTTP of a check: the request, and the head of the response.
 //!
 //! Owns: the bytes. Never: a socket, a judgement about the status. Pure.
 
@@ -7,68 +7,65 @@ use httparse::{EMPTY_HEADER, ParserConfig, Response, Status};
 use crate::model::health::{CheckFailure, CheckOutcome};
 use crate::model::spec::HealthCheck;
 
-/// So many bytes of an answer are kept until its final status line is known, interim answers included.
+/// The limit of what is buffered until the final status line is known, interim responses included.
 const KEPT_MAX: usize = 16 * 1024;
-/// A head whose status line is known is read up to so many bytes in all. After that the status line alone counts.
+/// The limit of a head whose status line is known. Beyond it the status line alone counts.
 const HEAD_MAX: usize = 256 * 1024;
-/// More headers than this are not parsed, only read.
+/// Further headers are read but not parsed.
 const HEADERS_MAX: usize = 200;
 /// The type of a TLS record that is an alert, and the major version of all TLS versions.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// The request of a check. `Host` is `localhost`, whatever the address: dev servers refuse names that they don't know, and
-/// all of them know this one.
+/// The request of a check. `Host` is always `localhost`: dev servers refuse unknown names, and all of them allow this one.
 pub fn request(check: &HealthCheck, port: u16) -> Vec<u8> {
     let (path, version) = (&check.path, env!("CARGO_PKG_VERSION"));
     let text = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: servisor/{version}\r\nAccept: */*\r\n\
-         Connection: close\r\n\r\n"
+         CheckConnection: close\r\n\r\n"
     );
     text.into_bytes()
 }
 
-/// The head of an answer, taken piece by piece as it comes.
+/// An incremental parser of a response's head.
 #[derive(Debug)]
-pub enum Head {
-    /// The final status line may not have come yet. These are the bytes so far.
+pub enum AnswerHead {
+    /// The final status line is not known yet. These are the bytes so far.
     Open(Vec<u8>),
     /// The final status line is known and the head is long: no byte of it is kept.
-    Long { status: u16, read: usize, line: Line },
+    Long { status: u16, read: usize, line: LineState },
 }
 
-/// How far the line of a long head has come.
+/// The state of the current line of a long head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Line {
-    /// Nothing of it, or a CR.
+pub enum LineState {
+    /// Without a byte, or with a CR alone.
     Empty,
-    /// Something.
     Begun,
 }
 
-impl Head {
-    /// Nothing has come yet.
-    pub fn new() -> Head {
-        Head::Open(Vec::new())
+impl AnswerHead {
+    pub fn new() -> AnswerHead {
+        AnswerHead::Open(Vec::new())
     }
 
-    /// Takes the next piece; `None` while the head is not complete. Interim answers are passed over.
+    /// Takes the next piece; `None` while the head is not complete. Interim responses are skipped.
     pub fn take(&mut self, piece: &[u8]) -> Option<CheckOutcome> {
         match self {
-            Head::Open(bytes) => {
+            AnswerHead::Open(bytes) => {
                 bytes.extend_from_slice(piece);
                 let (length, one) = last_of(bytes);
                 match one {
-                    One::Final(outcome) => return Some(outcome),
-                    One::Partial | One::Interim { .. } if bytes.len() < KEPT_MAX => return None,
-                    One::Partial | One::Interim { .. } => {}
-                    One::Long { status } => return self.go_on(status, length),
+                    HeadKind::Final(outcome) => return Some(outcome),
+                    HeadKind::Partial | HeadKind::Interim { .. } if bytes.len() < KEPT_MAX => return None,
+                    HeadKind::Partial | HeadKind::Interim { .. } => {}
+                    HeadKind::Long { status } => return self.go_on(status, length),
                 }
                 match status_of(bytes.get(length..).unwrap_or_default()) {
                     Some(status) => self.go_on(status, length),
                     None => Some(CheckOutcome::Failed(CheckFailure::HeadTooLong)),
                 }
             }
-            Head::Long { status, read, line } => {
+            AnswerHead::Long { status, read, line } => {
                 *read += piece.len();
                 let is_over = ends_head(line, piece) || *read >= HEAD_MAX;
                 is_over.then_some(CheckOutcome::Answered(*status))
@@ -76,18 +73,20 @@ impl Head {
         }
     }
 
-    /// What the end of the connection means.
+    /// The failure if the connection ends now.
     pub fn end(&self) -> CheckFailure {
         match self {
-            Head::Open(bytes) if bytes.is_empty() => CheckFailure::ClosedAtOnce,
-            Head::Open(bytes) if is_tls_alert(bytes) => CheckFailure::TlsAlert,
-            Head::Open(_) | Head::Long { .. } => CheckFailure::Closed,
+            AnswerHead::Open(bytes) if bytes.is_empty() => CheckFailure::ClosedAtOnce,
+            AnswerHead::Open(bytes) if is_tls_alert(bytes) => CheckFailure::TlsAlert,
+            AnswerHead::Open(_) | AnswerHead::Long { .. } => CheckFailure::Closed,
         }
     }
 
-    /// From here on the bytes are not kept. The final head begins at `begin`.
+    /// Stops buffering. The final head begins at `begin`.
     fn go_on(&mut self, status: u16, begin: usize) -> Option<CheckOutcome> {
-        let Head::Open(bytes) = std::mem::replace(self, Head::Long { status, read: 0, line: Line::Empty }) else {
+        let AnswerHead::Open(bytes) =
+            std::mem::replace(self, AnswerHead::Long { status, read: 0, line: LineState::Empty })
+        else {
             return None;
         };
         self.take(bytes.get(begin..).unwrap_or_default())
@@ -95,12 +94,12 @@ impl Head {
 }
 
 /// Whether `piece` has the empty line that ends a head.
-fn ends_head(line: &mut Line, piece: &[u8]) -> bool {
+fn ends_head(line: &mut LineState, piece: &[u8]) -> bool {
     piece.iter().any(|byte| {
         let (next, is_end) = match (*line, byte) {
-            (Line::Empty, b'\n') => (Line::Empty, true),
-            (Line::Begun, b'\n') | (Line::Empty, b'\r') => (Line::Empty, false),
-            (Line::Empty | Line::Begun, _) => (Line::Begun, false),
+            (LineState::Empty, b'\n') => (LineState::Empty, true),
+            (LineState::Begun, b'\n') | (LineState::Empty, b'\r') => (LineState::Empty, false),
+            (LineState::Empty | LineState::Begun, _) => (LineState::Begun, false),
         };
         *line = next;
         is_end
@@ -112,11 +111,11 @@ fn is_tls_alert(bytes: &[u8]) -> bool {
 }
 
 /// Where the last head of `bytes` begins, and what it is.
-fn last_of(bytes: &[u8]) -> (usize, One) {
+fn last_of(bytes: &[u8]) -> (usize, HeadKind) {
     let mut begin = 0;
     loop {
         match read_one(bytes.get(begin..).unwrap_or_default()) {
-            One::Interim { length } => begin += length,
+            HeadKind::Interim { length } => begin += length,
             other => return (begin, other),
         }
     }
@@ -126,19 +125,19 @@ fn last_of(bytes: &[u8]) -> (usize, One) {
 fn status_of(bytes: &[u8]) -> Option<u16> {
     let mut headers = [EMPTY_HEADER; 0];
     let mut response = Response::new(&mut headers);
-    // Whatever it says of the headers, the status line comes first.
+    // Errors in the headers are ignored: the status line comes first.
     let _ = response.parse(bytes);
     response.code.filter(|code| !is_interim(*code))
 }
 
-/// With 101 the head is over, and something else than HTTP begins.
+/// 101 is final: another protocol than HTTP follows.
 fn is_interim(status: u16) -> bool {
     matches!(status, 100 | 102..200)
 }
 
-/// One head out of possibly several.
-enum One {
-    /// It goes on.
+/// One of several heads.
+enum HeadKind {
+    /// Incomplete.
     Partial,
     /// Another one follows after so many bytes.
     Interim { length: usize },
@@ -148,21 +147,21 @@ enum One {
     Long { status: u16 },
 }
 
-fn read_one(bytes: &[u8]) -> One {
+fn read_one(bytes: &[u8]) -> HeadKind {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
     let mut response = Response::new(&mut headers);
-    // Whether the server is careful about its headers is not the question.
+    // Invalid headers are the server's own matter.
     let parsed = ParserConfig::default().ignore_invalid_headers_in_responses(true).parse_response(&mut response, bytes);
     match (parsed, response.code) {
-        (Ok(Status::Partial), _) => One::Partial,
-        (Ok(Status::Complete(length)), Some(status)) if is_interim(status) => One::Interim { length },
-        (Ok(Status::Complete(_)), Some(status)) => One::Final(CheckOutcome::Answered(status)),
-        (Err(httparse::Error::TooManyHeaders), Some(status)) if !is_interim(status) => One::Long { status },
-        (Err(httparse::Error::TooManyHeaders), _) => One::Final(CheckOutcome::Failed(CheckFailure::HeadTooLong)),
+        (Ok(Status::Partial), _) => HeadKind::Partial,
+        (Ok(Status::Complete(length)), Some(status)) if is_interim(status) => HeadKind::Interim { length },
+        (Ok(Status::Complete(_)), Some(status)) => HeadKind::Final(CheckOutcome::Answered(status)),
+        (Err(httparse::Error::TooManyHeaders), Some(status)) if !is_interim(status) => HeadKind::Long { status },
+        (Err(httparse::Error::TooManyHeaders), _) => HeadKind::Final(CheckOutcome::Failed(CheckFailure::HeadTooLong)),
         (Ok(Status::Complete(_)), None) | (Err(_), _) if is_tls_alert(bytes) => {
-            One::Final(CheckOutcome::Failed(CheckFailure::TlsAlert))
+            HeadKind::Final(CheckOutcome::Failed(CheckFailure::TlsAlert))
         }
-        (Ok(Status::Complete(_)), None) | (Err(_), _) => One::Final(CheckOutcome::Failed(CheckFailure::NotHttp)),
+        (Ok(Status::Complete(_)), None) | (Err(_), _) => HeadKind::Final(CheckOutcome::Failed(CheckFailure::NotHttp)),
     }
 }
 
@@ -172,12 +171,12 @@ mod tests {
     use std::time::Duration;
 
     fn read(bytes: &[u8]) -> Option<CheckOutcome> {
-        Head::new().take(bytes)
+        AnswerHead::new().take(bytes)
     }
 
     /// The same, in pieces.
     fn read_in(bytes: &[u8], size: usize) -> Option<CheckOutcome> {
-        let mut head = Head::new();
+        let mut head = AnswerHead::new();
         bytes.chunks(size).find_map(|piece| head.take(piece))
     }
 
@@ -201,7 +200,7 @@ mod tests {
             "Host: localhost:5173",
             &format!("User-Agent: servisor/{version}"),
             "Accept: */*",
-            "Connection: close",
+            "CheckConnection: close",
             "",
             "",
         ];
@@ -256,7 +255,7 @@ mod tests {
             assert_eq!(whole(alert), CheckOutcome::Failed(CheckFailure::TlsAlert), "{alert:?}");
         }
         let ended = |bytes: &[u8]| {
-            let mut head = Head::new();
+            let mut head = AnswerHead::new();
             head.take(bytes);
             head.end()
         };

@@ -1,8 +1,8 @@
-//! One thread that checks the health of all servers.
+//! The thread that checks the health of all servers.
 //!
 //! Owns: the handle to that thread, and its loop. Never: a rule of health (see `model::health`), a server's life-cycle.
 //!
-//! No connection ever blocks the thread: a server that accepts and never answers costs a descriptor and delays nobody.
+//! No connection ever blocks the thread: a server that accepts and never answers costs a descriptor and delays no other.
 //! With no server to watch the thread waits without a timer.
 
 use std::io;
@@ -30,44 +30,44 @@ mod watched;
 
 use watched::Watched;
 
-/// When the system refuses the wait itself, the next attempt follows after this.
+/// The pause after an error of `poll(2)`.
 const POLL_RETRY: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct WatchId(u64);
 
-/// What the thread is told.
+/// A message to the thread.
 enum Order {
     Watch(WatchId, Box<Watched>),
     Forget(WatchId),
     Close,
 }
 
-/// The way to the thread.
+/// The thread's inbox and waker.
 #[derive(Clone)]
 struct Mailbox {
-    /// Never blocks; an order is as rare as a start or an end of a run.
+    /// Unbounded: orders are as rare as starts and ends of runs.
     orders: Sender<Order>,
     waker: Arc<Waker>,
 }
 
 impl Mailbox {
-    /// A thread that has ended takes no more orders, and needs none.
+    /// A thread that has ended needs no orders: ignore the error.
     fn send(&self, order: Order) {
         let _ = self.orders.send(order);
         self.waker.wake();
     }
 }
 
-/// The outside of the thread. Dropping it ends the thread.
+/// The owner's side of the thread. Dropping it ends the thread.
 pub struct Prober {
     mailbox: Mailbox,
     thread: Thread,
     next: AtomicU64,
 }
 
-/// A server under watch; dropping it ends the watch. What the thread was about to tell at that moment may still be told,
-/// so whoever is told has to know of which run it is.
+/// The watch of a server, ended on drop. A notification that is under way then still arrives, so its receiver has to check
+/// which run it is about.
 pub struct Probing {
     id: WatchId,
     mailbox: Mailbox,
@@ -77,7 +77,7 @@ impl Prober {
     /// Starts the thread.
     ///
     /// # Errors
-    /// The system has no thread or no descriptor to give.
+    /// No thread can be started, or no descriptor is left.
     pub fn start() -> io::Result<Arc<Prober>> {
         let (orders_tx, orders) = inbox();
         let waker = Arc::new(Waker::new()?);
@@ -86,9 +86,9 @@ impl Prober {
         Ok(Arc::new(Prober { mailbox, thread, next: AtomicU64::new(0) }))
     }
 
-    /// Checks from now on what listens on `address` (a wildcard is taken as the loopback address), whose port was
-    /// detected at `detected`. After each check, and when the passing of time changes the health, `notify` is called with
-    /// the health of this watch; it must not block, since all checks wait for it.
+    /// Starts to check what listens on `address` (a wildcard is reached over loopback), whose port was detected at `detected`.
+    /// After each check, and when time alone changes the health, `notify` is called with the health; it must not block, since
+    /// it runs on the thread of all checks.
     pub fn watch(
         &self,
         address: SocketAddr,
@@ -121,7 +121,7 @@ impl Drop for Probing {
     }
 }
 
-/// The whole life of the thread.
+/// The body of the thread.
 fn work(orders: &Inbox<Order>, waker: &Waker) {
     let mut all: Sorted<WatchId, Box<Watched>> = Sorted::default();
     let mut poll = Poll::default();
@@ -137,9 +137,9 @@ fn work(orders: &Inbox<Order>, waker: &Waker) {
         let now = Instant::now();
         for_each(&mut all, |watched| watched.timeout(now));
         poll.clear();
-        let door = poll.add(waker, Interest::Read);
+        let waker_place = poll.add(waker, Interest::Read);
         for watched in all.values_mut() {
-            watched.join(&mut poll);
+            watched.add_to(&mut poll);
         }
         let deadline = all.values().map(|watched| watched.deadline()).min();
         let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -148,15 +148,15 @@ fn work(orders: &Inbox<Order>, waker: &Waker) {
             std::thread::sleep(POLL_RETRY);
             continue;
         }
-        if poll.is_ready(door) {
+        if poll.is_ready(waker_place) {
             waker.drain();
         }
-        // Before any time-out: an answer that came while the whole machine was paused is one in time.
-        for_each(&mut all, |watched| watched.leave(&poll));
+        // Before any time-out: a response that arrived while the machine was suspended is in time.
+        for_each(&mut all, |watched| watched.proceed(&poll));
     }
 }
 
-/// A panic costs the checks of the server that it hit, and nobody else's.
+/// A panic ends the checks of the server that it hit, and no other's.
 fn for_each(all: &mut Sorted<WatchId, Box<Watched>>, mut turn: impl FnMut(&mut Watched)) {
     all.retain(|_, watched| match catch_unwind(AssertUnwindSafe(|| turn(watched))) {
         Ok(()) => true,

@@ -1,68 +1,67 @@
-//! One probe on the wire: a fresh connection, one request, the head of one answer.
+//! One probe on the wire: a new connection, one request, the head of one response.
 //!
-//! Owns: the connection, and what each error on it means. Never: a wait, a deadline. Every call returns at once.
+//! Owns: the connection, and the meaning of each error on it. Never: a wait, a deadline. Every call returns at once.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 
-use super::head::Head;
+use super::head::AnswerHead;
 use crate::model::health::{CheckFailure, CheckOutcome};
 use crate::os::connect;
 use crate::os::poll::Interest;
 
-/// What is read at a time.
+/// The size of one read.
 const BUFFER: usize = 4 * 1024;
-/// As much of a body is read and thrown away before the connection is closed.
+/// The limit of what is read and discarded of a body before the connection is closed.
 const BODY_MAX: usize = 256 * 1024;
 
-/// A probe under way.
+/// A probe in progress.
 pub struct Probe {
     stream: TcpStream,
-    step: Step,
+    step: ProbeStep,
 }
 
-enum Step {
-    /// So much of the request is sent; the connection may not be made yet.
+enum ProbeStep {
+    /// So much of the request is sent; the connection may not be established yet.
     Asking { sent: usize },
-    /// This is what has come of the answer.
-    Listening { answer: Head },
+    /// The request is sent.
+    Listening { answer: AnswerHead },
 }
 
 impl Probe {
     /// Begins to connect to what listens on `address`, which may be a wildcard.
     ///
     /// # Errors
-    /// It is known at once that this does not work.
+    /// It fails at once.
     pub fn begin(address: SocketAddr) -> Result<Probe, CheckFailure> {
         let (first, second) = reachable(address);
         let stream = connect::begin(first).or_else(|error| second.map_or(Err(error), connect::begin));
-        stream.map(|stream| Probe { stream, step: Step::Asking { sent: 0 } }).map_err(|error| explain(&error))
+        stream.map(|stream| Probe { stream, step: ProbeStep::Asking { sent: 0 } }).map_err(|error| explain(&error))
     }
 
-    /// What it waits for.
     pub fn interest(&self) -> Interest {
         match self.step {
-            Step::Asking { .. } => Interest::Write,
-            Step::Listening { .. } => Interest::Read,
+            ProbeStep::Asking { .. } => Interest::Write,
+            ProbeStep::Listening { .. } => Interest::Read,
         }
     }
 
-    /// Goes on as far as possible without waiting. `request` is the same each time.
+    /// Proceeds as far as possible without waiting. `request` is the same each time.
     pub fn advance(&mut self, request: &[u8]) -> Option<CheckOutcome> {
         loop {
             let result = match &mut self.step {
-                Step::Asking { sent } => match self.stream.write(request.get(*sent..).unwrap_or_default()) {
+                ProbeStep::Asking { sent } => match self.stream.write(request.get(*sent..).unwrap_or_default()) {
                     Ok(count) => {
                         *sent += count;
                         if *sent >= request.len() {
-                            self.step = Step::Listening { answer: Head::new() };
+                            self.step = ProbeStep::Listening { answer: AnswerHead::new() };
                         }
                         Ok(())
                     }
                     Err(error) => Err(error),
                 },
-                Step::Listening { answer } => {
+                ProbeStep::Listening { answer } => {
                     let mut buffer = [0; BUFFER];
                     match self.stream.read(&mut buffer) {
                         Ok(0) => return Some(CheckOutcome::Failed(answer.end())),
@@ -83,16 +82,16 @@ impl Probe {
         }
     }
 
-    /// Why it has failed. A reset is an end of what has come by then.
+    /// The failure for `error`. A reset ends the response.
     fn explain(&self, error: &io::Error) -> CheckFailure {
         match (explain(error), &self.step) {
-            (CheckFailure::Closed, Step::Listening { answer }) => answer.end(),
-            (CheckFailure::Closed, Step::Asking { .. }) => CheckFailure::ClosedAtOnce,
+            (CheckFailure::Closed, ProbeStep::Listening { answer }) => answer.end(),
+            (CheckFailure::Closed, ProbeStep::Asking { .. }) => CheckFailure::ClosedAtOnce,
             (other, _) => other,
         }
     }
 
-    /// What is left of an answer whose head was read.
+    /// The rest of a response whose head was read.
     pub fn into_rest(self) -> Rest {
         Rest { stream: self.stream, left: BODY_MAX }
     }
@@ -104,24 +103,24 @@ impl AsFd for Probe {
     }
 }
 
-/// The body of an answer, which nobody wants. To hang up on a server that is still writing makes some of them log an
-/// error for each check; so a short body is taken to its end.
+/// The body of a response, which is discarded. Some servers log an error if the connection is closed while they write, so a
+/// short body is read completely.
 pub struct Rest {
     stream: TcpStream,
     left: usize,
 }
 
-/// Whether a body goes on.
+/// Whether a body continues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Drained {
-    /// More may come.
+    /// More may follow.
     Open,
-    /// It has ended, or is not worth more.
+    /// It has ended, or is too long to read.
     Over,
 }
 
 impl Rest {
-    /// Throws away what is there.
+    /// Reads and discards what has arrived.
     pub fn drain(&mut self) -> Drained {
         let mut buffer = [0; BUFFER];
         while self.left > 0 {
@@ -143,15 +142,15 @@ impl AsFd for Rest {
     }
 }
 
-/// Where to connect to, and where else if the system knows no way there. A wildcard is reached over loopback; that of IPv6
-/// over IPv4 where IPv6 is switched off, as in many containers: programs listen on `::` there all the same.
+/// The address to connect to, and a second one to try if there is no route to it. A wildcard is reached over loopback; that
+/// of IPv6 over IPv4 where IPv6 is off, as in many containers, where programs can still listen on `::`.
 fn reachable(address: SocketAddr) -> (SocketAddr, Option<SocketAddr>) {
     let at = |ip: IpAddr| SocketAddr::new(ip, address.port());
     match address.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => (at(Ipv4Addr::LOCALHOST.into()), None),
         IpAddr::V6(ip) if ip.is_unspecified() => (at(Ipv6Addr::LOCALHOST.into()), Some(at(Ipv4Addr::LOCALHOST.into()))),
         IpAddr::V4(ip) => (at(ip.into()), None),
-        // With its scope, without which a link-local address is none.
+        // With its scope, which a link-local address needs.
         IpAddr::V6(_) => (address, None),
     }
 }

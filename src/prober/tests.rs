@@ -25,15 +25,15 @@ fn a_good_answer_makes_healthy_on_every_local_address() {
             let _ = head_tx.send(listen(&stream));
             let _ = (&stream).write_all(b"HTTP/1.1 204 No Content\r\n\r\n");
         });
-        let (_probing, told) = watch(&prober, server.address, &check());
-        let (health, verdict) = next(&told);
+        let (_probing, notices) = watch(&prober, server.address, &check());
+        let (health, verdict) = next(&notices);
         assert_eq!(verdict, HealthChange::BecameHealthy, "{address}: {health:?}");
         assert_eq!((health.status, health.last_status, health.last_error), (HealthStatus::Healthy, Some(204), None));
         assert!(health.last_check.is_some());
         let head = head.recv_timeout(LIMIT).unwrap();
         let host = format!("\r\nHost: localhost:{}\r\n", server.address.port());
         assert!(head.starts_with("GET /up HTTP/1.1\r\n") && head.contains(&host), "{head}");
-        assert_eq!(next(&told).1, HealthChange::Same);
+        assert_eq!(next(&notices).1, HealthChange::Same);
     }
     assert_eq!(prober.close(soon()), Joined::Ended);
 }
@@ -73,8 +73,8 @@ fn a_long_head_passes_by_its_status_line() {
         while stream.write_all(&[b'y'; 1000]).is_ok() {}
     });
     for server in [long, endless] {
-        let (_probing, told) = watch(&prober, server.address, &check());
-        assert_eq!(next(&told).1, HealthChange::BecameHealthy);
+        let (_probing, notices) = watch(&prober, server.address, &check());
+        assert_eq!(next(&notices).1, HealthChange::BecameHealthy);
     }
 }
 
@@ -83,12 +83,12 @@ fn where_nothing_listens_the_connection_is_refused() {
     let prober = Prober::start().unwrap();
     for address in ["127.0.0.1:0", "[::1]:0"] {
         let address = TcpListener::bind(address).unwrap().local_addr().unwrap();
-        let (_probing, told) = watch(&prober, address, &check());
-        let (health, _) = next(&told);
+        let (_probing, notices) = watch(&prober, address, &check());
+        let (health, _) = next(&notices);
         assert_eq!(health.last_error.unwrap().to_string(), "connection refused");
-        // It goes on, and finds what is there later.
+        // The checks continue and find a later listener.
         let _server = Server::saying(&address.to_string(), "HTTP/1.1 200 OK\r\n\r\n");
-        until(&told, HealthChange::BecameHealthy);
+        until(&notices, HealthChange::BecameHealthy);
     }
 }
 
@@ -104,8 +104,8 @@ fn an_answer_in_pieces_after_interim_answers_is_one_answer() {
         }
     });
     let prober = Prober::start().unwrap();
-    let (_probing, told) = watch(&prober, server.address, &check());
-    let (health, verdict) = next(&told);
+    let (_probing, notices) = watch(&prober, server.address, &check());
+    let (health, verdict) = next(&notices);
     assert_eq!((verdict, health.last_status), (HealthChange::BecameHealthy, Some(302)));
 }
 
@@ -115,10 +115,10 @@ fn a_server_that_answers_without_listening_has_answered() {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n");
     });
     let prober = Prober::start().unwrap();
-    let (_probing, told) = watch(&prober, server.address, &check());
-    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
+    let (_probing, notices) = watch(&prober, server.address, &check());
+    assert_eq!(next(&notices).1, HealthChange::BecameHealthy);
     for _ in 0..10 {
-        assert_eq!(next(&told).0.last_error, None);
+        assert_eq!(next(&notices).0.last_error, None);
     }
 }
 
@@ -132,15 +132,15 @@ fn the_first_answer_may_be_late_and_is_asked_for_once() {
     let prober = Prober::start().unwrap();
     let timeout = Duration::from_millis(30);
     let check = HealthCheck { timeout, interval: Duration::from_millis(20), ..check() };
-    let (_probing, told) = watch(&prober, server.address, &check);
-    let (health, verdict) = next(&told);
+    let (_probing, notices) = watch(&prober, server.address, &check);
+    let (health, verdict) = next(&notices);
     assert_eq!((verdict, health.last_error), (HealthChange::Same, Some(CheckFailure::NoAnswer(timeout))));
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Checking, 0));
     // Many intervals later it is still the same request.
-    assert!(told.recv_timeout(Duration::from_millis(400)).is_err());
+    assert!(notices.recv_timeout(Duration::from_millis(400)).is_err());
     assert_eq!(server.accepted().len(), 1);
     drop(compiled_tx);
-    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
+    assert_eq!(next(&notices).1, HealthChange::BecameHealthy);
 }
 
 #[test]
@@ -157,15 +157,15 @@ fn a_server_that_hangs_and_recovers_is_unhealthy_in_between() {
     let timeout = Duration::from_millis(500);
     let restart_after_failures = std::num::NonZeroU32::new(4);
     let check = HealthCheck { timeout, restart_after_failures, ..check() };
-    let (_probing, told) = watch(&prober, server.address, &check);
-    until(&told, HealthChange::BecameHealthy);
+    let (_probing, notices) = watch(&prober, server.address, &check);
+    until(&notices, HealthChange::BecameHealthy);
     is_stuck.store(true, Ordering::SeqCst);
-    let health = until(&told, HealthChange::BecameUnhealthy);
+    let health = until(&notices, HealthChange::BecameUnhealthy);
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Unhealthy, 3));
     assert_eq!(health.last_error, Some(CheckFailure::NoAnswer(timeout)));
-    assert_eq!(until(&told, HealthChange::RestartDue).consecutive_failures, 4);
+    assert_eq!(until(&notices, HealthChange::RestartDue).consecutive_failures, 4);
     is_stuck.store(false, Ordering::SeqCst);
-    assert_eq!(until(&told, HealthChange::BecameHealthy).consecutive_failures, 0);
+    assert_eq!(until(&notices, HealthChange::BecameHealthy).consecutive_failures, 0);
 }
 
 #[test]
@@ -184,9 +184,9 @@ fn a_hung_server_does_not_move_its_neighbours_checks() {
     let check = HealthCheck { interval: INTERVAL, ..check() };
     let hung = watch(&prober, hanging.address, &HealthCheck { timeout: Duration::from_millis(150), ..check.clone() });
     let watched: Vec<_> = neighbours.iter().map(|server| watch(&prober, server.address, &check)).collect();
-    for (_probing, told) in &watched {
+    for (_probing, notices) in &watched {
         for _ in 0..CHECKS {
-            assert_eq!(next(told).0.status, HealthStatus::Healthy);
+            assert_eq!(next(notices).0.status, HealthStatus::Healthy);
         }
     }
     until(&hung.1, HealthChange::BecameUnhealthy);
@@ -215,8 +215,8 @@ fn a_body_is_taken_so_that_the_server_can_finish_it() {
     });
     let prober = Prober::start().unwrap();
     let check = HealthCheck { interval: Duration::from_secs(60), ..check() };
-    let (_probing, told) = watch(&prober, server.address, &check);
-    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
+    let (_probing, notices) = watch(&prober, server.address, &check);
+    assert_eq!(next(&notices).1, HealthChange::BecameHealthy);
     assert_eq!(finished.recv_timeout(LIMIT).unwrap(), Ok(0));
 }
 
@@ -231,8 +231,8 @@ fn an_endless_body_is_left_alone() {
     });
     let prober = Prober::start().unwrap();
     let check = HealthCheck { interval: Duration::from_secs(60), ..check() };
-    let (_probing, told) = watch(&prober, server.address, &check);
-    assert_eq!(next(&told).1, HealthChange::BecameHealthy);
+    let (_probing, notices) = watch(&prober, server.address, &check);
+    assert_eq!(next(&notices).1, HealthChange::BecameHealthy);
     broken.recv_timeout(LIMIT).unwrap();
 }
 
@@ -244,26 +244,26 @@ fn the_end_of_a_watch_ends_its_connection_and_frees_what_it_had() {
         let _ = ended_tx.send((&stream).read(&mut [0]).unwrap());
     });
     let prober = Prober::start().unwrap();
-    let (probing, told) =
+    let (probing, notices) =
         watch(&prober, server.address, &HealthCheck { timeout: Duration::from_millis(20), ..check() });
-    assert_eq!(next(&told).1, HealthChange::Same);
+    assert_eq!(next(&notices).1, HealthChange::Same);
     drop(probing);
-    assert_eq!(ended.recv_timeout(LIMIT).unwrap(), 0, "the connection goes on");
-    assert!(told.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()), "the closure is kept");
+    assert_eq!(ended.recv_timeout(LIMIT).unwrap(), 0, "the connection is open");
+    assert!(notices.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()), "the closure is kept");
 }
 
 #[test]
 fn the_end_of_the_prober_ends_all() {
     let server = Server::saying("127.0.0.1:0", "HTTP/1.1 200 OK\r\n\r\n");
     let prober = Prober::start().unwrap();
-    let (probing, told) = watch(&prober, server.address, &check());
-    until(&told, HealthChange::BecameHealthy);
+    let (probing, notices) = watch(&prober, server.address, &check());
+    until(&notices, HealthChange::BecameHealthy);
     assert_eq!(prober.close(soon()), Joined::Ended);
-    while told.recv_timeout(LIMIT).is_ok() {}
+    while notices.recv_timeout(LIMIT).is_ok() {}
     // All of this is harmless afterwards.
-    let (late, never_told) = watch(&prober, server.address, &check());
+    let (late, no_notices) = watch(&prober, server.address, &check());
     drop((probing, late, prober));
-    assert!(never_told.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()));
+    assert!(no_notices.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()));
 }
 
 #[test]
@@ -275,10 +275,10 @@ fn a_panic_costs_one_server_s_checks() {
         called_tx.send(()).unwrap();
         panic!("on purpose");
     });
-    let (_probing, told) = watch(&prober, server.address, &check());
+    let (_probing, notices) = watch(&prober, server.address, &check());
     assert!(called.recv_timeout(LIMIT).is_ok());
     assert!(called.recv_timeout(LIMIT).is_err_and(|error| error.is_disconnected()), "it was called again");
-    until(&told, HealthChange::BecameHealthy);
+    until(&notices, HealthChange::BecameHealthy);
     assert_eq!(prober.close(soon()), Joined::Ended);
 }
 
@@ -332,14 +332,14 @@ fn without_a_descriptor_no_check_is_made_and_the_next_one_follows_in_time() {
         files.push(file);
     }
     let begun = Instant::now();
-    let (_probing, told) = watch(&prober, listener.local_addr().unwrap(), &check());
+    let (_probing, notices) = watch(&prober, listener.local_addr().unwrap(), &check());
     for _ in 1..=5 {
-        let (health, verdict) = next(&told);
+        let (health, verdict) = next(&notices);
         assert_eq!((health.last_error, verdict), (Some(CheckFailure::NoDescriptor), HealthChange::Same));
         assert_eq!(health.consecutive_failures, 0);
     }
     assert!(begun.elapsed() >= check().interval * 4, "it spins");
     drop(files);
     say(listener.accept().unwrap().0, "HTTP/1.1 200 OK\r\n\r\n");
-    until(&told, HealthChange::BecameHealthy);
+    until(&notices, HealthChange::BecameHealthy);
 }

@@ -1,6 +1,6 @@
-//! One server under watch: its checks, and the connection of the present one.
+//! One watched server: its checks, and the connection of the present one.
 //!
-//! Owns: which connection is open, and who is told. Never: a wait; a rule of health (see `model::health`).
+//! Owns: which connection is open, and the notification of the health. Never: a wait; a rule of health (see `model::health`).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -11,24 +11,24 @@ use crate::model::health::{CheckOutcome, Checks, Due, Health, HealthChange};
 use crate::model::spec::HealthCheck;
 use crate::os::poll::{Interest, Poll};
 
-/// As long as this, the rest of an answer may come after its head.
+/// The limit of the wait for the rest of a response after its head.
 const REST_LIMIT: Duration = Duration::from_secs(1);
 
-/// Who is told of a server's health.
-pub type Notify = Box<dyn FnMut(Health, HealthChange) + Send>;
+/// Called with each health of a server.
+pub type HealthFn = Box<dyn FnMut(Health, HealthChange) + Send>;
 
-/// A server under watch.
+/// A watched server.
 pub struct Watched {
     address: SocketAddr,
     request: Vec<u8>,
     checks: Checks,
-    connection: Connection,
-    /// Its connection's place in the present wait.
+    connection: CheckConnection,
+    /// The index of its connection in the present wait.
     place: Option<usize>,
-    notify: Notify,
+    notify: HealthFn,
 }
 
-enum Connection {
+enum CheckConnection {
     None,
     Probing(Probe),
     Draining { rest: Rest, until: Instant },
@@ -36,101 +36,100 @@ enum Connection {
 
 impl Watched {
     /// A server that listens on `address` since `detected`.
-    pub fn new(address: SocketAddr, check: &HealthCheck, detected: Instant, notify: Notify) -> Watched {
+    pub fn new(address: SocketAddr, check: &HealthCheck, detected: Instant, notify: HealthFn) -> Watched {
         Watched {
             address,
             request: head::request(check, address.port()),
             checks: Checks::new(check, detected),
-            connection: Connection::None,
+            connection: CheckConnection::None,
             place: None,
             notify,
         }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// When [`Watched::timeout`] wants to be called.
+    /// When [`Watched::timeout`] has to be called.
     pub fn deadline(&self) -> Instant {
         let checks = self.checks.deadline();
         match self.connection {
-            Connection::Draining { until, .. } => checks.min(until),
-            Connection::None | Connection::Probing(_) => checks,
+            CheckConnection::Draining { until, .. } => checks.min(until),
+            CheckConnection::None | CheckConnection::Probing(_) => checks,
         }
     }
 
     /// Does what is due at `now`.
     pub fn timeout(&mut self, now: Instant) {
-        if let Connection::Draining { until, .. } = self.connection
+        if let CheckConnection::Draining { until, .. } = self.connection
             && until <= now
         {
-            self.connection = Connection::None;
+            self.connection = CheckConnection::None;
         }
         while self.checks.deadline() <= now {
             match self.checks.timeout(now, SystemTime::now()) {
                 Due::Nothing => break,
                 Due::Begin => self.begin(now),
                 Due::GiveUp(verdict) => {
-                    self.connection = Connection::None;
-                    self.tell(verdict);
+                    self.connection = CheckConnection::None;
+                    self.publish(verdict);
                 }
-                Due::Tell(verdict) => self.tell(verdict),
+                Due::Tell(verdict) => self.publish(verdict),
             }
         }
     }
 
-    /// Takes part in a wait.
-    pub fn join(&mut self, poll: &mut Poll) {
+    /// Adds its connection to a wait.
+    pub fn add_to(&mut self, poll: &mut Poll) {
         self.place = match &self.connection {
-            Connection::None => None,
-            Connection::Probing(probe) => Some(poll.add(probe, probe.interest())),
-            Connection::Draining { rest, .. } => Some(poll.add(rest, Interest::Read)),
+            CheckConnection::None => None,
+            CheckConnection::Probing(probe) => Some(poll.add(probe, probe.interest())),
+            CheckConnection::Draining { rest, .. } => Some(poll.add(rest, Interest::Read)),
         };
     }
 
-    /// Goes on with what the wait has found.
-    pub fn leave(&mut self, poll: &Poll) {
+    /// Proceeds after the wait.
+    pub fn proceed(&mut self, poll: &Poll) {
         if !self.place.take().is_some_and(|place| poll.is_ready(place)) {
             return;
         }
         match &mut self.connection {
-            Connection::None => {}
-            Connection::Probing(probe) => {
+            CheckConnection::None => {}
+            CheckConnection::Probing(probe) => {
                 if let Some(outcome) = probe.advance(&self.request) {
                     self.end(outcome, Instant::now());
                 }
             }
-            Connection::Draining { rest, .. } => match rest.drain() {
+            CheckConnection::Draining { rest, .. } => match rest.drain() {
                 Drained::Open => {}
-                Drained::Over => self.connection = Connection::None,
+                Drained::Over => self.connection = CheckConnection::None,
             },
         }
     }
 
     fn begin(&mut self, now: Instant) {
-        // The rest of the last answer, if it still comes: a server costs one descriptor and never two.
-        self.connection = Connection::None;
+        // Closes the connection of the last check if its body still arrives: one descriptor per server, never two.
+        self.connection = CheckConnection::None;
         match Probe::begin(self.address) {
-            Ok(probe) => self.connection = Connection::Probing(probe),
+            Ok(probe) => self.connection = CheckConnection::Probing(probe),
             Err(failure) => self.end(CheckOutcome::Failed(failure), now),
         }
     }
 
     fn end(&mut self, outcome: CheckOutcome, now: Instant) {
-        let connection = std::mem::replace(&mut self.connection, Connection::None);
-        if let (Connection::Probing(probe), CheckOutcome::Answered(_)) = (connection, &outcome) {
+        let connection = std::mem::replace(&mut self.connection, CheckConnection::None);
+        if let (CheckConnection::Probing(probe), CheckOutcome::Answered(_)) = (connection, &outcome) {
             let mut rest = probe.into_rest();
             if rest.drain() == Drained::Open {
-                self.connection = Connection::Draining { rest, until: now + REST_LIMIT };
+                self.connection = CheckConnection::Draining { rest, until: now + REST_LIMIT };
             }
         }
         let verdict = self.checks.outcome(outcome, now, SystemTime::now());
-        self.tell(verdict);
+        self.publish(verdict);
     }
 
-    fn tell(&mut self, verdict: HealthChange) {
+    fn publish(&mut self, verdict: HealthChange) {
         (self.notify)(self.checks.health().clone(), verdict);
     }
 }

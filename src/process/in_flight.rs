@@ -1,6 +1,6 @@
-//! Counting what is in flight.
+//! Counting operations in flight.
 //!
-//! Owns: the count of what has begun and of what has ended. Never: what it is.
+//! Owns: the numbers of begun and of ended operations. Never: what they do.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +11,7 @@ pub struct InFlight {
     ended: AtomicU64,
 }
 
-/// One operation; dropping it ends it.
+/// An operation, ended on drop.
 pub struct Operation<'a>(&'a InFlight);
 
 /// A moment at which nothing was in flight.
@@ -19,7 +19,6 @@ pub struct Operation<'a>(&'a InFlight);
 pub struct Idle(u64);
 
 impl InFlight {
-    /// Begins an operation.
     pub fn begin(&self) -> Operation<'_> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         Operation(self)

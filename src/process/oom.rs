@@ -1,9 +1,8 @@
-//! Whether the kernel has ended a process for lack of memory.
+//! Detecting kills by the kernel's OOM killer.
 //!
-//! Owns: the counter of such kills, and what is known of it. Never: which process it was: the caller has a SIGKILL that it did
-//! not send.
+//! Owns: the counter of such kills. Never: which process it was: the caller has seen a SIGKILL that it did not send.
 //!
-//! The counter of the daemon's own memory cgroup is certain; without one, that of the machine only makes it likely.
+//! The counter of the daemon's own memory cgroup is certain; without one, that of the whole machine is only an indication.
 
 use std::fs;
 use std::path::PathBuf;
@@ -12,41 +11,41 @@ use std::sync::Mutex;
 use crate::model::ending::Oom;
 use crate::sync::lock;
 
-/// Where kills are counted.
+/// The counter's file.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Source {
+enum OomSource {
     Cgroup(PathBuf),
     Machine,
 }
 
-/// The counter, with what was read last and where.
+/// The counter, with its last value and source.
 #[derive(Debug)]
-pub struct OomCounter(Mutex<(Source, u64)>);
+pub struct OomCounter(Mutex<(OomSource, u64)>);
 
 impl OomCounter {
-    /// Counts from now on.
+    /// Reads the counter for the first time.
     pub fn new() -> OomCounter {
         OomCounter(Mutex::new(now()))
     }
 
-    /// Forgets the kills until now: they were those of other processes. Called at each spawn, so the machine's counter, whose
-    /// file takes the kernel a tenth of a millisecond to write, is left alone.
+    /// Discards the kills until now: they hit other processes. Called at each spawn, so it does not read the machine's
+    /// counter, which takes the kernel 0.1 ms.
     pub fn refresh(&self) {
         let mut seen = lock(&self.0);
-        if let Source::Cgroup(file) = &seen.0 {
+        if let OomSource::Cgroup(file) = &seen.0 {
             seen.1 = read(file).unwrap_or(seen.1);
         }
     }
 
-    /// Whether there was a kill since this was asked last. The daemon may have been moved to another cgroup.
-    pub fn look(&self) -> Oom {
+    /// Whether there was a kill since the last call. The daemon may have been moved to another cgroup.
+    pub fn take_kill(&self) -> Oom {
         let now = now();
         let before = std::mem::replace(&mut *lock(&self.0), now.clone());
         let base = if before.0 == now.0 { before.1 } else { 0 };
         match now.0 {
             _ if now.1 <= base => Oom::No,
-            Source::Cgroup(_) => Oom::Certain,
-            Source::Machine => Oom::Likely,
+            OomSource::Cgroup(_) => Oom::Certain,
+            OomSource::Machine => Oom::Likely,
         }
     }
 }
@@ -57,15 +56,15 @@ impl Default for OomCounter {
     }
 }
 
-/// The counter that says most, and its number.
-fn now() -> (Source, u64) {
+/// The most specific counter, and its value.
+fn now() -> (OomSource, u64) {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     for file in files(&cgroups) {
         if let Some(count) = read(&file) {
-            return (Source::Cgroup(file), count);
+            return (OomSource::Cgroup(file), count);
         }
     }
-    (Source::Machine, read(&PathBuf::from("/proc/vmstat")).unwrap_or(0))
+    (OomSource::Machine, read(&PathBuf::from("/proc/vmstat")).unwrap_or(0))
 }
 
 fn read(file: &PathBuf) -> Option<u64> {
@@ -78,8 +77,8 @@ fn count_in(text: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// The files that may have the counter, by what `/proc/self/cgroup` says: of version 2, then of version 1. In a container the
-/// path may be that of the host, and the files are at the root.
+/// The files that may have the counter, by `/proc/self/cgroup`: of version 2, then of version 1. In a container the path may
+/// be that of the host, and the files are at the root.
 fn files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {
@@ -118,6 +117,6 @@ mod tests {
     fn without_a_kill_there_is_none() {
         let counter = OomCounter::new();
         counter.refresh();
-        assert_eq!(counter.look(), Oom::No);
+        assert_eq!(counter.take_kill(), Oom::No);
     }
 }

@@ -1,6 +1,6 @@
-//! Killing what is left when the last run is over.
+//! Killing orphans when the last run is over.
 //!
-//! Owns: that last search. Never: a process that can come from anything but a server.
+//! Owns: that last search. Never: a process that may not come from a server.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,11 +11,11 @@ use crate::log;
 use crate::os::pidfd::{self, Signal};
 use crate::sorted::SortedSet;
 
-/// For so long orphans are looked for after the first SIGKILL, at this distance.
+/// The time for which orphans are searched after the first SIGKILL, and the pause between searches.
 const LIMIT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Kills the processes that come from servers and that no run was proven to be the origin of.
+/// Kills the processes that come from servers but could not be attributed to a run.
 pub fn kill(tracker: &ProcessTracker) {
     let limit = Instant::now() + LIMIT;
     let mut seen = SortedSet::default();

@@ -1,18 +1,17 @@
-//! Learning of the end of processes, and reaping them.
+//! Detecting the exit of processes, and reaping them.
 //!
-//! Owns: the one place where children are waited for. Never: a decision about a run; a signal but through a
-//! [`Leader`].
+//! Owns: all waits for children. Never: a decision about a run; a signal other than through a [`Leader`].
 //!
-//! The kernel keeps a list of children for each *thread*. A supervisor spawns, so a run's leader stands on its
-//! supervisor's list; an orphan that comes to the daemon (as PID 1 or as subreaper) is put on the list of the main
-//! thread, which spawns nothing. So `waitid` with `__WNOTHREAD` on the main thread sees orphans only, and can
-//! reap every one of them without a table of who is whose; and when it sees none, no tree has lost a process to us.
+//! The kernel keeps a list of children for each *thread*. A supervisor spawns, so a run's leader is on its supervisor's list;
+//! an orphan that the daemon inherits (as PID 1 or as subreaper) is on the list of the main thread, which spawns nothing. So
+//! `waitid` with `__WNOTHREAD` on the main thread sees orphans only, and can reap every one of them without a table; and when
+//! it sees none, no run has orphans.
 //!
-//! A process made with `CLONE_PARENT` by a leader is on the list of its supervisor: a sibling of the leader. It is told
-//! from a leader by the table, and from a leader that is just being spawned by [`InFlight`].
+//! A process that a leader has made with `CLONE_PARENT` is on the list of its supervisor: a sibling of the leader. The table
+//! distinguishes it from a leader, [`InFlight`] from a leader that is being spawned.
 //!
-//! A dead leader is noticed without being reaped (`WNOWAIT`). While it is a zombie its number and its group's can't
-//! belong to anyone else; it is reaped by its [`Leader`], which is also the only one to signal it.
+//! A dead leader is detected without being reaped (`WNOWAIT`). While it is a zombie its number and that of its group can't be
+//! reused; only its [`Leader`] reaps and signals it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,40 +29,40 @@ use crate::os::wait::{self, Usage, WaitMode, WaitTarget, ended, exists};
 use crate::sorted::{Sorted, SortedSet};
 use crate::sync::lock;
 
-/// As long as this, a leader that is dropped alive is waited for after its SIGKILL.
+/// The limit of the wait for a leader that is dropped alive, after its SIGKILL.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
-/// Of children that have ended so many are reaped before the news is told: new ones may end all the time.
+/// So many exited children are reaped before supervisors are notified: new ones may exit all the time.
 const REAPED_MAX: usize = 1024;
-/// Up to so many awaited orphans are each looked at when one of them has ended.
+/// Up to so many awaited orphans are each checked in a sweep.
 const RECHECK_MAX: usize = 64;
 
-/// What a supervisor is told.
+/// A notice to a supervisor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
-    /// The leader has ended and is a zombie.
+    /// The leader has exited and is a zombie.
     LeaderExited(Orphans),
     /// None of the processes given to [`Reaper::await_orphans`] exists any more.
     OrphansGone,
 }
 
-/// Whether a dead leader can have left something behind.
+/// Whether a dead leader can have left orphans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Orphans {
-    /// No orphan lives at all: what descended from the leader is gone.
+    /// No orphan lives at all.
     None,
-    /// Some orphan lives; whose it is has to be found out.
+    /// Some orphan lives, of this run or another.
     Perhaps,
 }
 
-type Notify = Arc<dyn Fn(Notice) + Send + Sync>;
+type NoticeFn = Arc<dyn Fn(Notice) + Send + Sync>;
 
-struct Watch {
-    notify: Notify,
-    told: bool,
+struct LeaderEntry {
+    notify: NoticeFn,
+    is_notified: bool,
     awaited: SortedSet<Pid>,
 }
 
-/// Whether all children that have ended and lead no run were reaped.
+/// Whether all exited children that are not leaders were reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Siblings {
     Reaped,
@@ -71,55 +70,55 @@ enum Siblings {
     Hidden,
 }
 
-/// The table of living leaders and who wants to hear of them.
+/// The table of leaders and the supervisors to notify.
 #[derive(Default)]
 pub struct Reaper {
-    watches: Mutex<Sorted<Pid, Watch>>,
-    /// `None`: other threads wait for children of their own, so that none is reaped but orphans and leaders.
+    watches: Mutex<Sorted<Pid, LeaderEntry>>,
+    /// `None` in tests where other threads wait for children of their own: only orphans and leaders are reaped.
     spawns: Option<Arc<InFlight>>,
     has_hidden_siblings: AtomicBool,
-    /// A run is over without a look at all processes if its leader has no siblings, which must be seen in a shortage too.
+    /// To see in a shortage too whether a leader has siblings: without any, a run is over without a snapshot.
     reserve: ReserveFd,
 }
 
 impl Reaper {
-    /// No leader yet. `spawns` counts all spawns of the daemon, each until its child is adopted.
+    /// `spawns` counts all spawns of the daemon, each until its child is adopted.
     pub fn new(spawns: Arc<InFlight>) -> Reaper {
         Reaper { spawns: Some(spawns), reserve: ReserveFd::new(), ..Reaper::default() }
     }
 
     /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at once
-    /// when the child has ended already; it must not block.
+    /// if the child has exited already; it must not block.
     pub fn adopt(self: &Arc<Self>, pid: Pid, notify: impl Fn(Notice) + Send + Sync + 'static) -> Leader {
-        let notify: Notify = Arc::new(notify);
+        let notify: NoticeFn = Arc::new(notify);
         let mut table = self.table();
-        // Looked at under the lock: either the sweep sees the entry, or this sees the death.
-        let told = has_exited(pid);
-        table.insert(pid, Watch { notify: Arc::clone(&notify), told, awaited: SortedSet::default() });
+        // Under the lock: either the sweep sees the entry, or this sees the exit.
+        let is_notified = has_exited(pid);
+        table.insert(pid, LeaderEntry { notify: Arc::clone(&notify), is_notified, awaited: SortedSet::default() });
         drop(table);
-        if told {
+        if is_notified {
             notify(Notice::LeaderExited(Orphans::Perhaps));
         }
         Leader { pid, reaper: Arc::clone(self), state: LeaderState::Unreaped }
     }
 
-    /// Asks for [`Notice::OrphansGone`] when none of `pids` exists any more; or says that it is so already.
-    pub fn await_orphans(&self, leader: Pid, pids: SortedSet<Pid>) -> Awaited {
+    /// Requests [`Notice::OrphansGone`] for when none of `pids` exists any more, unless that is so already.
+    pub fn await_orphans(&self, leader: Pid, pids: SortedSet<Pid>) -> OrphanWait {
         let mut table = self.table();
-        let Some(watch) = table.get_mut(&leader) else { return Awaited::GoneAlready };
+        let Some(watch) = table.get_mut(&leader) else { return OrphanWait::Gone };
         watch.awaited = pids;
-        // One of them may have been reaped between the look at the processes and now.
+        // One of them may have been reaped since the snapshot.
         watch.awaited.retain(|&pid| exists(pid));
-        if watch.awaited.is_empty() { Awaited::GoneAlready } else { Awaited::WillBeTold }
+        if watch.awaited.is_empty() { OrphanWait::Gone } else { OrphanWait::Pending }
     }
 
-    /// Reaps every orphan that has ended and tells of every leader that has. To be called on the main thread, for
-    /// each SIGCHLD.
+    /// Reaps every exited orphan, and notifies the supervisor of every exited leader. Call it on the main thread for each
+    /// SIGCHLD.
     pub fn sweep(&self) {
         while self.sweep_some() >= REAPED_MAX {}
     }
 
-    /// Does a part of it, and returns how many were reaped.
+    /// Sweeps a part, and returns how many children were reaped.
     fn sweep_some(&self) -> usize {
         let mut reaped = reap_orphans();
         let siblings = self.reap_siblings(&mut reaped);
@@ -127,15 +126,15 @@ impl Reaper {
         let mut rid_of_orphans = Vec::new();
         let mut table = self.table();
         if siblings == Siblings::Hidden {
-            // Those that are waited for are known by their numbers. None of them leads a run.
+            // Awaited orphans are known by their numbers. None of them is a leader.
             let awaited = table.values().filter(|watch| watch.awaited.len() <= RECHECK_MAX);
             let awaited =
                 awaited.flat_map(|watch| watch.awaited.iter().copied()).filter(|&pid| reap(WaitTarget::One(pid)));
             reaped.extend(awaited);
         }
         for (&pid, watch) in table.iter_mut() {
-            if !watch.told && has_exited(pid) {
-                watch.told = true;
+            if !watch.is_notified && has_exited(pid) {
+                watch.is_notified = true;
                 ended_leaders.push(Arc::clone(&watch.notify));
             }
             if !watch.awaited.is_empty() && reaped.iter().any(|pid| watch.awaited.remove(pid)) {
@@ -152,8 +151,8 @@ impl Reaper {
         }
         drop(table);
         if !ended_leaders.is_empty() {
-            // Asked after the deaths were seen: the kernel hands a dying process's children on before it can be
-            // waited for, so what these leaders left is on our list by now.
+            // After the exits were seen: the kernel reparents the children of a dying process before it can be waited
+            // for, so orphans of these leaders are on our list by now.
             let orphans = orphans();
             ended_leaders.iter().for_each(|notify| notify(Notice::LeaderExited(orphans)));
         }
@@ -161,20 +160,20 @@ impl Reaper {
         reaped.len()
     }
 
-    /// Reaps the children that have ended, whatever thread's they are, but for leaders.
+    /// Reaps the exited children of all threads, except leaders.
     fn reap_siblings(&self, reaped: &mut Vec<Pid>) -> Siblings {
         let Some(spawns) = &self.spawns else { return Siblings::Reaped };
         let siblings = loop {
             if reaped.len() >= REAPED_MAX {
                 break Siblings::Hidden;
             }
-            // A child of a spawn that began and ended within these lines must not be taken for a sibling.
+            // The child of a spawn that begins and ends within these lines must not be taken for a sibling.
             let Some(idle) = spawns.idle() else { break Siblings::Hidden };
             let Ok(Some((pid, _))) = ended(WaitTarget::Any, WaitMode::Leave) else { break Siblings::Reaped };
             if self.is_leader(pid) || !spawns.is_idle_since(idle) {
                 break Siblings::Hidden;
             }
-            // An orphan that has ended since the others were reaped: its SIGCHLD is on its way, as those of all the next are.
+            // An orphan that has exited since the others were reaped: its SIGCHLD follows, as those of all others.
             if reap(WaitTarget::OwnOne(pid)) {
                 reaped.push(pid);
                 break Siblings::Reaped;
@@ -188,30 +187,29 @@ impl Reaper {
         siblings
     }
 
-    /// Reaps what a dead leader, or a spawn, has hidden from the last sweep.
+    /// Reaps siblings that a dead leader, or a spawn, has hidden from the last sweep.
     fn reap_hidden_siblings(&self) {
         if self.has_hidden_siblings.load(Ordering::SeqCst) {
             self.reap_siblings(&mut Vec::new());
         }
     }
 
-    /// Whether `pid` leads a run.
     pub fn is_leader(&self, pid: Pid) -> bool {
         self.table().contains_key(&pid)
     }
 
-    fn table(&self) -> MutexGuard<'_, Sorted<Pid, Watch>> {
+    fn table(&self) -> MutexGuard<'_, Sorted<Pid, LeaderEntry>> {
         lock(&self.watches)
     }
 }
 
-/// The answer to [`Reaper::await_orphans`].
+/// The result of [`Reaper::await_orphans`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Awaited {
-    /// A notice will come.
-    WillBeTold,
-    /// None is left; no notice will come.
-    GoneAlready,
+pub enum OrphanWait {
+    /// A notice will follow.
+    Pending,
+    /// None is left; no notice follows.
+    Gone,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,8 +218,8 @@ enum LeaderState {
     Reaped,
 }
 
-/// A run's leader, from its spawn to its reaping: the only way to signal its group and the only way to reap it. Dropped
-/// before it is reaped, it takes its group with it.
+/// A run's leader, from its spawn to its reaping: the only way to signal its group and to reap it. Dropping it earlier kills
+/// its group.
 pub struct Leader {
     pid: Pid,
     reaper: Arc<Reaper>,
@@ -229,18 +227,18 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Its number, which is its session's and its group's too, and no other process's while this value exists unreaped.
+    /// Its number, which is that of its session and group too, and can't be reused while this value exists.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Whether the process has children that the calling thread, which has spawned the leader, sees beside it: the leader
-    /// has made them with `CLONE_PARENT`. What can't be seen may be.
+    /// Whether the calling thread, which has spawned the leader, has other children: the leader has made them with
+    /// `CLONE_PARENT`. True also if that can't be read.
     pub fn may_have_siblings(&self) -> bool {
         self.reaper.reserve.open_with(|| wait::has_other_children(self.pid)).unwrap_or(true)
     }
 
-    /// Signals it and every process of its group.
+    /// Signals its whole process group.
     pub fn signal_group(&self, signal: Signal) {
         if self.state == LeaderState::Unreaped {
             wait::signal_group(self.pid, signal);
@@ -257,7 +255,7 @@ impl Leader {
     /// Reaps it.
     ///
     /// # Errors
-    /// It has not ended yet, or the kernel knows no such child.
+    /// It has not exited yet, or the kernel knows no such child.
     pub fn reap(mut self) -> io::Result<(Exit, Usage)> {
         let reaped = self.try_reap()?;
         reaped.ok_or_else(|| io::Error::new(io::ErrorKind::WouldBlock, format!("process {} has not ended", self.pid)))
@@ -300,7 +298,7 @@ fn reap_orphans() -> Vec<Pid> {
     reaped
 }
 
-/// Reaps the child that is wanted if there is one and it has ended.
+/// Reaps a child of `wanted` that has exited, if there is one.
 fn reap(wanted: WaitTarget) -> bool {
     matches!(ended(wanted, WaitMode::Reap), Ok(Some(_)))
 }

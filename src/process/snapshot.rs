@@ -1,10 +1,10 @@
-//! All processes, although they come and go while they are looked at.
+//! A complete snapshot of all processes, although they start and exit while it is taken.
 //!
-//! Owns: the walk through `/proc`, and the proof that nobody was missed. Never: a conclusion from it.
+//! Owns: the walk through `/proc`, and the proof that no process was missed. Never: a conclusion from it.
 //!
-//! A process can end after it was listed and before it is read, or before it has shown what it has, and leave a child that
-//! was born after the listing. So they are listed again, until nobody new is listed and nobody's parent has ended: then
-//! everybody who lived when that last listing began is known. Who came after it has a parent that is known.
+//! A process can exit after it was listed and before it is read or inspected, and leave a child that was born after the
+//! listing. So they are listed again, until no new process is listed and no parent has exited: then every process that lived
+//! when that last listing began is known. A process that was born later has a parent that is known.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ use crate::os::Pid;
 use crate::os::proc::Process;
 use crate::sorted::{Sorted, SortedSet};
 
-/// After so many listings in which somebody new was found it is enough. As long as one takes less time to read than to be
-/// born, each listing finds fewer of them.
+/// The limit of listings that find new processes. As long as a process takes less time to read than to start, each listing
+/// finds fewer.
 const LISTINGS_MAX: u32 = 16;
 
 /// All processes at one moment.
@@ -24,46 +24,46 @@ pub struct Snapshot {
     children: Sorted<i32, Vec<Pid>>,
 }
 
-/// Whether a look can be trusted to have seen everyone.
+/// Whether a snapshot has all processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Clarity {
-    /// It can.
-    Clear,
-    /// Too much went on meanwhile; another look may be better.
-    Blurred,
+pub enum Completeness {
+    Complete,
+    /// Too many processes started meanwhile; another snapshot may be complete.
+    Incomplete,
 }
 
-/// What became of a process that was asked what it has.
+/// The result of inspecting a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Asked {
-    /// It has shown it.
-    Shown,
-    /// It has ended meanwhile, and what it has shown is not worth anything.
+pub enum Inspected {
+    /// It was read.
+    Read,
+    /// It has exited meanwhile, so what was read is invalid.
     Ended,
 }
 
 impl Snapshot {
-    /// Looks at each of them once, which may miss some.
+    /// Reads each process once, which may miss some.
     ///
     /// # Errors
-    /// `/proc` can't be read, or not to its end: a part of the processes is no answer.
+    /// `/proc` can't be read completely.
     pub fn take() -> io::Result<Snapshot> {
         let mut processes = Sorted::default();
         for pid in listed()? {
-            // One that is not there any more has ended since the listing.
-            if let Some(process) = Process::look(pid)? {
+            // One that is missing has exited since the listing.
+            if let Some(process) = Process::try_read(pid)? {
                 processes.insert(pid, process);
             }
         }
         Ok(Snapshot::of(processes))
     }
 
-    /// Looks until everybody is known who lived at some moment after the call, and has been asked before that moment.
+    /// Repeats until every process is known that lived at some moment after the call, and `inspect` was called for each before
+    /// that moment.
     ///
     /// # Errors
-    /// `/proc` can't be read, or asking fails.
-    pub fn take_whole(ask: impl FnMut(&Process) -> io::Result<Asked>) -> io::Result<(Snapshot, Clarity)> {
-        settle(listed, Process::look, ask)
+    /// `/proc` can't be read, or `inspect` fails.
+    pub fn take_whole(inspect: impl FnMut(&Process) -> io::Result<Inspected>) -> io::Result<(Snapshot, Completeness)> {
+        settle(listed, Process::try_read, inspect)
     }
 
     fn of(processes: Sorted<Pid, Process>) -> Snapshot {
@@ -72,12 +72,10 @@ impl Snapshot {
         Snapshot { processes, children }
     }
 
-    /// All of them.
     pub fn all(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
 
-    /// One of them.
     pub fn find(&self, pid: Pid) -> Option<&Process> {
         self.processes.get(&pid)
     }
@@ -100,9 +98,9 @@ fn listed() -> io::Result<Vec<Pid>> {
 
 fn settle(
     mut list: impl FnMut() -> io::Result<Vec<Pid>>,
-    mut look: impl FnMut(Pid) -> io::Result<Option<Process>>,
-    mut ask: impl FnMut(&Process) -> io::Result<Asked>,
-) -> io::Result<(Snapshot, Clarity)> {
+    mut read: impl FnMut(Pid) -> io::Result<Option<Process>>,
+    mut inspect: impl FnMut(&Process) -> io::Result<Inspected>,
+) -> io::Result<(Snapshot, Completeness)> {
     let mut processes: Sorted<Pid, Process> = Sorted::default();
     let mut orphaned: Vec<Pid> = Vec::new();
     let mut reread: SortedSet<(Pid, i32)> = SortedSet::default();
@@ -111,23 +109,23 @@ fn settle(
         unread.retain(|pid| !processes.contains_key(pid));
         unread.append(&mut orphaned);
         if unread.is_empty() {
-            return Ok((Snapshot::of(processes), Clarity::Clear));
+            return Ok((Snapshot::of(processes), Completeness::Complete));
         }
         for pid in unread {
             processes.remove(&pid);
-            if let Some(process) = look(pid)?
-                && (!process.is_alive() || ask(&process)? == Asked::Shown)
+            if let Some(process) = read(pid)?
+                && (!process.is_alive() || inspect(&process)? == Inspected::Read)
             {
                 processes.insert(pid, process);
             }
         }
-        // Whose parent has ended has another one by now. Who is read again under the same one has one that is hidden from us.
+        // A process whose parent has exited has another one by now. One that still shows the same has a parent that is hidden from us.
         let lives = |pid| processes.get(&pid).is_some_and(Process::is_alive);
         let is_orphaned = |process: &&Process| Pid::new(process.parent).is_some_and(|parent| !lives(parent));
         let pairs = processes.values().filter(is_orphaned).map(|process| (process.pid, process.parent));
         orphaned.extend(pairs.filter(|&pair| reread.insert(pair)).map(|(pid, _)| pid));
     }
-    Ok((Snapshot::of(processes), Clarity::Blurred))
+    Ok((Snapshot::of(processes), Completeness::Incomplete))
 }
 
 #[cfg(test)]

@@ -1,19 +1,17 @@
 //! Which processes belong to a run.
 //!
-//! Owns: the proofs of membership, and the snapshot of the processes that all who ask at the same time share. Never: when
-//! to signal what.
+//! Owns: the proofs of membership, and the snapshot that concurrent queries share. Never: when to signal what.
 //!
-//! Members are, in the order of proof:
+//! RunMembers are, in the order of proof:
 //!
 //! 1. the leader and all its descendants,
 //! 2. every process in the leader's session or process group, whose numbers are in use as long as the leader is not reaped,
-//! 3. of the children that the daemon, as subreaper, was given: those whose resource limit carries the mark of the run (see
+//! 3. of the orphans that the daemon inherits as subreaper: those whose resource limit carries the mark of the run (see
 //!    `model::marker`), then those that can write to the pipes of the run,
 //! 4. the descendants of all these.
 //!
-//! A process can leave its session and its parent can die, and it can change its environment, its user and its output; the
-//! limit stays. The marker in the environment counts for a run only if its limit could not be set. What a process is proven
-//! to be by an earlier line is not changed by a later one.
+//! A process can leave its session, lose its parent, and change its environment, user and output; the limit stays. The marker
+//! in the environment counts for a run only if its limit could not be set. An earlier line wins over a later one.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::in_flight::{InFlight, Operation};
-use super::snapshot::{Asked, Clarity, Snapshot};
+use super::snapshot::{Completeness, Inspected, Snapshot};
 use crate::model::marker::{Limits, Mark, Marks};
 use crate::os::inherit::Strangers;
 use crate::os::proc::{self, Process};
@@ -51,24 +49,23 @@ pub struct RunTree {
 
 /// The processes of a run at one moment.
 #[derive(Debug, Clone)]
-pub struct Members {
-    /// Those that live, the leader among them.
+pub struct RunMembers {
+    /// Living processes, with the leader.
     pub living: Vec<Process>,
-    /// Whether these are all.
-    pub clarity: Clarity,
+    pub completeness: Completeness,
     /// Children of the daemon that are not older than the leader and can't be attributed to any run.
     pub unclaimed: Vec<Process>,
 }
 
-/// All runs that may have living processes.
+/// The runs that may have living processes.
 pub struct ProcessTracker {
     strangers: Strangers,
     marks: Option<Marks>,
     next_run: AtomicU64,
     trees: Mutex<Sorted<Pid, Arc<RunTree>>>,
-    last: Mutex<Option<Look>>,
-    /// Spawns. Between its clone and its registration a child is a child of the daemon that no run claims yet. Until it is
-    /// another program, it has all that the daemon has, the pipes of every run among it.
+    last: Mutex<Option<AttributedSnapshot>>,
+    /// Spawns. Between its clone and its registration a child belongs to no run yet. Until its `execve` it has all descriptors
+    /// of the daemon, with the pipes of every run.
     spawns: Arc<InFlight>,
 }
 
@@ -85,39 +82,39 @@ impl Spawning<'_> {
     }
 }
 
-/// A snapshot of the processes, and whose the daemon's children are.
+/// A snapshot of the processes, with the runs that the daemon's children belong to.
 #[derive(Debug, Clone)]
-struct Look {
+struct AttributedSnapshot {
     begun: Instant,
     snapshot: Arc<Snapshot>,
-    /// Of the children of the daemon that lead no run.
-    owners: Arc<Sorted<Pid, Owner>>,
-    clarity: Clarity,
+    /// The daemon's children that are no leaders.
+    owners: Arc<Sorted<Pid, ChildOwner>>,
+    completeness: Completeness,
 }
 
-/// Whose a child of the daemon is.
+/// The run that a child of the daemon belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Owner {
+enum ChildOwner {
     Run(Pid),
-    /// It carries a mark of this daemon, of a run that is not registered: one that is being spawned, or is over.
+    /// One that is not registered: it has a mark of this daemon, and is being spawned or is over.
     OtherRun,
-    /// Nothing says whose it is.
+    /// No proof applies.
     Unknown,
-    /// Another look may tell.
+    /// A later snapshot may show it.
     Unclear,
 }
 
-/// As often another look is taken for a clear one, at this distance. A spawn takes less than a millisecond.
-const LOOKS_MAX: u32 = 5;
+/// The limit of tries for a complete snapshot, and the pause between them. A spawn takes less than a millisecond.
+const TRIES_MAX: u32 = 5;
 const LOOK_PAUSE: Duration = Duration::from_millis(1);
 
 impl ProcessTracker {
-    /// No run yet, and no marks in resource limits.
+    /// Without marks in resource limits.
     pub fn new(strangers: Strangers) -> ProcessTracker {
         ProcessTracker::with_marks(strangers, None, Arc::default(), 0)
     }
 
-    /// The same with marks. `spawns` counts all spawns of the daemon; the first run has the number `first_run`.
+    /// With marks. `spawns` counts all spawns of the daemon; the first run has the number `first_run`.
     pub fn with_marks(
         strangers: Strangers,
         marks: Option<Marks>,
@@ -128,11 +125,11 @@ impl ProcessTracker {
         ProcessTracker { strangers, marks, next_run, trees: Mutex::default(), last: Mutex::default(), spawns }
     }
 
-    /// Begins a spawn, and gives the run a mark. To be kept until the run is registered.
+    /// Begins a spawn and assigns its run a mark. Keep the result until the run is registered.
     pub fn begin_spawn(&self) -> Spawning<'_> {
         let mark = self.marks.map(|marks| {
             let mut mark = marks.of_run(self.next_run.fetch_add(1, Ordering::Relaxed));
-            // The numbers begin again after a million runs.
+            // The numbers wrap around after a million runs.
             while self.trees().values().any(|tree| tree.mark == Some(mark)) {
                 mark = marks.of_run(self.next_run.fetch_add(1, Ordering::Relaxed));
             }
@@ -156,42 +153,42 @@ impl ProcessTracker {
             trees.is_empty()
         };
         if is_empty {
-            *self.last_look() = None;
+            *self.last_snapshot() = None;
         }
     }
 
     /// Returns the processes of `tree` as they were at some moment after `since`.
     ///
     /// # Errors
-    /// `/proc` can't be read: nothing but the session is known then. If that is for want of descriptors or memory
-    /// (`is_shortage`), another look may succeed.
-    pub fn members(&self, tree: &RunTree, mut since: Instant) -> io::Result<Members> {
-        for _ in 1..LOOKS_MAX {
+    /// `/proc` can't be read, so that only the session is known. In a shortage of descriptors or memory (`is_shortage`) a retry
+    /// may succeed.
+    pub fn members(&self, tree: &RunTree, mut since: Instant) -> io::Result<RunMembers> {
+        for _ in 1..TRIES_MAX {
             let members = self.try_members(tree, since)?;
-            match members.clarity {
-                Clarity::Clear => return Ok(members),
-                Clarity::Blurred => thread::sleep(LOOK_PAUSE),
+            match members.completeness {
+                Completeness::Complete => return Ok(members),
+                Completeness::Incomplete => thread::sleep(LOOK_PAUSE),
             }
             since = Instant::now();
         }
         self.try_members(tree, since)
     }
 
-    fn try_members(&self, tree: &RunTree, since: Instant) -> io::Result<Members> {
-        let look = self.look(since)?;
-        let processes = &look.snapshot;
+    fn try_members(&self, tree: &RunTree, since: Instant) -> io::Result<RunMembers> {
+        let taken = self.snapshot(since)?;
+        let processes = &taken.snapshot;
         let born = processes.find(tree.leader).map_or(0, |leader| leader.started);
         let mut members = SortedSet::default();
         let mut roots = vec![tree.leader];
         roots.extend(processes.all().filter(|process| tree.has_session_of(process)).map(|process| process.pid));
-        let (mut clarity, mut unclaimed) = (look.clarity, Vec::new());
-        for &(pid, ref owner) in look.owners.iter() {
+        let (mut completeness, mut unclaimed) = (taken.completeness, Vec::new());
+        for &(pid, ref owner) in taken.owners.iter() {
             match owner {
-                Owner::Run(leader) if *leader == tree.leader => roots.push(pid),
-                Owner::Run(_) | Owner::OtherRun => {}
-                Owner::Unknown => unclaimed
+                ChildOwner::Run(leader) if *leader == tree.leader => roots.push(pid),
+                ChildOwner::Run(_) | ChildOwner::OtherRun => {}
+                ChildOwner::Unknown => unclaimed
                     .extend(processes.find(pid).filter(|child| child.started >= born && child.is_alive()).cloned()),
-                Owner::Unclear => clarity = Clarity::Blurred,
+                ChildOwner::Unclear => completeness = Completeness::Incomplete,
             }
         }
         while let Some(pid) = roots.pop() {
@@ -200,7 +197,7 @@ impl ProcessTracker {
             }
         }
         let living = processes.all().filter(|process| members.contains(&process.pid) && process.is_alive());
-        Ok(Members { living: living.cloned().collect(), clarity, unclaimed })
+        Ok(RunMembers { living: living.cloned().collect(), completeness, unclaimed })
     }
 
     /// Returns the living children of the daemon that lead no run and come from one of its servers, with their descendants.
@@ -208,13 +205,15 @@ impl ProcessTracker {
     /// # Errors
     /// `/proc` can't be read.
     pub fn orphans(&self) -> io::Result<Vec<Process>> {
-        let look = self.look(Instant::now())?;
-        let processes = &look.snapshot;
-        let is_ours = |owner: &Owner| match (owner, self.strangers) {
-            (Owner::Run(_) | Owner::OtherRun, _) | (Owner::Unknown | Owner::Unclear, Strangers::Impossible) => true,
-            (Owner::Unknown | Owner::Unclear, Strangers::Possible) => false,
+        let taken = self.snapshot(Instant::now())?;
+        let processes = &taken.snapshot;
+        let is_ours = |owner: &ChildOwner| match (owner, self.strangers) {
+            (ChildOwner::Run(_) | ChildOwner::OtherRun, _)
+            | (ChildOwner::Unknown | ChildOwner::Unclear, Strangers::Impossible) => true,
+            (ChildOwner::Unknown | ChildOwner::Unclear, Strangers::Possible) => false,
         };
-        let mut roots: Vec<Pid> = look.owners.iter().filter(|(_, owner)| is_ours(owner)).map(|(pid, _)| *pid).collect();
+        let mut roots: Vec<Pid> =
+            taken.owners.iter().filter(|(_, owner)| is_ours(owner)).map(|(pid, _)| *pid).collect();
         let mut found = Vec::new();
         while let Some(pid) = roots.pop() {
             found.extend(processes.find(pid).filter(|process| process.is_alive()).cloned());
@@ -223,80 +222,80 @@ impl ProcessTracker {
         Ok(found)
     }
 
-    /// Returns a look at the processes that was begun after `since`; one that another thread began will do.
-    fn look(&self, since: Instant) -> io::Result<Look> {
-        let mut last = self.last_look();
-        if let Some(look) = &*last
-            && look.begun >= since
+    /// Returns a snapshot that was begun after `since`, perhaps by another thread.
+    fn snapshot(&self, since: Instant) -> io::Result<AttributedSnapshot> {
+        let mut last = self.last_snapshot();
+        if let Some(taken) = &*last
+            && taken.begun >= since
         {
-            return Ok(look.clone());
+            return Ok(taken.clone());
         }
         let begun = Instant::now();
         let trees = self.trees().clone();
         let own = Pid::own();
-        let mut owners: Sorted<Pid, Owner> = Sorted::default();
-        let (snapshot, clarity) = Snapshot::take_whole(|process| {
+        let mut owners: Sorted<Pid, ChildOwner> = Sorted::default();
+        let (snapshot, completeness) = Snapshot::take_whole(|process| {
             if process.parent != own.raw() {
-                return Ok(Asked::Shown);
+                return Ok(Inspected::Read);
             }
-            // In this order: a child that was there before an idle moment has been registered or is an orphan.
+            // In this order: a child that is older than an idle moment is registered or an orphan.
             let is_idle = self.spawns.idle().is_some();
             if self.trees().contains_key(&process.pid) {
-                return Ok(Asked::Shown);
+                return Ok(Inspected::Read);
             }
             let owner = self.owner(process, &trees, is_idle)?;
-            // Who ended meanwhile may have had more than it has shown.
+            // A process that has exited meanwhile may have had more than was read.
             if !process.lives_on()? {
-                return Ok(Asked::Ended);
+                return Ok(Inspected::Ended);
             }
             owners.insert(process.pid, owner);
-            Ok(Asked::Shown)
+            Ok(Inspected::Read)
         })?;
         if self.strangers == Strangers::Impossible {
             attribute_to_the_only_older_run(&mut owners, &trees, &snapshot);
         }
-        let look = Look { begun, snapshot: Arc::new(snapshot), owners: Arc::new(owners), clarity };
-        *last = (!trees.is_empty()).then(|| look.clone());
-        Ok(look)
+        let taken = AttributedSnapshot { begun, snapshot: Arc::new(snapshot), owners: Arc::new(owners), completeness };
+        *last = (!trees.is_empty()).then(|| taken.clone());
+        Ok(taken)
     }
 
-    /// Returns the run that a child of the daemon belongs to. What costs more is read only if nothing else decides.
-    fn owner(&self, child: &Process, trees: &Sorted<Pid, Arc<RunTree>>, is_idle: bool) -> io::Result<Owner> {
+    /// Returns the run that a child of the daemon belongs to. Cheap proofs come first.
+    fn owner(&self, child: &Process, trees: &Sorted<Pid, Arc<RunTree>>, is_idle: bool) -> io::Result<ChildOwner> {
         let find = |is_it: &dyn Fn(&RunTree) -> bool| trees.values().find(|tree| is_it(tree)).map(|tree| tree.leader);
         if let Some(leader) = find(&|tree| tree.has_session_of(child)) {
-            return Ok(Owner::Run(leader));
+            return Ok(ChildOwner::Run(leader));
         }
         if let Some(marks) = self.marks
             && let Some(limits) = limits::of(child.pid)?
         {
-            // What is in the hard limit can't be changed to another run's mark without privilege.
+            // Raising a hard limit to another run's mark needs privilege.
             let hard = Limits { soft: limits.hard, ..limits };
             for limits in [hard, limits] {
                 if let Some(leader) = find(&|tree| tree.mark.is_some_and(|mark| mark.is_in(limits))) {
-                    return Ok(Owner::Run(leader));
+                    return Ok(ChildOwner::Run(leader));
                 }
             }
             if marks.made(limits) {
-                return Ok(Owner::OtherRun);
+                return Ok(ChildOwner::OtherRun);
             }
         }
         if !is_idle {
-            return Ok(Owner::Unclear);
+            return Ok(ChildOwner::Unclear);
         }
         let pipes = proc::pipes(child.pid)?;
         if let Some(leader) = find(&|tree| tree.pipes.iter().any(|pipe| pipes.contains(pipe))) {
-            return Ok(Owner::Run(leader));
+            return Ok(ChildOwner::Run(leader));
         }
         if trees.values().any(|tree| tree.mark.is_none())
             && let Some(marker) = child.marker()?
             && let Some(leader) = find(&|tree| tree.mark.is_none() && tree.marker == marker)
         {
-            return Ok(Owner::Run(leader));
+            return Ok(ChildOwner::Run(leader));
         }
-        Ok(Owner::Unknown)
+        Ok(ChildOwner::Unknown)
     }
 
-    fn last_look(&self) -> MutexGuard<'_, Option<Look>> {
+    fn last_snapshot(&self) -> MutexGuard<'_, Option<AttributedSnapshot>> {
         lock(&self.last)
     }
 
@@ -311,20 +310,20 @@ impl RunTree {
     }
 }
 
-/// An orphan comes from one of the runs that were there when it was born, if no child of the daemon can be anything else;
-/// when that is only one, it is known.
+/// Attributes orphans by age, where every child of the daemon comes from a server: an orphan belongs to a run that is older
+/// than it, and if there is only one such run, to that.
 fn attribute_to_the_only_older_run(
-    owners: &mut Sorted<Pid, Owner>,
+    owners: &mut Sorted<Pid, ChildOwner>,
     trees: &Sorted<Pid, Arc<RunTree>>,
     snapshot: &Snapshot,
 ) {
-    for (&pid, owner) in owners.iter_mut().filter(|(_, owner)| **owner == Owner::Unknown) {
+    for (&pid, owner) in owners.iter_mut().filter(|(_, owner)| **owner == ChildOwner::Unknown) {
         let Some(child) = snapshot.find(pid) else { continue };
-        // A leader that has ended counts: it is not reaped as long as its run is not over.
+        // A leader that has exited counts: it is not reaped before its run is over.
         let is_older = |leader: &&Pid| snapshot.find(**leader).is_some_and(|found| found.started <= child.started);
         let mut older = trees.keys().filter(is_older);
         if let (Some(leader), None) = (older.next(), older.next()) {
-            *owner = Owner::Run(*leader);
+            *owner = ChildOwner::Run(*leader);
         }
     }
 }

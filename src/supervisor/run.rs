@@ -26,8 +26,8 @@ use crate::os::proc::{self, Process};
 use crate::os::thread::Joined;
 use crate::os::wait::Usage;
 use crate::os::{self, Pid, child::Spawned};
-use crate::process::reaper::{Awaited, Leader, Notice, Orphans};
-use crate::process::snapshot::Clarity;
+use crate::process::reaper::{Leader, Notice, OrphanWait, Orphans};
+use crate::process::snapshot::Completeness;
 use crate::process::tracker::RunTree;
 use crate::sorted::SortedSet;
 use crate::store::leaders::Record;
@@ -250,7 +250,7 @@ impl Run {
                 LeaderIs::Exited => {}
             }
             let pids: SortedSet<Pid> = left.iter().map(|process| process.pid).collect();
-            if self.context.reaper.await_orphans(self.tree.leader, pids) == Awaited::WillBeTold {
+            if self.context.reaper.await_orphans(self.tree.leader, pids) == OrphanWait::Pending {
                 break;
             }
         }
@@ -286,7 +286,7 @@ impl Run {
             Ok(members) => {
                 let mut left = members.living;
                 left.retain(|process| process.pid != self.tree.leader);
-                if left.is_empty() && members.clarity == Clarity::Blurred {
+                if left.is_empty() && members.completeness == Completeness::Incomplete {
                     let begun = *self.blurred_at.get_or_insert(now);
                     if now < begun + BLURRED_FOR {
                         return Others::Unseen;

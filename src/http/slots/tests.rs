@@ -19,8 +19,8 @@ fn owner(slots: &Arc<Slots>) -> (Slot, UnixStream) {
 }
 
 #[test]
-fn a_newcomer_evicts_the_stranger_that_came_first_whatever_it_does() {
-    for activity in [Activity::Waiting, Activity::Busy, Activity::Streaming] {
+fn a_new_connection_evicts_the_oldest_stranger_whatever_it_does() {
+    for activity in [ConnectionActivity::Waiting, ConnectionActivity::Busy, ConnectionActivity::Streaming] {
         let slots = Arc::new(Slots::new(8));
         let mut all = vec![owner(&slots)];
         for _ in 0..7 {
@@ -30,13 +30,13 @@ fn a_newcomer_evicts_the_stranger_that_came_first_whatever_it_does() {
             assert!(slot.enter(activity));
         }
         for evicted in 1..7 {
-            let newcomer = connect(&slots);
+            let newest = connect(&slots);
             // As a busy one it may not be taken for idle.
-            all.push(newcomer);
+            all.push(newest);
             let ended: Vec<bool> = all.iter().map(|(_, theirs)| is_evicted(theirs)).collect();
             assert!(ended.iter().enumerate().all(|(at, ended)| *ended == (1..=evicted).contains(&at)), "{ended:?}");
         }
-        assert!(!all[1].0.enter(Activity::Busy) && all[0].0.enter(Activity::Busy));
+        assert!(!all[1].0.enter(ConnectionActivity::Busy) && all[0].0.enter(ConnectionActivity::Busy));
     }
 }
 
@@ -44,13 +44,13 @@ fn a_newcomer_evicts_the_stranger_that_came_first_whatever_it_does() {
 fn one_that_only_waits_goes_before_one_that_is_answered() {
     let slots = Arc::new(Slots::new(4));
     let busy = connect(&slots);
-    assert!(busy.0.enter(Activity::Busy));
+    assert!(busy.0.enter(ConnectionActivity::Busy));
     let idle = connect(&slots);
     let more = [connect(&slots), connect(&slots)];
     std::thread::sleep(FRESH);
-    let newcomer = connect(&slots);
+    let newest = connect(&slots);
     assert!(is_evicted(&idle.1) && !is_evicted(&busy.1));
-    drop((newcomer, more));
+    drop((newest, more));
 }
 
 #[test]
@@ -61,10 +61,10 @@ fn one_whose_bytes_were_not_read_yet_is_not_evicted_for_that() {
         theirs.write_all(b"G").unwrap();
     }
     std::thread::sleep(GRACE);
-    let newcomer = connect(&slots);
+    let newest = connect(&slots);
     let ended: Vec<bool> = all.iter().map(|(_, theirs)| is_evicted(theirs)).collect();
     assert_eq!(ended, [false, false, true, false]);
-    drop(newcomer);
+    drop(newest);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn owners_make_room_for_owners_alone_and_never_take_all() {
     let slots = Arc::new(Slots::new(8));
     let owners: Vec<_> = (0..6).map(|_| owner(&slots)).collect();
     for (slot, _) in &owners[1..] {
-        assert!(slot.enter(Activity::Busy));
+        assert!(slot.enter(ConnectionActivity::Busy));
     }
     // Strangers come and go.
     for _ in 0..20 {
@@ -80,7 +80,7 @@ fn owners_make_room_for_owners_alone_and_never_take_all() {
     }
     assert!(owners.iter().all(|(_, theirs)| !is_evicted(theirs)));
     let (next, _theirs) = owner(&slots);
-    assert!(next.enter(Activity::Busy));
+    assert!(next.enter(ConnectionActivity::Busy));
     let ended: Vec<bool> = owners.iter().map(|(_, theirs)| is_evicted(theirs)).collect();
     assert_eq!(ended, [true, false, false, false, false, false]);
     let (last, _theirs) = connect(&slots);
@@ -91,9 +91,9 @@ fn owners_make_room_for_owners_alone_and_never_take_all() {
 fn a_shortage_costs_strangers_their_connection_before_owners() {
     let slots = Arc::new(Slots::new(8));
     let owners = [owner(&slots), owner(&slots)];
-    assert!(owners[1].0.enter(Activity::Busy));
+    assert!(owners[1].0.enter(ConnectionActivity::Busy));
     let stranger = connect(&slots);
-    assert!(stranger.0.enter(Activity::Busy));
+    assert!(stranger.0.enter(ConnectionActivity::Busy));
     assert!(!slots.make_room(), "all are fresh");
     std::thread::sleep(FRESH);
     assert!(slots.make_room() && is_evicted(&stranger.1) && !is_evicted(&owners[0].1));
@@ -118,14 +118,14 @@ fn one_that_has_asked_is_not_evicted_before_it_is_known_who_it_is() {
     let mut asking = connect(&slots);
     asking.1.write_all(b"GET").unwrap();
     let reads = connect(&slots);
-    assert!(reads.0.enter(Activity::Asking));
+    assert!(reads.0.enter(ConnectionActivity::Asking));
     let held = [connect(&slots), connect(&slots)];
     // However late our own threads are.
     std::thread::sleep(FRESH);
-    let newcomer = connect(&slots);
+    let newest = connect(&slots);
     assert!(!is_evicted(&reads.1) && is_evicted(&held[0].1));
     let mut byte = [0; 4];
     asking.1.set_nonblocking(true).unwrap();
     assert_eq!(asking.1.read(&mut byte).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-    drop(newcomer);
+    drop(newest);
 }

@@ -4,7 +4,7 @@ use super::*;
 
 /// What the API would see of `request`.
 fn seen(request: &[u8]) -> String {
-    let answer = Opened::new(Limits::default()).exchange(request);
+    let answer = Opened::new(FrontLimits::default()).exchange(request);
     assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
@@ -31,7 +31,7 @@ fn what_passes_is_written_anew() {
 
 #[test]
 fn what_could_be_understood_in_two_ways_is_refused() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let long_target = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "a".repeat(5000));
     let endless_target = format!("GET /{}", "a".repeat(20_000));
     let long_head = format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "a".repeat(17_000));
@@ -104,7 +104,7 @@ fn what_could_be_understood_in_two_ways_is_refused() {
 
 #[test]
 fn a_body_that_is_too_large_is_refused_while_it_is_being_sent_and_the_client_sees_why() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let mut stream = front.connect();
     stream.write_all(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n").unwrap();
     for _ in 0..1000 {
@@ -117,7 +117,7 @@ fn a_body_that_is_too_large_is_refused_while_it_is_being_sent_and_the_client_see
 
 #[test]
 fn leave_to_send_a_body_is_given_only_to_those_who_may() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let mut stream = front.connect();
     stream.write_all(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n").unwrap();
     assert_eq!(read_some(&mut stream), "HTTP/1.1 100 Continue\r\n\r\n");
@@ -129,7 +129,7 @@ fn leave_to_send_a_body_is_given_only_to_those_who_may() {
 
 #[test]
 fn head_is_answered_like_get_without_the_body() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let answer = front.exchange(b"HEAD /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
     assert!(!answer.contains("Content-Length: 0"), "{answer}");
@@ -138,7 +138,7 @@ fn head_is_answered_like_get_without_the_body() {
 #[test]
 fn a_request_in_any_split_is_the_same_request() {
     let request = b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let whole = front.exchange(request);
     for step in [1, 2, 3, 7, 50] {
         let mut stream = front.connect();

@@ -32,26 +32,26 @@ impl Drop for Real {
 }
 
 impl Service for Real {
-    fn standing(&self, _: &[u8]) -> Standing {
-        Standing::Stranger
+    fn client_kind(&self, _: &[u8]) -> ClientKind {
+        ClientKind::Stranger
     }
 
-    fn admit(&self, head: &[u8]) -> Verdict {
+    fn admit(&self, head: &[u8]) -> HeadVerdict {
         match self.parser.lock().unwrap().read(head) {
             Ok(read) => {
                 let request = Box::new(RealRequest(read.request().unwrap().url().to_owned()));
-                Verdict { standing: Standing::Stranger, step: Step::TakeBody(request) }
+                HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::TakeBody(request) }
             }
             Err(error) => {
                 self.failed.fetch_add(1, Ordering::SeqCst);
                 let reply = whole(599, error.to_string().into_bytes());
-                Verdict { standing: Standing::Stranger, step: Step::Reply(reply) }
+                HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(reply) }
             }
         }
     }
 }
 
-impl Request for RealRequest {
+impl AdmittedRequest for RealRequest {
     fn call(self: Box<Self>, _: service::Body, _: &dyn Client) -> Outcome {
         Outcome::Whole(whole(200, self.0.into_bytes()))
     }
@@ -69,7 +69,7 @@ impl OpenedReal {
         let address = listener.local_addr().unwrap();
         let real = Real::new();
         let service: Arc<dyn Service> = Arc::clone(&real) as Arc<dyn Service>;
-        let front = Front::open(Listener::Tcp(listener), service, Limits::default()).unwrap();
+        let front = Front::open(Listener::Tcp(listener), service, FrontLimits::default()).unwrap();
         OpenedReal { front: Some(front), real, address }
     }
 

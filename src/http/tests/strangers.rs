@@ -10,7 +10,7 @@ fn owner_get(front: &Opened, path: &str) -> String {
 
 #[test]
 fn a_refused_request_is_answered_before_its_body_is_read_and_without_leave_to_send_it() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     for framing in ["Content-Length: 1000000\r\n", "Transfer-Encoding: chunked\r\n"] {
         for expect in ["", "Expect: 100-continue\r\n"] {
             let mut stream = front.connect();
@@ -33,7 +33,7 @@ fn a_refused_request_is_answered_before_its_body_is_read_and_without_leave_to_se
 
 #[test]
 fn a_body_that_means_nothing_is_skipped_and_never_asked_for() {
-    let front = Opened::new(Limits { bodies: 0, ..Limits::default() });
+    let front = Opened::new(FrontLimits { bodies: 0, ..FrontLimits::default() });
     let mut stream = front.connect();
     for request in [
         "POST /skip HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc",
@@ -52,7 +52,7 @@ fn a_body_that_means_nothing_is_skipped_and_never_asked_for() {
 
 #[test]
 fn all_bodies_together_have_one_budget_and_wait_for_their_turn() {
-    let limits = Limits { bodies: 256 * 1024, turn: Duration::from_millis(300), ..Limits::default() };
+    let limits = FrontLimits { bodies: 256 * 1024, turn: Duration::from_millis(300), ..FrontLimits::default() };
     let front = Opened::new(limits);
     let post = |framing: &str| {
         let mut stream = front.connect();
@@ -85,7 +85,7 @@ fn all_bodies_together_have_one_budget_and_wait_for_their_turn() {
 
 #[test]
 fn strangers_in_all_states_leave_room_for_an_owner() {
-    let front = Opened::new(Limits { connections: 8, ..Limits::default() });
+    let front = Opened::new(FrontLimits { connections: 8, ..FrontLimits::default() });
     let (_go, slow) = channel();
     let mut kept = Vec::new();
     // An owner's connection, idle the whole time.
@@ -116,7 +116,7 @@ fn strangers_in_all_states_leave_room_for_an_owner() {
 
 #[test]
 fn pipelined_requests_of_a_stranger_do_not_make_more_time() {
-    let limits = Limits { answer: Duration::from_millis(500), rate: 1 << 30, ..Limits::default() };
+    let limits = FrontLimits { answer: Duration::from_millis(500), rate: 1 << 30, ..FrontLimits::default() };
     let front = Opened::new(limits);
     let mut slow = front.connect();
     slow.set_write_timeout(Some(Duration::from_millis(100))).unwrap();
@@ -133,14 +133,14 @@ fn pipelined_requests_of_a_stranger_do_not_make_more_time() {
         if begun.elapsed() < Duration::from_secs(3) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        assert!(begun.elapsed() < LIMIT, "after {taken} bytes it goes on");
+        assert!(begun.elapsed() < LIMIT, "after {taken} bytes it is still open");
     }
     assert!(taken < 2000 * 64 * 1024);
 }
 
 #[test]
 fn large_heads_and_answers_of_strangers_share_little_memory() {
-    let front = Opened::new(Limits { strangers: 20 * 1024, ..Limits::default() });
+    let front = Opened::new(FrontLimits { strangers: 20 * 1024, ..FrontLimits::default() });
     // One answer of 64 KiB has no room, an owner's has.
     let answer = front.get("/large");
     assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
@@ -157,7 +157,7 @@ fn large_heads_and_answers_of_strangers_share_little_memory() {
 
 #[test]
 fn a_stream_that_is_not_written_to_sees_its_client_leave() {
-    let front = Opened::new(Limits::default());
+    let front = Opened::new(FrontLimits::default());
     let (ended_tx, ended) = channel();
     *front.fake.stream_ended.lock().unwrap() = Some(ended_tx);
     let mut client = front.connect();

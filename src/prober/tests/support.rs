@@ -1,4 +1,4 @@
-//! A listener on the loopback addresses that does as it is told, and the other side of a watch.
+//! A listener on the loopback addresses that answers as instructed, and the other side of a watch.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -90,37 +90,37 @@ pub fn say(mut stream: TcpStream, answer: &str) {
 }
 
 /// What `notify` was called with.
-pub type Told = Receiver<(Health, HealthChange)>;
+pub type Notices = Receiver<(Health, HealthChange)>;
 
-pub fn watch(prober: &Prober, address: SocketAddr, check: &HealthCheck) -> (Probing, Told) {
-    let (told_tx, told) = unbounded();
+pub fn watch(prober: &Prober, address: SocketAddr, check: &HealthCheck) -> (Probing, Notices) {
+    let (sender, notices) = unbounded();
     let probing = prober.watch(address, check, Instant::now(), move |health, verdict| {
-        let _ = told_tx.send((health, verdict));
+        let _ = sender.send((health, verdict));
     });
-    (probing, told)
+    (probing, notices)
 }
 
-pub fn next(told: &Told) -> (Health, HealthChange) {
-    told.recv_timeout(LIMIT).unwrap()
+pub fn next(notices: &Notices) -> (Health, HealthChange) {
+    notices.recv_timeout(LIMIT).unwrap()
 }
 
-/// Takes what is told until `verdict`.
-pub fn until(told: &Told, verdict: HealthChange) -> Health {
+/// Receives notices until `verdict`.
+pub fn until(notices: &Notices, verdict: HealthChange) -> Health {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
-        let (health, given) = next(told);
+        let (health, given) = next(notices);
         if given == verdict {
             return health;
         }
     }
-    panic!("{verdict:?} was never told");
+    panic!("{verdict:?} was not notified");
 }
 
 /// The sentence after the first check of `server`.
 pub fn first_error(server: &Server) -> String {
     let prober = Prober::start().unwrap();
-    let (_probing, told) = watch(&prober, server.address, &check());
-    let (health, verdict) = next(&told);
+    let (_probing, notices) = watch(&prober, server.address, &check());
+    let (health, verdict) = next(&notices);
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Checking, 1));
     assert_eq!(verdict, HealthChange::Same);
     health.last_error.unwrap().to_string()

@@ -58,7 +58,7 @@ fn every_way_to_end_is_told_once_and_known_exactly() {
         let (leader, notices) = adopt(&reaper, script);
         assert!(matches!(sweep_until(&reaper, &notices), Notice::LeaderExited(_)), "{script}");
         reaper.sweep();
-        assert!(notices.try_recv().is_err(), "told twice");
+        assert!(notices.try_recv().is_err(), "notices twice");
         assert!(exists(leader.pid()), "a dead leader keeps its number until it is reaped");
         let pid = leader.pid();
         assert_eq!(leader.reap().unwrap().0, exit, "{script}");
@@ -96,7 +96,7 @@ fn a_dropped_leader_takes_its_group_with_it() {
     output.read_exact(&mut [0; 3]).unwrap();
     drop(leader);
     assert!(!exists(spawned.pid));
-    // End of file means that nobody holds the pipe: the group is gone.
+    // End of file means that no process holds the pipe: the group is gone.
     assert_eq!(output.read_to_end(&mut Vec::new()).unwrap(), 0);
 }
 
@@ -106,12 +106,12 @@ fn awaited_processes_that_are_gone_are_not_waited_for() {
     let (leader, notices) = adopt(&reaper, "exit 0");
     assert!(matches!(sweep_until(&reaper, &notices), Notice::LeaderExited(_)));
     let gone = {
-        let (other, told) = adopt(&reaper, "exit 0");
+        let (other, notices) = adopt(&reaper, "exit 0");
         let pid = other.pid();
-        sweep_until(&reaper, &told);
+        sweep_until(&reaper, &notices);
         other.reap().unwrap();
         pid
     };
-    assert_eq!(reaper.await_orphans(leader.pid(), SortedSet::from([gone])), Awaited::GoneAlready);
-    assert_eq!(reaper.await_orphans(leader.pid(), SortedSet::from([Pid::own()])), Awaited::WillBeTold);
+    assert_eq!(reaper.await_orphans(leader.pid(), SortedSet::from([gone])), OrphanWait::Gone);
+    assert_eq!(reaper.await_orphans(leader.pid(), SortedSet::from([Pid::own()])), OrphanWait::Pending);
 }

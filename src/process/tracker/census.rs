@@ -5,12 +5,12 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{Look, Owner, ProcessTracker};
+use super::{AttributedSnapshot, ChildOwner, ProcessTracker};
 use crate::os::Pid;
 use crate::os::proc::{self, Process};
 use crate::sorted::Sorted;
 
-/// What a run uses.
+/// The resource use of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Use {
     /// Processor time of its processes, with that of the children they have waited for.
@@ -23,34 +23,34 @@ pub struct Use {
 }
 
 impl ProcessTracker {
-    /// Returns the living processes of every run, by its leader, as they were at some moment after `since`: one pass through
-    /// the processes, however many runs there are.
+    /// Returns the living processes of every run, by its leader, as they were at some moment after `since`: one pass over
+    /// the processes for all runs.
     ///
     /// # Errors
     /// `/proc` can't be read.
     pub fn census(&self, since: Instant) -> io::Result<Sorted<Pid, Vec<Pid>>> {
-        let (look, owners) = self.attributed(since)?;
+        let (taken, owners) = self.attributed(since)?;
         let mut members: Sorted<Pid, Vec<Pid>> = Sorted::default();
         for (pid, leader) in owners {
-            if look.snapshot.find(pid).is_some_and(Process::is_alive) {
+            if taken.snapshot.find(pid).is_some_and(Process::is_alive) {
                 members.entry(leader).push(pid);
             }
         }
         Ok(members)
     }
 
-    /// Returns what every run with a living process uses, by its leader, and the moment of the look, which is after `since`.
+    /// Returns what every run with a living process uses, by its leader, and the time of the snapshot, which is after `since`.
     ///
     /// # Errors
     /// `/proc` can't be read.
     pub fn used(&self, since: Instant) -> io::Result<(SystemTime, Sorted<Pid, Use>)> {
-        let (look, owners) = self.attributed(since)?;
-        let at = SystemTime::now() - look.begun.elapsed();
+        let (taken, owners) = self.attributed(since)?;
+        let at = SystemTime::now() - taken.begun.elapsed();
         let mut used: Sorted<Pid, Use> = Sorted::default();
         for (pid, leader) in owners {
-            let Some(process) = look.snapshot.find(pid) else { continue };
+            let Some(process) = taken.snapshot.find(pid) else { continue };
             let sum = used.entry(leader);
-            // The time of one that has ended is not in its parent's before it is reaped.
+            // The time of a zombie is added to its parent's when it is reaped.
             sum.cpu += process.cpu;
             if process.is_alive() {
                 let (resident, shared) = proc::memory(pid);
@@ -63,10 +63,10 @@ impl ProcessTracker {
         Ok((at, used))
     }
 
-    /// Returns a look that was begun after `since`, and the leader of the run of each process in it.
-    fn attributed(&self, since: Instant) -> io::Result<(Look, Sorted<Pid, Pid>)> {
-        let look = self.look(since)?;
-        let processes = &look.snapshot;
+    /// Returns a snapshot that was begun after `since`, and the leader of the run of each process in it.
+    fn attributed(&self, since: Instant) -> io::Result<(AttributedSnapshot, Sorted<Pid, Pid>)> {
+        let taken = self.snapshot(since)?;
+        let processes = &taken.snapshot;
         let trees = self.trees().clone();
         let leader_of_session = |process: &Process| {
             let numbers = [process.session, process.group];
@@ -79,8 +79,8 @@ impl ProcessTracker {
                 Some((process.pid, leads.or_else(|| leader_of_session(process))?))
             })
             .collect();
-        for &(pid, ref owner) in look.owners.iter() {
-            if let Owner::Run(leader) = owner {
+        for &(pid, ref owner) in taken.owners.iter() {
+            if let ChildOwner::Run(leader) = owner {
                 owners.insert(pid, *leader);
             }
         }
@@ -93,6 +93,6 @@ impl ProcessTracker {
                 }
             }
         }
-        Ok((look, owners))
+        Ok((taken, owners))
     }
 }

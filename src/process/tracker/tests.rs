@@ -67,12 +67,12 @@ impl Drop for Planted {
 fn with_the_last_tree_goes_what_was_seen_of_the_system() {
     let planted = Planted::new("echo; exec sleep 60");
     assert!(!planted.pids().is_empty());
-    assert!(planted.tracker.last_look().is_some(), "whoever asks at the same time shares it");
+    assert!(planted.tracker.last_snapshot().is_some(), "concurrent queries share it");
     planted.tracker.unregister(planted.tree.leader);
-    assert!(planted.tracker.last_look().is_none());
-    // Whoever still asks for one gets it.
+    assert!(planted.tracker.last_snapshot().is_none());
+    // A later query takes another.
     assert!(!planted.pids().is_empty());
-    assert!(planted.tracker.last_look().is_none());
+    assert!(planted.tracker.last_snapshot().is_none());
 }
 
 #[test]
@@ -97,9 +97,9 @@ fn strangers_do_not_belong_to_it() {
 fn those_who_ask_at_the_same_time_share_a_look_and_later_ones_do_not() {
     let planted = Planted::new("echo up; exec sleep 60");
     let (tracker, before) = (&planted.tracker, Instant::now());
-    let first = tracker.look(before).unwrap();
-    assert!(Arc::ptr_eq(&first.snapshot, &tracker.look(before).unwrap().snapshot));
-    assert!(!Arc::ptr_eq(&first.snapshot, &tracker.look(Instant::now()).unwrap().snapshot));
+    let first = tracker.snapshot(before).unwrap();
+    assert!(Arc::ptr_eq(&first.snapshot, &tracker.snapshot(before).unwrap().snapshot));
+    assert!(!Arc::ptr_eq(&first.snapshot, &tracker.snapshot(Instant::now()).unwrap().snapshot));
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn however_many_unknown_children_come_and_go_a_look_is_clear() {
         while looks < 100 {
             let members = planted.tracker.try_members(&planted.tree, Instant::now()).unwrap();
             assert!(members.living.iter().any(|process| process.pid == writer.pid()));
-            clear += u32::from(members.clarity == Clarity::Clear);
+            clear += u32::from(members.completeness == Completeness::Complete);
             looks += 1;
         }
         going_on.store(false, std::sync::atomic::Ordering::Relaxed);

@@ -56,7 +56,7 @@ impl Actor {
     pub(super) fn account(&mut self, before: &Ending, ended: &run::Ended) {
         let daemon = if self.stay == Stay::UntilRest { Daemon::Ends } else { Daemon::Stays };
         let oom = match (before.cause, ended.exit) {
-            (Cause::Own, Exit::Signal(9)) => self.context.oom.look(),
+            (Cause::Own, Exit::Signal(9)) => self.context.oom.take_kill(),
             (Cause::Own | Cause::Asked | Cause::Unhealthy, _) => Oom::No,
         };
         let reason = ending::reason(ended.exit, before.cause, before.wanted, daemon, oom);

@@ -3,11 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servisor::fuzzing::{Chunked, Expects, Framing, Head, Limits, Progress, Refusal, end, vet};
+use servisor::fuzzing::{Chunked, Expects, Framing, Head, FrontLimits, BodyProgress, Refusal, end, vet};
 
 /// Small, so that inputs of a few hundred bytes reach them.
-fn limits() -> Limits {
-    Limits { head: 512, target: 64, body: 256, ..Limits::default() }
+fn limits() -> FrontLimits {
+    FrontLimits { head: 512, target: 64, body: 256, ..FrontLimits::default() }
 }
 
 #[derive(Debug, PartialEq)]
@@ -47,8 +47,8 @@ fn read(bytes: &[u8], step: usize) -> Read {
             Some(Framing::Length(_)) => {}
             Some(Framing::Chunks) => match chunked.take(&mut input) {
                 Err(refusal) => return Read::Refused(refusal),
-                Ok(Progress::Incomplete) => {}
-                Ok(Progress::Complete) => {
+                Ok(BodyProgress::Incomplete) => {}
+                Ok(BodyProgress::Complete) => {
                     input.extend(pieces.flatten());
                     return Read::Whole(head.unwrap(), chunked.into_body(), input);
                 }
@@ -70,7 +70,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(body.len() <= limits().body);
     // What is passed on is vetted once more, and comes out as it is: there is nothing left to understand in two ways.
     let passed = head.canonical;
-    let limits = Limits { head: 4096, ..limits() };
+    let limits = FrontLimits { head: 4096, ..limits() };
     // With HTTP/1.0 there may be none; whoever needs to know it refuses the request.
     if !passed.windows(8).any(|part| part == b"\r\nHost: ") {
         return;
