@@ -38,7 +38,8 @@
 //!   takes place on a thread of tiny_http.
 //! - A change is stored before it is answered. What is stored late, and why, is said where it happens.
 //! - No lock is held during a send, a spawn, a join or another lock, unless a comment at the lock names the order.
-//! - A panic ends the work that it hit, never the daemon.
+//! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a second
+//!   panic does everywhere.
 //!
 //! # Threads
 //!
