@@ -101,18 +101,35 @@ impl Api {
     pub fn finish(&self, call: Call) -> Result<Answer, Failure> {
         let deadline = Instant::now() + self.limit;
         match call.0.response(deadline) {
-            Ok(response) => self.judge(response, deadline),
+            Ok(response) => self.judge(response.status, &self.whole(response, deadline)?),
             Err(error) => Err(self.unanswered(&error)),
         }
     }
 
-    fn judge(&self, response: Response, deadline: Instant) -> Result<Answer, Failure> {
-        let status = response.status;
-        let body = match response.whole(deadline) {
-            Ok(body) => body,
+    /// `GET target`, and the text of its answer.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn text(&self, target: &str) -> Result<Vec<u8>, Failure> {
+        let deadline = Instant::now() + self.limit;
+        let response = match self.send("GET", target, None, "")?.0.response(deadline) {
+            Ok(response) => response,
             Err(error) => return Err(self.unanswered(&error)),
         };
-        let (mut value, is_json) = match serde_json::from_slice::<Value>(&body) {
+        let status = response.status;
+        let body = self.whole(response, deadline)?;
+        match status {
+            200 if body.starts_with(b"{") => Ok(body),
+            _ => self.judge(status, &body).map(|_| body),
+        }
+    }
+
+    fn whole(&self, response: Response, deadline: Instant) -> Result<Vec<u8>, Failure> {
+        response.whole(deadline).map_err(|error| self.unanswered(&error))
+    }
+
+    fn judge(&self, status: u16, body: &[u8]) -> Result<Answer, Failure> {
+        let (mut value, is_json) = match serde_json::from_slice::<Value>(body) {
             Ok(value) => (value, true),
             Err(_) => (Value::Null, body.is_empty()),
         };
@@ -192,7 +209,7 @@ impl Api {
             Ok(response) if response.status == 200 => {
                 Ok(Events { api: self, response, stream: Stream::default(), ended: false })
             }
-            Ok(response) => match self.judge(response, deadline) {
+            Ok(response) => match self.judge(response.status, &self.whole(response, deadline)?) {
                 Ok(_) => Err(self.unanswered(&HttpError::NotHttp)),
                 Err(failure) => Err(failure),
             },

@@ -2,15 +2,20 @@
 //!
 //! Owns: the goals of `servisor wait`, and when one can't be reached any more. Never: a request, a clock. Pure.
 
+use std::time::SystemTime;
+
 use serde_json::Value;
 
 use super::joined;
 use super::server::Server;
 
+/// A server that its policy has restarted counts as up after this many seconds: it may be one that crashes again and again.
+const STAYS_UP: u64 = 3;
+
 /// What a server is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// `ready`; `running` where neither a port nor a health check is configured.
+    /// `ready`; `running` where neither a port nor a health check is configured. It stays so if it was restarted before.
     Up,
     /// It runs.
     Running,
@@ -64,13 +69,16 @@ impl Goal {
     }
 
     /// How far `server` is; `None` is a server that does not exist.
-    pub fn judge(self, server: Option<&Value>) -> Verdict {
+    pub fn judge(self, server: Option<&Value>, now: SystemTime) -> Verdict {
         let Some(server) = server.map(Server) else {
             return if self == Goal::Gone { Verdict::Reached } else { Verdict::NoServer };
         };
         let rests = matches!(server.status(), "stopped" | "failed");
         let reached = match self {
             Goal::Up if server.can_be_ready() => server.status() == "ready",
+            Goal::Up if server.number("restart_count").unwrap_or(0) > 0 => {
+                matches!(server.status(), "running" | "ready") && server.up(now) >= Some(STAYS_UP)
+            }
             Goal::Up | Goal::Running => matches!(server.status(), "running" | "ready"),
             Goal::Ready => server.status() == "ready",
             Goal::Healthy if server.0.get("health_check").is_none() => {
@@ -104,15 +112,17 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::time::parse_rfc3339;
 
     #[test]
     fn each_goal_and_each_status() {
         let statuses = ["installing", "starting", "running", "ready", "restarting", "stopped", "failed"];
+        let now = parse_rfc3339("2026-01-01T00:00:10.000Z").unwrap();
         let letters = |goal: Goal, extra: &Value| -> String {
             let letter = |status: &&str| {
                 let mut server = json!({"slug": "web", "status": status});
                 server.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
-                match goal.judge(Some(&server)) {
+                match goal.judge(Some(&server), now) {
                     Verdict::Reached => 'r',
                     Verdict::Pending => '.',
                     Verdict::Impossible(_) => 'x',
@@ -124,6 +134,11 @@ mod tests {
         let (plain, port) = (json!({}), json!({"requested_port": 1}));
         assert_eq!(letters(Goal::Up, &plain), "..rr.xx");
         assert_eq!(letters(Goal::Up, &port), "...r.xx");
+        let restarted =
+            |second: &str| json!({"restart_count": 2, "started_at": format!("2026-01-01T00:00:{second}.000Z")});
+        assert_eq!(letters(Goal::Up, &restarted("08")), ".....xx");
+        assert_eq!(letters(Goal::Up, &restarted("07")), "..rr.xx");
+        assert_eq!(letters(Goal::Running, &restarted("08")), "..rr.xx");
         assert_eq!(letters(Goal::Up, &json!({"health_check": {}})), "...r.xx");
         assert_eq!(letters(Goal::Running, &port), "..rr.xx");
         assert_eq!(letters(Goal::Ready, &plain), "...r.xx");
@@ -131,13 +146,16 @@ mod tests {
         assert_eq!(letters(Goal::Healthy, &json!({"health_check": {}, "health_status": "checking"})), ".....xx");
         assert_eq!(letters(Goal::Stopped, &plain), ".....rr");
         assert_eq!(letters(Goal::Gone, &plain), ".......");
-        assert_eq!(Goal::Gone.judge(None), Verdict::Reached);
-        assert_eq!(Goal::Up.judge(None), Verdict::NoServer);
+        assert_eq!(Goal::Gone.judge(None, now), Verdict::Reached);
+        assert_eq!(Goal::Up.judge(None, now), Verdict::NoServer);
     }
 
     #[test]
     fn the_reason_is_in_the_sentence() {
         let server = json!({"slug": "crash", "status": "failed", "status_reason": "exited with code 7"});
-        assert_eq!(Goal::Up.judge(Some(&server)), Verdict::Impossible("crash is failed: exited with code 7"));
+        assert_eq!(
+            Goal::Up.judge(Some(&server), SystemTime::UNIX_EPOCH),
+            Verdict::Impossible("crash is failed: exited with code 7")
+        );
     }
 }

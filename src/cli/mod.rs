@@ -24,6 +24,7 @@ pub mod find;
 pub mod goal;
 pub mod help;
 pub mod http;
+pub mod list;
 pub mod procfile;
 pub mod server;
 pub mod sse;

@@ -4,7 +4,7 @@
 //!
 //! The stream asks with `attend=true`: the daemon then looks for ports of these servers as it does for `wait_for`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
@@ -17,6 +17,9 @@ use super::{Exit, Failure, joined};
 
 /// As many lines of a log explain a failure.
 const LOG_LINES: &str = "/logs?tail=10";
+
+/// Whether a server stays up is judged this often when nothing happens.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Waits until each of `slugs` (all servers, if there is none) has reached `goal`, and returns them.
 ///
@@ -31,6 +34,7 @@ pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<
     loop {
         match next {
             Next::Event(event) => picture.take(event, to)?,
+            Next::Quiet if Instant::now() < deadline => {}
             Next::Quiet => {
                 let (failure, slug) = picture.late();
                 to.complain(&[failure.text]);
@@ -60,7 +64,11 @@ pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<
                 return Err(Failure::reported(Exit::Failed));
             }
         }
-        next = events.next(Some(deadline))?;
+        let look = match goal {
+            Goal::Up => deadline.min(Instant::now() + LOOK),
+            Goal::Running | Goal::Ready | Goal::Healthy | Goal::Stopped | Goal::Gone => deadline,
+        };
+        next = events.next(Some(look))?;
     }
 }
 
@@ -120,9 +128,9 @@ impl Picture<'_> {
 
     /// Of all servers, and of which one: trouble counts before patience.
     fn verdict(&self) -> (Verdict, &'static str) {
-        let mut worst = (Verdict::Reached, "");
+        let (mut worst, now) = ((Verdict::Reached, ""), SystemTime::now());
         self.each(|slug, server| {
-            let verdict = self.goal.judge(server);
+            let verdict = self.goal.judge(server, now);
             if matches!(worst.0, Verdict::Reached | Verdict::Pending) && verdict != Verdict::Reached {
                 let slug = if matches!(verdict, Verdict::Impossible(_)) { joined(&[slug]) } else { "" };
                 worst = (verdict, slug);
@@ -133,9 +141,9 @@ impl Picture<'_> {
 
     /// The failure, and the first server that is not there yet.
     fn late(&self) -> (Failure, &'static str) {
-        let (mut text, mut first) = (vec!["the time is up"], "");
+        let (mut text, mut first, now) = (vec!["the time is up"], "", SystemTime::now());
         self.each(|slug, server| {
-            if self.goal.judge(server) == Verdict::Pending
+            if self.goal.judge(server, now) == Verdict::Pending
                 && let Some(server) = server
             {
                 let separator = if text.len() == 1 { ": " } else { "; " };

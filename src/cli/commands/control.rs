@@ -72,8 +72,7 @@ fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
     let mut slugs = context.given.words.clone();
     match (context.given.has("--all"), slugs.is_empty()) {
         (true, true) => {
-            let (servers, _) = look::all_or_named(context, "/servers")?;
-            slugs.extend(servers.iter().map(|server| joined(&[Server(server).slug()])));
+            look::all_or_named(context, "/servers", &mut |_, server| slugs.push(joined(&[Server(&server).slug()])))?;
         }
         (true, false) => return Err(Failure::usage(&["name servers, or give --all, but not both"])),
         (false, true) => return Err(Failure::usage(&["name a server, or give --all"])),

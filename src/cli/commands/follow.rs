@@ -29,9 +29,11 @@ pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
         Some(word) => return Err(Failure::usage(&["--stream ", shown(word), " must be stdout or stderr"])),
     }
     let slugs = &context.given.words;
+    let width = |slugs: &mut dyn Iterator<Item = usize>| slugs.max().unwrap_or(0);
+    context.prefix = width(&mut slugs.iter().map(|slug| slug.len()));
     // One that does not exist is waited for by the stream, but not by a person who mistyped it.
     if !slugs.is_empty() {
-        let (_, exit) = super::look::all_or_named(context, "/servers")?;
+        let exit = super::look::all_or_named(context, "/servers", &mut |_, _| {})?;
         if exit != Exit::Done {
             return Ok(exit);
         }
@@ -41,7 +43,9 @@ pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
         return follow(context, with_slugs(&target, slugs), print_logged);
     }
     let answer = context.api.get(with_slugs(&target, slugs))?;
-    list(&answer.body, "lines").iter().for_each(|line| print_line(context, line));
+    let lines = list(&answer.body, "lines");
+    context.prefix = width(&mut lines.iter().map(|line| Server(line).slug().len()));
+    lines.iter().for_each(|line| print_line(context, line));
     Ok(Exit::Done)
 }
 
@@ -71,7 +75,10 @@ fn print_line(context: &mut Context<'_>, line: &Value) {
         context.to.print("Z ");
     }
     if context.given.words.len() != 1 && !context.given.has("--no-prefix") {
+        let length = view.slug().len();
+        context.prefix = context.prefix.max(length);
         context.to.coloured(view.slug(), Colour::Dim);
+        context.to.spaces(context.prefix - length);
         context.to.print(if view.text("stream") == "stderr" { " ! " } else { " | " });
     }
     // What a server wrote is shown as it wrote it, colours included; a pipe gets the same bytes.

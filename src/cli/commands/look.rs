@@ -9,61 +9,90 @@ use serde_json::Value;
 use super::Context;
 use crate::cli::api::path;
 use crate::cli::goal::describe;
-use crate::cli::server::{Server, colour, digits, list, precise, short, size, take};
+use crate::cli::list::Objects;
+use crate::cli::server::{Server, colour, digits, list, precise, short, size};
 use crate::cli::table::Table;
 use crate::cli::terminal::Colour;
 use crate::cli::{Exit, Failure, concat, joined, json};
 
 /// `servisor ps`.
 pub fn ps(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let (servers, exit) = all_or_named(context, "/servers")?;
-    if context.given.has("--quiet") {
-        servers.iter().for_each(|server| context.to.line(Server(server).slug()));
-    } else {
-        print_all(context, servers);
+    let mut listing = Listing::new();
+    let exit = all_or_named(context, "/servers", &mut |context, mut server| {
+        if context.given.has("--quiet") {
+            context.to.line(Server(&server).slug());
+        } else {
+            listing.show(context, &mut server);
+        }
+    })?;
+    if !context.given.has("--quiet") {
+        listing.end(context);
     }
     Ok(exit)
 }
 
-/// Prints servers as a table or, with `--json`, as lines.
-pub fn print_all(context: &mut Context<'_>, mut servers: Vec<Value>) {
-    if context.given.has("--json") {
-        servers.iter_mut().for_each(|server| print_json(context, server));
-        return;
+/// Servers as a table or, with `--json`, as lines.
+pub struct Listing {
+    table: Table,
+    now: SystemTime,
+}
+
+impl Listing {
+    /// A table without a row.
+    pub fn new() -> Listing {
+        Listing { table: Table::new("NAME|STATUS|UP|RESTARTS|PID|PORT|URL / WHY"), now: SystemTime::now() }
     }
-    let mut table = Table::new("NAME|STATUS|UP|RESTARTS|PID|PORT|URL / WHY");
-    let now = SystemTime::now();
-    for server in servers.iter().map(Server) {
+
+    /// Adds a row, or prints a line.
+    #[inline(never)]
+    pub fn show(&mut self, context: &mut Context<'_>, server: &mut Value) {
+        if context.given.has("--json") {
+            print_json(context, server);
+            return;
+        }
+        let (table, server) = (&mut self.table, Server(server));
         table.cell(server.slug());
         table.coloured(server.status(), colour(server.status()));
-        table.number(server.up(now), short);
+        table.number(server.up(self.now), short);
         for name in ["restart_count", "pid", "port"] {
             table.number(server.number(name), digits);
         }
         table.cell(server.url_or_reason());
     }
-    table.print(context.to);
-}
 
-/// The servers in the answer to `target`: those of the command line, or all. One that does not exist is reported, and makes
-/// the exit code 4.
-pub fn all_or_named(context: &mut Context<'_>, target: &str) -> Result<(Vec<Value>, Exit), Failure> {
-    let mut answer = context.api.get(target)?;
-    let Value::Array(mut servers) = take(&mut answer.body, "servers") else {
-        return Err(Failure::new(Exit::Failed, &["the daemon's answer has no list of servers"]));
-    };
-    let slugs = &context.given.words;
-    let mut exit = Exit::Done;
-    for slug in slugs {
-        if !servers.iter().any(|server| Server(server).slug() == *slug) {
-            context.to.complain(&["there is no server ", slug]);
-            exit = Exit::NoServer;
+    /// Prints the table.
+    pub fn end(self, context: &mut Context<'_>) {
+        if !context.given.has("--json") {
+            self.table.print(context.to);
         }
     }
-    if !slugs.is_empty() {
-        servers.retain(|server| slugs.contains(&Server(server).slug()));
+}
+
+/// Calls `with` for each server in the answer to `target` that the command line names, or for all. One that does not exist is
+/// reported, and makes the exit code 4.
+#[inline(never)]
+pub fn all_or_named(
+    context: &mut Context<'_>,
+    target: &str,
+    with: &mut dyn FnMut(&mut Context<'_>, Value),
+) -> Result<Exit, Failure> {
+    let slugs = &context.given.words;
+    let mut missing = slugs.clone();
+    let body = context.api.text(target)?;
+    let Some(mut servers) = Objects::under("\"servers\"", &body) else {
+        return Err(Failure::new(Exit::Failed, &["the daemon's answer has no list of servers"]));
+    };
+    while let Some(server) = servers.take()? {
+        let slug = Server(&server).slug();
+        if slugs.is_empty() || slugs.contains(&slug) {
+            missing.retain(|name| *name != slug);
+            with(context, server);
+        }
     }
-    Ok((servers, exit))
+    for slug in &missing {
+        context.to.complain(&["there is no server ", slug]);
+    }
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::NoServer })
 }
 
 /// Prints a server as one line of JSON; its environment only if that was asked for.

@@ -30,6 +30,8 @@ pub struct Context<'a> {
     pub to: &'a mut Terminal,
     /// The environment.
     pub variable: Variable<'a>,
+    /// How wide the names before the lines of logs are.
+    pub prefix: usize,
 }
 
 /// A command.
@@ -137,7 +139,7 @@ pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Termi
     }
     let timeout = given.timeout()?;
     let api = Api::new(find::daemon(&given, variable)?, timeout);
-    (command.run)(&mut Context { given: &given, api: &api, to, variable })
+    (command.run)(&mut Context { given: &given, api: &api, to, variable, prefix: 0 })
 }
 
 fn no_command(name: &str) -> Failure {

@@ -8,7 +8,8 @@ use std::io::Read;
 
 use serde_json::{Map, Value};
 
-use super::{Context, look};
+use super::Context;
+use super::look::Listing;
 use crate::cli::api::{Answer, path};
 use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
@@ -28,7 +29,7 @@ pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
 
 /// Waits for what was started, unless `--no-wait` was given, and prints how it is.
 pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) -> Result<Exit, Failure> {
-    let servers = match context.given.has("--no-wait") {
+    let mut servers = match context.given.has("--no-wait") {
         true => started,
         false => waiting::wait(context.api, context.to, Goal::Up, slugs)?,
     };
@@ -49,7 +50,11 @@ pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) ->
                 url => context.to.plain_line(&[view.slug(), " is ", view.status(), " at ", url]),
             }
         }
-        _ => look::print_all(context, servers),
+        _ => {
+            let mut listing = Listing::new();
+            servers.iter_mut().for_each(|server| listing.show(context, server));
+            listing.end(context);
+        }
     }
     Ok(Exit::Done)
 }

@@ -111,8 +111,9 @@ pub const WAIT: &str = "\
 Usage: servisor wait [SLUG]...
 
 wait until servers are up
-up is ready, or running where neither a port nor a health check is configured. Fails at
-once when one can't get there. Without SLUG: all servers but stopped ones.
+up is ready, or running where neither a port nor a health check is configured; after a
+crash, running for 3 s. Fails at once when one can't get there. Without SLUG: all servers
+but stopped ones.
 
 Example: servisor wait web --for healthy --timeout 120
 

@@ -24,7 +24,8 @@ pub fn top(context: &mut Context<'_>) -> Result<Exit, Failure> {
     loop {
         let millis = u64::try_from(asked_at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
         asked_at = Instant::now();
-        let (mut servers, exit) = all_or_named(context, "/servers?stats=true")?;
+        let mut servers = Vec::new();
+        let exit = all_or_named(context, "/servers?stats=true", &mut |_, server| servers.push(server))?;
         if context.given.has("--json") {
             servers.iter_mut().for_each(|server| print_json(context, server));
             return Ok(exit);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::super::support::Daemon;
+use super::super::support::{Daemon, wait_until};
 use super::terminal::Terminal;
 use super::{command, line, run};
 
@@ -89,6 +89,26 @@ fn a_wait_that_can_not_succeed_ends_at_once_with_reason_and_log() {
 }
 
 #[test]
+fn a_worker_that_has_crashed_is_up_when_it_stays_up() {
+    let daemon = Daemon::start();
+    // It lives long enough to be running each time, until the file is there.
+    let start = "test -e go && exec sleep 600; sleep 0.8; exit 3";
+    let spec = json!({"slug": "flap", "start": start, "restart_policy": "always", "restart_delay_ms": 10});
+    daemon.client.create(&spec).server(201);
+    wait_until("it has crashed", || {
+        let flap = daemon.client.show("flap");
+        (flap["restart_count"].as_u64() > Some(0) && flap["status"] == "running").then_some(())
+    });
+    line(&daemon, "wait --for running flap").done();
+    assert!(line(&daemon, "wait --timeout 2 flap").failed(5).contains("the time is up: flap is "));
+    std::fs::write(daemon.root.join("go"), "").unwrap();
+    let waited = line(&daemon, "wait --json flap").json();
+    let pid = waited[0]["pid"].clone();
+    assert_eq!((&waited[0]["status"], &daemon.client.show("flap")["pid"]), (&json!("running"), &pid));
+    assert_eq!(line(&daemon, "wait --timeout 0 flap").done(), "");
+}
+
+#[test]
 fn the_time_is_up_is_5() {
     let daemon = Daemon::start();
     run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "echo still here; sleep 600"]).done();
@@ -136,6 +156,61 @@ fn logs_of_one_and_of_many() {
 }
 
 #[test]
+fn names_before_lines_are_of_one_width() {
+    let daemon = Daemon::start();
+    for slug in ["a", "long-name"] {
+        let start = format!("echo of-{slug}; sleep 600");
+        daemon.client.create(&json!({"slug": slug, "start": start})).server(201);
+        wait_until("it has written", || line(&daemon, &format!("logs {slug}")).out.contains("of-").then_some(()));
+    }
+    let expected = ["a         | of-a\n", "long-name | of-long-name\n"];
+    for words in ["logs", "logs a long-name"] {
+        let mut lines: Vec<String> = line(&daemon, words).done().lines().map(|line| format!("{line}\n")).collect();
+        lines.sort();
+        assert_eq!(lines, expected, "{words}");
+    }
+    let mut stream = Stream::open(&daemon, "logs -f a long-name");
+    let mut lines = [stream.line(), stream.line()];
+    lines.sort();
+    assert_eq!(lines, expected);
+    stream.kill();
+}
+
+#[test]
+fn top_shows_what_the_daemon_measures() {
+    let daemon = Daemon::start();
+    let start = "x=0; while [ $x -lt 20000 ]; do x=$((x+1)); done; sleep 600 & exec sleep 600";
+    daemon.client.create(&json!({"slug": "busy", "start": start})).server(201);
+    daemon.client.create(&json!({"slug": "idle", "start": "sleep 600"})).server(201);
+    line(&daemon, "stop idle").done();
+    daemon.client.wait_for_status("busy", "running");
+    let stats = wait_until("it has worked, and rests", || {
+        let stats = daemon.client.get("/servers/busy?stats=true").json()["data"]["server"]["stats"].clone();
+        (stats["processes"] == 2 && stats["cpu_ms"].as_u64() > Some(0)).then_some(stats)
+    });
+    let json = line(&daemon, "top --json").json();
+    let busy = json.iter().find(|server| server["slug"] == "busy").unwrap();
+    assert_eq!((&busy["stats"]["processes"], &busy["stats"]["cpu_ms"]), (&json!(2), &stats["cpu_ms"]));
+    let table = line(&daemon, "top").done();
+    let rows: Vec<Vec<&str>> = table.lines().map(|row| row.split_whitespace().collect()).collect();
+    assert_eq!(rows[0].join(" "), "NAME STATUS UP CPU CPU TIME MEMORY RESIDENT PROCESSES");
+    // The one with the most memory is first. Without an earlier look there is no share of a processor.
+    assert_eq!((rows[1][0], rows[1][1], rows[1][3], rows[1][7]), ("busy", "running", "-", "2"), "{table}");
+    assert!(rows[1][4].ends_with("ms") || rows[1][4].ends_with('s'), "{table}");
+    assert!(rows[1][5..7].iter().all(|cell| cell.ends_with('K') || cell.ends_with('M')), "{table}");
+    assert_eq!((rows[2][0], &rows[2][2..]), ("idle", &["-"; 6][..]), "{table}");
+    // On a terminal the second look has a share.
+    let mut terminal = Terminal::open(&mut command(&daemon, &["top", "busy"]), 100);
+    let is_whole = |last: &str| last.contains("busy") && last.ends_with('\n');
+    terminal
+        .until(|text| text.rsplit_once("NAME").is_some_and(|(first, last)| first.contains("NAME") && is_whole(last)));
+    let share = terminal.text.lines().rev().find(|line| line.contains("busy")).unwrap().split_whitespace().nth(3);
+    assert!(share.is_some_and(|share| share.ends_with('%')), "{:?}", terminal.text);
+    terminal.type_in(b"\x03");
+    terminal.end();
+}
+
+#[test]
 fn a_hundred_logs_are_followed_by_one_connection() {
     let daemon = Daemon::start();
     let begin = |slug: String| {
@@ -152,7 +227,7 @@ fn a_hundred_logs_are_followed_by_one_connection() {
     while !missing.is_empty() {
         let line = stream.until(|_| true);
         let (slug, text) = line.split_once(" | ").unwrap_or_else(|| panic!("no whole line: {line:?}"));
-        assert!(text.trim_end().ends_with(slug), "{line:?}");
+        assert!(text.trim_end().ends_with(slug.trim_end()), "{line:?}");
         missing.retain(|text| !line.ends_with(text.as_str()));
     }
     let links = std::fs::read_dir(format!("/proc/{}/fd", stream.process.id())).unwrap();
@@ -228,5 +303,16 @@ fn each_command_speaks_json() {
         }
     }
     assert_eq!(line(&daemon, "ps --json --env").json()[0]["environment"]["SECRET"], "hush");
+    assert_eq!(line(&daemon, "wait none --for gone --json").json(), [] as [Value; 0]);
     assert_eq!(line(&daemon, "rm web --json").done(), "");
+    let printed =
+        run(&daemon, &["run", "web", "-p", "14700", "--json", "--", "exec python3 -m http.server $PORT"]).json();
+    assert_eq!((printed.len(), &printed[0]["status"]), (1, &json!("ready")));
+    let opened = line(&daemon, "open web --json").json();
+    assert_eq!((opened.len(), &opened[0]["url"]), (1, &printed[0]["url"]));
+    std::fs::write(daemon.root.join("Procfile"), "one: sleep 600\ntwo: sleep 600\n").unwrap();
+    let file = daemon.root.join("Procfile").display().to_string();
+    let up: Vec<Value> =
+        run(&daemon, &["up", &file, "--json"]).json().iter().map(|server| server["slug"].clone()).collect();
+    assert_eq!(up, ["one", "two"]);
 }
