@@ -256,7 +256,9 @@ fn command(
             Command::Mark(_) => reply::json(200, &wire::marked(message, &view, warnings)),
         },
         (Completed::NotYet, view) => {
-            let message = "this takes longer than a client waits; it goes on, ask for the server to see how far it is";
+            let goes_on =
+                "this takes longer than a client waits; it continues, ask for the server to see how far it is";
+            let message = view.reason.as_deref().unwrap_or(goes_on);
             match command {
                 Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, warnings)),
                 Command::Delete | Command::Start | Command::Restart | Command::Mark(_) => {

@@ -62,6 +62,11 @@ impl Process {
         !matches!(self.state, b'Z' | b'X') || self.threads > 1
     }
 
+    /// Its state as the kernel names it: `D` for one that waits in a system call that no signal ends.
+    pub fn state(&self) -> char {
+        char::from(self.state)
+    }
+
     /// Whether it is a thread of the kernel, which no signal reaches.
     pub fn is_kernel(&self) -> bool {
         self.is_kernel

@@ -17,7 +17,7 @@ use super::senses::{Senses, Sight};
 use super::{CommandReply, Context, Message, Replier, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
 use crate::model::ending::Reason;
-use crate::model::machine::{Command, Effect, Event, LifecycleRules, Machine, Phase, RunId};
+use crate::model::machine::{Command, Effect, Event, LifecycleRules, Machine, RunId};
 use crate::model::spec::ServerSpec;
 use crate::os::RecvError;
 use crate::os::inbox::{Inbox, Sender};
@@ -30,6 +30,9 @@ mod account;
 mod configure;
 mod effects;
 mod publish;
+mod waiters;
+
+use waiters::{Goal, Waiter};
 
 /// Of processes that may be left of a run, so many are named.
 const UNCLAIMED_SHOWN: usize = 5;
@@ -42,24 +45,6 @@ pub enum News {
     Seen(Sight),
     /// Something has become of an overlay that it waits for.
     Overlay,
-}
-
-/// What someone waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Goal {
-    /// A run after this one was spawned, or nothing will be.
-    Spawned { after: RunId },
-    /// This run is over.
-    Over { run: RunId },
-    /// The server is no more.
-    Removed,
-    /// Nothing: it was done at once.
-    Done,
-}
-
-struct Waiter {
-    goal: Goal,
-    reply: Replier,
 }
 
 /// Whether the thread goes on when its server rests.
@@ -358,41 +343,7 @@ impl Actor {
         self.unclaimed = Some(text);
     }
 
-    #[inline(never)]
-    fn answer_waiters(&mut self) {
-        if self.waiters.is_empty() {
-            return;
-        }
-        let view = self.shared.view();
-        for waiter in std::mem::take(&mut self.waiters) {
-            if !waiter.goal.is_reached(&self.machine) {
-                self.waiters.push(waiter);
-                continue;
-            }
-            waiter.reply.send(match (waiter.goal, self.stay) {
-                // It was to run, and the end of the daemon came between.
-                (Goal::Spawned { .. }, Stay::UntilRest) => CommandReply::ShuttingDown,
-                (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
-                    CommandReply::Done(Arc::clone(&view))
-                }
-            });
-        }
-    }
-
     fn tell(&self, level: Level, text: std::fmt::Arguments<'_>) {
         log::server(level, &self.spec.slug, text);
-    }
-}
-
-impl Goal {
-    fn is_reached(self, machine: &Machine) -> bool {
-        match self {
-            Goal::Done => true,
-            Goal::Removed => *machine.phase() == Phase::Removed,
-            Goal::Over { run } => !machine.active() || machine.run() > run,
-            Goal::Spawned { after } => {
-                !machine.active() || machine.run() > after && !matches!(machine.phase(), Phase::Spawning { .. })
-            }
-        }
     }
 }

@@ -7,7 +7,6 @@
 //! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
 //! covers what it can't see (an orphan's child that its own parent has reaped).
 
-use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,7 +19,7 @@ use crate::model::machine::{Exit, RunId};
 use crate::model::spec::Slug;
 use crate::model::stop::{StopMode, StopRules};
 use crate::os::child::{self, Plan};
-use crate::os::pidfd::{self, Signal};
+use crate::os::pidfd::Signal;
 use crate::os::pipe::StopRequest;
 use crate::os::proc::{self, Process};
 use crate::os::thread::Joined;
@@ -32,6 +31,7 @@ use crate::process::tracker::RunTree;
 use crate::sorted::SortedSet;
 use crate::store::leaders::Record;
 
+mod signals;
 mod words;
 
 pub use words::Progress;
@@ -76,7 +76,11 @@ pub struct Run {
     blurred_at: Option<Instant>,
     /// Which process has refused a signal and lives, in words.
     refusal: Option<(Pid, String)>,
-    /// Whose refusal was logged.
+    /// When SIGKILL was sent for the first time.
+    killed_at: Option<Instant>,
+    /// Which process lives on after that, in words.
+    undying: Option<(Pid, String)>,
+    /// Whom the log has named as one that can't be ended.
     refused: SortedSet<Pid>,
     unclaimed: Vec<String>,
 }
@@ -141,6 +145,8 @@ impl Run {
             killed: SortedSet::default(),
             blurred_at: None,
             refusal: None,
+            killed_at: None,
+            undying: None,
             refused: SortedSet::default(),
             unclaimed: Vec::new(),
         });
@@ -163,11 +169,6 @@ impl Run {
     /// Its first process.
     pub fn pid(&self) -> Pid {
         self.tree.leader
-    }
-
-    /// Which of its processes refuses to be signalled, if one does.
-    pub fn refusal(&self) -> Option<&str> {
-        self.refusal.as_ref().map(|(_, text)| text.as_str())
     }
 
     /// When [`Run::look`] wants to be called.
@@ -196,6 +197,7 @@ impl Run {
     pub fn kill(&mut self, now: Instant) -> Progress {
         self.signal_group(Signal::Kill);
         self.asked = Asked::Killed;
+        self.killed_at.get_or_insert(now);
         self.look(now)
     }
 
@@ -231,13 +233,17 @@ impl Run {
             self.refusal.take_if(|(pid, _)| left.iter().all(|process| process.pid != *pid));
             match self.asked {
                 Asked::TerminatedGroup(signal) => self.terminate_outsiders(&left, Signal::Stop(signal)),
-                Asked::Killed => left.iter().for_each(|process| self.kill_one(process)),
+                Asked::Killed => {
+                    self.note_leader(Signal::Kill);
+                    left.iter().for_each(|process| self.kill_one(process));
+                }
                 Asked::Nothing | Asked::Terminated => {}
             }
+            self.note_undying(&left, now);
             match self.leader_is {
                 // Its end will be told.
                 LeaderIs::Alive => {
-                    self.look_at = None;
+                    self.look_at = self.undying_at().filter(|at| now < *at);
                     return Progress::Same;
                 }
                 LeaderIs::Exited if left.is_empty() => {
@@ -305,37 +311,6 @@ impl Run {
                 if is_shortage { Others::Unseen } else { Others::Seen(Vec::new(), Vec::new()) }
             }
         }
-    }
-
-    fn terminate_outsiders(&mut self, left: &[Process], signal: Signal) {
-        for process in left {
-            if process.group != self.tree.leader.raw() {
-                self.signal(process, signal);
-                self.signal(process, Signal::Continue);
-            } else if let Some(error) = pidfd::refuses(process) {
-                self.note_refusal(process, signal, &error);
-            }
-        }
-        self.asked = Asked::Terminated;
-    }
-
-    fn kill_one(&mut self, process: &Process) {
-        self.killed.insert(process.pid);
-        self.signal(process, Signal::Kill);
-    }
-
-    fn signal(&mut self, process: &Process, signal: Signal) {
-        if let Err(error) = pidfd::signal(process, signal) {
-            self.note_refusal(process, signal, &error);
-        }
-    }
-
-    fn note_refusal(&mut self, process: &Process, signal: Signal, error: &io::Error) {
-        let text = crate::process::refusal(process, signal, error);
-        if self.refused.insert(process.pid) {
-            self.warn(format_args!("{text}"));
-        }
-        self.refusal = Some((process.pid, text));
     }
 
     fn signal_group(&self, signal: Signal) {

@@ -21,8 +21,8 @@ fn copied(scratch: &Scratch, name: &str, from: &str, mode: u32) -> String {
     path.display().to_string()
 }
 
-#[test]
-fn a_refused_signal_is_said_and_as_long_as_it_lasts_no_port_of_others_is_its() {
+/// A daemon that is no root, and the programs of its servers: testchild, and one that gives another user's rights.
+fn unprivileged() -> (Daemon, String, String) {
     assert!(is_root(), "a program with another user's rights is needed: run this as root");
     let scratch = Scratch::new();
     let root = scratch.0.join("root");
@@ -44,40 +44,64 @@ fn a_refused_signal_is_said_and_as_long_as_it_lasts_no_port_of_others_is_its() {
             None => command.env_remove(name),
         };
     }
-    let daemon = Daemon::begun_by(scratch, command.stdin(std::process::Stdio::null()));
-    let control = Control::new();
-    let spec = json!({
-        "slug": "app", "stop_timeout_ms": 300, "environment": {"CTL": control.address.to_string()},
-        "start": format!("{raise} --reuid 0 --regid 0 --clear-groups {child} ctl root stay & exec {child} ctl leader stay"),
-    });
-    daemon.client.create(&spec).server(201);
-    let both = [control.child(), control.child()];
-    let refusing = both.iter().find(|child| child.name == "root").unwrap().pid;
-    let asked = Instant::now();
-    let stopping = daemon.client.begin("POST", "/servers/app/stop");
-    let said = wait_until("the refusal is said", || {
-        let server = daemon.client.show("app");
-        server["status_reason"].as_str().filter(|reason| reason.contains("refuses")).map(str::to_owned)
-    });
-    assert!(asked.elapsed() < Duration::from_secs(5), "it is said at once");
-    for part in [format!("process {refusing} (testchild) of user 0"), "Operation not permitted".into()] {
-        assert!(said.contains(&part), "{said}");
-    }
-    let strangers: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let seen = Instant::now();
-    while seen.elapsed() < Duration::from_secs(3) {
-        let server = daemon.client.show("app");
-        assert!(server["ports"].as_array().is_none_or(Vec::is_empty), "{server:#}");
-    }
-    drop(strangers);
-    let lines = daemon.log().lines().filter(|line| line.contains("refuses")).count();
-    assert!((1..=3).contains(&lines), "one line, and the status: {}", daemon.log());
-    assert_eq!(daemon.client.post("/servers/app/stop").status, 202);
+    (Daemon::begun_by(scratch, command.stdin(std::process::Stdio::null())), child, raise)
+}
+
+fn kill(pid: u32) {
     // SAFETY: plain numbers; it has reported, and lives as long as it is not killed here.
-    unsafe { libc::kill(refusing as i32, libc::SIGKILL) };
-    let stopped = daemon.client.wait_for_status("app", "stopped");
-    assert_eq!(stopped.get("status_reason"), None, "{stopped:#}");
-    drop(stopping);
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+}
+
+#[test]
+fn a_refused_signal_is_said_and_as_long_as_it_lasts_no_port_of_others_is_its() {
+    let (daemon, child, raise) = unprivileged();
+    let control = Control::new();
+    let raised = format!("{raise} --reuid 0 --regid 0 --clear-groups {child} ctl root");
+    for (slug, start) in
+        [("app", format!("{raised} stay & exec {child} ctl leader stay")), ("lone", format!("{raised} stay"))]
+    {
+        // Longer than the test waits: the answer comes when the refusal is known.
+        let environment = json!({"CTL": control.address.to_string()});
+        let spec = json!({"slug": slug, "stop_timeout_ms": 100_000, "environment": environment, "start": start});
+        daemon.client.create(&spec).server(201);
+        let mut children = vec![control.child()];
+        if slug == "app" {
+            children.push(control.child());
+        }
+        let refusing = children.iter().find(|child| child.name == "root").unwrap().pid;
+        for path in ["stop", "stop", "restart"] {
+            let asked = Instant::now();
+            let answer = daemon.client.post(&format!("/servers/{slug}/{path}"));
+            assert!(
+                asked.elapsed() < Duration::from_secs(20),
+                "{path} of {slug} was answered after {:?}",
+                asked.elapsed()
+            );
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            let reason = answer.server(202)["status_reason"].as_str().unwrap().to_owned();
+            for part in
+                ["stopping: ", &format!("process {refusing} (testchild) of user 0 refuses"), "Operation not permitted"]
+            {
+                assert!(reason.contains(part) && message.contains(part), "{message}, {reason}");
+            }
+        }
+        let strangers: Vec<TcpListener> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let seen = Instant::now();
+        while seen.elapsed() < Duration::from_secs(1) {
+            let server = daemon.client.show(slug);
+            assert!(server["ports"].as_array().is_none_or(Vec::is_empty), "{server:#}");
+        }
+        drop(strangers);
+        wait_until("the log has one line, and those of the status", || {
+            let log = daemon.log();
+            let said = log.lines().filter(|line| line.contains(&format!("[{slug}]")) && line.contains("refuses"));
+            (1..=3).contains(&said.count()).then_some(())
+        });
+        daemon.client.begin("POST", &format!("/servers/{slug}/stop"));
+        kill(refusing);
+        let stopped = daemon.client.wait_for_status(slug, "stopped");
+        assert_eq!(stopped.get("status_reason"), None, "{stopped:#}");
+    }
 }
 
 #[test]
@@ -94,9 +118,8 @@ fn an_orphan_that_can_not_be_attributed_is_reported_by_the_stop() {
     let stopped = daemon.client.post("/servers/second/stop").server(200);
     let reason = stopped["status_reason"].as_str().unwrap_or_default();
     assert!(!away.is_dead() && reason.contains(&format!("process {} (", away.pid)), "{stopped:#}");
-    assert!(daemon.log().contains(&format!("[second] {reason}")), "{}", daemon.log());
-    // SAFETY: plain numbers; it has reported and lives.
-    unsafe { libc::kill(away.pid as i32, libc::SIGKILL) };
+    wait_until("the log says it too", || daemon.log().contains(&format!("[second] {reason}")).then_some(()));
+    kill(away.pid);
     away.wait_dead();
     wait_until("it is reaped", || (daemon.zombies() == 0).then_some(()));
     daemon.client.post("/servers/second/start").server(200);
@@ -115,23 +138,78 @@ unique = struct.unpack_from('=Q', request, 8)[0]
 body = struct.pack('=IIIIHHIIHH', 7, 31, 65536, 0, 16, 12, 4096, 1, 0, 0) + bytes(28)
 os.write(device, struct.pack('=IiQ', 16 + len(body), 0, unique) + body)
 print('mounted', flush=True)
+while len(sys.argv) > 2: os.read(device, 65536)
 time.sleep(1000)
 ";
 
+/// A process that keeps a file system on `folder` mounted. One that takes its requests leaves who has made them in a wait
+/// that no signal ends.
+struct Mute {
+    process: std::process::Child,
+    folder: std::path::PathBuf,
+}
+
+impl Mute {
+    fn mount(folder: std::path::PathBuf, takes: &[&str]) -> Mute {
+        use std::io::{BufRead, BufReader};
+        fs::create_dir(&folder).unwrap();
+        let mut mute = std::process::Command::new("python3");
+        mute.args(["-c", MUTE_FILE_SYSTEM]).arg(&folder).args(takes).stdout(std::process::Stdio::piped());
+        let mut process = mute.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "mounted\n", "a file system of one's own is needed: run this as root, with /dev/fuse");
+        Mute { process, folder }
+    }
+
+    /// Whoever waits for it gets an error.
+    fn end(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.folder).status();
+    }
+}
+
+impl Drop for Mute {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[test]
+fn a_process_that_not_even_sigkill_ends_is_named_by_the_answer() {
+    let daemon = Daemon::start();
+    let mut mute = Mute::mount(daemon.root.join("mute"), &["takes"]);
+    let missing = mute.folder.join("missing").display().to_string();
+    for (slug, start) in [("leader", format!("cat {missing}")), ("child", format!("cat {missing} & exec sleep 600"))] {
+        daemon.client.create(&json!({"slug": slug, "start": start, "stop_timeout_ms": 100})).server(201);
+    }
+    for slug in ["leader", "child"] {
+        wait_until("it is in the kernel", || daemon.log().contains(&format!("[{slug}] running")).then_some(()));
+        let asked = Instant::now();
+        let answer = daemon.client.post(&format!("/servers/{slug}/stop"));
+        assert!(asked.elapsed() < Duration::from_secs(20), "{slug}: answered after {:?}", asked.elapsed());
+        let message = answer.json()["message"].as_str().unwrap().to_owned();
+        assert_eq!(answer.server(202)["status_reason"].as_str(), Some(message.as_str()));
+        let part = "(cat) of user 0 lives on after SIGKILL: it waits in the kernel for a device or a file system that does \
+                    not answer (state D)";
+        assert!(message.starts_with("stopping: process ") && message.ends_with(part), "{message}");
+        wait_until("the log says it once", || {
+            let said = daemon.log().lines().filter(|line| line.contains(slug) && line.ends_with(part)).count();
+            (said == 1).then_some(())
+        });
+    }
+    mute.end();
+    for slug in ["leader", "child"] {
+        assert_eq!(daemon.client.wait_for_status(slug, "stopped").get("status_reason"), None);
+    }
+}
+
 #[test]
 fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orphan() {
-    use std::io::{BufRead, BufReader};
-    use std::process::{Command, Stdio};
     let daemon = Daemon::start();
     let control = Control::new();
-    let folder = daemon.root.join("mute");
-    fs::create_dir(&folder).unwrap();
-    let mut mute = Command::new("python3");
-    mute.args(["-c", MUTE_FILE_SYSTEM]).arg(&folder).stdout(Stdio::piped());
-    let mut mute = mute.spawn().unwrap();
-    let mut line = String::new();
-    BufReader::new(mute.stdout.take().unwrap()).read_line(&mut line).unwrap();
-    assert_eq!(line, "mounted\n", "a file system of one's own is needed: run this as root, with /dev/fuse");
+    let mut mute = Mute::mount(daemon.root.join("mute"), &[]);
     let environment = json!({"CTL": control.address.to_string()});
     let start = format!("{} daemonize-bare ctl away stay", testchild());
     let mut aways = Vec::new();
@@ -140,7 +218,7 @@ fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orp
         aways.push(control.child());
     }
     // It is asked for, and not waited for.
-    let body = json!({"slug": "stuck", "start": format!("{}/program", folder.display())}).to_string();
+    let body = json!({"slug": "stuck", "start": format!("{}/program", mute.folder.display())}).to_string();
     let head = format!(
         "POST /servers HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer test-token\r\nContent-Type: application/json\r\n\
          Content-Length: {}\r\n\r\n{body}",
@@ -162,7 +240,5 @@ fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orp
         assert!(asked.elapsed() < Duration::from_secs(5), "{slug} was stopped after {:?}", asked.elapsed());
         assert!(away.is_dead(), "what {slug} left lives");
     }
-    mute.kill().unwrap();
-    mute.wait().unwrap();
-    Command::new("umount").arg("-l").arg(&folder).status().unwrap();
+    mute.end();
 }

@@ -94,9 +94,9 @@ impl Actor {
         let signal = StopRules::of(&self.spec, self.machine.phase()).signal;
         let reason = status::reason_with(&self.machine, self.fault.as_deref(), signal);
         let reason = reason.or_else(seen).or_else(install_left);
-        let refusal = self.run.as_deref().and_then(Run::refusal).filter(|_| self.machine.is_ending());
-        match (refusal, &self.unclaimed, reason) {
-            (Some(refusal), ..) => Some(format!("stopping: {refusal}")),
+        let obstacle = self.run.as_deref().and_then(Run::obstacle).filter(|_| self.machine.is_ending());
+        match (obstacle, &self.unclaimed, reason) {
+            (Some(obstacle), ..) => Some(format!("stopping: {obstacle}")),
             (None, Some(unclaimed), Some(reason)) => Some(format!("{reason}; {unclaimed}")),
             (None, Some(unclaimed), None) => Some(unclaimed.clone()),
             (None, None, reason) => reason,

@@ -1,0 +1,71 @@
+//! Requests whose outcome is still open.
+//!
+//! Owns: when each of them has its reply. Never: the work that they wait for.
+
+use std::sync::Arc;
+
+use super::super::{CommandReply, Replier};
+use super::{Actor, Stay};
+use crate::model::machine::{Machine, Phase, RunId};
+
+/// The event that a request waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// A run after this one was spawned, or none will be.
+    Spawned { after: RunId },
+    /// This run is over.
+    Over { run: RunId },
+    /// The server is removed.
+    Removed,
+    /// None: it was done at once.
+    Done,
+}
+
+/// A request without a reply.
+pub(super) struct Waiter {
+    pub(super) goal: Goal,
+    pub(super) reply: Replier,
+}
+
+impl Actor {
+    /// Sends the replies that are due. A stop that can't be completed is replied to at once: how long a process
+    /// lives that refuses its signals, or that SIGKILL does not end, is unknown.
+    #[inline(never)]
+    pub(super) fn answer_waiters(&mut self) {
+        if self.waiters.is_empty() {
+            return;
+        }
+        let view = self.shared.view();
+        let is_hindered = self.machine.is_ending() && self.run.as_ref().is_some_and(|run| run.obstacle().is_some());
+        for waiter in std::mem::take(&mut self.waiters) {
+            if !waiter.goal.is_reached(&self.machine) {
+                if is_hindered {
+                    waiter.reply.send(CommandReply::Late(Arc::clone(&view)));
+                } else {
+                    self.waiters.push(waiter);
+                }
+                continue;
+            }
+            waiter.reply.send(match (waiter.goal, self.stay) {
+                // It was to run, and the end of the daemon came between.
+                (Goal::Spawned { .. }, Stay::UntilRest) => CommandReply::ShuttingDown,
+                (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
+                    CommandReply::Done(Arc::clone(&view))
+                }
+            });
+        }
+    }
+}
+
+impl Goal {
+    fn is_reached(self, machine: &Machine) -> bool {
+        match self {
+            Goal::Done => true,
+            Goal::Removed => *machine.phase() == Phase::Removed,
+            Goal::Over { run } => !machine.active() || machine.run() > run,
+            Goal::Spawned { after } => {
+                !machine.active() || machine.run() > after && !matches!(machine.phase(), Phase::Spawning { .. })
+            }
+        }
+    }
+}
