@@ -43,7 +43,7 @@ use crate::runs::file::Books;
 use crate::setup::{self, Payload};
 use crate::store::Store;
 use crate::store::files::Files;
-use crate::supervisor::{self, Context, Supervisor};
+use crate::supervisor::{self, Context, Kernel, Supervisor};
 
 mod listen;
 mod page_link;
@@ -192,7 +192,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
         .map_err(start_error("can't make a thread"))?;
     inbox.for_each(|signal| match signal {
-        ReceivedSignal::ChildEnded => context.reaper.sweep(),
+        ReceivedSignal::ChildEnded => context.system.reaper.sweep(),
         ReceivedSignal::Terminate { name } => drop(control_tx.send(Control::Terminate { signal: name })),
         ReceivedSignal::Ignored { name } => {
             log::info(format_args!("{name} is ignored: nothing is read or opened again; SIGTERM ends servisor"));
@@ -245,13 +245,15 @@ fn context(
 ) -> io::Result<Arc<Context>> {
     let Processes { reaper, tracker, leaders, marker } = processes;
     Ok(Arc::new(Context {
-        reaper,
-        watcher: Watcher::start(Arc::clone(&tracker))?,
-        prober: Prober::start()?,
+        system: Arc::new(Kernel {
+            reaper,
+            watcher: Watcher::start(Arc::clone(&tracker))?,
+            prober: Prober::start()?,
+            tracker,
+            leaders,
+        }),
         public_url: config.public_url.clone(),
         overlays: Arc::clone(overlays),
-        tracker,
-        leaders,
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
         books: Arc::new(Books::load(Arc::clone(store.runs()))),
@@ -323,15 +325,15 @@ impl Ending {
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
         self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
-        orphans::kill(&self.context.tracker);
+        orphans::kill(&self.context.system.tracker);
         // Whoever follows a log has been shown the end of it.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
         if let Some(files) = &self.context.log_files {
             files.finish(Instant::now() + FILES_LIMIT);
         }
         self.front.close(Instant::now() + FRONT_LIMIT);
-        self.context.prober.close(Instant::now() + THREAD_LIMIT);
-        self.context.watcher.close(Instant::now() + THREAD_LIMIT);
+        self.context.system.prober.close(Instant::now() + THREAD_LIMIT);
+        self.context.system.watcher.close(Instant::now() + THREAD_LIMIT);
         match ended {
             Ended::Clean => log::info(format_args!("all servers are stopped")),
             Ended::LeftBehind => log::error(format_args!("some processes may be left behind")),

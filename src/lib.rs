@@ -11,7 +11,8 @@
 //! - [`http`]: the public listener (the front): accept, slots, deadlines, vetting of heads, bodies, responses.
 //! - [`api`]: the meaning of requests. `api::route` parses a target, `api::handlers` executes it, `api::wire` writes JSON.
 //! - [`registry`]: the table of servers.
-//! - [`supervisor`]: one actor for each server; it drives the machine and owns the processes of the run.
+//! - [`supervisor`]: one actor for each server; it drives the machine and owns the processes of the run. It sees the kernel
+//!   through `supervisor::system`; its tests replace that.
 //! - [`runs`]: the history of ended runs.
 //! - [`overlay`]: copies of templates. [`logs`]: output of servers. [`ports`]: allocation and detection of ports.
 //!   [`prober`]: health checks. [`store`]: the state directory.

@@ -107,13 +107,13 @@ impl Registry {
 
     /// Whether what the views say of ports is newer than `age`, or there is nothing to say.
     pub fn ports_are_newer(&self, now: Instant, age: Duration) -> bool {
-        now.checked_sub(age).is_none_or(|moment| self.context.watcher.looked_after(moment))
+        now.checked_sub(age).is_none_or(|moment| self.context.system.watcher.looked_after(moment))
             || self.views().iter().all(|view| view.alive_since.is_none())
     }
 
     /// Looks at the ports of all servers, and returns when the views show what was found, or at the deadline.
     pub fn refresh_ports(&self, deadline: Instant) {
-        self.context.watcher.refresh(Instant::now(), deadline);
+        self.context.system.watcher.refresh(Instant::now(), deadline);
         let settled: Vec<_> = self.supervisors().iter().map(|supervisor| supervisor.settle()).collect();
         for settled in settled {
             // One that is late, or gone, shows what it knew.
@@ -124,7 +124,7 @@ impl Registry {
     /// Looks at the processes and returns what the servers that run use. What is younger than a second counts as a look.
     pub fn stats(&self) -> Sorted<Slug, ServerStats> {
         let now = Instant::now();
-        let (at, used) = match self.context.tracker.used(now.checked_sub(STATS_AGE).unwrap_or(now)) {
+        let (at, used) = match self.context.system.tracker.used(now.checked_sub(STATS_AGE).unwrap_or(now)) {
             Ok(found) => found,
             Err(error) => {
                 log::warn(format_args!("the use of the servers is not known, /proc can't be read: {error}"));

@@ -14,6 +14,7 @@ use super::preparation::Awaited;
 use super::record::Record;
 use super::run::{Progress, Run};
 use super::senses::{Senses, Sight};
+use super::system::System;
 use super::{CommandReply, Context, Message, Replier, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
 use crate::model::ending::Reason;
@@ -57,9 +58,19 @@ enum Stay {
     NoLonger,
 }
 
+/// What follows a message.
+pub enum Turn {
+    /// The thread is no longer needed.
+    Over,
+    /// An alarm is due.
+    Due,
+    /// A message is waited for, or the alarm.
+    Wait(Option<Instant>),
+}
+
 /// A supervisor at work.
-pub struct Actor {
-    context: Arc<Context>,
+pub struct Actor<S: System> {
+    context: Arc<Context<S>>,
     shared: Arc<Shared>,
     inbox: Inbox<Message>,
     /// For those who bring news.
@@ -67,8 +78,8 @@ pub struct Actor {
     spec: Arc<ServerSpec>,
     machine: Machine,
     preparation: Option<Awaited>,
-    run: Option<Box<Run>>,
-    senses: Option<Box<Senses>>,
+    run: Option<Box<Run<S>>>,
+    senses: Option<Box<Senses<S>>>,
     /// The strict port of a new configuration, until its first run takes it.
     reserved: Option<Reservation>,
     /// The port of the run.
@@ -94,9 +105,9 @@ pub struct Actor {
     forget: Option<Box<dyn FnOnce() + Send>>,
 }
 
-impl Actor {
+impl<S: System> Actor<S> {
     /// A server that rests and waits for its first command.
-    pub fn new(parts: Unlaunched, forget: Box<dyn FnOnce() + Send>) -> Actor {
+    pub fn new(parts: Unlaunched<S>, forget: Box<dyn FnOnce() + Send>) -> Actor<S> {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.context.files);
         let mut machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
@@ -139,48 +150,78 @@ impl Actor {
     /// Works until the thread is no longer needed.
     #[inline(never)]
     pub fn run(&mut self) {
+        loop {
+            let message = match self.turn() {
+                Turn::Over => return,
+                Turn::Due => None,
+                Turn::Wait(alarm) => match self.inbox.recv_by(alarm) {
+                    Ok(message) => Some(message),
+                    Err(RecvError::Timeout) => None,
+                    // Not as long as it can send to itself.
+                    Err(RecvError::Disconnected) => return,
+                },
+            };
+            self.take(message);
+        }
+    }
+
+    /// Does what follows from the last message: shows the state, replies, and says what to wait for.
+    #[inline(never)]
+    pub(super) fn turn(&mut self) -> Turn {
         if let Some(command) = self.first.take() {
             self.obey(command);
         }
-        loop {
-            self.publish();
-            self.answer_waiters();
-            let now = Instant::now();
-            // What can't be signalled can't be looked into either: any new listener could be taken for its own.
-            if self.run.as_ref().is_some_and(|run| run.refusal().is_some()) {
-                self.senses = None;
-            }
-            if let Some(senses) = &mut self.senses {
-                // Nothing is waited for any more once its end is.
-                let is_settled = self.machine.ready() || self.machine.is_ending();
-                senses.adjust(is_settled, self.shared.attention(), now);
-            }
-            match self.stay {
-                Stay::NoLonger => return self.finish_book(),
-                Stay::UntilRest if !self.machine.active() => return self.finish_book(),
-                Stay::Here | Stay::UntilRest => {}
-            }
-            self.write_book(now);
-            let deadlines = [
-                self.machine.deadline(),
-                self.run.as_ref().and_then(|run| run.deadline()),
-                self.senses.as_ref().and_then(|senses| senses.deadline(now)),
-                self.schedule.deadline(),
-            ];
-            let alarm = deadlines.into_iter().flatten().min();
-            // However much there is to be taken, an alarm is not kept waiting.
-            if alarm.is_some_and(|alarm| alarm <= now) {
-                self.take_alarm();
-                continue;
-            }
-            match self.inbox.recv_by(alarm) {
-                Ok(Message::Asked(request)) => self.take_request(request),
-                Ok(Message::Heard(run, news)) => self.take_news(run, news),
-                Err(RecvError::Timeout) => self.take_alarm(),
-                // Not as long as it can send to itself.
-                Err(RecvError::Disconnected) => return,
+        self.publish();
+        self.answer_waiters();
+        let now = self.now();
+        // What can't be signalled can't be looked into either: any new listener could be taken for its own.
+        if self.run.as_ref().is_some_and(|run| run.refusal().is_some()) {
+            self.senses = None;
+        }
+        if let Some(senses) = &mut self.senses {
+            // Nothing is waited for any more once its end is.
+            let is_settled = self.machine.ready() || self.machine.is_ending();
+            senses.adjust(is_settled, self.shared.attention(), now);
+        }
+        match self.stay {
+            Stay::Here => {}
+            Stay::UntilRest if self.machine.active() => {}
+            Stay::UntilRest | Stay::NoLonger => {
+                self.finish_book();
+                return Turn::Over;
             }
         }
+        self.write_book(now);
+        let deadlines = [
+            self.machine.deadline(),
+            self.run.as_ref().and_then(|run| run.deadline()),
+            self.senses.as_ref().and_then(|senses| senses.deadline(now)),
+            self.schedule.deadline(),
+        ];
+        match deadlines.into_iter().flatten().min() {
+            // However many messages there are, an alarm is not kept waiting.
+            Some(alarm) if alarm <= now => Turn::Due,
+            alarm => Turn::Wait(alarm),
+        }
+    }
+
+    /// Takes a message, or the alarm where there is none.
+    pub(super) fn take(&mut self, message: Option<Message>) {
+        match message {
+            Some(Message::Asked(request)) => self.take_request(request),
+            Some(Message::Heard(run, news)) => self.take_news(run, news),
+            None => self.take_alarm(),
+        }
+    }
+
+    /// A message that is there already.
+    #[cfg(test)]
+    pub(super) fn next_message(&self) -> Option<Message> {
+        self.inbox.try_recv().ok()
+    }
+
+    fn now(&self) -> Instant {
+        self.context.system.now()
     }
 
     /// After a panic: whatever was half done is ended, and the server is failed.
@@ -233,7 +274,7 @@ impl Actor {
             Command::Delete => Goal::Removed,
             Command::Mark(_) => Goal::Done,
         };
-        match self.machine.command(command, Instant::now()) {
+        match self.machine.command(command, self.now()) {
             Ok(effects) => {
                 self.waiters.push(Waiter { goal, reply });
                 self.carry_out(effects);
@@ -253,14 +294,14 @@ impl Actor {
     /// Carries out a command of the daemon itself.
     fn obey(&mut self, command: Command) {
         // One that is being deleted is on its way already.
-        if let Ok(effects) = self.machine.command(command, Instant::now()) {
+        if let Ok(effects) = self.machine.command(command, self.now()) {
             self.carry_out(effects);
         }
     }
 
     #[inline(never)]
     fn take_news(&mut self, id: RunId, news: News) {
-        let now = Instant::now();
+        let now = self.now();
         match news {
             News::Ends(notice) => {
                 if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
@@ -289,7 +330,7 @@ impl Actor {
 
     #[inline(never)]
     fn take_alarm(&mut self) {
-        let now = Instant::now();
+        let now = self.now();
         if let Some(run) = self.run.as_mut().filter(|run| run.deadline().is_some_and(|deadline| deadline <= now)) {
             let progress = run.look(now);
             let effects = self.progress(progress);
@@ -300,7 +341,7 @@ impl Actor {
             let effects = self.machine.event(event, now);
             self.carry_out(effects);
         }
-        let effects = self.machine.timeout(Instant::now());
+        let effects = self.machine.timeout(self.now());
         self.carry_out(effects);
     }
 
@@ -310,7 +351,7 @@ impl Actor {
             Progress::Same => Vec::new(),
             Progress::LeaderExited => {
                 let run = self.machine.run();
-                self.machine.event(Event::LeaderExited(run), Instant::now())
+                self.machine.event(Event::LeaderExited(run), self.now())
             }
             Progress::Gone => match self.run.take() {
                 Some(run) => {
@@ -323,7 +364,7 @@ impl Actor {
                     self.tell(Level::Info, format_args!("run {} is over: it {}", id.0, ended.exit));
                     self.take_unclaimed(&ended.unclaimed);
                     let before = self.ending();
-                    let effects = self.machine.event(Event::Ended(id, ended.exit), Instant::now());
+                    let effects = self.machine.event(Event::Ended(id, ended.exit), self.now());
                     self.account(&before, &ended);
                     effects
                 }

@@ -10,6 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Context;
+use super::system::System;
 use crate::model::ending::Reason;
 use crate::model::machine::{Job, RunId};
 use crate::model::marker::MARKER_VARIABLE;
@@ -54,7 +55,7 @@ pub fn visible(environment: impl Iterator<Item = (OsString, OsString)>) -> Vec<(
 }
 
 /// The marker of one run.
-pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
+pub fn marker<S: System>(context: &Context<S>, spec: &ServerSpec, run: RunId) -> String {
     marker::of_run(&context.marker, &spec.slug, run)
 }
 
@@ -63,8 +64,8 @@ pub fn marker(context: &Context, spec: &ServerSpec, run: RunId) -> String {
 /// # Errors
 /// What is wrong with the `env_file` or the working directory.
 #[inline(never)]
-pub fn plan(
-    context: &Context,
+pub fn plan<S: System>(
+    context: &Context<S>,
     spec: &ServerSpec,
     job: Job,
     port: Option<Port>,

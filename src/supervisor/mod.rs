@@ -23,50 +23,44 @@ use crate::os::inbox::{Inbox, Sender, inbox};
 use crate::os::oneshot::{self, oneshot};
 use crate::os::thread::{self, Joined, Thread, panic_text};
 use crate::overlay::Overlays;
-use crate::ports::{Ports, Watcher};
-use crate::prober::Prober;
+use crate::ports::Ports;
 use crate::process::oom::OomCounter;
-use crate::process::reaper::Reaper;
-use crate::process::tracker::ProcessTracker;
 use crate::runs::Book;
 use crate::runs::file::Books;
 use crate::store::files::Files;
-use crate::store::leaders::Leaders;
 use crate::sync::lock;
 
 mod actor;
 mod changes;
 mod command;
 mod diagnosis;
+mod kernel;
 mod preparation;
 mod reader;
 mod record;
 mod reply;
 mod run;
 mod senses;
+mod system;
+#[cfg(test)]
+mod tests;
 
 use actor::News;
 use senses::Attention;
+use system::System;
 
 pub use changes::{Changes, Count, Deletion, Since};
 pub use command::visible as visible_environment;
+pub use kernel::Kernel;
 pub use record::Origin;
 pub use reply::{CommandReply, Pending};
 
 /// What all supervisors share.
-pub struct Context {
-    /// Tells of ends.
-    pub reaper: Arc<Reaper>,
-    /// Knows which process belongs to which run.
-    pub tracker: Arc<ProcessTracker>,
-    /// The leaders of living runs, as stored.
-    pub leaders: Leaders,
+pub struct Context<S: System = Kernel> {
+    /// The machine.
+    pub system: Arc<S>,
     /// Who holds which port.
     pub ports: Arc<Ports>,
-    /// Sees who listens where.
-    pub watcher: Arc<Watcher>,
-    /// Checks healths.
-    pub prober: Arc<Prober>,
     /// What is laid out before servers start.
     pub overlays: Arc<Overlays>,
     /// Where servers are reached.
@@ -149,8 +143,8 @@ pub struct Supervisor {
 }
 
 /// What a supervisor's thread is made from.
-pub struct Unlaunched {
-    context: Arc<Context>,
+pub struct Unlaunched<S: System = Kernel> {
+    context: Arc<Context<S>>,
     shared: Arc<Shared>,
     inbox: Inbox<Message>,
     own_inbox: Sender<Message>,
@@ -160,7 +154,11 @@ pub struct Unlaunched {
 
 impl Supervisor {
     /// A supervisor whose thread does not run yet; requests wait until it does.
-    pub fn new(context: &Arc<Context>, spec: Arc<ServerSpec>, origin: Origin) -> (Arc<Supervisor>, Unlaunched) {
+    pub fn new<S: System>(
+        context: &Arc<Context<S>>,
+        spec: Arc<ServerSpec>,
+        origin: Origin,
+    ) -> (Arc<Supervisor>, Unlaunched<S>) {
         let (sender, inbox) = inbox();
         let now = SystemTime::now();
         let book = context.books.take(spec.slug.as_str());
@@ -213,7 +211,7 @@ impl Supervisor {
     ///
     /// # Errors
     /// The system has no thread to give. Requests that wait are lost.
-    pub fn launch(&self, parts: Unlaunched, forget: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub fn launch<S: System>(&self, parts: Unlaunched<S>, forget: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let name = format!("sup:{}", self.slug());
         let thread = thread::spawn(&name, thread::STACK, move || parts.live(Box::new(forget)))?;
         // A supervisor is launched once; a second thread would be let go here.
@@ -333,7 +331,7 @@ impl Drop for Farewell {
     }
 }
 
-impl Unlaunched {
+impl<S: System> Unlaunched<S> {
     /// The whole life of the thread. A panic costs the server's run, and nothing else: it is failed then, and can be
     /// started again.
     fn live(self, forget: Box<dyn FnOnce() + Send>) {

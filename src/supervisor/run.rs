@@ -7,29 +7,24 @@
 //! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
 //! covers what it can't see (an orphan's child that its own parent has reaped).
 
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Context;
-use super::reader::Reader;
+use super::system::{Child, System};
 use crate::log::{self, Level};
 use crate::logs::SharedLog;
 use crate::model::machine::{Exit, RunId};
 use crate::model::spec::Slug;
 use crate::model::stop::{StopMode, StopRules};
-use crate::os::child::{self, Plan};
+use crate::os::child::Plan;
 use crate::os::pidfd::Signal;
-use crate::os::pipe::StopRequest;
 use crate::os::proc::{self, Process};
-use crate::os::thread::Joined;
 use crate::os::wait::Usage;
-use crate::os::{self, Pid, child::Spawned};
-use crate::process::reaper::{Leader, Notice, OrphanWait, Orphans};
+use crate::os::{self, Pid};
+use crate::process::reaper::{Notice, OrphanWait, Orphans};
 use crate::process::snapshot::Completeness;
 use crate::process::tracker::RunTree;
 use crate::sorted::SortedSet;
-use crate::store::leaders::Record;
 
 mod signals;
 mod words;
@@ -45,24 +40,15 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// For so long only a clear look is believed that nobody is left. What blurs it is a spawn of another run just when an orphan
 /// without a name is looked at, or a storm of births; a look in between is clear.
 const BLURRED_FOR: Duration = Duration::from_secs(10);
-/// When the tree is gone its pipes are at their end, unless a stranger was given one.
-const DRAIN_LIMIT: Duration = Duration::from_millis(200);
-/// A stopped reader only has to finish one read and one append.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A living run.
-pub struct Run {
+pub struct Run<S: System> {
     id: RunId,
     slug: Slug,
-    context: Arc<Context>,
-    leader: Option<Leader>,
+    system: Arc<S>,
+    /// `None` once it is reaped.
+    leader: Option<S::Child>,
     tree: Arc<RunTree>,
-    /// Its leader, as stored for the next life of the daemon.
-    record: Option<Record>,
-    reader: Option<Reader>,
-    stop: Arc<StopRequest>,
-    /// Keeps its standard input open.
-    _stdin: Option<OwnedFd>,
     asked: Asked,
     leader_is: LeaderIs,
     look_at: Option<Instant>,
@@ -97,45 +83,29 @@ pub struct Ended {
     pub unclaimed: Vec<String>,
 }
 
-impl Run {
-    /// Spawns the process and the reader of its output. `notify` hears what the reaper has to tell.
+impl<S: System> Run<S> {
+    /// Spawns the process and the reader of its output. `notify` is called with the reaper's notices.
     ///
     /// # Errors
-    /// A sentence for a person. Nothing is left then.
+    /// A sentence for the user. Nothing is left then.
     #[inline(never)]
     pub fn spawn(
-        context: &Arc<Context>,
+        system: &Arc<S>,
         slug: &Slug,
         id: RunId,
         plan: &Plan,
         marker: String,
         log: &Arc<SharedLog>,
         notify: impl Fn(Notice) + Send + Sync + 'static,
-    ) -> Result<Box<Run>, String> {
-        let stop = Arc::new(StopRequest::new().map_err(|error| os::unopened("its log reader's event", &error))?);
-        let spawning = context.tracker.begin_spawn();
-        let limits = spawning.mark().map(|(_, limits)| limits);
-        let Spawned { pid, is_marked, stdout, stderr, stdin } = child::spawn_marked(plan, limits)?;
-        let leader = context.reaper.adopt(pid, notify);
-        let record = Process::read(pid).and_then(|process| context.leaders.add(pid, process.started));
-        let pipes = [&stdout, &stderr].map(|fd| proc::own_pipe(std::os::fd::AsFd::as_fd(fd)).unwrap_or_default());
-        let mark = spawning.mark().filter(|_| is_marked).map(|(mark, _)| mark);
-        if !is_marked {
-            context.leaders.set_unmarked();
-        }
-        let tree = context.tracker.register(RunTree { leader: pid, mark, marker, pipes });
-        drop(spawning);
-        // From here on, dropping the run ends and cleans up whatever there is.
+    ) -> Result<Box<Run<S>>, String> {
+        let leader = system.spawn(slug, plan, marker, notify)?;
+        // From here on, dropping the run ends all of its processes.
         let mut run = Box::new(Run {
             id,
             slug: slug.clone(),
-            context: Arc::clone(context),
+            system: Arc::clone(system),
+            tree: Arc::clone(leader.tree()),
             leader: Some(leader),
-            tree,
-            record,
-            reader: None,
-            stop: Arc::clone(&stop),
-            _stdin: stdin,
             asked: Asked::Nothing,
             leader_is: LeaderIs::Alive,
             look_at: None,
@@ -150,9 +120,9 @@ impl Run {
             refused: SortedSet::default(),
             unclaimed: Vec::new(),
         });
-        let reader = Reader::start(&format!("log:{slug}"), stdout, stderr, Arc::clone(log), stop)
-            .map_err(|error| format!("no thread for its log reader: {error}"))?;
-        run.reader = Some(reader);
+        if let Some(leader) = &mut run.leader {
+            leader.read_output(log)?;
+        }
         Ok(run)
     }
 
@@ -207,7 +177,7 @@ impl Run {
         match notice {
             Notice::LeaderExited(orphans) => {
                 self.leader_is = LeaderIs::Exited;
-                let may_have_siblings = || self.leader.as_ref().is_some_and(Leader::may_have_siblings);
+                let may_have_siblings = || self.leader.as_ref().is_some_and(Child::may_have_siblings);
                 match orphans {
                     Orphans::None if !may_have_siblings() => Progress::Gone,
                     Orphans::None | Orphans::Perhaps => match self.look(now) {
@@ -252,11 +222,15 @@ impl Run {
                 }
                 LeaderIs::Exited if self.left_behind.is_empty() => {
                     self.left_behind = left.iter().map(described).collect();
+                    // SIGKILL to their group follows, and may end them before the next look.
+                    if self.asked == Asked::Nothing {
+                        self.killed.extend(left.iter().map(|process| process.pid));
+                    }
                 }
                 LeaderIs::Exited => {}
             }
             let pids: SortedSet<Pid> = left.iter().map(|process| process.pid).collect();
-            if self.context.reaper.await_orphans(self.tree.leader, pids) == OrphanWait::Pending {
+            if self.system.await_orphans(self.tree.leader, pids) == OrphanWait::Pending {
                 break;
             }
         }
@@ -271,24 +245,27 @@ impl Run {
     }
 
     /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
+    #[allow(clippy::boxed_local, reason = "unboxed, it would be moved over the stack")]
     #[inline(never)]
     pub fn finish(mut self: Box<Self>) -> Ended {
-        let (exit, usage) = match self.leader.take().map(Leader::reap) {
+        // The leader is taken here only, and this takes the run.
+        let mut leader = self.leader.take();
+        let (exit, usage) = match leader.as_mut().map(Child::reap) {
             Some(Ok((exit, usage))) => (exit, Some(usage)),
             Some(Err(error)) => {
                 self.warn(format_args!("how it ended can't be known: {error}"));
                 (Exit::Signal(Signal::Kill.number()), None)
             }
-            // The leader is taken here only, and this takes the run.
             None => (Exit::Signal(Signal::Kill.number()), None),
         };
-        self.close_reader();
+        // Takes the last of the output.
+        drop(leader);
         let survivors_killed = u32::try_from(self.killed.len()).unwrap_or(u32::MAX);
         Ended { exit, usage, survivors_killed, unclaimed: std::mem::take(&mut self.unclaimed) }
     }
 
     fn others(&mut self, now: Instant) -> Others {
-        match self.context.tracker.members(&self.tree, Instant::now()) {
+        match self.system.members(&self.tree) {
             Ok(members) => {
                 let mut left = members.living;
                 left.retain(|process| process.pid != self.tree.leader);
@@ -319,16 +296,6 @@ impl Run {
         }
     }
 
-    fn close_reader(&mut self) {
-        let Some(reader) = self.reader.take() else { return };
-        if reader.join_by(Instant::now() + DRAIN_LIMIT) == Joined::Late {
-            self.stop.raise();
-            if reader.join_by(Instant::now() + STOP_LIMIT) == Joined::Late {
-                self.warn(format_args!("its log reader does not end; it is left behind"));
-            }
-        }
-    }
-
     fn warn(&self, text: std::fmt::Arguments<'_>) {
         log::server(Level::Warn, &self.slug, text);
     }
@@ -341,21 +308,14 @@ fn described(process: &Process) -> String {
     }
 }
 
-impl Drop for Run {
-    /// On the way out of a failed spawn or a panic: nothing of the tree may stay. After [`Run::finish`] nothing is left
-    /// to do but to take the tree from the list.
+impl<S: System> Drop for Run<S> {
+    /// After a failed spawn or a panic: kills the whole tree. After [`Run::finish`] there is nothing to do.
     fn drop(&mut self) {
         if let Some(leader) = self.leader.take() {
             leader.signal_group(Signal::Kill);
-            if let Others::Seen(left, _) = self.others(Instant::now()) {
+            if let Others::Seen(left, _) = self.others(self.system.now()) {
                 left.iter().for_each(|process| self.signal(process, Signal::Kill));
             }
-            drop(leader);
-            self.close_reader();
-        }
-        self.context.tracker.unregister(self.tree.leader);
-        if let Some(record) = self.record.take() {
-            self.context.leaders.remove(record);
         }
     }
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Context;
+use super::system::{PortWatch, System};
 use crate::model::health::{CheckFailure, Health, HealthChange};
 use crate::model::machine::{Demand, Event, RunId};
 use crate::model::spec::{HealthCheck, Port, ServerSpec};
 use crate::model::view::WORKER_AFTER;
 use crate::os::port;
-use crate::ports::{Checked, Choice, Given, Listening, Open, Pace, Rules, Watch};
-use crate::prober::Probing;
+use crate::ports::{Checked, Choice, Given, Listening, Open, Pace, Rules};
 use crate::process::tracker::RunTree;
 
 mod rescue;
@@ -48,25 +48,25 @@ pub enum Attention {
 }
 
 /// The checks of one port.
-struct Probe {
+struct Probe<P> {
     number: u64,
     target: Checked,
     health: Health,
-    _probing: Probing,
+    _probing: P,
 }
 
 /// The senses for one run.
-pub struct Senses {
-    context: Arc<Context>,
+pub struct Senses<S: System> {
+    context: Arc<Context<S>>,
     spec: Arc<ServerSpec>,
     run: RunId,
     tell: Tell,
-    watch: Watch,
+    watch: S::PortWatch,
     pace: Pace,
     choice: Choice,
     requested: Option<Port>,
     ports: Vec<Port>,
-    probes: Vec<Probe>,
+    probes: Vec<Probe<S::Probing>>,
     /// The number of the last probe.
     last_probe: u64,
     health: Option<Health>,
@@ -78,21 +78,21 @@ pub struct Senses {
     close_until: Instant,
 }
 
-impl Senses {
+impl<S: System> Senses<S> {
     /// Begins to look at `tree`, whose run was spawned just now, after `born`, with the port `requested`.
     #[inline(never)]
     pub fn open(
-        context: &Arc<Context>,
+        context: &Arc<Context<S>>,
         spec: &Arc<ServerSpec>,
         run: RunId,
         tree: &RunTree,
         requested: Option<Port>,
         tell: Tell,
         born: Instant,
-    ) -> Box<Senses> {
+    ) -> Box<Senses<S>> {
         let watcher_tell = Arc::clone(&tell);
         let hears = move |listening| watcher_tell(Sight::Listening(listening));
-        let watch = context.watcher.watch(tree, requested, born, hears);
+        let watch = context.system.watch_ports(tree, requested, born, hears);
         let demand = if spec.health_check.is_some() { Demand::Health } else { Demand::Listening };
         let rules = Rules { requested, ignored: spec.ignore_ports.clone(), ephemeral: port::ephemeral(), demand };
         Box::new(Senses {
@@ -265,7 +265,7 @@ impl Senses {
         self.last_probe += 1;
         let (number, tell) = (self.last_probe, Arc::clone(&self.tell));
         let tell = move |health, verdict| tell(Sight::Health(number, health, verdict));
-        let probing = self.context.prober.watch(target.probe, check, target.since, tell);
+        let probing = self.context.system.probe(target.probe, check, target.since, tell);
         self.probes.push(Probe { number, target, health: Health::default(), _probing: probing });
     }
 

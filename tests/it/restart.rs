@@ -1,45 +1,10 @@
-//! Restart policies, their budget and their delays.
+//! Ends of real processes, and restarts. Policies, limits and delays are tested in `supervisor::tests`, without processes.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::support::{Control, Daemon, median_and_max, testchild, wait_until};
-
-#[test]
-fn each_policy_after_each_end() {
-    let daemon = Daemon::start();
-    // Policy, how it ends, whether it is started again, and the status if not.
-    for (number, (policy, end, again, status)) in [
-        ("never", "exit 0", false, "stopped"),
-        ("never", "exit 1", false, "failed"),
-        ("never", "kill -9 $$", false, "failed"),
-        ("on-failure", "exit 0", false, "stopped"),
-        ("on-failure", "exit 1", true, ""),
-        ("on-failure", "kill -9 $$", true, ""),
-        ("on-failure", "kill -TERM $$", true, ""),
-        ("always", "exit 0", true, ""),
-        ("always", "exit 1", true, ""),
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let slug = format!("s{number}");
-        let spec = json!({
-            "slug": slug, "start": end, "restart_policy": policy, "restart_delay_ms": 0, "max_restarts": 2,
-        });
-        daemon.client.create(&spec).server(201);
-        if again {
-            let ended = daemon.client.wait_for_status(&slug, "failed");
-            assert_eq!(ended["restart_count"], 2, "{policy}, {end}");
-            let reason = ended["status_reason"].as_str().unwrap();
-            assert!(reason.starts_with("gave up after 2 restarts"), "{reason}");
-        } else {
-            let ended = daemon.client.wait_for_status(&slug, status);
-            assert_eq!(ended["restart_count"], 0, "{policy}, {end}");
-        }
-    }
-}
 
 #[test]
 fn every_signal_and_exit_code_is_told() {
@@ -55,42 +20,6 @@ fn every_signal_and_exit_code_is_told() {
         assert_eq!(server["exit_code"], code);
         assert_eq!(server.get("exit_signal").and_then(|signal| signal.as_str()), signal);
     }
-}
-
-#[test]
-fn the_restart_delay_is_kept_and_doubles_only_when_asked() {
-    let daemon = Daemon::start();
-    let control = Control::new();
-    for (slug, max, expected) in [("same", None, [200, 200, 200]), ("double", Some(500), [200, 400, 500])] {
-        let mut spec = json!({
-            "slug": slug, "start": format!("{} ctl main exit 1", testchild()), "restart_policy": "on-failure",
-            "restart_delay_ms": 200, "max_restarts": 3, "environment": {"CTL": control.address.to_string()},
-        });
-        if let Some(max) = max {
-            spec["restart_delay_max_ms"] = json!(max);
-        }
-        daemon.client.create(&spec).server(201);
-        let at: Vec<u64> = (0..4).map(|_| control.child().at).collect();
-        let gaps: Vec<u64> = at.windows(2).map(|pair| (pair[1] - pair[0]) / 1000).collect();
-        println!("{slug}: {gaps:?} ms between runs, {expected:?} asked for");
-        for (gap, expected) in gaps.iter().zip(expected) {
-            assert!(*gap >= expected && *gap < expected + 2000, "{slug}: {gaps:?}");
-        }
-        daemon.client.wait_for_status(slug, "failed");
-    }
-}
-
-#[test]
-fn a_start_by_hand_fills_the_budget_again() {
-    let daemon = Daemon::start();
-    let spec =
-        json!({"slug": "app", "start": "exit 1", "restart_policy": "always", "restart_delay_ms": 0, "max_restarts": 2});
-    daemon.client.create(&spec).server(201);
-    for _ in 0..2 {
-        assert_eq!(daemon.client.wait_for_status("app", "failed")["restart_count"], 2);
-        daemon.client.post("/servers/app/start").server(200);
-    }
-    assert_eq!(daemon.client.wait_for_status("app", "failed")["restart_count"], 2);
 }
 
 #[test]

@@ -157,18 +157,6 @@ fn a_pipe_that_a_stranger_holds_open_keeps_nobody_waiting() {
 }
 
 #[test]
-fn a_stop_while_it_waits_for_its_restart_takes_effect_at_once() {
-    let daemon = Daemon::start();
-    let spec = json!({"slug": "app", "start": "exit 1", "restart_policy": "always", "restart_delay_ms": 3_600_000});
-    daemon.client.create(&spec).server(201);
-    daemon.client.wait_for_status("app", "restarting");
-    assert_eq!(daemon.client.post("/servers/app/stop").server(200)["status"], "stopped");
-    daemon.client.post("/servers/app/start").server(200);
-    daemon.client.wait_for_status("app", "restarting");
-    assert_eq!(daemon.client.delete("/servers/app").status, 204);
-}
-
-#[test]
 fn orphans_are_reaped_while_servers_run() {
     let daemon = Daemon::start();
     let control = Control::new();

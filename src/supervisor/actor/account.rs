@@ -6,6 +6,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::super::run::{self, Run};
+use super::super::system::System;
 use super::{Actor, Stay};
 use crate::model::ending::{self, Daemon, Kind, Next, Oom, Reason};
 use crate::model::machine::{Cause, Effect, Event, Exit, IdleReason, Job, Phase, RunId, Wanted};
@@ -19,7 +20,7 @@ pub(super) struct Ending {
     wanted: Wanted,
 }
 
-impl Actor {
+impl<S: System> Actor<S> {
     #[inline(never)]
     pub(super) fn begin_account(&mut self, job: Job) {
         let kind = match job {
@@ -28,11 +29,11 @@ impl Actor {
         };
         self.log_from = self.shared.log.totals().written;
         self.context.oom.refresh();
-        self.shared.book.begin(kind, (SystemTime::now(), Instant::now()));
-        self.schedule.begun(Instant::now());
+        self.shared.book.begin(kind, (SystemTime::now(), self.now()));
+        self.schedule.begun(self.now());
     }
 
-    pub(super) fn note_spawned(&self, run: &Run) {
+    pub(super) fn note_spawned(&self, run: &Run<S>) {
         let port = self.reservation.as_ref().map(|reservation: &Reservation| reservation.port().get());
         self.shared.book.note(|living| (living.pid, living.port) = (Some(run.pid().number()), port));
     }
@@ -70,8 +71,9 @@ impl Actor {
             Reason::Restarted => Next::Restart,
             _ => self.next(),
         };
+        let now = self.now();
         self.close_account(|run, begun| {
-            let lasted = begun.elapsed();
+            let lasted = now.saturating_duration_since(begun);
             Ended {
                 run,
                 ended_at: SystemTime::now(),
@@ -91,11 +93,11 @@ impl Actor {
     /// A run that never had a process. To be called when the machine has heard of it.
     #[inline(never)]
     pub(super) fn account_without_process(&mut self, reason: Reason, why: String) {
-        let next = self.next();
+        let (next, now) = (self.next(), self.now());
         self.close_account(|run, begun| Ended {
             run,
             ended_at: SystemTime::now(),
-            lasted: Some(begun.elapsed()),
+            lasted: Some(now.saturating_duration_since(begun)),
             reason,
             exit_code: None,
             exit_signal: None,
@@ -109,8 +111,8 @@ impl Actor {
 
     /// What was waited for before the first start can't come.
     pub(super) fn prepare_failed(&mut self, id: RunId, why: String) -> Vec<Effect> {
-        self.shared.book.begin(Kind::Overlay, (SystemTime::now(), Instant::now()));
-        let effects = self.machine.event(Event::PrepareFailed(id, why.clone()), Instant::now());
+        self.shared.book.begin(Kind::Overlay, (SystemTime::now(), self.now()));
+        let effects = self.machine.event(Event::PrepareFailed(id, why.clone()), self.now());
         self.account_without_process(Reason::OverlayFailed, why);
         effects
     }
@@ -129,7 +131,7 @@ impl Actor {
         if run.next == Next::Restart && !run.reason.was_asked_for() {
             self.shared.book.count_restart();
         }
-        self.schedule.ended(Instant::now());
+        self.schedule.ended(self.now());
     }
 
     /// Writes the book if it is time.

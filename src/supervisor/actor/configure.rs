@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
+use super::super::system::System;
 use super::super::{CommandReply, Replier};
 use super::{Actor, Stay};
 use crate::log::Level;
@@ -13,7 +14,7 @@ use crate::model::machine::{Command, CommandRefusal, LifecycleRules, Machine};
 use crate::model::spec::ServerSpec;
 use crate::ports::{Strictness, Unavailable};
 
-impl Actor {
+impl<S: System> Actor<S> {
     /// A new server is accepted before it is started. A refused one is removed.
     #[inline(never)]
     pub(super) fn take_creation(&mut self, reply: Replier) {

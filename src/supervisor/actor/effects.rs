@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::super::Message;
 use super::super::command::{self, NotStarted};
@@ -12,6 +12,7 @@ use super::super::diagnosis;
 use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
 use super::super::senses::Senses;
+use super::super::system::System;
 use super::{Actor, News};
 use crate::log::Level;
 use crate::logs::StreamId;
@@ -22,7 +23,7 @@ use crate::model::stop::StopRules;
 use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness, Unavailable};
 
-impl Actor {
+impl<S: System> Actor<S> {
     #[inline(never)]
     pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
         let mut effects = VecDeque::from(effects);
@@ -51,19 +52,21 @@ impl Actor {
                         }
                     };
                     let (event, failure) = event;
-                    effects.extend(self.machine.event(event, Instant::now()));
+                    effects.extend(self.machine.event(event, self.now()));
                     if let Some((reason, why)) = failure {
                         self.account_without_process(reason, why);
                     }
                 }
                 Effect::Terminate(_) => {
                     let rules = StopRules::of(&self.spec, self.machine.phase());
+                    let now = self.now();
                     if let Some(run) = &mut self.run {
-                        run.terminate(rules, Instant::now());
+                        run.terminate(rules, now);
                     }
                 }
                 Effect::Kill(_) => {
-                    let progress = self.run.as_mut().map_or(Progress::Same, |run| run.kill(Instant::now()));
+                    let now = self.now();
+                    let progress = self.run.as_mut().map_or(Progress::Same, |run| run.kill(now));
                     effects.extend(self.progress(progress));
                 }
                 Effect::Remove => {
@@ -125,11 +128,11 @@ impl Actor {
             }
             Outlook::Hopeless(why) => return self.prepare_failed(run, why),
         };
-        self.machine.event(event, Instant::now())
+        self.machine.event(event, self.now())
     }
 
     #[inline(never)]
-    fn spawn(&mut self, id: RunId, job: Job) -> Result<Box<Run>, NotStarted> {
+    fn spawn(&mut self, id: RunId, job: Job) -> Result<Box<Run<S>>, NotStarted> {
         if let Some(wanted) = self.spec.port {
             let strictness = if self.spec.strict_port { Strictness::Strict } else { Strictness::NextFree };
             let reserved = match self.reserved.take() {
@@ -150,21 +153,21 @@ impl Actor {
         // The receiver is gone only when the actor is, here and below.
         let inbox = self.own_inbox.clone();
         let ends = move |notice| drop(inbox.send(Message::Heard(id, News::Ends(notice))));
-        let born = Instant::now();
-        let run = Run::spawn(&self.context, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
+        let born = self.now();
+        let run = Run::spawn(&self.context.system, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
             let inbox = self.own_inbox.clone();
             let tell = Arc::new(move |sight| drop(inbox.send(Message::Heard(id, News::Seen(sight)))));
             self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), port, tell, born));
             self.started_at = Some(SystemTime::now());
-            self.alive_since = Some(Instant::now());
+            self.alive_since = Some(self.now());
             self.ready_at = None;
         }
         Ok(run)
     }
 }
 
-impl Actor {
+impl<S: System> Actor<S> {
     /// Finds out what has to be said of a run that ended by itself, before the machine goes on.
     #[inline(never)]
     pub(super) fn look_back(&mut self, left: &[String], exit: Exit) {

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use super::super::run::Run;
 use super::super::senses::Senses;
+use super::super::system::System;
 use super::Actor;
 use crate::log::Level;
 use crate::model::health::Health;
@@ -14,7 +15,7 @@ use crate::model::status::{self, Status};
 use crate::model::stop::StopRules;
 use crate::model::view::{Activity, ServerView};
 
-impl Actor {
+impl<S: System> Actor<S> {
     /// Makes the present state visible, if anyone could see a difference.
     #[inline(never)]
     pub(super) fn publish(&mut self) {
@@ -23,7 +24,7 @@ impl Actor {
         if status == Status::Ready && self.ready_at.is_none() {
             let now = SystemTime::now();
             self.ready_at = Some(now);
-            let after = self.alive_since.map(|since| since.elapsed());
+            let after = self.alive_since.map(|since| self.now().saturating_duration_since(since));
             self.shared.book.note(|run| (run.ready_at, run.ready_after) = (Some(now), after));
         }
         let senses = self.senses.as_deref();

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::super::system::System;
 use super::super::{CommandReply, Replier};
 use super::{Actor, Stay};
 use crate::model::machine::{Machine, Phase, RunId};
@@ -27,7 +28,7 @@ pub(super) struct Waiter {
     pub(super) reply: Replier,
 }
 
-impl Actor {
+impl<S: System> Actor<S> {
     /// Sends the replies that are due. A stop that can't be completed is replied to at once: how long a process
     /// lives that refuses its signals, or that SIGKILL does not end, is unknown.
     #[inline(never)]

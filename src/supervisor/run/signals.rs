@@ -6,16 +6,17 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::super::system::System;
 use super::Run;
 use super::words::{Asked, LeaderIs};
-use crate::os::pidfd::{self, Signal};
+use crate::os::pidfd::Signal;
 use crate::os::proc::Process;
 use crate::process;
 
 /// A process that lives so long after SIGKILL is named.
 const UNDYING_AFTER: Duration = Duration::from_secs(1);
 
-impl Run {
+impl<S: System> Run<S> {
     /// Which of its processes refuses to be signalled, if one does.
     pub fn refusal(&self) -> Option<&str> {
         self.refusal.as_ref().map(|(_, text)| text.as_str())
@@ -30,8 +31,9 @@ impl Run {
         for process in left {
             if process.group != self.tree.leader.raw() {
                 self.signal(process, signal);
-                self.signal(process, Signal::Continue);
-            } else if let Some(error) = pidfd::refuses(process) {
+                // Whoever refuses it has refused the first one too.
+                let _ = self.system.signal(process, Signal::Continue);
+            } else if let Some(error) = self.system.refuses(process) {
                 self.note_refusal(process, signal, &error);
             }
         }
@@ -42,8 +44,8 @@ impl Run {
     /// Its signal goes to the whole group, which hides that the leader refuses it.
     pub(super) fn note_leader(&mut self, signal: Signal) {
         if self.leader_is == LeaderIs::Alive
-            && let Some(leader) = Process::read(self.tree.leader).filter(Process::is_alive)
-            && let Some(error) = pidfd::refuses(&leader)
+            && let Some(leader) = self.system.living(self.tree.leader)
+            && let Some(error) = self.system.refuses(&leader)
         {
             self.note_refusal(&leader, signal, &error);
         }
@@ -55,7 +57,7 @@ impl Run {
     }
 
     pub(super) fn signal(&mut self, process: &Process, signal: Signal) {
-        if let Err(error) = pidfd::signal(process, signal) {
+        if let Err(error) = self.system.signal(process, signal) {
             self.note_refusal(process, signal, &error);
         }
     }
@@ -79,7 +81,7 @@ impl Run {
             LeaderIs::Exited => None,
         };
         let mut living = leader.into_iter().chain(left.iter().map(|process| process.pid));
-        self.undying = living.find_map(|pid| Some((pid, process::undying(pid)?)));
+        self.undying = living.find_map(|pid| Some((pid, self.system.undying(pid)?)));
         if let Some((pid, text)) = &self.undying
             && self.refused.insert(*pid)
         {
