@@ -20,7 +20,7 @@
 //! - [`os`]: system calls made safe. All `unsafe` is there.
 //! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
-//! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`sorted`], [`sync`].
+//! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`packed`], [`sorted`], [`sync`].
 //!
 //! # Language
 //!
@@ -111,6 +111,7 @@ pub mod logs;
 pub mod model;
 pub mod os;
 pub mod overlay;
+pub mod packed;
 pub mod ports;
 pub mod prober;
 pub mod process;

@@ -22,6 +22,7 @@ use crate::logs::{Selection, SharedLog};
 use crate::model::machine::{Command, CommandRefusal};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
+use crate::packed::{Document, Packed};
 use crate::registry::Refused;
 use crate::supervisor::{CommandReply, Pending};
 use crate::sync::lock;
@@ -34,7 +35,8 @@ mod sandbox;
 const COMMAND_LIMIT: Duration = Duration::from_secs(25);
 
 /// The description of the whole API, whose truth is tested in `api::tests`. It tells nothing of this daemon.
-pub const OPENAPI: &[u8] = include_bytes!("openapi.json");
+pub static OPENAPI: Document<{ PACKED.length }> = Document::new(&PACKED);
+const PACKED: Packed = Packed::new(include_bytes!("openapi.json"));
 
 /// The head of a request that was vetted.
 pub struct Call<'a> {
@@ -137,7 +139,7 @@ impl Task {
         let api = &*api;
         Ok(Outcome::Whole(match action {
             Action::Health => reply::json(200, &wire::health(SystemTime::now())),
-            Action::OpenApi => reply::document(OPENAPI),
+            Action::OpenApi => reply::document(OPENAPI.get()),
             Action::Page => page::page(),
             Action::Info => info(api),
             Action::AuthStatus => auth_status(caller),

@@ -18,7 +18,7 @@ use crate::model::stop::StopMode;
 use crate::model::stream::StreamId;
 
 fn document() -> Value {
-    serde_json::from_slice(OPENAPI).unwrap()
+    serde_json::from_slice(OPENAPI.get()).unwrap()
 }
 
 fn names(object: &Value) -> BTreeSet<&str> {

@@ -96,7 +96,7 @@ const LAYERS: [&[&str]; 9] = [
     &["os"],
 ];
 /// These may be used by all, and use nothing but each other and `os` where a line has to be written.
-const COMMON: [&str; 6] = ["model", "control", "log", "handoff", "sorted", "sync"];
+const COMMON: [&str; 7] = ["model", "control", "log", "handoff", "packed", "sorted", "sync"];
 
 #[test]
 fn lower_layers_do_not_know_higher_ones() {
