@@ -92,6 +92,15 @@ impl Picture<'_> {
                 if self.slugs.is_empty() {
                     self.servers.retain(|server| goal.concerns(server));
                 }
+                // Otherwise a long wait would begin with silence.
+                let now = SystemTime::now();
+                self.each(|_, server| {
+                    if let Some(server) = server
+                        && goal.judge(Some(server), now) == Verdict::Pending
+                    {
+                        to.progress(&describe(Server(server)));
+                    }
+                });
             }
             "server" => {
                 let new = take(&mut data, "server");
@@ -147,13 +156,23 @@ impl Picture<'_> {
                 && let Some(server) = server
             {
                 let separator = if text.len() == 1 { ": " } else { "; " };
-                text.extend([separator, joined(&describe(Server(server)))]);
+                text.extend([separator, joined(&describe(Server(server))), missing(Server(server))]);
                 if first.is_empty() {
                     first = joined(&[slug]);
                 }
             }
         });
         (Failure::new(Exit::TimeUp, &text), first)
+    }
+}
+
+/// What a server that runs lacks to be ready.
+fn missing(server: Server<'_>) -> &'static str {
+    let health = Server(server.field("health")).text("last_error");
+    match server.status() {
+        "running" if server.can_be_ready() && list(server.0, "ports").is_empty() => ", and listens on no port",
+        "running" if !health.is_empty() => joined(&[", and its health check fails: ", health]),
+        _ => "",
     }
 }
 

@@ -3,6 +3,7 @@
 //! Owns: from options to the body of `POST /servers`, and the replacement of a server that is active. Never: whether a value
 //! makes sense: the daemon says so, by field.
 
+use std::env;
 use std::fs::File;
 use std::io::Read;
 
@@ -14,7 +15,7 @@ use crate::cli::api::{Answer, path};
 use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, json, keep, waiting};
+use crate::cli::{Exit, Failure, joined, json, keep, waiting};
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -22,9 +23,26 @@ const FILE_MAX: u64 = 1024 * 1024;
 /// `servisor run`.
 pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let body = body(context.given)?;
+    if let Some(words @ [_, _, ..]) = context.given.rest.as_deref()
+        && let Some(word) = words.iter().find(|word| word.contains('$'))
+        && !words.contains(&"-c")
+    {
+        let note = " is passed as it is; give the command as one word to have a shell read it";
+        context.to.complain(&["note: ", shown(word), note]);
+    }
     let replaces = context.given.has("--replace");
     let server = create(context, &body, replaces, "/servers")?.server();
-    finish(context, &[Server(&body).slug()], vec![server])
+    let path = joined(&[Server(&server).text("path")]);
+    let result = finish(context, &[Server(&body).slug()], vec![server]);
+    let is_absolute = context.given.value("--path").is_some_and(|path| path.starts_with('/'));
+    if let Err(failure) = result
+        && failure.exit == Exit::Failed
+        && !is_absolute
+        && env::current_dir().is_ok_and(|own| own.as_os_str() != path)
+    {
+        context.to.complain(&["it was run in ", path, "; --path /DIR names another directory"]);
+    }
+    result
 }
 
 /// Waits for what was started, unless `--no-wait` was given, and prints how it is.

@@ -29,15 +29,15 @@ pub const RUN: &str = "\
 Usage: servisor run SLUG [OPTION]... -- COMMAND
 
 start a new server, and wait until it is up
-A COMMAND of one word is a shell line; of several words each is passed as it is.
-A PATH is taken from the daemon's root unless it is absolute.
+A COMMAND of one word is a shell line: 'npm run dev -- --port $PORT'; of several words each
+is passed as it is. DIR is taken from the daemon's root unless it is absolute.
 
 Example: servisor run web -p 3000 -- npm run dev
 
 Options:
   -p, --port PORT           give it this port, as $PORT; the next free one if it is taken
       --strict-port         fail if the port is taken
-      --path DIR            its working directory
+      --path DIR            its working directory [the daemon's root]
       --install LINE        shell line to run before the first start
       --env-file FILE       dotenv file, taken from its working directory
   -e, --env NAME=VALUE      set a variable; can be repeated

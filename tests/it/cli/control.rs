@@ -58,6 +58,10 @@ fn each_option_of_run_is_a_field() {
         assert_eq!(server[name], *value, "{name}");
     }
     assert_eq!(server["health_check"]["path"], "/up");
+    let literal = run(&daemon, &["run", "literal", "--no-wait", "--", "echo", "$HOME"]);
+    assert!(literal.err.contains("note: \"$HOME\" is passed as it is; give the command as one word"), "{literal:?}");
+    let shell = run(&daemon, &["run", "sh", "--no-wait", "--", "sh", "-c", "echo $HOME; sleep 600"]);
+    assert_eq!((shell.code, shell.err.as_str()), (Some(0), ""));
     let one_word = run(&daemon, &["run", "shell", "--no-wait", "--json", "--", "echo $HOME && sleep 600"]).json();
     assert_eq!(one_word[0]["start"], "echo $HOME && sleep 600");
     assert_eq!(one_word[0].get("environment"), None);

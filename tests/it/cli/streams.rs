@@ -75,7 +75,12 @@ fn a_wait_that_can_not_succeed_ends_at_once_with_reason_and_log() {
     let ran = run(&daemon, &["run", "crash", "-p", "14510", "--timeout", "600", "--", crash]);
     assert!(begun.elapsed() < Duration::from_secs(30));
     let said = "servisor: crash is failed: exited with code 7\n  stderr | Error: Cannot find module 'left-pad'\n";
-    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), "", said));
+    // It was not run where the command line was, which nothing else would say.
+    let place = format!("servisor: it was run in {}; --path /DIR names another directory\n", daemon.root.display());
+    assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", format!("{said}{place}")));
+    let root = daemon.root.display().to_string();
+    let again = run(&daemon, &["run", "other", "--path", &root, "--", crash]);
+    assert_eq!((again.code, again.err.contains("it was run in")), (Some(1), false), "{again:?}");
     assert_eq!(line(&daemon, "wait crash").failed(1), said);
     // One that is well does not help.
     run(&daemon, &["run", "job", "--", "sleep 600"]).done();
@@ -114,7 +119,14 @@ fn the_time_is_up_is_5() {
     run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "echo still here; sleep 600"]).done();
     daemon.client.wait_for_status("mute", "running");
     let late = line(&daemon, "wait --timeout 0.2 mute").failed(5);
-    assert_eq!(late, "servisor: the time is up: mute is running\n  stdout | still here\n");
+    assert_eq!(late, "servisor: the time is up: mute is running, and listens on no port\n  stdout | still here\n");
+    let start = "exec python3 -m http.server $PORT";
+    run(&daemon, &["run", "sick", "-p", "14525", "--health", "/none", "--no-wait", "--", start]).done();
+    wait_until("its health check has failed", || {
+        daemon.client.show("sick")["health"]["last_error"].is_string().then_some(())
+    });
+    let late = line(&daemon, "wait --timeout 0 sick").failed(5);
+    assert!(late.contains("sick is running, and its health check fails: ") && late.contains("404"), "{late}");
     assert!(line(&daemon, "wait --timeout 0 mute").failed(5).contains("mute"));
     line(&daemon, "wait --timeout 0 --for running mute").done();
 }
@@ -129,6 +141,13 @@ fn a_wait_shows_each_change_on_a_terminal() {
     assert!(at("web is running") < at("web is ready"), "{text}");
     let stopping = Terminal::open(&mut command(&daemon, &["stop", "web"]), 100).end();
     assert!(stopping.0.contains("web: stopping"));
+    // A wait in which nothing changes does not begin with silence.
+    daemon.client.create(&json!({"slug": "mute", "start": "sleep 600", "port": 14535})).server(201);
+    daemon.client.wait_for_status("mute", "running");
+    let mut waiting = Terminal::open(&mut command(&daemon, &["wait", "mute"]), 100);
+    waiting.until(|text| text.contains("mute is running\n"));
+    waiting.type_in(b"\x03");
+    waiting.end();
 }
 
 #[test]
