@@ -19,7 +19,7 @@ use crate::api::Api;
 use crate::api::access::{Access, Auth, Names, Token};
 use crate::api::gateway::Gateway;
 use crate::api::http::HttpApi;
-use crate::api::places::Places;
+use crate::api::permits::Permits;
 use crate::boot::{self, Processes};
 use crate::config::{self, AuthSource, Config};
 use crate::control::Control;
@@ -153,11 +153,11 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         access,
         gateway,
         address: address.clone(),
-        streams: Places::for_streams(),
-        event_readers: Places::for_event_readers(),
+        streams: Permits::for_streams(),
+        event_readers: Permits::for_event_readers(),
         epoch: life,
-        waits: Places::for_waits(),
-        open_waits: Places::for_open_waits(),
+        waits: Permits::for_waits(),
+        open_waits: Permits::for_open_waits(),
         reading: Mutex::default(),
     };
     let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;

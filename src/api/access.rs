@@ -1,11 +1,10 @@
-//! Who may ask, and which web pages may listen.
+//! Access: the token, and the web pages that may read responses.
 //!
 //! Owns: the access token, the rules for `Host` and `Origin`, and the CORS headers. Never: a request, a socket, the
 //! place where the token is kept.
 //!
-//! With the right token, `Host` and `Origin` prove nothing more. Without it, `Host` must be the daemon's wherever an answer
-//! holds something worth reading: a page can bind a name of its own to this machine (DNS rebinding), and then may read
-//! what it is answered.
+//! With a valid token, `Host` and `Origin` are not checked. Without one, `Host` must be the daemon's for every response with
+//! information about servers: a page can point a name of its own at this machine (DNS rebinding) and then read responses.
 //!
 //! Without authentication (`--no-auth`, on a loopback or unix address) any page in a browser on this machine can send
 //! requests, the pages of the managed servers among them: each is an origin of some `localhost` port. `Host` must then
@@ -25,14 +24,14 @@ mod tests;
 
 pub use names::Names;
 
-/// What a page may send. A star does not stand for `Authorization`.
+/// The headers that a page may send. A star does not include `Authorization`.
 const CORS_HEADERS: &str = "Authorization, Content-Type, X-ComputeSDK-API-Key, X-Provider, *";
-/// More than any path takes: so a page can read the 405 that it gets.
+/// More methods than any path has, so that a page can read its 405.
 const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
-/// How long a browser may remember both, in seconds. Chromium forgets after two hours at the latest.
+/// The time for which a browser may cache both, in seconds. Chromium's limit is two hours.
 const CORS_MAX_AGE: &str = "7200";
 
-/// The secret that all but a few calls need. It is shown to a person at the daemon's terminal alone.
+/// The access token. It is shown only at the daemon's terminal.
 #[derive(Clone)]
 pub struct Token(String);
 
@@ -40,7 +39,7 @@ impl Token {
     /// Takes `text` as the token.
     ///
     /// # Errors
-    /// A phrase that fits after "the access token": it could not stand in a header as it is.
+    /// A phrase that fits after "the access token": why it can't be the value of a header.
     pub fn parse(text: &str) -> Result<Token, String> {
         if text.is_empty() {
             return Err("must not be empty".into());
@@ -51,7 +50,7 @@ impl Token {
         Ok(Token(text.to_owned()))
     }
 
-    /// Returns the token as a client sends it, for a link that a person at the daemon's terminal opens.
+    /// Returns the token as a client sends it, for the link that is shown at the daemon's terminal.
     pub fn secret(&self) -> &str {
         &self.0
     }
@@ -61,7 +60,7 @@ impl Token {
         let (kept, presented) = (self.0.as_bytes(), presented.as_bytes());
         let mut difference = kept.len() ^ presented.len();
         for (place, byte) in presented.iter().enumerate() {
-            // A kept token is never empty. The box keeps the compiler from leaving the loop early.
+            // `kept` is never empty. `black_box` keeps the compiler from leaving the loop early.
             difference |= usize::from(black_box(byte ^ kept[place % kept.len()]));
         }
         black_box(difference) == 0
@@ -74,21 +73,20 @@ impl fmt::Debug for Token {
     }
 }
 
-/// How access is given.
+/// How clients are authenticated.
 #[derive(Debug, Clone)]
 pub enum Auth {
-    /// To those who have this.
+    /// By this token.
     Token(Token),
-    /// To every client that can connect and is no foreign web page.
+    /// Not at all: every client that can connect, except pages of foreign origins.
     Off,
 }
 
-/// A web page's origin that `--allow-origin` lets in.
+/// An origin of `--allow-origin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigin {
-    /// Every page.
     Any,
-    /// This one, written as browsers write it.
+    /// This one, as browsers write it.
     One(String),
 }
 
@@ -111,7 +109,7 @@ impl AllowedOrigin {
         if scheme.is_empty() || !scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte)) {
             return Err("must begin with a scheme, as in \"https://app.example.com\"".into());
         }
-        // Browsers leave out the port that goes without saying.
+        // Browsers leave out the default port.
         let authority = match scheme {
             "http" => authority.strip_suffix(":80").unwrap_or(authority),
             "https" => authority.strip_suffix(":443").unwrap_or(authority),
@@ -121,31 +119,25 @@ impl AllowedOrigin {
     }
 }
 
-/// The parts of a request's head by which access is decided.
+/// The parts of a request's head that decide about access.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Credentials<'a> {
-    /// The method.
     pub method: &'a str,
-    /// The value of `Host`.
     pub host: Option<&'a str>,
-    /// The value of `Origin`.
     pub origin: Option<&'a str>,
-    /// The value of `Authorization`.
     pub authorization: Option<&'a str>,
-    /// The value of `Sec-Fetch-Site`.
     pub fetch_site: Option<&'a str>,
     /// The value of `X-ComputeSDK-API-Key`: the SDK's name for the token. Given on the gateway's paths alone.
     pub api_key: Option<&'a str>,
 }
 
-/// What is known of someone who was let in.
+/// What is known of an admitted client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
-    /// Has the token.
     HasToken,
-    /// Has no token or a wrong one, and asked for what is open to all.
+    /// Without a valid token, on a path that needs none.
     Anonymous,
-    /// Needs none.
+    /// Authentication is off.
     AuthOff,
 }
 
@@ -158,12 +150,11 @@ pub struct Access {
 }
 
 impl Access {
-    /// Access by `auth` to a daemon that is called `names`; pages from `origins` may read the answers.
+    /// Access by `auth` to a daemon with these `names`; pages from `origins` may read its responses.
     pub fn new(auth: Auth, names: Names, origins: Vec<AllowedOrigin>) -> Access {
         Access { auth, names, origins }
     }
 
-    /// How access is given.
     pub fn auth(&self) -> &Auth {
         &self.auth
     }
@@ -171,7 +162,7 @@ impl Access {
     /// Decides whether a request may pass `gate`.
     ///
     /// # Errors
-    /// 401 without the right token; 403 for a foreign host or page when no token proves the client.
+    /// 401 without a valid token; 403 for a foreign host or origin without one.
     pub fn admit(&self, gate: Gate, credentials: &Credentials<'_>) -> Result<Caller, Error> {
         let token = match &self.auth {
             Auth::Off => return self.check_local(credentials).map(|()| Caller::AuthOff),
@@ -185,7 +176,7 @@ impl Access {
         }
     }
 
-    /// Whether the token is not needed, or is in `credentials`.
+    /// Whether authentication is off, or `credentials` has the token.
     pub fn is_proven(&self, credentials: &Credentials<'_>) -> bool {
         match &self.auth {
             Auth::Off => true,
@@ -193,8 +184,8 @@ impl Access {
         }
     }
 
-    /// The answer to a browser that asks in advance whether a page may send a request; `None` when this is no such
-    /// question, or the page is not allowed to. It depends on no path: a page shall be able to read a 404.
+    /// The response to a CORS preflight; `None` if this is none, or the origin is not allowed. It is the same for all paths, so
+    /// that a page can read a 404.
     pub fn preflight(&self, method: &str, origin: Option<&str>) -> Option<Reply> {
         if method != "OPTIONS" {
             return None;
@@ -207,7 +198,7 @@ impl Access {
         Some(Reply { status: 204, headers, content_type: None, body: Vec::new().into() })
     }
 
-    /// The headers that every answer to `origin` gets, refusals too: without them a page can't read why.
+    /// The headers of every response to `origin`, refusals included: without them a page can't read the reason.
     pub fn cors(&self, origin: Option<&str>) -> Vec<(&'static str, String)> {
         let mut headers = Vec::new();
         match origin.and_then(|origin| self.allowed(origin)) {
@@ -262,7 +253,7 @@ impl Access {
         Ok(())
     }
 
-    /// The rule for a request without the right token whose answer tells of the servers.
+    /// The rule for a request without a valid token whose response has information about servers.
     fn check_host(&self, host: Option<&str>) -> Result<(), Error> {
         match host {
             Some(host) if self.names.is_known(host) => Ok(()),

@@ -1,10 +1,10 @@
-//! What changes, as server-sent events.
+//! Changes of servers, as server-sent events.
 //!
-//! Owns: what one reader has been sent, the form of each event, and resumption. Never: a queue: what a reader is sent is the
-//! server as it is now, so nothing piles up behind one that reads slowly.
+//! Owns: what one reader has been sent, the form of each event, and resumption. Never: a queue: an event has the present state
+//! of a server, so a slow reader misses intermediate states but costs no memory.
 //!
-//! Each event has the number of its change as `id`, in the order of the sequence, so that a client whose connection breaks
-//! in the middle misses nothing after the last event it has seen (see `supervisor::Changes`).
+//! Each event has the number of its change as `id`, in the order of the sequence, so that a client that reconnects
+//! continues after the last event it has seen (see `supervisor::Changes`).
 
 use std::io;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::time::Instant;
 use serde::Serialize;
 
 use super::follow::{EVENTS, HEARTBEAT, headers, waker};
-use super::places::Place;
+use super::permits::Permit;
 use super::wire::server::ServerInfo;
 use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
@@ -25,29 +25,29 @@ use crate::runs::form::{RunInfo, WithTail};
 use crate::sorted::Sorted;
 use crate::supervisor::{Count, Deletion, Since, Supervisor, Waiting};
 
-/// What a reader asks for.
+/// The query of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
     /// These servers; all of them if it is empty.
     pub slugs: Vec<Slug>,
-    /// Look for their ports as for a client that waits for them.
+    /// Search their ports as often as for a client that waits for readiness.
     pub attend: bool,
 }
 
-/// The stream of events, beginning after `last_id` if that is an id of this daemon and not too old, else with a snapshot.
+/// The stream of events: after `last_id` if that is an id of this daemon and not too old, else from a snapshot.
 ///
 /// # Errors
-/// The system has no descriptor for it.
+/// No descriptor is left.
 pub fn stream(
     registry: Arc<Registry>,
     epoch: &str,
     query: EventQuery,
     last_id: Option<&str>,
-    place: Place,
+    place: Permit,
 ) -> Result<Outcome, Error> {
     let waker = waker()?;
     let seen = last_id.and_then(|id| number_of(id, epoch));
-    let mut reader = Reader {
+    let mut reader = EventReader {
         registry,
         epoch: epoch.to_owned(),
         query,
@@ -91,22 +91,21 @@ fn number_of(id: &str, epoch: &str) -> Option<Count> {
     digits.parse().ok().map(Count::of)
 }
 
-/// What a reader was told of a server last.
-struct Known {
+/// What a reader was last sent about a server.
+struct LastSent {
     view: Arc<ServerView>,
-    /// Its newest run that the reader knows of.
+    /// The newest run that was sent.
     run: u64,
 }
 
-/// One reader.
-struct Reader {
+struct EventReader {
     registry: Arc<Registry>,
     epoch: String,
     query: EventQuery,
-    /// It knows everything up to here.
+    /// All changes up to here are sent.
     seen: Count,
     needs_snapshot: bool,
-    known: Sorted<Slug, Known>,
+    known: Sorted<Slug, LastSent>,
     attending: Vec<(Arc<Supervisor>, Waiting)>,
 }
 
@@ -117,7 +116,7 @@ enum Item {
     Run { slug: Slug, run: Arc<Ended>, missed: u64 },
 }
 
-impl Reader {
+impl EventReader {
     /// The events since the last call.
     fn news(&mut self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
@@ -139,7 +138,7 @@ impl Reader {
         self.query.slugs.is_empty() || self.query.slugs.contains(slug)
     }
 
-    /// In the order of their numbers; `None` if the reader was away for too long to be told of each run.
+    /// In the order of their numbers; `None` if ended runs since then are no longer remembered.
     fn items(&mut self, since: Since, count: Count) -> Option<Vec<(u64, Item)>> {
         let mut items = Vec::new();
         let seen = self.seen.number();
@@ -159,7 +158,7 @@ impl Reader {
             if !self.wants(&slug) {
                 continue;
             }
-            // One that is gone by now is a deletion of the next time.
+            // A server that is gone by now is in the next deletions.
             let Some(supervisor) = self.registry.find(&slug) else { continue };
             self.attend(&supervisor);
             let book = supervisor.book().since(self.seen.number()).ok()?;
@@ -217,7 +216,7 @@ impl Reader {
                 self.event(number, "server", &ServerEvent { server: ServerInfo::of(&view, &[]), was }, text)?;
                 let slug = view.spec.slug.clone();
                 let run = self.known.get(&slug).map_or(0, |known| known.run);
-                self.known.insert(slug, Known { view, run });
+                self.known.insert(slug, LastSent { view, run });
                 Ok(())
             }
             Item::Run { slug, run, missed } => {
@@ -236,7 +235,7 @@ impl Reader {
         struct Snapshot<'a> {
             servers: Vec<ServerInfo<'a>>,
         }
-        // The count first: what changes after it is told again.
+        // The count first: later changes are sent again.
         let count = self.registry.changes().count();
         self.known = Sorted::default();
         let mut views = Vec::new();
@@ -245,7 +244,7 @@ impl Reader {
                 self.attend(&supervisor);
                 let view = supervisor.view();
                 let run = view.last_run.as_ref().map_or(0, |run| run.run.number);
-                self.known.insert(supervisor.slug().clone(), Known { view: Arc::clone(&view), run });
+                self.known.insert(supervisor.slug().clone(), LastSent { view: Arc::clone(&view), run });
                 views.push(view);
             }
         }
@@ -260,14 +259,14 @@ impl Reader {
         for part in ["id: ", &self.epoch, "-", &number, "\nevent: ", name, "\ndata: "] {
             text.extend_from_slice(part.as_bytes());
         }
-        // JSON has no line end outside of its texts, and there it is escaped.
+        // JSON on one line: serde_json writes no line ends, and escapes those in strings.
         data.write(text)?;
         text.extend_from_slice(b"\n\n");
         Ok(())
     }
 }
 
-/// What can be written as JSON: one function for all events.
+/// A value that is written as JSON: not generic, so that the code of an event is linked once.
 trait Data {
     fn write(&self, text: &mut Vec<u8>) -> io::Result<()>;
 }
@@ -282,7 +281,7 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// Puts an item behind those of the same number and of lower ones. Most come in order.
+/// Inserts an item after those of the same and of lower numbers. Most arrive in order.
 fn insert(items: &mut Vec<(u64, Item)>, number: u64, item: Item) {
     let place = items.iter().rposition(|(other, _)| *other <= number).map_or(0, |place| place + 1);
     items.insert(place, (number, item));

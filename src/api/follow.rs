@@ -1,17 +1,16 @@
-//! A log that is followed: how it looks on the wire, and how many there may be.
+//! Followed logs on the wire.
 //!
-//! Owns: the two forms of a stream, its signs of life, and the cap on streams. Never: what is read (see `logs`), how the
-//! client is connected.
+//! Owns: the two forms of a stream, and its heartbeat. Never: what is read (see `logs`), the connection of the client.
 //!
-//! Plain text has the bytes as the server wrote them, a line when it is whole; one that stays unfinished is shown as far
-//! as it goes after a moment, and continues later. Events have one line each, named after its stream; one that is
-//! unfinished waits for its end, because an event can't go on.
+//! Plain text has the bytes as the server wrote them, line by line; a line that stays unfinished is sent after a moment and
+//! continued later. Events have one line each, named after its stream; an unfinished line waits for its end, because an
+//! event can't be continued.
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::places::Place;
+use super::permits::Permit;
 use super::reply;
 use crate::error::{Code, Error};
 use crate::handoff::{Outcome, StreamOut};
@@ -23,15 +22,15 @@ mod tests;
 
 /// The content type of events.
 pub const EVENTS: &str = "text/event-stream";
-/// A quiet stream of events is sent a comment this often: it keeps proxies on the way awake.
+/// The interval of comments in a quiet stream of events, so that proxies keep the connection.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
-/// After so much silence a line that has not ended is shown as far as it goes. A program's single write comes within
-/// microseconds; a person does not notice 20 ms.
+/// An unfinished line is sent after so much silence. The parts of one write arrive within microseconds; 20 ms are not
+/// noticeable.
 const UNFINISHED_AFTER: Duration = Duration::from_millis(20);
-/// What is to be sent is sent when there is this much of it, in bytes.
+/// Output is sent when there is this much of it, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// In which form a log is followed.
+/// The form of a followed log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The bytes as the server wrote them.
@@ -40,23 +39,23 @@ pub enum Form {
     Events,
 }
 
-/// The stream of `log`, beginning with its last `tail` lines (all without it), until it ends or the client leaves.
+/// The stream of `log` from its last `tail` lines (all without it), until it ends or the client leaves.
 ///
 /// # Errors
-/// The system has no descriptor for it.
+/// No descriptor is left.
 pub fn stream(
     log: Arc<SharedLog>,
     selection: Selection,
     tail: Option<usize>,
     form: Form,
-    place: Place,
+    place: Permit,
 ) -> Result<Outcome, Error> {
     let content_type = match form {
         Form::Plain => reply::PLAIN,
         Form::Events => EVENTS,
     };
     let waker = waker()?;
-    // Before the answer begins: what is written after it is new to the client.
+    // Before the response begins, so that it includes all later output.
     let mut follower = Follower::new(log, selection, tail, &waker);
     let body = move |to: &mut dyn StreamOut| {
         let _place = place;
@@ -65,10 +64,10 @@ pub fn stream(
     Ok(Outcome::Stream { content_type, headers: headers(), body: Box::new(body) })
 }
 
-/// A waker for a stream.
+/// Creates a waker for a stream.
 ///
 /// # Errors
-/// The system has no descriptor for it.
+/// No descriptor is left.
 pub fn waker() -> Result<Arc<Waker>, Error> {
     let waker = Waker::new().map_err(|error| {
         Error::new(Code::Busy, format!("the system has no descriptor for another stream ({error}); try again later"))
@@ -76,7 +75,7 @@ pub fn waker() -> Result<Arc<Waker>, Error> {
     Ok(Arc::new(waker))
 }
 
-/// The headers of a stream. The second one is for proxies that would collect a stream before they pass it on.
+/// The headers of a stream. The second one is for proxies that buffer responses.
 pub fn headers() -> Vec<(&'static str, String)> {
     vec![("Cache-Control", "no-store".into()), ("X-Accel-Buffering", "no".into())]
 }
@@ -108,21 +107,21 @@ fn follow(follower: &mut Follower, waker: &Waker, mut sink: Sink<'_>) -> io::Res
             sink.send()?;
         } else if now >= life_at {
             follower.shrink();
-            sink.sign_of_life()?;
+            sink.heartbeat()?;
         } else {
             sink.to.wait(waker, if shows_unfinished { life_at.min(unfinished_at) } else { life_at })?;
         }
     }
 }
 
-/// What goes to a client.
+/// The output to a client.
 struct Sink<'a> {
     form: Form,
     to: &'a mut dyn StreamOut,
     unsent: Vec<u8>,
-    /// When the client was last sent something, or asked whether it is there.
+    /// When something was last sent, or the client's presence checked.
     sent_at: Instant,
-    /// Plain text ends in the middle of a line of this stream.
+    /// The stream of the unfinished line at the end of the plain text.
     open: Option<StreamId>,
 }
 
@@ -173,7 +172,7 @@ impl<'a> Sink<'a> {
                 };
                 self.unsent.extend_from_slice(name);
                 let bytes = bytes.strip_suffix(b"\r").unwrap_or(bytes);
-                // To a reader of events a carriage return ends a line too; it gets a line feed there.
+                // In an event stream a carriage return ends a line too: send a new `data:` line.
                 for part in String::from_utf8_lossy(bytes).split('\r') {
                     self.unsent.extend_from_slice(b"data: ");
                     self.unsent.extend_from_slice(part.as_bytes());
@@ -197,11 +196,11 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn sign_of_life(&mut self) -> io::Result<()> {
+    fn heartbeat(&mut self) -> io::Result<()> {
         self.unsent = Vec::new();
         self.sent_at = Instant::now();
         match self.form {
-            // Plain text has nothing that can't be seen. Keepalive looks for a client that vanished.
+            // Plain text has no invisible heartbeat. TCP keepalive detects a vanished client.
             Form::Plain => Ok(()),
             Form::Events => self.to.write_all(b": quiet\n\n"),
         }

@@ -1,13 +1,13 @@
-//! The SDK's gateway: the one sandbox that this daemon is, under an id and perhaps a name.
+//! The SDK's gateway: this daemon as one sandbox, with an id and perhaps a name.
 //!
-//! Owns: which sandbox there is, who may change it now, and the order in which one takes the place of another. Never:
+//! Owns: the present sandbox, the turn to change it, and the order of the steps that replace it. Never:
 //! JSON, HTTP (see `handlers::sandbox`), the life of a server.
 //!
-//! A new sandbox is checked first. Then all servers and overlays of the present one are deleted, and only then are the
-//! new ones made: nothing of both ever runs beside each other, and slugs and ports are free. The client gives up after
-//! 30 s, so servers that need longer to stop than `GRACE` are killed then, as they are when a container ends. The
-//! file of the sandbox is written twice, before and after: a daemon that is killed in between knows of no sandbox, and
-//! a full disk is noticed before anything is stopped.
+//! A new sandbox is checked first. Then all servers and overlays of the present one are deleted, and only then are the new ones
+//! created: they never run at the same time, and slugs and ports are free. The client gives up after 30 s, so servers that
+//! need longer to stop than `GRACE` are killed, as at the end of a container. The file of the sandbox is written twice,
+//! before and after: a daemon that is killed in between has no sandbox, and a full disk is detected before anything is
+//! stopped.
 
 use std::io;
 use std::path::Path;
@@ -32,51 +32,50 @@ use crate::sync::{lock, wait_for};
 
 pub mod record;
 
-/// As long as a request waits for another one that changes the sandbox.
+/// The limit of a request's wait for another one that changes the sandbox.
 const TURN_LIMIT: Duration = Duration::from_secs(25);
-/// One that has waited for longer than this can't end servers any more before its client gives up, after 30 s.
+/// A request that has waited longer than this is too late to stop servers before its client gives up, after 30 s.
 const LATE_TURN: Duration = Duration::from_secs(4);
-/// Each server that is ended has its `stop_timeout_ms`, up to this.
+/// The upper bound of each server's `stop_timeout_ms`.
 const GRACE: Duration = Duration::from_secs(18);
-/// What was sent SIGKILL is gone within this, or can't be ended at all.
+/// The limit of the wait after SIGKILL.
 const KILL_LIMIT: Duration = Duration::from_secs(3);
-/// New servers are stored within this, or not at all.
+/// The limit of the wait until new servers are stored.
 const STORE_LIMIT: Duration = Duration::from_secs(3);
-/// The part of the state directory that is the gateway's.
+/// The gateway's part of the state directory.
 const DIRECTORY: &str = "sandbox";
 /// Sixteen hexadecimal digits.
 const ID_BYTES: usize = 8;
 
-/// The gateway.
 pub struct Gateway {
     files: Files,
-    /// Where clients reach the sandbox; if it is not given, where they reached the gateway.
+    /// The URL of the sandbox; by default that by which the client has reached the gateway.
     url: Option<String>,
-    state: Mutex<State>,
+    state: Mutex<GatewayState>,
     changed: Condvar,
 }
 
-struct State {
+struct GatewayState {
     sandbox: Option<Arc<Sandbox>>,
-    turn: Holder,
+    turn: TurnHolder,
 }
 
-/// Who may change the sandbox.
+/// The holder of the turn to change the sandbox.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Holder {
+enum TurnHolder {
     None,
     /// A request that has the [`Turn`].
     Request,
 }
 
-/// The right to change the sandbox. One request has it.
+/// The exclusive right to change the sandbox.
 struct Turn<'a> {
     gateway: &'a Gateway,
     wanted_at: Instant,
 }
 
 impl Turn<'_> {
-    /// Checks that there is time enough to end servers.
+    /// Checks that enough time is left to stop servers.
     fn require_time(&self) -> Result<(), Error> {
         if self.wanted_at.elapsed() > LATE_TURN { Err(busy()) } else { Ok(()) }
     }
@@ -84,7 +83,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.gateway.state().turn = Holder::None;
+        self.gateway.state().turn = TurnHolder::None;
         self.gateway.changed.notify_one();
     }
 }
@@ -93,32 +92,35 @@ fn busy() -> Error {
     Error::new(Code::Busy, "another request changes the sandbox; try again later")
 }
 
-/// Whether a sandbox was found or made.
+/// Whether a sandbox was found or created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// It was there.
+pub enum CreateOutcome {
     Present,
-    /// It is new.
     Made,
 }
 
 impl Gateway {
-    /// The gateway of the sandbox that is stored below `directory`, if there is one. `url` is where clients reach it.
+    /// Loads the sandbox that is stored below `directory`, if there is one. `url` is its URL for clients.
     ///
     /// # Errors
     /// The directory can't be read.
     pub fn open(directory: &Path, url: Option<String>) -> io::Result<Gateway> {
         let files = Files::open(directory.join(DIRECTORY))?;
         let sandbox = record::stored(&files)?.map(Arc::new);
-        Ok(Gateway { files, url, state: Mutex::new(State { sandbox, turn: Holder::None }), changed: Condvar::new() })
+        Ok(Gateway {
+            files,
+            url,
+            state: Mutex::new(GatewayState { sandbox, turn: TurnHolder::None }),
+            changed: Condvar::new(),
+        })
     }
 
-    /// Where clients reach the sandbox, if that was given.
+    /// The URL of the sandbox, if one was given.
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
     }
 
-    /// The sandbox `id`.
+    /// Returns the sandbox `id`.
     ///
     /// # Errors
     /// There is none of that id.
@@ -127,36 +129,35 @@ impl Gateway {
         present.filter(|sandbox| sandbox.id == id).ok_or_else(|| Error::sandbox_not_found(id))
     }
 
-    /// The sandbox of that name.
     pub fn find_name(&self, name: &SandboxName) -> Option<Arc<Sandbox>> {
         self.state().sandbox.clone().filter(|sandbox| sandbox.name.as_ref() == Some(name))
     }
 
-    /// Makes a sandbox of `spec`, which was checked, in the place of the present one.
+    /// Replaces the present sandbox by one of `spec`, which was checked.
     ///
     /// # Errors
-    /// Why not. Nothing was changed, unless the present servers can't be ended or the new ones can't be stored.
+    /// Nothing was changed, unless the present servers can't be ended or the new ones can't be stored.
     pub fn create(&self, api: &Api, spec: SandboxSpec) -> Result<Arc<Sandbox>, Error> {
         let turn = self.turn()?;
         self.replace(&turn, api, spec)
     }
 
-    /// The sandbox of the name in `spec` as it is, or else a new one.
+    /// Returns the sandbox of the name in `spec` as it is, or else a new one.
     ///
     /// # Errors
     /// As [`Gateway::create`].
-    pub fn find_or_create(&self, api: &Api, spec: SandboxSpec) -> Result<(Found, Arc<Sandbox>), Error> {
+    pub fn find_or_create(&self, api: &Api, spec: SandboxSpec) -> Result<(CreateOutcome, Arc<Sandbox>), Error> {
         let turn = self.turn()?;
         match spec.name.as_ref().and_then(|name| self.find_name(name)) {
-            Some(present) => Ok((Found::Present, present)),
-            None => Ok((Found::Made, self.replace(&turn, api, spec)?)),
+            Some(present) => Ok((CreateOutcome::Present, present)),
+            None => Ok((CreateOutcome::Made, self.replace(&turn, api, spec)?)),
         }
     }
 
-    /// Stops and forgets all that the sandbox `id` has, and then the sandbox.
+    /// Deletes all servers and overlays of the sandbox `id`, and then the sandbox.
     ///
     /// # Errors
-    /// There is none of that id, something of it can't be ended, or that it is gone can't be stored.
+    /// There is none of that id, a server or overlay can't be deleted, or the deletion can't be stored.
     pub fn delete(&self, api: &Api, id: &str) -> Result<(), Error> {
         let turn = self.turn()?;
         self.find(id)?;
@@ -168,7 +169,7 @@ impl Gateway {
         Ok(())
     }
 
-    /// Notes that the sandbox `id` is wanted for so many more milliseconds.
+    /// Extends the time-out of the sandbox `id`.
     ///
     /// # Errors
     /// There is none of that id, or it can't be stored.
@@ -187,10 +188,10 @@ impl Gateway {
         let id = random::hex(ID_BYTES).map_err(|_| Error::internal("making an id"))?;
         let sandbox = Arc::new(Sandbox { id, name, metadata: Arc::new(metadata), timeout_ms });
         self.store(&sandbox, Stage::Begun)?;
-        // As long as neither is whole, none is found.
+        // While neither is complete, none is found.
         let before = self.state().sandbox.take();
         if let Err(error) = self.fill(api, &sandbox, overlays, servers) {
-            // What is left of it can still be deleted by its id.
+            // The rest of it can still be deleted by its id.
             let _ = match &before {
                 Some(before) => record::write(&self.files, before, Stage::Made),
                 None => record::remove(&self.files),
@@ -203,7 +204,7 @@ impl Gateway {
         Ok(sandbox)
     }
 
-    /// Deletes what the present sandbox has, and makes and stores the new one.
+    /// Deletes the content of the present sandbox, and creates and stores the new one.
     fn fill(
         &self,
         api: &Api,
@@ -227,18 +228,18 @@ impl Gateway {
     fn turn(&self) -> Result<Turn<'_>, Error> {
         let wanted_at = Instant::now();
         let mut state = self.state();
-        while state.turn == Holder::Request {
+        while state.turn == TurnHolder::Request {
             let left = TURN_LIMIT.saturating_sub(wanted_at.elapsed());
             if left.is_zero() {
                 return Err(busy());
             }
             state = wait_for(&self.changed, state, left);
         }
-        state.turn = Holder::Request;
+        state.turn = TurnHolder::Request;
         Ok(Turn { gateway: self, wanted_at })
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GatewayState> {
         lock(&self.state)
     }
 }
@@ -273,7 +274,7 @@ fn is_late(pending: &Pending, deadline: Instant) -> bool {
     matches!(pending.wait(deadline), CommandReply::Late(_))
 }
 
-/// Waits for the end of a server that is being deleted.
+/// Waits until a server is deleted.
 fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
     let slug = &pending.view().spec.slug;
     match pending.wait(deadline) {
@@ -291,7 +292,7 @@ fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
     }
 }
 
-/// Makes overlays, and takes in the servers, which wait for all of the overlays.
+/// Creates the overlays, and the servers, which wait for all overlays.
 fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<Restored, Error> {
     let ids = api.overlays.ensure_all(specs);
     let servers = servers.into_iter().map(|spec| (Arc::new(spec.waiting_for(&ids)), Origin::Payload)).collect();

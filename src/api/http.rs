@@ -1,17 +1,16 @@
-//! All that is tiny_http: it reads the heads of requests, each of which is then answered by the API.
+//! All of tiny_http: it parses the heads of requests for the API.
 //!
-//! Owns: how a head gets to tiny_http and back, on a socket that only this module can find, and the number of parsers.
-//! Never: what a request means (see `handlers`), a stranger's byte that the listener has not vetted, a body, an answer:
-//! these stay with the client's own thread.
+//! Owns: the way of a head to tiny_http and back, over a socket that only this module can reach, and the parsers. Never: the
+//! meaning of a request (see `handlers`), a byte that the front has not vetted, a body, a response: these stay on the
+//! connection's own thread.
 //!
 //! A parser is a server of tiny_http with one connection. The thread that has the parser writes a head to the connection
 //! and takes the request that tiny_http's thread has made of it; no thread of ours is in between. Then the parser is free
 //! for the next head.
 //!
-//! tiny_http's accept loop ends at its first error and its pool loses connections that come in bursts. So the one
-//! connection is made before there is a server, and the socket, which has lost its name by then, has no more to give: the
-//! accept thread takes it and ends, and of the pool's threads only the one that reads is left. After a failure a fresh
-//! parser takes the place of the failed one.
+//! tiny_http's accept loop ends at its first error, and its pool loses connections in bursts. So the one connection exists
+//! before the server does, and its listening socket, already unlinked, has no other: the accept thread takes it and ends, and
+//! of the pool only the thread that reads is left. A failed parser is replaced by a new one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -26,7 +25,7 @@ use std::time::Duration;
 use tiny_http::Server;
 
 use super::access::Credentials;
-use super::handlers::{self, Call};
+use super::handlers::{self, RequestHead};
 use super::{Api, reply};
 use crate::error::{Code, Error};
 use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
@@ -40,28 +39,28 @@ mod tests;
 
 use parsers::Parsers;
 
-/// A head is read within microseconds. A connection that is lost is noticed after this.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// After so many looks in vain the parser has failed.
-const LOOKS: u32 = 50;
-/// The longest head has room in the connection's buffer.
+/// The interval at which a lost connection is detected. A head is parsed within microseconds.
+const CHECK_EVERY: Duration = Duration::from_millis(100);
+/// After so many intervals the parser has failed.
+const CHECKS: u32 = 50;
+/// The longest head fits into the socket's buffer, so a write does not block.
 const WRITE_LIMIT: Duration = Duration::from_secs(5);
-/// What proves a new connection. No handler ever sees it.
+/// A request that tests a new parser. It reaches no handler.
 const PROOF: &[u8] = b"GET / HTTP/1.1\r\n\r\n";
 /// The longest path that fits into a unix socket address, its end included, is 108 bytes.
 const SOCKET_PATH_MAX: usize = 100;
 
-/// The API as a service.
+/// The API as a service of the front.
 pub struct HttpApi {
     api: Arc<Api>,
     parsers: Parsers,
 }
 
 impl HttpApi {
-    /// With one parser, whose socket is in `directory` for a moment: it is closed to other users.
+    /// Starts one parser. Its socket is in `directory`, closed to other users, for a moment.
     ///
     /// # Errors
-    /// The system has no descriptor, thread or memory for it.
+    /// No descriptor, thread or memory is left.
     pub fn new(api: Api, directory: &Path) -> io::Result<HttpApi> {
         Ok(HttpApi { api: Arc::new(api), parsers: Parsers::new(directory)? })
     }
@@ -85,12 +84,12 @@ impl Service for HttpApi {
         let header = |name: &'static str| {
             headers.iter().find(|header| header.field.equiv(name)).map(|header| header.value.as_str())
         };
-        let call = Call { method: request.method().as_str(), target: request.url(), header: &header };
+        let call = RequestHead { method: request.method().as_str(), target: request.url(), header: &header };
         handlers::admit(&self.api, &call)
     }
 
     fn client_kind(&self, head: &[u8]) -> ClientKind {
-        // In the canonical form each header stands once, under its own name.
+        // In the canonical form each header occurs once, under its canonical name.
         let value = |name: &str| {
             let lines = str::from_utf8(head).ok()?.split("\r\n");
             lines.filter_map(|line| line.split_once(": ")).find(|(field, _)| *field == name).map(|(_, value)| value)
@@ -107,18 +106,18 @@ impl Service for HttpApi {
 
 /// tiny_http, with one connection to it.
 pub struct Parser {
-    /// Goes before the server, which may want to say something to it at its end.
+    /// Dropped before the server, which may write to it at its end.
     stream: UnixStream,
     server: Server,
-    /// By its number the server may know its directory until its end.
+    /// Kept open: the server's socket path may name its descriptor.
     _directory: Option<File>,
 }
 
 impl Parser {
-    /// Starts it, on a socket in `directory` that is called `name` for a moment.
+    /// Starts it, on a socket that is `name` in `directory` for a moment.
     ///
     /// # Errors
-    /// The system has no descriptor, thread or memory for it.
+    /// No descriptor, thread or memory is left.
     pub fn open(directory: &Path, name: &str) -> io::Result<Parser> {
         let mut path = directory.join(name);
         let mut opened = None;
@@ -129,55 +128,55 @@ impl Parser {
         }
         let (listener, stream) = connected(&path)?;
         let start = move || under_name(c"http", || Server::from_listener(listener, None).map_err(io::Error::other));
-        // It panics when the system has no thread for it.
+        // It panics if it can't start a thread.
         let server = catch_unwind(start).map_err(|panic| io::Error::other(panic_text(&*panic).to_owned()))??;
         let mut parser = Parser { stream, server, _directory: opened };
         parser.prove()?;
         Ok(parser)
     }
 
-    /// Waits for the last word of the accept thread, and has a request read.
+    /// Waits until the accept thread has ended, and parses a test request.
     fn prove(&mut self) -> io::Result<()> {
         match self.next() {
-            // There is no more to accept.
+            // No further connection.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.read(PROOF).map(drop),
             Err(error) => Err(error),
             Ok(_) => Err(not_what_was_written()),
         }
     }
 
-    /// Has `head` read.
+    /// Parses `head`.
     ///
     /// # Errors
-    /// tiny_http does not read it, or not in time. Nothing more must be written after that.
+    /// tiny_http does not parse it, or not in time. Don't use the parser again.
     pub fn read(&mut self, head: &[u8]) -> io::Result<Read> {
         self.stream.write_all(head)?;
         checked(self.next()?, head)
     }
 
     fn next(&self) -> io::Result<tiny_http::Request> {
-        // Not until a moment: after a pause of the whole machine a request that is there has to be found.
-        for _ in 0..LOOKS {
-            match self.server.recv_timeout(LOOK_EVERY)? {
+        // Counted, not timed: after a suspension of the machine a parsed request has to be found.
+        for _ in 0..CHECKS {
+            match self.server.recv_timeout(CHECK_EVERY)? {
                 Some(request) => return Ok(request),
-                None if self.has_something_to_say() => return Err(does_not_read()),
+                None if self.has_written() => return Err(does_not_read()),
                 None => {}
             }
         }
         Err(io::ErrorKind::TimedOut.into())
     }
 
-    /// No answer is ever asked of tiny_http: if it writes one it is a refusal, or it has closed the connection.
-    fn has_something_to_say(&self) -> bool {
+    /// Whether tiny_http has written a refusal or closed the connection: it is never asked for a response.
+    fn has_written(&self) -> bool {
         let mut poll = Poll::default();
         let place = poll.add(&self.stream, Interest::Read);
         poll.wait(Some(Duration::ZERO)).is_err() || poll.is_ready(place)
     }
 }
 
-/// A connection that waits to be accepted from a socket which gives no other, and has no name any more.
+/// A connection that waits to be accepted from a socket that is unlinked already, so that no other can follow.
 fn connected(path: &Path) -> io::Result<(UnixListener, UnixStream)> {
-    // What a killed daemon left there.
+    // Left by a killed daemon.
     let _ = fs::remove_file(path);
     let listener = UnixListener::bind(path)?;
     let _name = Unlink(path);
@@ -196,7 +195,7 @@ fn not_what_was_written() -> io::Error {
     io::Error::other("it has read another request than was written")
 }
 
-/// `request`, which must be the one that was written: were it another one, each client would get the next one's answer.
+/// Checks that `request` is the one that was written: after a shift by one, each client would get another's response.
 fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
     let read = Read(Some(request));
     let is_it = read.request().is_some_and(|request| {
@@ -207,12 +206,11 @@ fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
     if is_it { Ok(read) } else { Err(not_what_was_written()) }
 }
 
-/// A request that tiny_http has read. It is not asked to answer: that would be written only to be read, and written anew
-/// by the front.
+/// A request that tiny_http has parsed. tiny_http writes no response to it: the front does.
 pub struct Read(Option<tiny_http::Request>);
 
 impl Read {
-    /// It is there until it is dropped.
+    /// `Some` until it is dropped.
     pub fn request(&self) -> Option<&tiny_http::Request> {
         self.0.as_ref()
     }
@@ -221,7 +219,7 @@ impl Read {
 impl Drop for Read {
     fn drop(&mut self) {
         if let Some(request) = self.0.take() {
-            // A request that is dropped would be answered with an error.
+            // tiny_http answers a dropped request with an error.
             drop(request.into_writer());
         }
     }

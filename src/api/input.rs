@@ -1,9 +1,9 @@
-//! From a request's body and headers to what they ask for.
+//! Parsing of request bodies and headers.
 //!
 //! Owns: the names and defaults of a configuration on the wire, and the rules of its texts. Never: the file system
-//! (whether a directory exists is found out by whoever needs it), an answer.
+//! (whether a directory exists is checked where it is used), a response.
 //!
-//! A body is read to its end before it is refused, so that every wrong field is told at once.
+//! A body is parsed completely before it is refused, so that the error lists every wrong field.
 
 use std::num::NonZeroU32;
 use std::path::Path;
@@ -40,9 +40,9 @@ const PATH_MAX: usize = 4095;
 /// The longest path of a health check, in bytes.
 const URL_PATH_MAX: usize = 2048;
 
-/// As many overlays may be named to be waited for.
+/// The limit of `depends_on`.
 const DEPENDENCIES_MAX: usize = 100;
-/// As many ports of helpers may be named.
+/// The limit of `ignore_ports`.
 const IGNORED_PORTS_MAX: usize = 1000;
 
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -51,7 +51,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1500);
 
 /// Reads the configuration of a server. A relative `path` is taken from `root`, which is absolute. Also returns
-/// warnings for the client: fields that mean nothing here, or are given twice.
+/// warnings for the client: unknown fields, and those given twice.
 ///
 /// # Errors
 /// 400 when the body is no JSON; 422 when it is no configuration, with every field that is wrong.
@@ -73,8 +73,8 @@ fn whole_server(mut fields: Fields, root: &Path) -> Result<(ServerSpec, Vec<Stri
     Ok((spec.ok_or_else(Error::incomplete)?, warnings))
 }
 
-/// Takes the configuration of a server from the members of an object. `None` says that something was wrong, which
-/// `fields` knows.
+/// Takes the configuration of a server from the members of an object. `None` if something was wrong; `fields` has the
+/// errors.
 fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     let slug = fields.required_text("slug", Slug::parse);
     let start = fields.required_text("start", CommandLine::parse);
@@ -133,7 +133,7 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
 /// run without a shell gets all of them.
 fn dropped_variables(field: &str, command: &CommandLine, environment: &Sorted<String, String>) -> Option<String> {
     let first = environment.keys().find(|name| !shell::is_name(name))?;
-    // Of the variables that come from elsewhere (PORT, the env_file) a plain value is assumed.
+    // Variables from elsewhere (PORT, the env_file) are assumed to be plain.
     let value = |name: &str| environment.get(name).map_or(Some("x"), |value| Some(value.as_str()));
     if shell::words(command.as_str(), value).is_some() {
         return None;
@@ -150,10 +150,10 @@ fn dropped_variables(field: &str, command: &CommandLine, environment: &Sorted<St
     ))
 }
 
-/// What a body of `PATCH …/status` says of a server, and what is odd about it.
+/// Parses the body of `PATCH …/status`; also returns warnings.
 ///
 /// # Errors
-/// As [`server_spec`]; 409 for a status that exists and can't be given by hand.
+/// As [`server_spec`]; 409 for a status that exists but can't be set by a client.
 pub fn status_mark(body: &[u8]) -> Result<(Mark, Vec<String>), Error> {
     let mut fields = Fields::read(body)?;
     let status = mark(&mut fields);
@@ -175,8 +175,7 @@ fn mark(fields: &mut Fields) -> Option<Status> {
     })
 }
 
-/// Checks that a body says of itself that it is JSON. Without this any web page could send one unasked: a form needs
-/// no leave of ours.
+/// Checks that the content type is JSON. Without this any web page could send a body: a form needs no preflight.
 ///
 /// # Errors
 /// 415 for anything but `application/json` in UTF-8.
@@ -198,16 +197,16 @@ pub fn require_json(content_type: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// In which form a log is wanted.
+/// The form of a log in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogForm {
-    /// In the usual envelope.
+    /// JSON in the usual envelope.
     Json,
     /// The bytes as the server wrote them.
     Plain,
 }
 
-/// What an `Accept` header wants: JSON, unless plain text is preferred by name.
+/// The form that an `Accept` header prefers: JSON, unless plain text is preferred by name.
 pub fn log_form(accept: Option<&str>) -> LogForm {
     let (json, plain) = (quality(accept, &["application/json"]), quality(accept, &["text/plain"]));
     let anything = quality(accept, &["*/*", "application/*"]);
@@ -216,7 +215,7 @@ pub fn log_form(accept: Option<&str>) -> LogForm {
     if preferred { LogForm::Plain } else { LogForm::Json }
 }
 
-/// What an `Accept` header wants of a log that is followed: plain text, unless events are asked for by name.
+/// The form of a followed log by an `Accept` header: plain text, unless events are named.
 pub fn stream_form(accept: Option<&str>) -> Form {
     let (events, plain) = (quality(accept, &["text/event-stream"]), quality(accept, &["text/plain"]));
     if events > 0.0 && events >= plain { Form::Events } else { Form::Plain }
@@ -227,13 +226,13 @@ pub fn wants_page(accept: Option<&str>) -> bool {
     quality(accept, &["text/html"]) > 0.0
 }
 
-/// How much an `Accept` header wants one of `kinds`; what it does not name it does not want.
+/// The highest quality in an `Accept` header for one of `kinds`; 0 for those it does not name.
 fn quality(accept: Option<&str>, kinds: &[&str]) -> f32 {
     let mut ranges = accept.unwrap_or("").split(',').filter_map(|range| {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or("");
         let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        // What can't be read is no wish.
+        // An invalid quality counts as 0.
         let quality = quality.map_or(1.0, |text| text.parse().unwrap_or(0.0));
         kinds.iter().any(|known| kind.eq_ignore_ascii_case(known)).then_some(quality)
     });
@@ -263,7 +262,7 @@ fn path_text(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Reads one variable. Its value may be a secret: no sentence shows it.
+/// Parses a variable. Its value may be a secret: no error shows it.
 fn variable(name: &str, value: &Value) -> Result<String, String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err("can't be the name of a variable: it must not be empty or have \"=\" or a NUL byte in it".into());
@@ -308,7 +307,7 @@ fn health_check(fields: &mut Fields) -> HealthCheck {
     }
 }
 
-/// Reads what will stand in a request line: nothing in it may end the line or the word.
+/// Parses a path for a request line: nothing in it may end the line or the field.
 fn url_path(text: &str) -> Result<String, String> {
     if !text.starts_with('/') {
         return Err(format!("must begin with a slash, as in \"/health\"; it is {}", quoted(text)));

@@ -1,7 +1,7 @@
-//! The logs of many servers in one answer or one stream.
+//! The logs of many servers in one response or stream.
 //!
-//! Owns: which servers are read, and the form of a line. Never: more than one server's output in memory at a time, beside the
-//! batch that each follower keeps.
+//! Owns: which servers are read, and the form of a line. Never: the output of more than one server in memory at a time, except
+//! the batch of each follower.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -10,27 +10,26 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::follow::{EVENTS, HEARTBEAT, headers, waker};
-use super::places::Place;
+use super::permits::Permit;
 use super::reply;
-use super::route::{LogQuery, Stream};
+use super::route::LogQuery;
 use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
-use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
+use crate::logs::{Follower, Lines, Next, SharedLog, Shown, StreamId};
 use crate::model::spec::Slug;
 use crate::os::waker::Waker;
 use crate::registry::Registry;
 
-/// A line that has not ended is sent as far as it goes after so much silence.
+/// An unfinished line is sent after so much silence.
 const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
-/// What is to be sent is sent when there is this much of it, in bytes.
+/// Output is sent when there is this much of it, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// What a reader asks for.
+/// The query of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManyQuery {
-    /// These servers; all of them if it is empty. One that does not exist is waited for.
+    /// These servers, from their creation on; all if it is empty.
     pub slugs: Vec<Slug>,
-    /// Which stream, and how many of its last lines.
     pub log: LogQuery,
 }
 
@@ -39,21 +38,13 @@ impl ManyQuery {
         self.slugs.is_empty() || self.slugs.contains(slug)
     }
 
-    fn selection(&self) -> Selection {
-        match self.log.stream {
-            Stream::Stdout => Selection::Stdout,
-            Stream::Stderr => Selection::Stderr,
-            Stream::Combined => Selection::Combined,
-        }
-    }
-
     fn tail(&self) -> Option<usize> {
         self.log.tail.and_then(|lines| usize::try_from(lines).ok())
     }
 }
 
 #[derive(Serialize)]
-struct LineInfo<'a> {
+struct LogLineInfo<'a> {
     slug: &'a str,
     stream: &'static str,
     line: &'a str,
@@ -65,24 +56,24 @@ struct DroppedInfo<'a> {
     bytes: u64,
 }
 
-/// One server that is read.
-struct Source {
+/// A server that is read.
+struct FollowedServer {
     slug: Slug,
     follower: Follower,
     lines: Lines,
-    /// When there was output last.
+    /// The time of the last output.
     output_at: Instant,
 }
 
-impl Source {
-    fn new(slug: &Slug, log: &Arc<SharedLog>, query: &ManyQuery, waker: &Arc<Waker>) -> Source {
-        let follower = Follower::new(Arc::clone(log), query.selection(), query.tail(), waker);
-        Source { slug: slug.clone(), follower, lines: Lines::default(), output_at: Instant::now() }
+impl FollowedServer {
+    fn new(slug: &Slug, log: &Arc<SharedLog>, query: &ManyQuery, waker: &Arc<Waker>) -> FollowedServer {
+        let follower = Follower::new(Arc::clone(log), query.log.stream, query.tail(), waker);
+        FollowedServer { slug: slug.clone(), follower, lines: Lines::default(), output_at: Instant::now() }
     }
 
-    /// Gives everything that there is to `show`, and returns whether more can come.
+    /// Passes all available output to `show`, and returns whether more can follow.
     fn read(&mut self, show: &mut dyn FnMut(&Slug, Shown<'_>) -> io::Result<()>) -> io::Result<bool> {
-        let Source { slug, follower, lines, output_at } = self;
+        let FollowedServer { slug, follower, lines, output_at } = self;
         loop {
             match follower.take() {
                 Next::Output(batch) => {
@@ -101,16 +92,16 @@ impl Source {
         }
     }
 
-    /// When its unfinished line is shown as far as it goes.
+    /// When its unfinished line is sent.
     fn unfinished_at(&self) -> Option<Instant> {
         self.lines.has_unfinished().then(|| self.output_at + UNFINISHED_AFTER)
     }
 }
 
-/// What is kept of the logs, as one JSON object that is written piece by piece.
+/// The buffered logs, as one JSON object that is streamed.
 ///
 /// # Errors
-/// The system has no descriptor for it.
+/// No descriptor is left.
 pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
     let waker = waker()?;
     let logs: Vec<(Slug, Arc<SharedLog>)> = registry
@@ -123,7 +114,7 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
         let mut text = br#"{"status":"success","message":"the newest output that is kept","data":{"lines":["#.to_vec();
         let mut is_first = true;
         for (slug, log) in logs {
-            let mut source = Source::new(&slug, &log, &query, &waker);
+            let mut source = FollowedServer::new(&slug, &log, &query, &waker);
             let mut show = |slug: &Slug, shown: Shown<'_>| {
                 if let Shown::Line(stream, bytes) | Shown::Part(stream, bytes) = shown {
                     if !std::mem::replace(&mut is_first, false) {
@@ -142,14 +133,14 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
     Ok(Outcome::Stream { content_type: reply::JSON, headers: headers(), body: Box::new(body) })
 }
 
-/// The logs as they are written, those of servers that are made later included, as events.
+/// The logs as they are written, as events; later servers are included.
 ///
 /// # Errors
-/// The system has no descriptor for it.
-pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result<Outcome, Error> {
+/// No descriptor is left.
+pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Permit) -> Result<Outcome, Error> {
     let waker = waker()?;
     let mut sources = Vec::new();
-    // Before the answer begins: what is written after it is new to the client.
+    // Before the response begins, so that it includes all later output.
     take_in(&registry, &query, &waker, &mut sources);
     let body = move |to: &mut dyn StreamOut| {
         let _place = place;
@@ -166,7 +157,7 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result
             };
             let now = Instant::now();
             let mut failed = Ok(());
-            sources.retain_mut(|source: &mut Source| {
+            sources.retain_mut(|source: &mut FollowedServer| {
                 let read = source.read(&mut show).and_then(|goes_on| {
                     if source.unfinished_at().is_some_and(|at| at <= now) || is_over {
                         let slug = source.slug.clone();
@@ -191,7 +182,7 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result
                 return Ok(());
             }
             text.shrink_to(CHUNK);
-            let unfinished = sources.iter().filter_map(Source::unfinished_at).min();
+            let unfinished = sources.iter().filter_map(FollowedServer::unfinished_at).min();
             let heartbeat = sent_at + HEARTBEAT;
             to.wait(&waker, unfinished.map_or(heartbeat, |at| at.min(heartbeat)))?;
         }
@@ -199,12 +190,12 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Place) -> Result
     Ok(Outcome::Stream { content_type: EVENTS, headers: headers(), body: Box::new(body) })
 }
 
-/// Begins to read the servers that are not read yet.
-fn take_in(registry: &Registry, query: &ManyQuery, waker: &Arc<Waker>, sources: &mut Vec<Source>) {
+/// Adds the servers that are not read yet.
+fn take_in(registry: &Registry, query: &ManyQuery, waker: &Arc<Waker>, sources: &mut Vec<FollowedServer>) {
     for supervisor in registry.supervisors() {
         let (slug, log) = (supervisor.slug(), supervisor.log());
         if query.wants(slug) && !sources.iter().any(|source| source.follower.reads(log)) {
-            sources.push(Source::new(slug, log, query, waker));
+            sources.push(FollowedServer::new(slug, log, query, waker));
         }
     }
 }
@@ -231,6 +222,6 @@ fn write_event(slug: &Slug, shown: Shown<'_>, text: &mut Vec<u8>) -> io::Result<
 
 fn write_line(slug: &Slug, stream: StreamId, bytes: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
     let line = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
-    let line = LineInfo { slug: slug.as_str(), stream: stream.as_str(), line: &line };
+    let line = LogLineInfo { slug: slug.as_str(), stream: stream.as_str(), line: &line };
     serde_json::to_writer(text, &line).map_err(io::Error::from)
 }

@@ -1,7 +1,7 @@
 //! `GET /metrics`: the Prometheus text format 0.0.4.
 //!
-//! Owns: the names, units and labels of the series. Never: a count of its own. Labels need no escape: a slug, a version and a word
-//! of the API have none of the characters that would.
+//! Owns: the names, units and labels of the series. Never: a count of its own. Labels need no escaping: slugs,
+//! versions and names of the API have no special characters.
 
 use std::fmt::{Display, Write};
 use std::sync::Arc;
@@ -36,7 +36,7 @@ impl Page {
                 self.0.push_str(part);
             }
         }
-        // A String takes everything.
+        // Writing to a String does not fail.
         let _ = writeln!(self.0, "{}{value}", if labels.is_empty() { " " } else { "} " });
     }
 
@@ -46,12 +46,12 @@ impl Page {
         self.sample(name, &[], value);
     }
 
-    /// A family with at most one sample a server.
+    /// A family with at most one sample for each server.
     fn each(
         &mut self,
         (name, kind, help): (&str, &str, &str),
         servers: &[(Arc<Supervisor>, Arc<ServerView>)],
-        value: &dyn Fn(&Supervisor, &ServerView) -> Value,
+        value: &dyn Fn(&Supervisor, &ServerView) -> SampleValue,
     ) {
         self.family(name, kind, help);
         for (supervisor, view) in servers {
@@ -63,7 +63,7 @@ impl Page {
 }
 
 /// The value of a sample, if it is known.
-type Value = Option<Box<dyn Display>>;
+type SampleValue = Option<Box<dyn Display>>;
 
 /// Seconds with a fraction, without the code for floating point.
 struct Seconds(Duration);
@@ -74,7 +74,7 @@ impl Display for Seconds {
     }
 }
 
-fn boxed(value: impl Display + 'static) -> Value {
+fn boxed(value: impl Display + 'static) -> SampleValue {
     Some(Box::new(value))
 }
 

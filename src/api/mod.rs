@@ -1,7 +1,7 @@
-//! What a request means and how its answer looks.
+//! The meaning of requests, and the form of responses.
 //!
-//! Owns: routes, access, JSON on the wire, and tiny_http, which reads the heads of requests. Never: a thread of its own (all
-//! but the reading runs on the client's), a server's life (see `registry`), a stranger's connection (see the module `http` beside this one).
+//! Owns: routes, access, JSON on the wire, and tiny_http, which parses heads. Never: a thread of its own (except the parsers',
+//! all of it runs on the connections'), a server's life-cycle (see `registry`), a connection (see `crate::http`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ pub mod many;
 pub mod metrics;
 pub mod overlays;
 pub mod page;
-pub mod places;
+pub mod permits;
 pub mod reply;
 pub mod route;
 #[cfg(test)]
@@ -28,30 +28,27 @@ mod tests;
 mod text;
 pub mod wire;
 
-/// What every request is answered from.
+/// The state that handlers use.
 pub struct Api {
-    /// The servers.
     pub registry: Arc<Registry>,
-    /// The overlays.
     pub overlays: Arc<Overlays>,
-    /// Relative paths are taken from here.
+    /// The base of relative paths.
     pub root: PathBuf,
-    /// Who may ask.
     pub access: access::Access,
     /// The SDK's gateway, if the daemon is one.
     pub gateway: Option<gateway::Gateway>,
-    /// Where the daemon is reached, as a URL.
+    /// The URL of the daemon.
     pub address: String,
-    /// The logs that are followed.
-    pub streams: places::Places,
-    /// Readers of events.
-    pub event_readers: places::Places,
-    /// This life of the daemon, in the ids of events.
+    /// For clients that follow a log.
+    pub streams: permits::Permits,
+    /// For readers of events.
+    pub event_readers: permits::Permits,
+    /// Distinguishes this start of the daemon in the ids of events.
     pub epoch: String,
-    /// Owners that wait.
-    pub waits: places::Places,
-    /// Clients without the token that wait for everything.
-    pub open_waits: places::Places,
-    /// Whoever reads a body has this.
+    /// For clients with the token that wait.
+    pub waits: permits::Permits,
+    /// For clients without the token that wait for readiness.
+    pub open_waits: permits::Permits,
+    /// Held while a body is parsed: one at a time.
     pub reading: Mutex<()>,
 }

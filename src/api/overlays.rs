@@ -1,6 +1,6 @@
-//! The calls about overlays.
+//! The routes of overlays.
 //!
-//! Owns: how long a client waits for an overlay, and what it is told of each outcome. Never: JSON (see `input`, `wire`), a
+//! Owns: how long a client waits for an overlay, and the response to each outcome. Never: JSON (see `input`, `wire`), a
 //! copy.
 
 use std::time::{Duration, Instant};
@@ -11,10 +11,9 @@ use crate::handoff::Reply;
 use crate::model::overlay::{OverlayId, OverlaySpec, Strategy};
 use crate::overlay::{CreateError, DeleteError, DeleteFiles, Overlays, Until};
 
-/// A `smart` overlay is answered when all of it can be used, and in any case after this.
+/// The creation of a `smart` overlay is answered when all of it can be used, at the latest after this.
 const USABLE_LIMIT: Duration = Duration::from_secs(1);
 
-/// All overlays.
 pub fn list(overlays: &Overlays, warnings: &[String]) -> Reply {
     reply::json(200, &wire::overlay_list(&overlays.views(), warnings))
 }
@@ -28,10 +27,10 @@ pub fn show(overlays: &Overlays, id: &OverlayId, warnings: &[String]) -> Result<
     Ok(reply::json(200, &wire::overlay(&overlay.view(), warnings)))
 }
 
-/// Makes an overlay. Takes as long as its light part, within the limit.
+/// Creates an overlay. Blocks until its light part is copied, up to the limit.
 ///
 /// # Errors
-/// Why it was not.
+/// Why it was not created.
 pub fn create(overlays: &Overlays, spec: OverlaySpec, warnings: &[String]) -> Result<Reply, Error> {
     let strategy = spec.strategy;
     let overlay = overlays.create(spec).map_err(refusal)?;
@@ -57,7 +56,7 @@ pub fn refusal(refused: CreateError) -> Error {
     }
 }
 
-/// Forgets an overlay. Takes as long as its copy takes to stop, and the removal of its files.
+/// Deletes an overlay. Blocks until its copy has stopped and its files are removed.
 ///
 /// # Errors
 /// What is left of it, and why.
@@ -77,11 +76,11 @@ pub fn undeleted(id: &OverlayId, undeleted: DeleteError) -> Error {
         DeleteError::FilesLater => Error::new(
             Code::Busy,
             format!(
-                "overlay \"{id}\" is forgotten; the removal of its files takes longer than a client waits, and goes on"
+                "overlay \"{id}\" is deleted; the removal of its files takes longer than a client waits and continues"
             ),
         ),
         DeleteError::Files(path, error) => failed(format!(
-            "overlay \"{id}\" is forgotten, but not all of its files could be removed: {}: {error}; remove the rest by hand",
+            "overlay \"{id}\" is deleted, but not all of its files could be removed: {}: {error}; remove the rest by hand",
             path.display()
         )),
     }

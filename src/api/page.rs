@@ -1,7 +1,7 @@
 //! The status page, `GET /ui`.
 //!
-//! Owns: the served form of `page/index.html`, made at compile time, and the headers that go with it. Never: anything of a
-//! request, a server or the token: the page is the same for all, and asks the API by itself.
+//! Owns: the served form of `page/index.html`, made at compile time, and the headers that go with it. Never: data
+//! of a request, a server or the token: the page is the same for all clients and uses the API itself.
 //!
 //! No gzip form: its Huffman codes would cost the binary more than they save over a loopback.
 
@@ -16,7 +16,7 @@ mod tests;
 use compact::{between, compact};
 use sha256::{BASE64_LENGTH, base64, sha256};
 
-/// The page as it is written.
+/// The source of the page.
 const SOURCE: &str = include_str!("page/index.html");
 const LENGTH: usize = compact(SOURCE.as_bytes(), &mut []);
 /// The page as it is served.
@@ -27,11 +27,10 @@ static SERVED: [u8; LENGTH] = {
 };
 const PACKED: Packed = Packed::new(&SERVED);
 static PAGE: Document<{ PACKED.length }> = Document::new(&PACKED);
-/// What the policy lets the browser apply and run: the text between these tags, by its hash, and no other.
+/// The hashes in the policy: the browser applies and runs only the text between these tags.
 const STYLE: [u8; BASE64_LENGTH] = base64(&sha256(between(&SERVED, b"<style>", b"</style>")));
 const SCRIPT: [u8; BASE64_LENGTH] = base64(&sha256(between(&SERVED, b"<script>", b"</script>")));
 
-/// Returns the page.
 pub fn page() -> Reply {
     let hash = |text: &'static [u8]| str::from_utf8(text).unwrap_or_default();
     let policy = [
@@ -52,7 +51,7 @@ pub fn page() -> Reply {
     Reply { status: 200, headers, content_type: Some("text/html; charset=utf-8"), body: PAGE.get().into() }
 }
 
-/// Leads a browser that asks for `/` to the page.
+/// Redirects a browser from `/` to the page.
 pub fn redirect() -> Reply {
     let headers = vec![("Location", "/ui".into()), ("Vary", "Accept".into())];
     Reply { status: 302, headers, content_type: None, body: Vec::new().into() }

@@ -1,7 +1,6 @@
-//! From values and errors to whole answers.
+//! From values and errors to responses.
 //!
-//! Owns: the form of an answer, the one place where an error becomes one. Never: what the values mean, a connection.
-//! No text of a client gets into a header.
+//! Owns: the form of a response, and of an error. Never: what the values mean, a connection, a client's text in a header.
 
 use serde::Serialize;
 
@@ -9,11 +8,10 @@ use crate::error::{Code, Error};
 use crate::handoff::Reply;
 use crate::sorted::Sorted;
 
-/// An answer about one server has room in this.
+/// Holds the usual response about one server.
 const BODY: usize = 1024;
-/// The content type of all answers but logs as they are.
 pub const JSON: &str = "application/json";
-/// The content type of logs as they are. What a server writes is text in all but name.
+/// The content type of raw logs, valid UTF-8 or not.
 pub const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// `body` as JSON.
@@ -23,7 +21,7 @@ pub fn json(status: u16, body: &impl Serialize) -> Reply {
     written(status, result.map(|()| bytes))
 }
 
-/// `body`, if it could be written as JSON.
+/// `body`, if it could be serialized.
 pub fn written(status: u16, body: serde_json::Result<Vec<u8>>) -> Reply {
     match body {
         Ok(body) => Reply { status, headers: Vec::new(), content_type: Some(JSON), body: body.into() },
@@ -34,31 +32,28 @@ pub fn written(status: u16, body: serde_json::Result<Vec<u8>>) -> Reply {
     }
 }
 
-/// JSON that is part of the program.
+/// Static JSON.
 pub fn document(text: &'static [u8]) -> Reply {
     Reply { status: 200, headers: Vec::new(), content_type: Some(JSON), body: text.into() }
 }
 
-/// Bytes as they are.
+/// Raw bytes.
 pub fn plain(body: Vec<u8>) -> Reply {
     Reply { status: 200, headers: Vec::new(), content_type: Some(PLAIN), body: body.into() }
 }
 
-/// It is done, and there is nothing to say.
 pub fn no_content() -> Reply {
     Reply { status: 204, headers: Vec::new(), content_type: None, body: Vec::new().into() }
 }
 
-/// The methods that a path takes.
 pub fn options(allow: &'static str) -> Reply {
     Reply { headers: vec![("Allow", allow.into())], ..no_content() }
 }
 
-/// Why not.
 pub fn error(error: &Error) -> Reply {
-    /// The client shows `error` to its user; `message` is where answers without an error have theirs.
+    /// The SDK shows `error` to its user; `message` as in responses without an error.
     #[derive(Serialize)]
-    struct Body<'a> {
+    struct ErrorBody<'a> {
         status: &'static str,
         error: &'a str,
         code: &'static str,
@@ -75,7 +70,7 @@ pub fn error(error: &Error) -> Reply {
         whys.push_str(&wrong.why);
     }
     let sentence = error.sentence();
-    let body = Body { status: "error", error: sentence, code: error.code().as_str(), message: sentence, fields };
+    let body = ErrorBody { status: "error", error: sentence, code: error.code().as_str(), message: sentence, fields };
     let headers = match error.code() {
         Code::MethodNotAllowed(allow) => vec![("Allow", allow.into())],
         Code::Unauthorized => vec![("WWW-Authenticate", "Bearer realm=\"servisor\"".into())],
@@ -101,7 +96,7 @@ pub fn error(error: &Error) -> Reply {
         | Code::StateLost
         | Code::Internal => Vec::new(),
     };
-    // Nothing in it can fail to be written; should that change, the status still tells.
+    // Serialization of these fields does not fail; the fallback keeps the status.
     let body = serde_json::to_vec(&body).unwrap_or_else(|_| br#"{"status":"error","error":"internal error"}"#.to_vec());
     Reply { status: error.code().status(), headers, content_type: Some(JSON), body: body.into() }
 }

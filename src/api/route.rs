@@ -1,18 +1,19 @@
-//! From method and target to what is to be done.
+//! From method and target to an action.
 //!
-//! Owns: the paths, their methods, their queries, and how a target is decoded. Never: a header, a body, a server;
-//! whether a slug is known is found out by whoever carries out the action.
+//! Owns: the paths, their methods, their queries, and the decoding of a target. Never: a header, a body, a server; whether a
+//! slug exists is checked when the action is carried out.
 //!
 //! Decided here: an escape that is no byte, a byte that is no text, a control character and a `.` or `..` segment
-//! are malformed (400), because whatever stands between the client and us may read them in another way. An empty
-//! segment (`//`, a slash at the end) is just a path that nothing has (404). A slash that is escaped is part of its
-//! segment. `HEAD` is `GET`, whose body whoever writes the answer leaves out.
+//! are malformed (400), because a proxy between the client and us may read them in another way. An empty
+//! segment (`//`, a slash at the end) is an unknown path (404). An escaped slash is part of its segment. `HEAD` is `GET`,
+//! without the body in the response (see `http`).
 
 use std::time::Duration;
 
 use super::events::EventQuery;
 use super::many::ManyQuery;
 use crate::error::{Code, Error, hint, quoted};
+use crate::logs::Selection;
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
@@ -27,95 +28,88 @@ pub mod tests;
 
 use query::{Query, segments};
 use resource::Resource;
-pub use sdk::{Gateway, is_gateway};
+pub use sdk::{GatewayAction, is_gateway};
 
-/// What a request asks for.
+/// What a request asks for, by its method and target.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
-    /// Is the daemon alive?
+pub enum ApiAction {
+    /// Liveness of the daemon.
     Health,
-    /// What can be asked for?
+    /// The description of the API.
     OpenApi,
-    /// The status page.
     Page,
-    /// What is this daemon?
+    /// Facts about this daemon.
     Info,
-    /// Is my token good?
+    /// Whether the token is valid.
     AuthStatus,
-    /// Which methods does this path take? They are in `allow`, as the header has them.
+    /// The methods of this path.
     Options {
         /// The value of `Allow`.
         allow: &'static str,
     },
-    /// What changes.
+    /// A stream of changes.
     Events(EventQuery),
-    /// What many servers wrote.
+    /// The logs of many servers.
     Logs(ManyQuery),
-    /// What they wrote, and what they write from now on.
+    /// The logs of many servers, followed.
     LogsFollow(ManyQuery),
-    /// How the runs of a server ended; not more than so many.
+    /// The ended runs of a server, at most so many.
     ServerRuns(Slug, usize),
-    /// The daemon and its servers in figures.
     Metrics,
-    /// All servers, perhaps with what they use.
+    /// All servers; with their resource use if set.
     ServerList(bool),
-    /// A server from the configuration in the body.
+    /// Create a server from the body.
     ServerCreate(Present),
-    /// Can everything be used?
+    /// Readiness of all servers, perhaps after a wait.
     Ready(Option<Wait<()>>),
-    /// One server, perhaps not before it has come so far, perhaps with what it uses.
+    /// One server, perhaps after a wait for a status; with its resource use if set.
     ServerShow(Slug, Option<Wait<Status>>, bool),
-    /// Take it for ready, or not; the status is in the body.
+    /// Set its status to the one in the body.
     ServerMark(Slug),
-    /// Stop it and forget it.
     ServerDelete(Slug),
-    /// Start it with the configuration that is kept.
+    /// Start it with its stored configuration.
     ServerStart(Slug),
-    /// Stop it.
     ServerStop(Slug),
-    /// Stop it if it runs, then start it.
     ServerRestart(Slug),
-    /// What it wrote.
+    /// Its log.
     ServerLogs(Slug, LogQuery),
-    /// What it wrote, and what it writes from now on.
+    /// Its log, followed.
     ServerFollow(Slug, LogQuery),
-    /// All overlays.
     OverlayList,
-    /// An overlay from the specification in the body.
+    /// Create an overlay from the body.
     OverlayCreate,
-    /// One overlay.
     OverlayShow(OverlayId),
-    /// Stop its copy and forget it, and perhaps its files.
+    /// Stop its copy and delete it, perhaps with its files.
     OverlayDelete(OverlayId, DeleteFiles),
     /// A request to the SDK's gateway.
-    Gateway(Gateway),
-    /// These parts of the SDK do not exist here.
+    Gateway(GatewayAction),
+    /// A part of the SDK that servisor does not have.
     Unsupported(&'static str),
 }
 
-/// What becomes of a server that has the slug of a new configuration.
+/// What happens to an existing server with the slug of a new configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Present {
-    /// It gets the new configuration, unless it is active.
+    /// It gets the new configuration, or 409 if it is active.
     Replace,
-    /// The same, but with the same configuration it stays as it is.
+    /// The same, but with an equal configuration it stays as it is.
     KeepIfSame,
 }
 
-/// Who may ask.
+/// Which clients have access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
-    /// Every client, without a token.
+    /// All.
     Open,
-    /// The same, but without the token only under a name of this daemon: the answer tells of the servers.
+    /// All, but without the token only by a name of this daemon: the response has information about servers.
     OwnHost,
-    /// Whoever has the token.
+    /// Clients with the token.
     Guarded,
 }
 
 impl Gate {
-    /// Who may hear what has become of a request. That a path stands for nothing is no secret, and a client that tries an
-    /// optional one takes 401 for a wrong token; all else that could not be routed is guarded.
+    /// The gate of a routed request. 404 is open: that a path does not exist is no secret, and a client that probes an optional
+    /// one would take 401 for a wrong token. All other failures are guarded.
     pub fn of(routed: &Result<Route, Error>) -> Gate {
         match routed {
             Ok(route) => route.action.gate(),
@@ -125,115 +119,88 @@ impl Gate {
     }
 }
 
-impl Action {
-    /// Whether a body means anything to it.
+impl ApiAction {
+    /// Whether it reads the body.
     pub fn reads_body(&self) -> bool {
         matches!(
             self,
-            Action::ServerCreate(_)
-                | Action::ServerMark(_)
-                | Action::OverlayCreate
-                | Action::Gateway(Gateway::Create | Gateway::Find | Gateway::FindOrCreate | Gateway::Extend(_))
+            ApiAction::ServerCreate(_)
+                | ApiAction::ServerMark(_)
+                | ApiAction::OverlayCreate
+                | ApiAction::Gateway(
+                    GatewayAction::Create
+                        | GatewayAction::Find
+                        | GatewayAction::FindOrCreate
+                        | GatewayAction::Extend(_)
+                )
         )
     }
 
-    /// Who may ask for it.
     pub fn gate(&self) -> Gate {
         match self {
             // A browser sends no token with a preflight.
-            Action::Health | Action::OpenApi | Action::Options { .. } => Gate::Open,
-            // The page holds no secret, but what a browser keeps for it belongs to its host.
-            Action::Ready(_) | Action::AuthStatus | Action::Page => Gate::OwnHost,
-            Action::Info
-            | Action::Events(_)
-            | Action::Logs(_)
-            | Action::LogsFollow(_)
-            | Action::ServerRuns(..)
-            | Action::Metrics
-            | Action::ServerList(_)
-            | Action::ServerCreate(_)
-            | Action::ServerShow(..)
-            | Action::ServerMark(_)
-            | Action::ServerDelete(_)
-            | Action::ServerStart(_)
-            | Action::ServerStop(_)
-            | Action::ServerRestart(_)
-            | Action::ServerLogs(..)
-            | Action::ServerFollow(..)
-            | Action::OverlayList
-            | Action::OverlayCreate
-            | Action::OverlayShow(_)
-            | Action::OverlayDelete(..)
-            | Action::Gateway(_)
-            | Action::Unsupported(_) => Gate::Guarded,
+            ApiAction::Health | ApiAction::OpenApi | ApiAction::Options { .. } => Gate::Open,
+            // The page has no secret, but a browser stores the token for its host.
+            ApiAction::Ready(_) | ApiAction::AuthStatus | ApiAction::Page => Gate::OwnHost,
+            ApiAction::Info
+            | ApiAction::Events(_)
+            | ApiAction::Logs(_)
+            | ApiAction::LogsFollow(_)
+            | ApiAction::ServerRuns(..)
+            | ApiAction::Metrics
+            | ApiAction::ServerList(_)
+            | ApiAction::ServerCreate(_)
+            | ApiAction::ServerShow(..)
+            | ApiAction::ServerMark(_)
+            | ApiAction::ServerDelete(_)
+            | ApiAction::ServerStart(_)
+            | ApiAction::ServerStop(_)
+            | ApiAction::ServerRestart(_)
+            | ApiAction::ServerLogs(..)
+            | ApiAction::ServerFollow(..)
+            | ApiAction::OverlayList
+            | ApiAction::OverlayCreate
+            | ApiAction::OverlayShow(_)
+            | ApiAction::OverlayDelete(..)
+            | ApiAction::Gateway(_)
+            | ApiAction::Unsupported(_) => Gate::Guarded,
         }
     }
 }
 
-/// What a client waits for, and how long.
+/// A client's wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait<Goal> {
-    /// For this.
     pub goal: Goal,
-    /// Not longer than this.
     pub limit: Duration,
 }
 
-/// As long as a client waits that does not say how long: below the 30 s after which the SDK gives up.
+/// The default limit of a wait: below the 30 s after which the SDK gives up.
 const WAIT_LIMIT: Duration = Duration::from_secs(25);
-/// Whoever wants to wait longer asks again.
+/// The longest wait. A client can repeat the request.
 const WAIT_LIMIT_MAX: Duration = Duration::from_secs(3600);
 
-/// Which of a server's streams.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// Both, in the order of arrival.
-    #[default]
-    Combined,
-}
-
-impl Stream {
-    /// All of them, by the word that the API has for each.
-    pub const ALL: [(&'static str, Stream); 3] =
-        [("stdout", Self::Stdout), ("stderr", Self::Stderr), ("combined", Self::Combined)];
-
-    /// The word that the API has for it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Stdout => "stdout",
-            Self::Stderr => "stderr",
-            Self::Combined => "combined",
-        }
-    }
-}
-
-/// Which part of a server's output.
+/// A part of a server's output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LogQuery {
-    /// Of which stream.
-    pub stream: Stream,
-    /// Only the last so many lines; all of them without it.
+    pub stream: Selection,
+    /// The number of last lines; all without it.
     pub tail: Option<u32>,
 }
 
-/// A request that is understood.
+/// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// What is to be done.
-    pub action: Action,
-    /// The parts of the query that mean nothing, in words for a person.
+    pub action: ApiAction,
+    /// Warnings about unknown parts of the query.
     pub warnings: Vec<String>,
 }
 
-/// What `method` on `target` (path and query as the client sent them) asks for.
+/// Parses `method` and `target` (path and query as sent).
 ///
 /// # Errors
-/// 400 for a target that can't be read, 404 for a path that nothing has, 405 for a method that the path does not
-/// take, 422 for values of the query that make no sense.
+/// 400 for a malformed target, 404 for an unknown path, 405 for a method that the path does not have, 422 for invalid values
+/// in the query.
 pub fn route(method: &str, target: &str) -> Result<Route, Error> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let segments = segments(path)?;
@@ -241,66 +208,66 @@ pub fn route(method: &str, target: &str) -> Result<Route, Error> {
     let allow = resource.allow();
     let mut query = Query::parse(query)?;
     let action = match (resource, Method::of(method)) {
-        (_, Method::Options) => Action::Options { allow },
-        (Resource::Health, Method::Get) => Action::Health,
-        (Resource::OpenApi, Method::Get) => Action::OpenApi,
-        (Resource::Page, Method::Get) => Action::Page,
-        (Resource::Info, Method::Get) => Action::Info,
-        (Resource::AuthStatus, Method::Get) => Action::AuthStatus,
+        (_, Method::Options) => ApiAction::Options { allow },
+        (Resource::Health, Method::Get) => ApiAction::Health,
+        (Resource::OpenApi, Method::Get) => ApiAction::OpenApi,
+        (Resource::Page, Method::Get) => ApiAction::Page,
+        (Resource::Info, Method::Get) => ApiAction::Info,
+        (Resource::AuthStatus, Method::Get) => ApiAction::AuthStatus,
         (Resource::Events, Method::Get) => {
             let attend = query.flag("attend");
-            Action::Events(EventQuery { slugs: query.slugs(), attend })
+            ApiAction::Events(EventQuery { slugs: query.slugs(), attend })
         }
         (Resource::AllLogs, Method::Get) => {
             let asked = ManyQuery { log: log_query(&mut query), slugs: query.slugs() };
-            if query.flag("follow") { Action::LogsFollow(asked) } else { Action::Logs(asked) }
+            if query.flag("follow") { ApiAction::LogsFollow(asked) } else { ApiAction::Logs(asked) }
         }
         (Resource::Runs(slug), Method::Get) => {
             let limit = query.number("limit", "runs", KEPT as u64);
             if limit == Some(0) {
                 query.blame("limit", "must be at least 1".into());
             }
-            Action::ServerRuns(slug, limit.map_or(KEPT, |limit| limit as usize))
+            ApiAction::ServerRuns(slug, limit.map_or(KEPT, |limit| limit as usize))
         }
-        (Resource::Servers, Method::Get) => Action::ServerList(query.flag("stats")),
-        (Resource::Metrics, Method::Get) => Action::Metrics,
+        (Resource::Servers, Method::Get) => ApiAction::ServerList(query.flag("stats")),
+        (Resource::Metrics, Method::Get) => ApiAction::Metrics,
         (Resource::Servers, Method::Post) => {
-            Action::ServerCreate(if query.flag("if_changed") { Present::KeepIfSame } else { Present::Replace })
+            ApiAction::ServerCreate(if query.flag("if_changed") { Present::KeepIfSame } else { Present::Replace })
         }
         (Resource::Ready, Method::Get) => {
             let wait = query.flag("wait");
-            Action::Ready(query.wait(wait.then_some(())))
+            ApiAction::Ready(query.wait(wait.then_some(())))
         }
         (Resource::Server(slug), Method::Get) => {
             let goal = query.word("wait_for", &Status::ALL);
             let stats = query.flag("stats");
-            Action::ServerShow(slug, query.wait(goal), stats)
+            ApiAction::ServerShow(slug, query.wait(goal), stats)
         }
-        (Resource::Status(slug), Method::Patch) => Action::ServerMark(slug),
-        (Resource::Server(slug), Method::Delete) => Action::ServerDelete(slug),
-        (Resource::Start(slug), Method::Post) => Action::ServerStart(slug),
-        (Resource::Stop(slug), Method::Post) => Action::ServerStop(slug),
-        (Resource::Restart(slug), Method::Post) => Action::ServerRestart(slug),
+        (Resource::Status(slug), Method::Patch) => ApiAction::ServerMark(slug),
+        (Resource::Server(slug), Method::Delete) => ApiAction::ServerDelete(slug),
+        (Resource::Start(slug), Method::Post) => ApiAction::ServerStart(slug),
+        (Resource::Stop(slug), Method::Post) => ApiAction::ServerStop(slug),
+        (Resource::Restart(slug), Method::Post) => ApiAction::ServerRestart(slug),
         (Resource::Logs(slug), Method::Get) => {
             let asked = log_query(&mut query);
-            if query.flag("follow") { Action::ServerFollow(slug, asked) } else { Action::ServerLogs(slug, asked) }
+            if query.flag("follow") { ApiAction::ServerFollow(slug, asked) } else { ApiAction::ServerLogs(slug, asked) }
         }
-        (Resource::Overlays, Method::Get) => Action::OverlayList,
-        (Resource::Overlays, Method::Post) => Action::OverlayCreate,
-        (Resource::Overlay(id), Method::Get) => Action::OverlayShow(id),
+        (Resource::Overlays, Method::Get) => ApiAction::OverlayList,
+        (Resource::Overlays, Method::Post) => ApiAction::OverlayCreate,
+        (Resource::Overlay(id), Method::Get) => ApiAction::OverlayShow(id),
         (Resource::Overlay(id), Method::Delete) => {
             let files = if query.flag("delete_files") { DeleteFiles::Remove } else { DeleteFiles::Keep };
-            Action::OverlayDelete(id, files)
+            ApiAction::OverlayDelete(id, files)
         }
-        (Resource::Sandboxes, Method::Post) => Action::Gateway(Gateway::Create),
-        (Resource::SandboxFind, Method::Post) => Action::Gateway(Gateway::Find),
-        (Resource::SandboxFindOrCreate, Method::Post) => Action::Gateway(Gateway::FindOrCreate),
-        (Resource::Sandbox(id), Method::Get) => Action::Gateway(Gateway::Show(id)),
-        (Resource::Sandbox(id), Method::Delete) => Action::Gateway(Gateway::Delete(id)),
-        (Resource::SandboxExtend(id), Method::Post) => Action::Gateway(Gateway::Extend(id)),
-        (Resource::Snapshots, _) => Action::Gateway(Gateway::Snapshots),
-        (Resource::GatewayElsewhere, _) => Action::Gateway(Gateway::Elsewhere),
-        (Resource::Unsupported(parts), _) => Action::Unsupported(parts),
+        (Resource::Sandboxes, Method::Post) => ApiAction::Gateway(GatewayAction::Create),
+        (Resource::SandboxFind, Method::Post) => ApiAction::Gateway(GatewayAction::Find),
+        (Resource::SandboxFindOrCreate, Method::Post) => ApiAction::Gateway(GatewayAction::FindOrCreate),
+        (Resource::Sandbox(id), Method::Get) => ApiAction::Gateway(GatewayAction::Show(id)),
+        (Resource::Sandbox(id), Method::Delete) => ApiAction::Gateway(GatewayAction::Delete(id)),
+        (Resource::SandboxExtend(id), Method::Post) => ApiAction::Gateway(GatewayAction::Extend(id)),
+        (Resource::Snapshots, _) => ApiAction::Gateway(GatewayAction::Snapshots),
+        (Resource::GatewayElsewhere, _) => ApiAction::Gateway(GatewayAction::Elsewhere),
+        (Resource::Unsupported(parts), _) => ApiAction::Unsupported(parts),
         (_, Method::Get | Method::Post | Method::Patch | Method::Delete | Method::Other) => {
             return Err(method_not_allowed(method, path, allow));
         }
@@ -342,7 +309,7 @@ fn method_not_allowed(method: &str, path: &str, allow: &'static str) -> Error {
 
 fn log_query(query: &mut Query) -> LogQuery {
     let mut asked = LogQuery::default();
-    if let Some(stream) = query.word("stream", &Stream::ALL) {
+    if let Some(stream) = query.word("stream", &Selection::ALL) {
         asked.stream = stream;
     }
     asked.tail = query.number("tail", "lines", u32::MAX.into()).and_then(|lines| u32::try_from(lines).ok());

@@ -1,13 +1,13 @@
-//! The document of the API says what the code does: every path and method, every name in a request or an answer.
+//! The document of the API against the code: every path and method, every name in a request or a response.
 //!
-//! That answers have the form that it gives them is tested in `tests/it/openapi.rs`.
+//! `tests/it/openapi.rs` checks real responses against its schemas.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::handlers::OPENAPI;
-use super::route::{Action, Gate, Stream, route};
+use super::route::{ApiAction, Gate, route};
 use super::{input, wire};
 use crate::model::ending::{Kind, Next, Reason};
 use crate::model::health::HealthStatus;
@@ -54,14 +54,14 @@ fn it_has_the_methods_of_each_path() {
     let paths = names(&document["paths"]);
     assert_eq!(paths, super::route::tests::templates());
     for path in paths {
-        let Action::Options { allow } = route("OPTIONS", &target(path)).unwrap().action else { panic!("{path}") };
-        let told: BTreeSet<String> = operations(&document)
+        let ApiAction::Options { allow } = route("OPTIONS", &target(path)).unwrap().action else { panic!("{path}") };
+        let documented: BTreeSet<String> = operations(&document)
             .into_iter()
             .filter(|(other, ..)| other == path)
             .flat_map(|(_, method, _)| if method == "GET" { vec![method, "HEAD".into()] } else { vec![method] })
             .chain(["OPTIONS".into()])
             .collect();
-        assert_eq!(told, allow.split(", ").map(str::to_owned).collect(), "{path}");
+        assert_eq!(documented, allow.split(", ").map(str::to_owned).collect(), "{path}");
     }
 }
 
@@ -77,12 +77,12 @@ fn it_says_what_needs_a_token() {
 #[test]
 fn it_has_every_parameter_with_its_values() {
     let document = document();
-    let mut told = BTreeSet::new();
+    let mut documented = BTreeSet::new();
     for (path, method, operation) in operations(&document) {
         for parameter in operation["parameters"].as_array().into_iter().flatten() {
             let parameter = resolved(&document, parameter);
             let (name, schema) = (parameter["name"].as_str().unwrap(), resolved(&document, &parameter["schema"]));
-            told.insert(name);
+            documented.insert(name);
             let words: Vec<String> = match (schema["type"].as_str(), schema["enum"].as_array()) {
                 (Some("boolean"), _) => vec!["true".into(), "false".into()],
                 // The names of servers, which the next test of this file has no word list for.
@@ -113,7 +113,7 @@ fn it_has_every_parameter_with_its_values() {
         .iter()
         .flat_map(|call| sources.iter().flat_map(move |source| source.split(call).skip(1)))
         .filter_map(|rest| rest.split('"').next());
-    assert_eq!(told, asked.chain(["slug"]).collect());
+    assert_eq!(documented, asked.chain(["slug"]).collect());
 }
 
 #[test]
@@ -175,11 +175,12 @@ fn enums<'a>(value: &'a Value, place: &str, found: &mut BTreeMap<String, Vec<&'a
 #[test]
 fn its_enums_are_those_of_the_code() {
     let document = document();
-    let mut told = BTreeMap::new();
-    enums(&document["components"]["schemas"], "", &mut told);
-    let mut is = |place: &str, known: &[&str]| assert_eq!(told.remove(place).unwrap_or_default(), known, "{place}");
+    let mut documented = BTreeMap::new();
+    enums(&document["components"]["schemas"], "", &mut documented);
+    let mut is =
+        |place: &str, known: &[&str]| assert_eq!(documented.remove(place).unwrap_or_default(), known, "{place}");
     is("/Status", &Status::ALL.map(|(name, _)| name));
-    is("/Stream", &Stream::ALL.map(|(name, _)| name));
+    is("/Stream", &crate::logs::Selection::ALL.map(|(name, _)| name));
     is("/CopyStatus", &CopyStatus::ALL.map(|(name, _)| name));
     is("/ServerConfig/properties/restart_policy", &RestartPolicy::ALL.map(|(name, _)| name));
     is("/ServerConfig/properties/stdin", &Stdin::ALL.map(|(name, _)| name));
@@ -190,7 +191,7 @@ fn its_enums_are_those_of_the_code() {
     is("/Run/properties/reason", &Reason::ALL.map(|(name, _)| name));
     is("/Run/properties/next", &Next::ALL.map(|(name, _)| name));
     is("/Line/properties/stream", &StreamId::BOTH.map(StreamId::as_str));
-    assert_eq!(told, BTreeMap::new(), "an enum that no type of the code stands for");
+    assert_eq!(documented, BTreeMap::new(), "an enum without a type in the code");
 }
 
 #[test]

@@ -1,33 +1,33 @@
 //! A long text within JSON.
 //!
-//! Owns: how it is written. Never: what is around it.
+//! Owns: its escaping. Never: what is around it.
 //!
-//! serde_json, compiled for size, takes 26 instructions for each byte of a text, and that was most of what the tail of a log
-//! cost. Nearly all bytes of a log stand for themselves; here eight of them are passed over in one step.
+//! serde_json, compiled for size, takes 26 instructions for each byte of a text, which was most of the cost of the tail of
+//! a log. Nearly all bytes of a log need no escape; here eight of them are checked in one step.
 
 use serde::Serialize;
 
-/// What is looked at in one step.
+/// The bytes of one step.
 const STEP: usize = size_of::<u64>();
 const LOWEST: u64 = u64::from_ne_bytes([1; STEP]);
 const HIGHEST: u64 = u64::from_ne_bytes([0x80; STEP]);
-/// Below are the control characters, which JSON wants escaped.
+/// Below are the control characters, which JSON escapes.
 const FIRST_PRINTABLE: u8 = b' ';
 
-/// Stands for the text in what is around it: no other text there is a control character alone.
+/// The placeholder of the text in what is around it: no other text there is a single control character.
 const PLACE: &str = "\0";
 const PLACE_IN_JSON: &[u8] = br#""\u0000""#;
 
-/// What `around` makes of a text in the first place where the text stands for itself, as JSON.
+/// Serializes `around(text)`: `around` is called with a placeholder, which is replaced by the escaped text.
 ///
 /// # Errors
-/// What is around can't be written as JSON, or has no such place.
+/// The result can't be serialized, or does not contain the placeholder.
 pub fn within<T: Serialize>(text: &str, around: impl FnOnce(&'static str) -> T) -> serde_json::Result<Vec<u8>> {
     let frame = serde_json::to_vec(&around(PLACE))?;
     let place = frame.windows(PLACE_IN_JSON.len()).position(|part| part == PLACE_IN_JSON);
     let place = place.ok_or_else(|| serde::ser::Error::custom("there is no place for the text"))?;
     let (before, after) = (&frame[..place], &frame[place + PLACE_IN_JSON.len()..]);
-    // A line end in a hundred bytes, and nothing else to escape.
+    // Room for a line end in each hundred bytes, usually all there is to escape.
     let mut whole = Vec::with_capacity(frame.len() + text.len() + text.len() / 50);
     whole.extend_from_slice(before);
     whole.push(b'"');
@@ -53,7 +53,7 @@ fn escape(mut text: &[u8], whole: &mut Vec<u8>) {
     whole.extend_from_slice(text);
 }
 
-/// The place of the first byte that doesn't stand for itself.
+/// The index of the first byte that needs an escape.
 fn first_special(text: &[u8]) -> Option<usize> {
     let (steps, rest) = text.as_chunks::<STEP>();
     for (number, step) in steps.iter().enumerate() {
@@ -70,8 +70,8 @@ fn is_special(byte: u8) -> bool {
     byte < FIRST_PRINTABLE || byte == b'"' || byte == b'\\'
 }
 
-/// Always true if there is one. A byte whose highest bit is set by taking something away is less than that; one above it may
-/// seem to be, when it lends to the one below.
+/// Whether a byte of `step` may need an escape; true for some others too: the subtraction sets the highest bit of a byte that
+/// is smaller, and may borrow from the byte above.
 fn may_have_one(step: u64) -> bool {
     let less = |step: u64, than: u8| step.wrapping_sub(LOWEST * u64::from(than)) & !step;
     let equal = |byte: u8| less(step ^ (LOWEST * u64::from(byte)), 1);

@@ -1,7 +1,7 @@
-//! The bodies of the answers that are no errors.
+//! The bodies of successful responses.
 //!
-//! Owns: the names and units of everything that clients read. Never: a decision, a header. What is not known is left
-//! out; the one exception is `exit_code`, which clients expect to be `null`.
+//! Owns: the names and units of everything that clients read. Never: a decision, a header. Unknown values are left out, except
+//! `exit_code`, which clients expect to be `null`.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime};
 use serde::Serialize;
 
 use super::access::Caller;
-use super::route::Stream;
+use crate::logs::Selection;
 use crate::model::run::ServerStats;
 use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
@@ -32,7 +32,7 @@ pub use sandbox::{SUCCESS, sandbox};
 use overlay::OverlayBrief;
 use server::{ServerBrief, ServerInfo};
 
-/// The envelope of the answers about servers.
+/// The envelope of responses about servers.
 #[derive(Debug, Serialize)]
 pub struct Envelope<'a, Data> {
     status: &'static str,
@@ -48,12 +48,12 @@ impl<'a, Data> Envelope<'a, Data> {
     }
 }
 
-/// `message`, and how the server is.
+/// `message` and a server.
 pub fn server<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]) -> impl Serialize + use<'a> {
     server_with(message, view, None, warnings)
 }
 
-/// The same with what it uses.
+/// The same with its resource use.
 pub fn server_with<'a>(
     message: &'a str,
     view: &'a ServerView,
@@ -67,7 +67,7 @@ pub fn server_with<'a>(
     Envelope::new(message, Data { server: ServerInfo::of(view, warnings).with_stats(stats) }, warnings)
 }
 
-/// `message`, and how the server is, in the shape of an answer to a stop.
+/// `message` and a server, in the form of a response to a stop.
 pub fn stopped<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Data<'a> {
@@ -78,7 +78,7 @@ pub fn stopped<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String
     Envelope::new(message, data, warnings)
 }
 
-/// `message`, and the status that a server has now.
+/// `message` and the new status of a server.
 pub fn marked<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Data<'a> {
@@ -88,7 +88,7 @@ pub fn marked<'a>(message: &'a str, view: &'a ServerView, warnings: &'a [String]
     Envelope::new(message, Data { slug: view.spec.slug.as_str(), status: view.status.as_str() }, warnings)
 }
 
-/// How all servers are, in the given order, and what those of `stats` use.
+/// All servers, in the given order, and the resource use of those in `stats`.
 pub fn server_list<'a>(
     views: &'a [Arc<ServerView>],
     stats: &Sorted<Slug, ServerStats>,
@@ -107,17 +107,22 @@ pub fn server_list<'a>(
     Envelope::new(message, Data { servers }, warnings)
 }
 
-/// A part of what a server wrote.
+/// A part of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogText<'a> {
-    /// The output; bytes that are no UTF-8 have been replaced.
+    /// The output; invalid UTF-8 is replaced.
     pub text: &'a str,
-    /// How many bytes were written before it and are not kept any more.
+    /// The number of older bytes that were dropped.
     pub dropped_bytes: u64,
 }
 
-/// What a server wrote.
-pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a [String]) -> impl Serialize + use<'a> {
+/// The log of a server.
+pub fn logs<'a>(
+    slug: &'a Slug,
+    stream: Selection,
+    log: LogText<'a>,
+    warnings: &'a [String],
+) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Data<'a> {
         slug: &'a str,
@@ -128,7 +133,7 @@ pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a 
     }
     let data = Data {
         slug: slug.as_str(),
-        stream: stream.word(),
+        stream: stream.as_str(),
         logs: log.text,
         truncated: log.dropped_bytes > 0,
         dropped_bytes: log.dropped_bytes,
@@ -136,7 +141,7 @@ pub fn logs<'a>(slug: &'a Slug, stream: Stream, log: LogText<'a>, warnings: &'a 
     Envelope::new("the newest output that is kept", data, warnings)
 }
 
-/// How runs ended, the living one and the newest first.
+/// Runs, the living one and the newest first.
 pub fn runs<'a>(
     slug: &'a Slug,
     living: Option<&'a (Living, Instant)>,
@@ -153,7 +158,7 @@ pub fn runs<'a>(
     Envelope::new("the newest runs", Data { slug: slug.as_str(), runs }, warnings)
 }
 
-/// Whether everything can be used, and how far each server is.
+/// Readiness of all servers, and the state of each.
 pub fn ready<'a>(
     readiness: Readiness,
     views: &'a [Arc<ServerView>],
@@ -171,7 +176,7 @@ pub fn ready<'a>(
     Ready { ready: readiness.reachable, healthy: readiness.healthy, servers, overlays }
 }
 
-/// The daemon lives, and this is its clock.
+/// Liveness, with the daemon's clock.
 pub fn health(now: SystemTime) -> impl Serialize {
     #[derive(Serialize)]
     struct Health {
@@ -181,22 +186,16 @@ pub fn health(now: SystemTime) -> impl Serialize {
     Health { status: "ok", timestamp: rfc3339(now) }
 }
 
-/// What the daemon tells of itself.
+/// Facts about the daemon.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub struct About<'a> {
-    /// Whether a token is asked for.
     pub auth_enabled: bool,
-    /// The name under which the sandbox is reached.
     pub main_subdomain: &'a str,
-    /// How many sandboxes it serves.
     pub sandbox_count: usize,
-    /// Where it is reached.
     pub sandbox_url: &'a str,
-    /// Which servisor this is.
     pub version: &'a str,
 }
 
-/// What the daemon is.
 pub fn info<'a>(about: &'a About<'a>) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Info<'a> {
@@ -206,7 +205,7 @@ pub fn info<'a>(about: &'a About<'a>) -> impl Serialize + use<'a> {
     Info { message: "servisor keeps the servers of this sandbox alive", data: about }
 }
 
-/// Whether the caller's token is good.
+/// Whether the caller's token is valid.
 pub fn auth_status(caller: Caller) -> impl Serialize {
     #[derive(Serialize)]
     struct Data {

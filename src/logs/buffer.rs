@@ -11,7 +11,7 @@ use std::mem;
 
 use memchr::memrchr;
 
-pub use crate::model::stream::StreamId;
+pub use crate::model::stream::{Selection, StreamId};
 
 mod cursor;
 mod tail;
@@ -19,28 +19,6 @@ mod tail;
 pub mod tests;
 
 pub use cursor::{Batch, Cursor, Reading};
-
-/// The streams that a reader asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Selection {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// Both, by lines, in the order in which the lines ended.
-    Combined,
-}
-
-impl Selection {
-    fn has(self, stream: StreamId) -> bool {
-        match (self, stream) {
-            (Selection::Combined, _)
-            | (Selection::Stdout, StreamId::Stdout)
-            | (Selection::Stderr, StreamId::Stderr) => true,
-            (Selection::Stdout, StreamId::Stderr) | (Selection::Stderr, StreamId::Stdout) => false,
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {

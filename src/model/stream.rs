@@ -1,4 +1,4 @@
-//! The two output streams of a process.
+//! The two output streams of a process, and selections of them.
 //!
 //! Owns: their names. Never: a byte.
 
@@ -20,6 +20,38 @@ impl StreamId {
         match self {
             StreamId::Stdout => "stdout",
             StreamId::Stderr => "stderr",
+        }
+    }
+}
+
+/// The streams that a reader requests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Selection {
+    Stdout,
+    Stderr,
+    /// Both, by lines, in the order in which the lines ended.
+    #[default]
+    Combined,
+}
+
+impl Selection {
+    /// All of them, by their names in the API.
+    pub const ALL: [(&'static str, Selection); 3] =
+        [("stdout", Self::Stdout), ("stderr", Self::Stderr), ("combined", Self::Combined)];
+
+    /// Its name in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => StreamId::Stdout.as_str(),
+            Self::Stderr => StreamId::Stderr.as_str(),
+            Self::Combined => "combined",
+        }
+    }
+
+    pub fn has(self, stream: StreamId) -> bool {
+        match (self, stream) {
+            (Self::Combined, _) | (Self::Stdout, StreamId::Stdout) | (Self::Stderr, StreamId::Stderr) => true,
+            (Self::Stdout, StreamId::Stderr) | (Self::Stderr, StreamId::Stdout) => false,
         }
     }
 }

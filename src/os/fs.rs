@@ -18,7 +18,7 @@ use stat::{apply_metadata, statx};
 
 pub use stat::{Kind, Moment, Stat};
 
-pub mod data;
+pub mod copy_file;
 mod own;
 pub mod plain;
 mod stat;

@@ -21,7 +21,7 @@ use super::progress::{CopyProgress, Halt};
 use super::venv;
 use super::workers::{TaskQueue, Work};
 use crate::model::overlay::OverlayId;
-use crate::os::fs::data::{Copier, Ways};
+use crate::os::fs::copy_file::{Copier, Ways};
 use crate::os::fs::{Dir, Kind, Made, Moment, Name, Stat};
 use crate::sync::lock;
 

@@ -11,7 +11,7 @@ use super::copy::{Attempt, TreeCopy};
 use super::pair::{Maker, Pair, Visibility, descend};
 use super::plan;
 use super::venv;
-use crate::os::fs::data::{self, Copier};
+use crate::os::fs::copy_file::{self, Copier};
 use crate::os::fs::{Kind, Name, Stat};
 use crate::sync::lock;
 
@@ -41,7 +41,7 @@ impl TreeCopy {
             Err(error) if self.has_vanished(pair, name, path, Kind::File, &error) => return Ok(()),
             other => other?,
         };
-        let mut stat = data::stat(&from)?;
+        let mut stat = copy_file::stat(&from)?;
         if stat.kind != Kind::File {
             self.progress.skip(path);
             return Ok(());
@@ -100,7 +100,7 @@ impl TreeCopy {
             None => copier.copy(source.file, stat, &to, &|| self.progress.check_stop()),
         };
         let copied = written_out
-            .and_then(|()| data::apply_file_metadata(&to, self.owner(stat), stat.mode, stat.modified))
+            .and_then(|()| copy_file::apply_file_metadata(&to, self.owner(stat), stat.mode, stat.modified))
             .and_then(|()| temporary.as_ref().map_or(Ok(()), |temporary| pair.to.rename_new(temporary, name)));
         match copied {
             Ok(()) => {

@@ -18,7 +18,7 @@ use super::plan::CopyPlan;
 use super::progress::{Halt, StopCause};
 use super::state::CopyResult;
 use super::workers::WorkerPool;
-use crate::os::fs::data::Ways;
+use crate::os::fs::copy_file::Ways;
 use crate::os::fs::{self, Dir, Last, Made, Moment};
 use crate::sync::lock;
 

@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::plan::CopyPlan;
-use crate::os::fs::{Dir, Name, Stat, data};
+use crate::os::fs::{Dir, Name, Stat, copy_file};
 
 const MARK: &str = "pyvenv.cfg";
 const SCRIPTS: &str = "bin";
@@ -47,7 +47,7 @@ pub fn relocated(plan: &CopyPlan, mut from: &File, stat: &Stat) -> io::Result<Op
 pub fn expected(plan: &CopyPlan, directory: &Path, from: &Dir, name: &Name, stat: &Stat) -> Stat {
     let text = || {
         let file = from.open_file(name).ok()?;
-        relocated(plan, &file, &data::stat(&file).ok()?).ok()?
+        relocated(plan, &file, &copy_file::stat(&file).ok()?).ok()?
     };
     match has_scripts(plan, directory).then(text).flatten() {
         Some(text) => Stat { size: text.len() as u64, ..*stat },

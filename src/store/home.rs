@@ -152,7 +152,7 @@ impl Home {
             // The next write will report this error.
             Err(_) => return Ok(()),
         }
-        let own = system::data::stat(&self.lock).map(|own| own.identity);
+        let own = system::copy_file::stat(&self.lock).map(|own| own.identity);
         match (name(LOCK).and_then(|name| self.dir.stat(&name)), own) {
             (Ok(found), Ok(own)) if found.identity != own => {
                 lost(format!("the file \"{LOCK}\" in the state directory {shown} was replaced by another one"))

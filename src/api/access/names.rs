@@ -9,12 +9,12 @@ use crate::model::public_url::PublicUrl;
 /// Browsers leave this port out of `Host` and `Origin`.
 const HTTP_PORT: u16 = 80;
 
-/// Where the daemon is reached, from which its names follow.
+/// The addresses of the daemon, from which its names follow.
 #[derive(Debug, Clone)]
 pub struct Names {
-    /// The address that is listened on; `None` for a unix socket.
+    /// The listening address; `None` for a unix socket.
     listening: Option<SocketAddr>,
-    /// How servers, and with them the daemon, are reached from outside.
+    /// The public URL of servers, and of the daemon.
     public_url: PublicUrl,
 }
 
@@ -26,13 +26,12 @@ enum Host<'a> {
 }
 
 impl Names {
-    /// The names of a daemon that listens on `listening`, or on a unix socket without it.
     pub fn new(listening: Option<SocketAddr>, public_url: PublicUrl) -> Names {
         Names { listening, public_url }
     }
 
-    /// Whether `authority` is a loopback name or the listening address, with the listening port. A unix socket has no
-    /// port: any is as good there.
+    /// Whether `authority` is a loopback name or the listening address, with the listening port. For a unix socket
+    /// any port counts.
     pub fn is_local(&self, authority: &str) -> bool {
         read(authority).is_some_and(|(host, port)| {
             let is_port = self.listening.is_none_or(|own| port.unwrap_or(HTTP_PORT) == own.port());
@@ -40,16 +39,15 @@ impl Names {
         })
     }
 
-    /// Whether `origin` is one that the API itself would have as a page: `http`, a local host and the listening port.
-    /// A unix socket has none.
+    /// Whether `origin` is that of the API itself: `http`, a local host and the listening port. A unix socket has none.
     pub fn is_own_origin(&self, origin: &str) -> bool {
         let authority = strip_prefix_ignoring_case(origin, "http://");
         self.listening.is_some() && authority.is_some_and(|authority| self.is_local(authority))
     }
 
     /// Whether `authority` names this daemon under any port, since a port may be forwarded: a loopback name, the
-    /// listening address, or the host of `--public-url`. On the unspecified address each address is one that is listened
-    /// on; an address can't be bound to another machine, as a name can.
+    /// listening address, or the host of `--public-url`. With a wildcard every address counts: unlike a
+    /// name, an address can't be pointed at another machine.
     pub fn is_known(&self, authority: &str) -> bool {
         read(authority).is_some_and(|(host, _)| {
             is_loopback_name(host)

@@ -1,4 +1,4 @@
-//! Who is let in and who is not, by token and without one, and what pages in browsers are told.
+//! Access with and without a token, and the CORS headers for pages in browsers.
 
 use super::*;
 use crate::model::public_url::PublicUrl;
@@ -27,12 +27,12 @@ fn allowed(origins: &[&str]) -> Vec<AllowedOrigin> {
     origins.iter().map(|origin| AllowedOrigin::parse(origin).unwrap()).collect()
 }
 
-/// What comes of a guarded request with this header, when a token is asked for.
+/// The result of a guarded request with this header, when a token is required.
 fn guarded(authorization: Option<&str>) -> Result<Caller, Error> {
     with_token(&[]).admit(Gate::Guarded, &Credentials { authorization, ..Credentials::default() })
 }
 
-/// What comes of a request by `host` and `origin` when no token is asked for.
+/// The result of a request by `host` and `origin` when no token is required.
 fn neighbour(access: &Access, host: &str, origin: Option<&str>) -> Result<Caller, Code> {
     let credentials = Credentials { method: "POST", host: Some(host), origin, ..Credentials::default() };
     let [open, own, guarded] = [Gate::Open, Gate::OwnHost, Gate::Guarded].map(|gate| access.admit(gate, &credentials));
@@ -142,7 +142,7 @@ fn each_page_gets_the_headers_it_may_have() {
     ];
     for (origins, origin, sent) in table {
         let sent = sent.map(|sent| ("Access-Control-Allow-Origin", sent.to_owned()));
-        // Whoever stores answers must know that they differ, also from one that went to no page.
+        // Caches must know that responses differ by origin, also from one without an origin.
         let vary = (!origins.is_empty()).then(|| ("Vary", "Origin".to_owned()));
         let headers: Vec<_> = sent.into_iter().chain(vary).collect();
         assert_eq!(with_token(origins).cors(origin), headers, "{origins:?} {origin:?}");

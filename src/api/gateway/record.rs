@@ -1,6 +1,6 @@
-//! What of a sandbox outlives the daemon.
+//! The stored sandbox.
 //!
-//! Owns: the form of its file, of which there is one. Never: servers and overlays, which are stored by themselves.
+//! Owns: the form of its one file. Never: servers and overlays, which have files of their own.
 
 use std::io;
 use std::sync::Arc;
@@ -15,30 +15,28 @@ use crate::store::members::Members;
 /// The name of the file.
 const FILE: &str = "sandbox";
 
-/// The sandbox that clients know.
+/// The sandbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
-    /// Made for it, and for no other before or after it.
+    /// Random; never reused.
     pub id: String,
-    /// How it is found again.
     pub name: Option<SandboxName>,
-    /// What its client wants to be shown again.
+    /// Returned to clients as it was given.
     pub metadata: Arc<Map<String, Value>>,
-    /// How long it is wanted for, in milliseconds; only shown.
+    /// The client's time-out, in milliseconds; only shown.
     pub timeout_ms: Option<u64>,
 }
 
-/// Whether all that came with a sandbox is there.
+/// Whether a sandbox is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// It is being made: a daemon that finds this forgets the sandbox, which no client was answered for.
+    /// Being created: after a restart the daemon drops it, since its creation was not answered.
     Begun,
-    /// It is whole.
     Made,
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct SandboxFile<'a> {
     version: u64,
     id: &'a str,
     is_made: bool,
@@ -51,13 +49,13 @@ struct Written<'a> {
     timeout_ms: Option<u64>,
 }
 
-/// Stores `sandbox` in the place of the one before.
+/// Stores `sandbox`, in place of the previous one.
 ///
 /// # Errors
 /// It can't be stored; what was stored before still is.
 pub fn write(files: &Files, sandbox: &Sandbox, stage: Stage) -> io::Result<()> {
     let Sandbox { id, name, metadata, timeout_ms } = sandbox;
-    let written = Written {
+    let written = SandboxFile {
         version: VERSION,
         id,
         is_made: stage == Stage::Made,
@@ -69,7 +67,7 @@ pub fn write(files: &Files, sandbox: &Sandbox, stage: Stage) -> io::Result<()> {
     files.put(FILE, &written)
 }
 
-/// Removes what is stored.
+/// Removes the file.
 ///
 /// # Errors
 /// It can't be removed, and still is stored.
@@ -77,7 +75,7 @@ pub fn remove(files: &Files) -> io::Result<()> {
     files.remove(FILE)
 }
 
-/// The sandbox that is stored, if there is a whole one.
+/// The stored sandbox, if it is complete.
 ///
 /// # Errors
 /// The directory can't be read.

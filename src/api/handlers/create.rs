@@ -1,7 +1,7 @@
-//! New servers.
+//! Creation of servers.
 //!
-//! Owns: what is found out before a configuration is taken, and how long a client waits for its first process. Never: a
-//! field's form (see `input`).
+//! Owns: the checks before a configuration is accepted, and how long a client waits for the first process. Never: the form of
+//! a field (see `input`).
 
 use std::fs;
 use std::io;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::super::route::Present;
 use super::super::{Api, reply, wire};
-use super::{Asked, COMMAND_LIMIT, outcome, refusal};
+use super::{COMMAND_LIMIT, RequestKind, outcome, refusal};
 use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::model::spec::{ServerSpec, Slug};
@@ -17,14 +17,14 @@ use crate::os::deadline;
 use crate::overlay::Overlays;
 use crate::supervisor::{CommandReply, Pending};
 
-/// A creation is answered when the process is spawned, and in any case after this: the client wants its pid, but gives
-/// up after 30 s.
+/// A creation is answered when the process is spawned, at the latest after this: clients expect its pid, but give up after
+/// 30 s.
 const CREATE_LIMIT: Duration = Duration::from_secs(1);
 
-/// A file system that never answers keeps a client no longer than this.
+/// The limit of a check on a file system that does not answer.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Makes a server, or gives a resting one another configuration, and starts it.
+/// Creates a server, or reconfigures an inactive one, and starts it.
 pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]) -> Result<Reply, Error> {
     if present == Present::KeepIfSame
         && let Some(view) = api.registry.find(&spec.slug).map(|supervisor| supervisor.view())
@@ -36,11 +36,11 @@ pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]
     let slug = spec.slug.clone();
     let pending = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;
     await_stored(&pending, &slug)?;
-    let (_, view) = outcome(&pending, &slug, CREATE_LIMIT, Asked::Create)?;
+    let (_, view) = outcome(&pending, &slug, CREATE_LIMIT, RequestKind::Create)?;
     Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
 }
 
-/// Waits until the configuration is stored or refused: no creation is answered before.
+/// Waits until the configuration is stored or refused; a creation is not answered earlier.
 fn await_stored(pending: &Pending, slug: &Slug) -> Result<(), Error> {
     match pending.wait_stored(Instant::now() + COMMAND_LIMIT) {
         CommandReply::Late(_) => {
@@ -64,8 +64,8 @@ fn check(spec: &ServerSpec, overlays: &Overlays) -> Result<(), Error> {
     if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(wrong)) }
 }
 
-/// What is wrong already; what only shows later makes the server fail with a reason. `waits` says whether it waits for
-/// further overlays than its own.
+/// The faults that can be found now; later ones make the server fail with a reason. `waits`: whether it waits for other
+/// overlays than its own.
 pub(super) fn faults(spec: &ServerSpec, overlays: &Overlays, waits: bool) -> Vec<Wrong> {
     let mut wrong = Vec::new();
     let mut blame = |field: String, why: String| wrong.push(Wrong { field, why });
@@ -84,7 +84,7 @@ pub(super) fn faults(spec: &ServerSpec, overlays: &Overlays, waits: bool) -> Vec
     wrong
 }
 
-/// An overlay or an install command may make the directory; without one nothing could.
+/// Checks the working directory, unless an overlay or an install command may create it.
 fn check_path(spec: &ServerSpec, waits: bool) -> Result<(), String> {
     let resolved = &spec.path.resolved;
     let shown = resolved.display();

@@ -1,59 +1,66 @@
-//! The calls of the SDK's gateway.
+//! The routes of the SDK's gateway.
 //!
-//! Owns: what is found out before a sandbox is taken, and the answer to each call. Never: the order in which one sandbox
-//! takes the place of another (see `gateway`).
+//! Owns: the checks before a sandbox is accepted, and the responses. Never: the steps that replace a sandbox (see `gateway`).
 
 use super::super::gateway::record::Sandbox;
-use super::super::gateway::{Found, Gateway};
+use super::super::gateway::{CreateOutcome, Gateway};
 use super::super::input::{self, Naming, SandboxSpec};
-use super::super::route::Gateway as Asked;
+use super::super::route::GatewayAction;
 use super::super::{Api, reply, wire};
 use super::{Body, create, joined, read};
 use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::log;
 
-/// Answers a call of the gateway.
-pub fn answer(api: &Api, host: Option<&str>, asked: Asked, body: Body, warnings: Vec<String>) -> Result<Reply, Error> {
+/// Answers a request to the gateway.
+pub fn answer(
+    api: &Api,
+    host: Option<&str>,
+    asked: GatewayAction,
+    body: Body,
+    warnings: Vec<String>,
+) -> Result<Reply, Error> {
     let gateway = api.gateway.as_ref().ok_or_else(Error::gateway_off)?;
     match asked {
-        Asked::Create => {
+        GatewayAction::Create => {
             let (spec, warnings) = wanted(api, body, Naming::Optional, warnings)?;
             let sandbox = gateway.create(api, spec)?;
             Ok(show(api, gateway, host, &sandbox, 201, &warnings))
         }
-        Asked::FindOrCreate => {
+        GatewayAction::FindOrCreate => {
             let (spec, warnings) = wanted(api, body, Naming::Required, warnings)?;
             let (found, sandbox) = gateway.find_or_create(api, spec)?;
             let status = match found {
-                Found::Present => 200,
-                Found::Made => 201,
+                CreateOutcome::Present => 200,
+                CreateOutcome::Made => 201,
             };
             Ok(show(api, gateway, host, &sandbox, status, &warnings))
         }
-        Asked::Find => {
+        GatewayAction::Find => {
             let (name, more) = read(api, body, input::sandbox_name)?;
             let sandbox = name.as_ref().and_then(|name| gateway.find_name(name));
             let asked_for = name.map(|name| name.name).unwrap_or_default();
             let sandbox = sandbox.ok_or_else(|| Error::sandbox_not_found(&asked_for))?;
             Ok(show(api, gateway, host, &sandbox, 200, &joined(warnings, more)))
         }
-        Asked::Show(id) => Ok(show(api, gateway, host, &*gateway.find(&id)?, 200, &warnings)),
-        Asked::Delete(id) => gateway.delete(api, &id).map(|()| reply::document(wire::SUCCESS)),
-        Asked::Extend(id) => {
+        GatewayAction::Show(id) => Ok(show(api, gateway, host, &*gateway.find(&id)?, 200, &warnings)),
+        GatewayAction::Delete(id) => gateway.delete(api, &id).map(|()| reply::document(wire::SUCCESS)),
+        GatewayAction::Extend(id) => {
             let (more_ms, _) = read(api, body, input::extension)?;
             gateway.extend(&id, more_ms).map(|()| reply::document(wire::SUCCESS))
         }
-        Asked::Snapshots => Err(Error::unsupported("snapshots")),
-        Asked::Elsewhere => Err(Error::new(Code::NotFound, "the gateway has nothing at this path, only /v1/sandboxes")),
+        GatewayAction::Snapshots => Err(Error::unsupported("snapshots")),
+        GatewayAction::Elsewhere => {
+            Err(Error::new(Code::NotFound, "the gateway has nothing at this path, only /v1/sandboxes"))
+        }
     }
 }
 
-/// Reads and checks what a sandbox is asked to be; also returns all warnings.
+/// Parses and checks the specification of a sandbox; also returns all warnings.
 fn wanted(api: &Api, body: Body, naming: Naming, warnings: Vec<String>) -> Result<(SandboxSpec, Vec<String>), Error> {
     let (spec, more) = read(api, body, |body| input::sandbox(body, &api.root, naming))?;
     check(api, &spec)?;
-    // The client drops what it has no field for, so they are in the log too.
+    // The SDK drops unknown fields, so log the warnings too.
     more.iter().for_each(|warning| log::warn(format_args!("in a request for a sandbox: {warning}")));
     Ok((spec, joined(warnings, more)))
 }
@@ -75,12 +82,12 @@ fn show(
     reply::json(status, &wire::sandbox(sandbox, &url, &servers, &overlays, warnings))
 }
 
-/// Whether `host` is a name or address with or without a port, and nothing else of a URL.
+/// Whether `host` is only a name or address, with or without a port.
 fn is_plain(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
-/// What is wrong already with any part of it.
+/// Checks all parts of it.
 fn check(api: &Api, spec: &SandboxSpec) -> Result<(), Error> {
     let mut wrong = Vec::new();
     for (number, overlay) in spec.overlays.iter().enumerate() {
@@ -90,7 +97,7 @@ fn check(api: &Api, spec: &SandboxSpec) -> Result<(), Error> {
     }
     for (number, server) in spec.servers.iter().enumerate() {
         for Wrong { field, why } in create::faults(server, &api.overlays, !spec.overlays.is_empty()) {
-            // Said below for all of them.
+            // Reported below for all of them.
             if field != "depends_on" {
                 wrong.push(Wrong { field: format!("servers[{number}].{field}"), why });
             }

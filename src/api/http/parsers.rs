@@ -1,7 +1,7 @@
-//! The parsers: how many there are, and who has one when.
+//! The pool of parsers.
 //!
-//! Owns: their number, one to begin with, more while requests wait, and the end of those that only a rush has needed.
-//! Never: a client's connection; a request that was read: by then its parser is free again.
+//! Owns: their number: one at first, more while requests wait, fewer after a burst. Never: a client's connection; a parsed
+//! request: by then its parser is free again.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -16,51 +16,50 @@ use crate::log;
 use crate::os::random;
 use crate::sync::{lock, wait_for};
 
-/// A head is read within some ten microseconds: so few parsers keep two cores busy, and their memory small.
+/// A head is parsed within some ten microseconds: so few parsers keep two cores busy, with little memory.
 const PARSERS_MAX: usize = 4;
-/// A request that has waited longer than this makes another parser.
+/// A request that has waited longer starts another parser.
 const PATIENCE: Duration = Duration::from_millis(1);
-/// As long as this a request waits for a parser.
+/// The limit of a request's wait for a parser.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
-/// After one has failed, or could not be made, for so long none is made: the threads of a dead one take their seconds to
-/// end and must not pile up.
+/// The pause after a parser has failed or could not be started: the threads of a failed one take seconds to end and must not
+/// pile up.
 const PAUSE: Duration = Duration::from_millis(100);
-/// The same after one could not be made while there are others.
+/// The same if one could not be started while others exist.
 const LONG_PAUSE: Duration = Duration::from_secs(2);
-/// An extra parser that nothing has needed for so long is closed.
+/// An extra parser that was not needed for so long is closed.
 const EXTRA_FOR: Duration = Duration::from_secs(5);
-/// Between two looks for such parsers.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The interval at which such parsers are searched.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 
-/// A directory of that name is not there yet.
+/// Random bytes in the name of a new directory.
 const DIRECTORY_BYTES: usize = 8;
 
-/// The parsers that there are.
+/// The pool.
 pub struct Parsers {
     directory: PathBuf,
-    state: Mutex<State>,
-    /// A parser is free, or one may be made.
+    state: Mutex<ParserState>,
+    /// A parser is free, or one may be started.
     changed: Condvar,
 }
 
-struct State {
+struct ParserState {
     idle: Vec<Parser>,
-    /// The parsers that are idle, in use, or being made.
+    /// Parsers that are idle, in use, or starting.
     count: usize,
-    /// Parsers made so far: each has a socket of its own name.
+    /// Parsers started so far: names their sockets.
     made: u64,
     /// Requests that wait for a parser. A later one does not overtake them.
     waiting: usize,
-    /// Before this no parser is made.
+    /// No parser is started before this.
     make_at: Instant,
-    /// When requests waited for the last time.
-    rush_at: Instant,
-    /// A thread looks for parsers to close.
+    /// When requests last waited.
+    burst_at: Instant,
+    /// A thread is in `close_idle`.
     is_closing: bool,
 }
 
-/// A parser with its socket in a new directory. When the state directory was removed, stops and deletions still have to be
-/// understood.
+/// A parser with its socket in a new directory: when the state directory was removed, servers must still be stoppable.
 fn elsewhere(name: &str) -> io::Result<Parser> {
     let directory = env::temp_dir().join(format!("servisor-{}", random::hex(DIRECTORY_BYTES)?));
     DirBuilder::new().mode(0o700).create(&directory)?;
@@ -69,28 +68,28 @@ fn elsewhere(name: &str) -> io::Result<Parser> {
     parser
 }
 
-/// A parser in use, or being made. Unless it is given back it is lost, after a panic too.
+/// A parser in use, or starting. Unless it is returned it is closed, after a panic too.
 pub(super) struct Lease<'a> {
     parsers: &'a Parsers,
     parser: Option<Parser>,
 }
 
 impl Parsers {
-    /// One parser, with its socket in `directory`.
+    /// Starts one parser, with its socket in `directory`.
     ///
     /// # Errors
-    /// It can't be made.
+    /// It can't be started.
     pub fn new(directory: &Path) -> io::Result<Parsers> {
         let now = Instant::now();
         let idle = vec![Parser::open(directory, &name(0))?];
-        let state = State { idle, count: 1, made: 1, waiting: 0, make_at: now, rush_at: now, is_closing: false };
+        let state = ParserState { idle, count: 1, made: 1, waiting: 0, make_at: now, burst_at: now, is_closing: false };
         Ok(Parsers { directory: directory.to_owned(), state: Mutex::new(state), changed: Condvar::new() })
     }
 
-    /// Has a head read. After a failure it is read once more, by a fresh parser: nothing of the request was done yet.
+    /// Parses a head. After a failure, tries once more with a new parser: nothing of the request is carried out yet.
     ///
     /// # Errors
-    /// It could not be read.
+    /// It could not be parsed.
     pub fn read(&self, head: &[u8]) -> io::Result<Read> {
         let mut lease = self.take()?;
         let error = match lease.read(head) {
@@ -101,7 +100,7 @@ impl Parsers {
             Err(error) => error,
         };
         log::error(format_args!("an internal HTTP server failed, it is started anew: {error}"));
-        // It keeps its place among the others: their number does not grow.
+        // The lease stays counted: the number of parsers does not grow.
         lease.parser = None;
         lease.parser = Some(self.make()?);
         let read = lease.read(head)?;
@@ -128,8 +127,8 @@ impl Parsers {
             if make_at.is_some_and(|at| at <= now) {
                 state.count += 1;
                 state.waiting -= usize::from(is_waiting);
-                state.rush_at = now;
-                // None is made beside it before it is there.
+                state.burst_at = now;
+                // No second one is started meanwhile.
                 state.make_at = now + PATIENCE;
                 drop(state);
                 let mut lease = Lease { parsers: self, parser: None };
@@ -145,7 +144,7 @@ impl Parsers {
                 if state.count == 0 {
                     return Err(error);
                 }
-                // One of the others will be free soon.
+                // Another one will be free soon.
                 is_waiting = false;
                 continue;
             }
@@ -160,7 +159,7 @@ impl Parsers {
         }
     }
 
-    /// Makes a parser that is counted already. Without the lock: it takes as long as it takes.
+    /// Starts a parser that is counted already. Without the lock, since it may take long.
     fn make(&self) -> io::Result<Parser> {
         let number = {
             let mut state = self.state();
@@ -176,7 +175,7 @@ impl Parsers {
         })
     }
 
-    /// Closes the extra parsers when the rush is over, and waits for that. One thread at a time does it.
+    /// Waits for the end of the burst and closes the extra parsers. Returns at once if another thread does so.
     pub fn close_idle(&self) {
         let mut state = self.state();
         if state.count <= 1 || state.is_closing {
@@ -184,7 +183,7 @@ impl Parsers {
         }
         state.is_closing = true;
         while state.count > 1 {
-            if state.rush_at.elapsed() >= EXTRA_FOR
+            if state.burst_at.elapsed() >= EXTRA_FOR
                 && let Some(parser) = state.idle.pop()
             {
                 state.count -= 1;
@@ -194,7 +193,7 @@ impl Parsers {
                 continue;
             }
             drop(state);
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(CHECK_EVERY);
             state = self.state();
         }
         state.is_closing = false;
@@ -206,14 +205,14 @@ impl Parsers {
         self.state().count
     }
 
-    /// Makes the idle ones fail when they are used next.
+    /// Makes the idle ones fail at their next use.
     #[cfg(test)]
     pub fn break_one(&self) {
         let mut state = self.state();
         assert!(state.idle.iter_mut().all(|parser| parser.read(b"\xff\xff\r\n\r\n").is_err()));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ParserState> {
         lock(&self.state)
     }
 }
@@ -230,14 +229,13 @@ impl Lease<'_> {
         }
     }
 
-    /// The next request may follow.
     fn give_back(mut self) {
         if let Some(parser) = self.parser.take() {
             let mut state = self.parsers.state();
             state.idle.push(parser);
             let is_awaited = state.waiting > 0;
             if is_awaited {
-                state.rush_at = Instant::now();
+                state.burst_at = Instant::now();
             }
             drop(state);
             if is_awaited {
@@ -249,7 +247,6 @@ impl Lease<'_> {
 }
 
 impl Drop for Lease<'_> {
-    /// It was lost, or could not be made.
     fn drop(&mut self) {
         let mut state = self.parsers.state();
         state.count -= 1;

@@ -2,8 +2,7 @@
 //!
 //! Owns: types, ranges, what is missing, what is unknown or given twice. Never: what a field means.
 //!
-//! A member that is `null` counts as not given. The names that are asked for are the names that are known: there is
-//! no second list to keep up with the first.
+//! A `null` member counts as missing. The names that are taken are the known names: there is no second list.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -19,8 +18,8 @@ use crate::error::{Code, Error, WARNINGS_MAX, WRONG_MAX, Wrong, hint, quoted};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
 
-/// As deep as objects and lists may lie in each other; a configuration needs four. `serde_json` has a limit of its
-/// own, 128, which takes 64 KiB of stack, and 256 in a debug build: all that a client's thread has.
+/// The limit of nesting; a configuration needs four. The limit of `serde_json`, 128, takes 64 KiB of stack, in a debug build
+/// 256: all that a connection's thread has.
 const DEPTH_MAX: usize = 32;
 
 /// An object whose members have not all been taken yet.
@@ -28,7 +27,7 @@ pub struct Fields {
     members: Map<String, Value>,
     known: Vec<&'static str>,
     wrong: Vec<Wrong>,
-    /// How many more are wrong than `wrong` has room for.
+    /// The number of further errors, beyond the limit of `wrong`.
     more_wrong: usize,
     warnings: Vec<String>,
 }
@@ -39,7 +38,7 @@ impl Fields {
     /// # Errors
     /// 400, naming the place, when it is no JSON; 422 when it is JSON and no object.
     pub fn read(body: &[u8]) -> Result<Fields, Error> {
-        // Some editors put a byte order mark in front, which nobody sees.
+        // Some editors write an invisible byte order mark.
         let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
         if body.trim_ascii().is_empty() {
             return Err(Error::new(Code::Malformed, "the body is empty; a JSON object has to be sent"));
@@ -49,7 +48,7 @@ impl Fields {
         }
         let malformed = |error| Error::new(Code::Malformed, format!("the body is not valid JSON: {error}"));
         serde_json::from_slice(body).map_err(|error| match error.classify() {
-            // Its own words would repeat the body. What begins as another kind of value may still be no JSON at all.
+            // serde_json's message would repeat the body. A body that begins as another type may still be invalid JSON.
             Category::Data => match serde_json::from_slice::<IgnoredAny>(body) {
                 Ok(IgnoredAny) => Error::new(Code::Invalid, "the body must be a JSON object"),
                 Err(error) => malformed(error),
@@ -64,7 +63,7 @@ impl Fields {
         parse(&text).map_err(|why| self.blame(name, why)).ok()
     }
 
-    // What is below this is the same code for every type of value.
+    // Not generic from here on.
     #[inline(never)]
     fn plain_text(&mut self, name: &'static str) -> Option<String> {
         match self.take(name)? {
@@ -90,7 +89,7 @@ impl Fields {
         self.text(name, parse)
     }
 
-    /// Takes `name` as [`Fields::text`] does, and complains when it is missing.
+    /// Takes `name` as [`Fields::text`] does, and reports it if it is missing.
     pub fn required_text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         self.require(name);
         self.text(name, parse)
@@ -109,7 +108,7 @@ impl Fields {
         }
     }
 
-    /// Takes `name`, an object that means nothing here, as it is.
+    /// Takes `name`, an object of any content.
     pub fn members(&mut self, name: &'static str) -> Option<Map<String, Value>> {
         match self.take(name)? {
             Value::Object(members) => Some(members),
@@ -230,12 +229,12 @@ impl Fields {
         Some(())
     }
 
-    /// Knows `name`, which means something to who sends it and nothing here.
+    /// Accepts `name` without a warning, and ignores it.
     pub fn ignore(&mut self, name: &'static str) {
         self.take(name);
     }
 
-    /// Takes over what was wrong and strange with the object at `place`.
+    /// Adds the errors and warnings of the object at `place`.
     fn adopt(&mut self, place: &str, inner: Fields) {
         let (wrong, more, mut warnings) = inner.close(&format!("field of {place}"));
         for Wrong { field, why } in wrong {
@@ -277,13 +276,13 @@ impl Fields {
         self.blame(name, not_a(wanted, value));
     }
 
-    /// Reports what is possible and probably not what was meant.
+    /// Adds a warning.
     pub fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }
 
-    /// What was wrong, and what is only strange: the members that nobody has taken, each of them a `what`.
-    /// Of very many wrong ones the last entry says how many are not named.
+    /// The errors and the warnings; members that were not taken give warnings as unknown `what`s. If there are very many errors,
+    /// the last entry has the number of the others.
     pub fn finish(self, what: &str) -> (Vec<Wrong>, Vec<String>) {
         let (mut wrong, more, warnings) = self.close(what);
         if more > 0 {
@@ -301,7 +300,7 @@ impl Fields {
         if wrong.is_empty() { Ok(warnings) } else { Err(Error::invalid(wrong)) }
     }
 
-    /// As [`Fields::finish`]; the number of those that are not named stands by itself.
+    /// As [`Fields::finish`], with the number of the others by itself.
     pub fn close(self, what: &str) -> (Vec<Wrong>, usize, Vec<String>) {
         let mut warnings = self.warnings;
         warnings.truncate(WARNINGS_MAX);
@@ -311,7 +310,7 @@ impl Fields {
         (self.wrong, self.more_wrong, warnings)
     }
 
-    /// The names that were asked for so far.
+    /// The names that were taken so far.
     #[cfg(test)]
     pub fn known(&self) -> &[&'static str] {
         &self.known
@@ -334,8 +333,8 @@ type TakeMember<'a> = dyn FnMut(&mut Fields, &str, Value) -> Result<(), String> 
 /// Reads an object and notices what `serde_json`'s own map does not: a name that is given twice.
 impl<'de> Deserialize<'de> for Fields {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
-        struct Members;
-        impl<'de> Visitor<'de> for Members {
+        struct FieldsVisitor;
+        impl<'de> Visitor<'de> for FieldsVisitor {
             type Value = Fields;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -353,6 +352,6 @@ impl<'de> Deserialize<'de> for Fields {
                 Ok(fields)
             }
         }
-        deserializer.deserialize_map(Members)
+        deserializer.deserialize_map(FieldsVisitor)
     }
 }

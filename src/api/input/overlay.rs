@@ -6,10 +6,10 @@ use super::fields::Fields;
 use crate::error::{Error, not_one_of};
 use crate::model::overlay::{OverlaySpec, Strategy, Target, source_path};
 
-/// As many patterns are taken, and as long ones, in bytes.
+/// The limits of the number of patterns and of their length in bytes.
 const PATTERNS_MAX: usize = 1000;
 const PATTERN_MAX: usize = 4096;
-/// As many overlays come with one server or set-up.
+/// The limit of overlays for one server or setup.
 pub(super) const OVERLAYS_MAX: usize = 100;
 
 /// Reads the specification of an overlay that is all of `body`. Also returns warnings for the client.
@@ -23,8 +23,8 @@ pub fn overlay_spec(body: &[u8]) -> Result<(OverlaySpec, Vec<String>), Error> {
     Ok((spec.ok_or_else(Error::incomplete)?, warnings))
 }
 
-/// Takes the specification of an overlay from the members of an object, wherever that stands. `None` says that
-/// something was wrong, which `fields` knows.
+/// Takes the specification of an overlay from the members of an object, at any level. `None` if
+/// something was wrong; `fields` has the errors.
 pub fn overlay(fields: &mut Fields) -> Option<OverlaySpec> {
     let source = fields.required_text("source", source_path);
     let target = fields.required_text("target", Target::parse);
@@ -33,12 +33,12 @@ pub fn overlay(fields: &mut Fields) -> Option<OverlaySpec> {
         let known = Strategy::ALL.into_iter().find(|(word, _)| *word == text);
         known.map(|(_, strategy)| strategy).ok_or_else(|| not_one_of(text, &Strategy::ALL.map(|(word, _)| word)))
     });
-    // The client sends its own options along; it does the waiting itself.
+    // An option of the SDK's own: it does the waiting.
     fields.ignore("waitForCompletion");
     Some(OverlaySpec { source: source?, target: target?, ignore, strategy: strategy.unwrap_or(Strategy::Smart) })
 }
 
-/// Takes `overlay` and `overlays`, in this order: those that a server brings along, or a set-up.
+/// Takes `overlay` and `overlays`, in this order: those of a server or a setup.
 pub fn overlays(fields: &mut Fields) -> Vec<OverlaySpec> {
     let one = fields.object("overlay", overlay).flatten();
     let more = fields.objects("overlays", OVERLAYS_MAX, overlay).unwrap_or_default();

@@ -1,10 +1,10 @@
 //! Sandboxes on the wire of the SDK's gateway.
 //!
-//! Owns: the names and limits of what a sandbox is asked to be. Never: what becomes of it; the fields of a server or an
-//! overlay, which are those of a request of its own.
+//! Owns: the names and limits of a sandbox's specification. Never: its creation; the fields of a server or an overlay, which are
+//! those of their own requests.
 //!
-//! What is relative in a request is taken from its `directory`, and what is stored from the root. So the paths of a
-//! server are joined here, as texts: the root that the daemon has at the next start still counts.
+//! Relative paths of a request are relative to its `directory`, stored ones to the root. So the paths of a server are joined
+//! here, as texts, which stay relative to the root of the next start.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,19 +24,18 @@ pub mod tests;
 
 /// The longest name of a sandbox or namespace, in bytes.
 const NAME_MAX: usize = 253;
-/// As many servers come with one sandbox.
+/// The limit of servers in one sandbox.
 const SERVERS_MAX: usize = 1000;
-/// The namespace of a sandbox that names none. The client fills it in too.
+/// The default namespace, as in the SDK.
 const NAMESPACE: &str = "default";
 
-/// What a sandbox is asked to be.
+/// The specification of a sandbox.
 #[derive(Debug, Default, PartialEq)]
 pub struct SandboxSpec {
-    /// How it is found again.
     pub name: Option<SandboxName>,
-    /// What the client wants to be shown again.
+    /// Returned as it was given.
     pub metadata: Map<String, Value>,
-    /// How long it is wanted for, in milliseconds.
+    /// The client's time-out, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// Its overlays, for which all of its servers wait.
     pub overlays: Vec<OverlaySpec>,
@@ -56,13 +55,11 @@ pub struct SandboxName {
 /// Whether a sandbox has to have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
-    /// It may have none.
     Optional,
-    /// It is looked for by its name.
     Required,
 }
 
-/// Reads what a sandbox is asked to be. What is relative is taken from `root`. Also returns warnings for the client.
+/// Parses the specification of a sandbox. Relative paths are relative to `root`. Also returns warnings for the client.
 ///
 /// # Errors
 /// 400 when the body is no JSON; 422 with every field that is wrong, and its place.
@@ -82,7 +79,7 @@ pub fn sandbox_name(body: &[u8]) -> Result<(Option<SandboxName>, Vec<String>), E
     finish(fields, name)
 }
 
-/// Reads by how many milliseconds a sandbox is wanted for longer.
+/// Parses the milliseconds by which a time-out is extended.
 ///
 /// # Errors
 /// As [`sandbox`].
@@ -136,7 +133,7 @@ pub(super) fn sandbox_fields(fields: &mut Fields, root: &Path, naming: Naming) -
     SandboxSpec { name, metadata, timeout_ms, servers, overlays }
 }
 
-/// Reads what a daemon has to begin with: the members of a setup payload. Also returns warnings.
+/// Parses the members of a setup payload. Also returns warnings.
 ///
 /// # Errors
 /// One sentence with everything that is wrong, and its place.
@@ -171,7 +168,7 @@ fn lists(fields: &mut Fields, root: &Path, overlays_max: usize, servers_max: usi
     (overlays.into_iter().flatten().collect(), servers.into_iter().flatten().collect())
 }
 
-/// A target from `directory`. It was valid, and stays so: what a relative one may not have in it, it has not.
+/// A target relative to `directory`. It stays valid.
 fn placed(directory: &str, target: &Target) -> Target {
     let joined = joined(directory, target.as_str());
     Target::parse(&joined).unwrap_or_else(|_| target.clone())

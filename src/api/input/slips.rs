@@ -1,12 +1,12 @@
-//! Names that users bring from other tools, and the field that each means here.
+//! Names of fields in other tools, and the field that each means here.
 //!
-//! Owns: the table of those names. Never: a value: a field under a wrong name is warned of and not taken, since its unit or
-//! form may be another too.
+//! Owns: the table of those names. Never: a value: a field with such a name gives a warning and is not used, since its unit or
+//! form may differ.
 
 use crate::error::{quoted, unknown};
 
-/// Fields, each with the names that other tools have for it, in small letters without `_` and `-`. A field may stand here
-/// twice, for objects of different kinds: only those that the object at hand has are looked at.
+/// Fields, each with the names that other tools have for it, in small letters without `_` and `-`. A field may occur
+/// twice, for objects of different kinds: only the fields of the object at hand are searched.
 const SLIPS: [(&str, &str); 27] = [
     ("slug", "name id server servername serverid"),
     ("start", "command cmd run exec script startcommand startcmd startscript entrypoint commandline program"),
@@ -37,10 +37,10 @@ const SLIPS: [(&str, &str); 27] = [
     ("stop_mode", "killmode"),
 ];
 
-/// The longest of these names, in bytes: nothing longer is looked for.
+/// The longest of these names, in bytes.
 const NAME_MAX: usize = 24;
 
-/// The one of `known` that a user of another tool means by `name`.
+/// The one of `known` that `name` means in another tool.
 pub fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     if name.len() > NAME_MAX {
         return None;
@@ -54,7 +54,7 @@ pub fn meant<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known.iter().copied().find(|field| fits(field))
 }
 
-/// The warning of a `what` named `name` that means nothing here; `known` are the names that do.
+/// The warning about an unknown `what` called `name`; `known` are the known names.
 pub fn warning(what: &str, name: &str, known: &[&str]) -> String {
     match meant(name, known) {
         Some(field) => format!("unknown {what} {} was ignored; did you mean {}?", quoted(name), quoted(field)),

@@ -1,4 +1,4 @@
-//! What a JSON value is, in itself and in words.
+//! JSON values.
 //!
 //! Owns: the depth of a text, whole numbers in each of their forms, the phrase about a value of the wrong type. Never: a name.
 
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::error::quoted;
 
-/// How deep objects and lists lie in each other.
+/// The depth of nesting.
 pub fn depth(body: &[u8]) -> usize {
     enum At {
         Outside,
@@ -36,7 +36,7 @@ pub fn depth(body: &[u8]) -> usize {
 
 /// The whole number that `value` is, also when it is written as `3e3` or `3000.0`.
 pub fn whole(value: &Value) -> Option<u64> {
-    /// Up to here each whole number is a float of its own.
+    /// Up to here floats represent all whole numbers.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     value.as_u64().or_else(|| {
         let float = value.as_f64()?;
@@ -44,13 +44,13 @@ pub fn whole(value: &Value) -> Option<u64> {
     })
 }
 
-/// Why `value` is wrong where `wanted` has to stand; fits after the name.
+/// The phrase for `value` in place of `wanted`; fits after the name.
 #[cold]
 pub fn not_a(wanted: &str, value: &Value) -> String {
     format!("must be {wanted}, not {}", described(value))
 }
 
-/// What `value` is, for a sentence.
+/// `value`, as part of a sentence.
 pub fn described(value: &Value) -> String {
     match value {
         Value::Null => "null".into(),

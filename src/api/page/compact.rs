@@ -1,4 +1,4 @@
-//! The page without what only its authors need, made at compile time.
+//! Minification of the page at compile time.
 //!
 //! Owns: which bytes of the source are served. Never: a parser of HTML, CSS or JavaScript: the rules look at one line, and the
 //! page is written so that they hold.
@@ -99,12 +99,12 @@ const fn ends_with(text: &[u8], at: usize, end: usize, wanted: &[u8]) -> bool {
     wanted[0] == b'\n' || (end - at >= wanted.len() && starts_with(text, end - wanted.len(), wanted))
 }
 
-/// Whether a space after this means nothing, in CSS and in JavaScript.
+/// Whether a space after this can be removed, in CSS and in JavaScript.
 const fn after(byte: u8) -> bool {
     before(byte) || matches!(byte, b':' | b'(')
 }
 
-/// Whether a space before this means nothing. Before a colon or a parenthesis it does in CSS: `td :is(a)`, `and (…)`.
+/// Whether a space before this can be removed. Before a colon or a parenthesis it matters in CSS: `td :is(a)`, `and (…)`.
 const fn before(byte: u8) -> bool {
     matches!(byte, b'{' | b'}' | b';' | b',' | b'=' | b'?' | b'&' | b'|' | b'<' | b'>')
 }

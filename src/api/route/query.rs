@@ -1,6 +1,6 @@
 //! The text of a target: segments of its path, parts of its query.
 //!
-//! Owns: how both are decoded, and the collecting of what is wrong with a query. Never: what a name means.
+//! Owns: how both are decoded, and the errors of a query. Never: what a name means.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub(super) fn segments(path: &str) -> Result<Vec<String>, Error> {
     Ok(segments)
 }
 
-/// Undoes percent-encoding; what can't be undone, or would come out as something else than text, is refused.
+/// Decodes percent-encoding; refuses what can't be decoded or is not text.
 fn decode(text: &str) -> Result<String, String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -51,7 +51,7 @@ fn hex(digit: u8) -> u8 {
     }
 }
 
-/// Reads the part of a query that a resource knows, collecting what is wrong with it.
+/// Takes the known parameters of a query, and collects the errors.
 pub(super) struct Query {
     pairs: Vec<(String, String)>,
     known: Vec<&'static str>,
@@ -135,7 +135,7 @@ impl Query {
         self.word(name, &[("false", false), ("true", true)]).unwrap_or_default()
     }
 
-    /// Takes out how long to wait for `goal`, if there is one to wait for.
+    /// Takes out the limit of a wait for `goal`, if there is a goal.
     pub(super) fn wait<Goal>(&mut self, goal: Option<Goal>) -> Option<Wait<Goal>> {
         let most = u64::try_from(WAIT_LIMIT_MAX.as_millis()).unwrap_or(u64::MAX);
         let limit = self.number("timeout_ms", "milliseconds", most).map_or(WAIT_LIMIT, Duration::from_millis);

@@ -1,13 +1,13 @@
 //! The paths of the API.
 //!
-//! Owns: what each path stands for and which methods it takes. Never: a query, whether a server exists.
+//! Owns: the resource of each path, and its methods. Never: a query, whether a server exists.
 
 use super::sdk;
 use crate::error::Error;
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 
-/// What a path stands for.
+/// The resource of a path.
 pub(super) enum Resource {
     Health,
     OpenApi,
@@ -39,7 +39,7 @@ pub(super) enum Resource {
 }
 
 impl Resource {
-    /// The paths without a slug in them, for a hint.
+    /// The paths without a slug, for hints.
     pub(super) const PLAIN: [&str; 11] = [
         "/health",
         "/ready",
@@ -56,7 +56,7 @@ impl Resource {
 
     pub(super) fn find(segments: &[String]) -> Result<Option<Resource>, Error> {
         let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        // A text that can be no slug is the slug of no server.
+        // An invalid slug is that of no server.
         let slug = |text: &str| Slug::parse(text).map_err(|_| Error::server_not_found(text));
         Ok(Some(match segments.as_slice() {
             ["health"] => Resource::Health,

@@ -1,26 +1,25 @@
-//! The paths that the SDK knows beside those of servers and overlays.
+//! Further paths of the SDK.
 //!
-//! Owns: the gateway's paths, and the list of what the SDK has routes for and servisor has not. Never: whether the daemon
-//! is a gateway; that is known to the handler.
+//! Owns: the gateway's paths, and the list of the SDK's routes that servisor does not have. Never: whether the daemon is a
+//! gateway, which the handler checks.
 
-/// What is asked of the gateway.
+/// A request to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Gateway {
-    /// A new sandbox in the place of the present one.
+pub enum GatewayAction {
+    /// Replace the sandbox.
     Create,
-    /// The sandbox of a name.
+    /// By name.
     Find,
-    /// The sandbox of a name, or else a new one.
+    /// By name, or else a new one.
     FindOrCreate,
-    /// The sandbox of an id.
+    /// By id.
     Show(String),
-    /// Its end.
     Delete(String),
-    /// More time for it.
+    /// Extend its time-out.
     Extend(String),
-    /// Snapshots, by whatever path and method.
+    /// Snapshots, any path and method.
     Snapshots,
-    /// A path below `/v1` that means nothing.
+    /// An unknown path below `/v1`.
     Elsewhere,
 }
 
@@ -30,7 +29,7 @@ pub fn is_gateway(target: &str) -> bool {
     path.strip_prefix("/v1").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// What the SDK means by a path, if that is nothing that servisor has: a plural that fits into a sentence.
+/// The name of a part of the SDK that servisor does not have, as a plural for a sentence.
 pub(super) fn unsupported(segments: &[&str]) -> Option<&'static str> {
     Some(match segments {
         ["execute"] | ["run", ..] => "commands",

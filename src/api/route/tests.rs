@@ -11,7 +11,7 @@ fn slug(text: &str) -> Slug {
     Slug::parse(text).unwrap()
 }
 
-fn action(method: &str, target: &str) -> Action {
+fn action(method: &str, target: &str) -> ApiAction {
     match route(method, target) {
         Ok(route) => {
             assert_eq!(route.warnings, Vec::<String>::new(), "{method} {target}");
@@ -28,43 +28,49 @@ fn refusal(method: &str, target: &str) -> Error {
     }
 }
 
-fn gateway(asked: Gateway) -> Option<Action> {
-    Some(Action::Gateway(asked))
+fn gateway(asked: GatewayAction) -> Option<ApiAction> {
+    Some(ApiAction::Gateway(asked))
 }
 
 /// What each path does with GET, POST, DELETE and PATCH.
-fn table() -> Vec<(&'static str, [Option<Action>; 4])> {
+fn table() -> Vec<(&'static str, [Option<ApiAction>; 4])> {
     let web = || slug("web");
     let a1 = || OverlayId::parse("a1").unwrap();
-    let all_logs = Action::ServerLogs(web(), LogQuery { stream: Stream::Combined, tail: None });
+    let all_logs = ApiAction::ServerLogs(web(), LogQuery { stream: Selection::Combined, tail: None });
     vec![
-        ("/health", [Some(Action::Health), None, None, None]),
-        ("/openapi.json", [Some(Action::OpenApi), None, None, None]),
-        ("/ui", [Some(Action::Page), None, None, None]),
-        ("/ready", [Some(Action::Ready(None)), None, None, None]),
-        ("/info", [Some(Action::Info), None, None, None]),
-        ("/auth/status", [Some(Action::AuthStatus), None, None, None]),
-        ("/events", [Some(Action::Events(EventQuery::default())), None, None, None]),
-        ("/logs", [Some(Action::Logs(ManyQuery::default())), None, None, None]),
-        ("/metrics", [Some(Action::Metrics), None, None, None]),
-        ("/servers/web/runs", [Some(Action::ServerRuns(web(), KEPT)), None, None, None]),
-        ("/servers", [Some(Action::ServerList(false)), Some(Action::ServerCreate(Present::Replace)), None, None]),
-        ("/servers/web", [Some(Action::ServerShow(web(), None, false)), None, Some(Action::ServerDelete(web())), None]),
-        ("/servers/web/start", [None, Some(Action::ServerStart(web())), None, None]),
-        ("/servers/web/stop", [None, Some(Action::ServerStop(web())), None, None]),
-        ("/servers/web/restart", [None, Some(Action::ServerRestart(web())), None, None]),
+        ("/health", [Some(ApiAction::Health), None, None, None]),
+        ("/openapi.json", [Some(ApiAction::OpenApi), None, None, None]),
+        ("/ui", [Some(ApiAction::Page), None, None, None]),
+        ("/ready", [Some(ApiAction::Ready(None)), None, None, None]),
+        ("/info", [Some(ApiAction::Info), None, None, None]),
+        ("/auth/status", [Some(ApiAction::AuthStatus), None, None, None]),
+        ("/events", [Some(ApiAction::Events(EventQuery::default())), None, None, None]),
+        ("/logs", [Some(ApiAction::Logs(ManyQuery::default())), None, None, None]),
+        ("/metrics", [Some(ApiAction::Metrics), None, None, None]),
+        ("/servers/web/runs", [Some(ApiAction::ServerRuns(web(), KEPT)), None, None, None]),
+        ("/servers", [Some(ApiAction::ServerList(false)), Some(ApiAction::ServerCreate(Present::Replace)), None, None]),
+        (
+            "/servers/web",
+            [Some(ApiAction::ServerShow(web(), None, false)), None, Some(ApiAction::ServerDelete(web())), None],
+        ),
+        ("/servers/web/start", [None, Some(ApiAction::ServerStart(web())), None, None]),
+        ("/servers/web/stop", [None, Some(ApiAction::ServerStop(web())), None, None]),
+        ("/servers/web/restart", [None, Some(ApiAction::ServerRestart(web())), None, None]),
         ("/servers/web/logs", [Some(all_logs), None, None, None]),
-        ("/servers/web/status", [None, None, None, Some(Action::ServerMark(web()))]),
-        ("/filesystem/overlays", [Some(Action::OverlayList), Some(Action::OverlayCreate), None, None]),
+        ("/servers/web/status", [None, None, None, Some(ApiAction::ServerMark(web()))]),
+        ("/filesystem/overlays", [Some(ApiAction::OverlayList), Some(ApiAction::OverlayCreate), None, None]),
         (
             "/filesystem/overlays/a1",
-            [Some(Action::OverlayShow(a1())), None, Some(Action::OverlayDelete(a1(), DeleteFiles::Keep)), None],
+            [Some(ApiAction::OverlayShow(a1())), None, Some(ApiAction::OverlayDelete(a1(), DeleteFiles::Keep)), None],
         ),
-        ("/v1/sandboxes", [None, gateway(Gateway::Create), None, None]),
-        ("/v1/sandboxes/find", [None, gateway(Gateway::Find), None, None]),
-        ("/v1/sandboxes/find-or-create", [None, gateway(Gateway::FindOrCreate), None, None]),
-        ("/v1/sandboxes/a1", [gateway(Gateway::Show("a1".into())), None, gateway(Gateway::Delete("a1".into())), None]),
-        ("/v1/sandboxes/a1/extend", [None, gateway(Gateway::Extend("a1".into())), None, None]),
+        ("/v1/sandboxes", [None, gateway(GatewayAction::Create), None, None]),
+        ("/v1/sandboxes/find", [None, gateway(GatewayAction::Find), None, None]),
+        ("/v1/sandboxes/find-or-create", [None, gateway(GatewayAction::FindOrCreate), None, None]),
+        (
+            "/v1/sandboxes/a1",
+            [gateway(GatewayAction::Show("a1".into())), None, gateway(GatewayAction::Delete("a1".into())), None],
+        ),
+        ("/v1/sandboxes/a1/extend", [None, gateway(GatewayAction::Extend("a1".into())), None, None]),
     ]
 }
 
@@ -86,7 +92,7 @@ fn every_path_with_every_method() {
             }
         }
         taken.push("OPTIONS");
-        let Action::Options { allow } = action("OPTIONS", path) else { panic!("OPTIONS {path}") };
+        let ApiAction::Options { allow } = action("OPTIONS", path) else { panic!("OPTIONS {path}") };
         let mut allowed: Vec<_> = allow.split(", ").collect();
         allowed.sort_unstable();
         taken.sort_unstable();
@@ -153,8 +159,8 @@ fn unknown_paths_are_404() {
 
 #[test]
 fn slugs_are_decoded_and_what_can_be_no_slug_is_not_found() {
-    assert_eq!(action("GET", "/servers/a%2Db%2e1"), Action::ServerShow(slug("a-b.1"), None, false));
-    assert_eq!(action("GET", "/s%65rvers/WEB"), Action::ServerShow(slug("WEB"), None, false));
+    assert_eq!(action("GET", "/servers/a%2Db%2e1"), ApiAction::ServerShow(slug("a-b.1"), None, false));
+    assert_eq!(action("GET", "/s%65rvers/WEB"), ApiAction::ServerShow(slug("WEB"), None, false));
     for text in ["a%20b", "a%2Fb", "%C3%A4", "-a", "...", "a+b", "a;b", "a%252e", &"a".repeat(64)] {
         for (method, path) in [("GET", ""), ("DELETE", ""), ("POST", "/stop"), ("GET", "/logs")] {
             let error = refusal(method, &format!("/servers/{text}{path}"));
@@ -205,21 +211,21 @@ fn targets_that_can_not_be_read_are_400() {
 #[test]
 fn the_part_of_the_log_is_chosen_by_the_query() {
     let asked = |query: &str| match action("GET", &format!("/servers/web/logs?{query}")) {
-        Action::ServerLogs(_, asked) => asked,
+        ApiAction::ServerLogs(_, asked) => asked,
         other => panic!("{other:?}"),
     };
-    for (word, stream) in Stream::ALL {
-        assert_eq!(stream.word(), word);
+    for (word, stream) in Selection::ALL {
+        assert_eq!(stream.as_str(), word);
         assert_eq!(asked(&format!("stream={word}")), LogQuery { stream, tail: None });
     }
     assert_eq!(asked("tail=0").tail, Some(0));
     assert_eq!(asked("tail=007").tail, Some(7));
     assert_eq!(asked("t%61il=4294967295").tail, Some(u32::MAX));
-    assert_eq!(asked("follow=false&&tail=5&"), LogQuery { stream: Stream::Combined, tail: Some(5) });
+    assert_eq!(asked("follow=false&&tail=5&"), LogQuery { stream: Selection::Combined, tail: Some(5) });
     assert_eq!(asked(""), LogQuery::default());
     let followed = action("GET", "/servers/web/logs?follow=true&tail=5&stream=stderr");
-    let query = LogQuery { stream: Stream::Stderr, tail: Some(5) };
-    assert!(matches!(followed, Action::ServerFollow(_, asked) if asked == query), "{followed:?}");
+    let query = LogQuery { stream: Selection::Stderr, tail: Some(5) };
+    assert!(matches!(followed, ApiAction::ServerFollow(_, asked) if asked == query), "{followed:?}");
 }
 
 #[test]
@@ -256,7 +262,7 @@ fn every_value_of_a_query_that_makes_no_sense_is_named() {
 #[test]
 fn waits_have_a_goal_and_an_end() {
     let limit = Duration::from_millis;
-    let shown = |wait| Action::ServerShow(slug("web"), wait, false);
+    let shown = |wait| ApiAction::ServerShow(slug("web"), wait, false);
     let waited = |goal, millis| shown(Some(Wait { goal, limit: limit(millis) }));
     for (query, expected) in [
         ("wait_for=ready&timeout_ms=5", waited(Status::Ready, 5)),
@@ -266,10 +272,10 @@ fn waits_have_a_goal_and_an_end() {
     ] {
         assert_eq!(action("GET", &format!("/servers/web?{query}")), expected, "{query}");
     }
-    let all = |millis| Action::Ready(Some(Wait { goal: (), limit: limit(millis) }));
+    let all = |millis| ApiAction::Ready(Some(Wait { goal: (), limit: limit(millis) }));
     assert_eq!(action("GET", "/ready?wait=true&timeout_ms=0"), all(0));
     assert_eq!(action("GET", "/ready?wait=true"), all(25_000));
-    assert_eq!(action("GET", "/ready?wait=false&timeout_ms=1"), Action::Ready(None));
+    assert_eq!(action("GET", "/ready?wait=false&timeout_ms=1"), ApiAction::Ready(None));
     for (target, field) in [
         ("/servers/web?wait_for=redy", "wait_for"),
         ("/servers/web?wait_for=", "wait_for"),
@@ -288,7 +294,7 @@ fn waits_have_a_goal_and_an_end() {
 #[test]
 fn a_part_of_a_query_that_means_nothing_is_warned_of() {
     let warned = route("GET", "/servers/web/logs?tial=5&stream=stdout").unwrap();
-    assert!(matches!(warned.action, Action::ServerLogs(_, LogQuery { stream: Stream::Stdout, tail: None })));
+    assert!(matches!(warned.action, ApiAction::ServerLogs(_, LogQuery { stream: Selection::Stdout, tail: None })));
     assert_eq!(warned.warnings, ["unknown query parameter \"tial\" was ignored; did you mean \"tail\"?"]);
     assert_eq!(route("GET", "/health?x=1").unwrap().warnings.len(), 1);
     let many: String = (0..100).map(|n| format!("x{n}=1&")).collect();

@@ -1,7 +1,6 @@
-//! Overlays as clients see them.
+//! Overlays in responses.
 //!
-//! Owns: their names on the wire. Never: a decision. An overlay stands by itself, without an envelope: so the client
-//! reads it.
+//! Owns: their names on the wire. Never: a decision. An overlay has no envelope, as the SDK expects.
 
 use std::borrow::Cow;
 
@@ -43,7 +42,7 @@ impl<'a> OverlayInfo<'a> {
     }
 }
 
-/// An overlay in the answer to whether everything is ready.
+/// An overlay in the response about readiness.
 #[derive(Debug, Serialize)]
 pub struct OverlayBrief<'a> {
     id: &'a str,
@@ -53,7 +52,7 @@ pub struct OverlayBrief<'a> {
 }
 
 impl<'a> OverlayBrief<'a> {
-    /// What everybody may know.
+    /// What is visible without the token.
     pub fn of(view: &'a OverlayView) -> OverlayBrief<'a> {
         OverlayBrief {
             id: view.id.as_str(),
@@ -64,7 +63,6 @@ impl<'a> OverlayBrief<'a> {
     }
 }
 
-/// How an overlay is.
 pub fn overlay<'a>(view: &'a OverlayView, warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Body<'a> {
@@ -76,7 +74,7 @@ pub fn overlay<'a>(view: &'a OverlayView, warnings: &'a [String]) -> impl Serial
     Body { overlay: OverlayInfo::of(view), warnings }
 }
 
-/// How all overlays are, in the given order.
+/// All overlays, in the given order.
 pub fn overlay_list<'a>(views: &'a [OverlayView], warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
     struct Body<'a> {

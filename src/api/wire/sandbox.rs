@@ -1,6 +1,6 @@
-//! Sandboxes as the SDK reads them from its gateway.
+//! Sandboxes in responses of the gateway.
 //!
-//! Owns: their names on the wire. Never: a decision. An answer is never empty and never bare: the client would throw.
+//! Owns: their names on the wire. Never: a decision; an empty body, at which the SDK throws.
 
 use std::sync::Arc;
 
@@ -13,13 +13,12 @@ use crate::api::gateway::record::Sandbox;
 use crate::model::view::ServerView;
 use crate::overlay::OverlayView;
 
-/// What a client is told of the provider, whichever one it has named.
+/// The provider in responses, whatever the client has named.
 const PROVIDER: &str = "servisor";
 
-/// It is done.
 pub const SUCCESS: &[u8] = br#"{"success":true}"#;
 
-/// The sandbox, which is reached at `url`, with what it has.
+/// The sandbox with its content; `url` is its URL.
 pub fn sandbox<'a>(
     sandbox: &'a Sandbox,
     url: &'a str,

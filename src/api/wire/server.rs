@@ -1,4 +1,4 @@
-//! A server in the bodies of answers.
+//! A server in the bodies of responses.
 //!
 //! Owns: the names and units of its fields. Never: a decision.
 
@@ -16,7 +16,7 @@ use crate::model::view::ServerView;
 use crate::runs::form::{RunInfo, WithTail};
 use crate::sorted::Sorted;
 
-/// A server as clients see it.
+/// A server.
 #[derive(Debug, Serialize)]
 pub struct ServerInfo<'a> {
     slug: &'a str,
@@ -27,7 +27,7 @@ pub struct ServerInfo<'a> {
     pid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    /// All that it was seen to listen on; `port` is one of them.
+    /// All its listening ports; `port` is one of them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ports: Vec<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,7 +50,7 @@ pub struct ServerInfo<'a> {
     /// 0 is no limit.
     max_restarts: u32,
     restart_count: u32,
-    /// In nanoseconds, as `stop_timeout`: clients count on it.
+    /// In nanoseconds, as `stop_timeout`: the SDK expects it.
     restart_delay: u64,
     restart_delay_ms: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -71,10 +71,10 @@ pub struct ServerInfo<'a> {
     health_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthInfo>,
-    /// What is made for it before anything else.
+    /// The overlays that are created for it first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     overlays: Vec<OverlaySpecInfo<'a>>,
-    /// The overlays that it waits for, those that were made for it included.
+    /// The overlays that it waits for, its own included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<&'a str>,
     stdin: &'static str,
@@ -87,10 +87,10 @@ pub struct ServerInfo<'a> {
     /// The newest run that is over, without its last lines.
     #[serde(skip_serializing_if = "Option::is_none")]
     last_exit: Option<RunInfo<'a>>,
-    /// What it uses, if that was asked for and it runs.
+    /// Its resource use, if requested and running.
     #[serde(skip_serializing_if = "Option::is_none")]
     stats: Option<StatsInfo>,
-    /// What is odd about the request that is answered. Beside the server too, where some clients don't look.
+    /// Warnings about the request. They are outside of the server too, where some clients don't look.
     #[serde(skip_serializing_if = "<[String]>::is_empty")]
     warnings: &'a [String],
 }
@@ -106,7 +106,7 @@ struct HealthCheckInfo<'a> {
 }
 
 impl<'a> ServerInfo<'a> {
-    /// All that there is to tell, with `warnings` about the request.
+    /// All of it, with `warnings` about the request.
     pub fn of(view: &'a ServerView, warnings: &'a [String]) -> ServerInfo<'a> {
         let spec = view.spec.as_ref();
         ServerInfo {
@@ -156,7 +156,7 @@ impl<'a> ServerInfo<'a> {
         }
     }
 
-    /// Adds what it uses.
+    /// Adds its resource use.
     pub fn with_stats(self, stats: Option<ServerStats>) -> ServerInfo<'a> {
         let stats = stats.map(|ServerStats { run, cpu, memory_bytes, rss_bytes, processes, at }| StatsInfo {
             run,
@@ -218,7 +218,7 @@ fn is_healthy(health: &Health) -> bool {
     }
 }
 
-/// What the health checks have found.
+/// The result of the health checks.
 #[derive(Debug, Serialize)]
 struct HealthInfo {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -244,8 +244,7 @@ impl HealthInfo {
     }
 }
 
-/// A server in the answer to whether everything is ready. Whoever asks needs no token, so nothing of its configuration
-/// is in it.
+/// A server in the response about readiness, which needs no token: without its configuration.
 #[derive(Debug, Serialize)]
 pub struct ServerBrief<'a> {
     slug: &'a str,
@@ -256,13 +255,13 @@ pub struct ServerBrief<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy: Option<bool>,
-    /// Clients know what the checks have found by this name here.
+    /// The health, by the name that clients expect here.
     #[serde(skip_serializing_if = "Option::is_none")]
     health_check: Option<HealthInfo>,
 }
 
 impl<'a> ServerBrief<'a> {
-    /// What everybody may know.
+    /// What is visible without the token.
     pub fn of(view: &'a ServerView) -> ServerBrief<'a> {
         ServerBrief {
             slug: view.spec.slug.as_str(),
@@ -275,7 +274,7 @@ impl<'a> ServerBrief<'a> {
     }
 }
 
-/// The limit of a spec's durations keeps both far from the end of their range.
+/// The limits on a spec's durations keep both in range.
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -282,11 +282,11 @@ fn a_list_keeps_its_order_and_counts() {
 }
 
 #[test]
-fn logs_tell_their_stream_and_what_is_missing() {
+fn logs_have_their_stream_and_the_number_of_dropped_bytes() {
     let slug = Slug::parse("web").unwrap();
     // What servers write: colours, ends of lines, a zero, what was no UTF-8, what is no text at all for JSON.
     let text = "\u{1b}[31mred\u{1b}[0m\r\n\0\t\"\\\u{fffd}\u{2028}😀";
-    for (stream, word) in [(Stream::Stdout, "stdout"), (Stream::Stderr, "stderr"), (Stream::Combined, "combined")] {
+    for (word, stream) in Selection::ALL {
         for (dropped_bytes, truncated) in [(0, false), (1, true), (u64::MAX, true)] {
             let answer = body(logs(&slug, stream, LogText { text, dropped_bytes }, &[]));
             let data = json!({
@@ -327,7 +327,7 @@ fn each_caller_learns_whether_its_token_is_good() {
 }
 
 #[test]
-fn readiness_shows_what_everybody_may_know_and_no_configuration() {
+fn readiness_shows_no_configuration() {
     let views = [Arc::new(full()), Arc::new(minimal())];
     let readiness = Readiness { reachable: true, healthy: false, recheck_at: None };
     let expected = json!({

@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use super::data::{Copier, Ways, stat};
+use super::copy_file::{Copier, Ways, stat};
 use super::*;
 
 struct Scratch(PathBuf);

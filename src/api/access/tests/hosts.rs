@@ -127,7 +127,7 @@ fn foreign_names_are_refused_as_host_and_as_page() {
         // Ports that are no ports.
         "localhost:x", "localhost:-1", "localhost:+80", "localhost: 80", "localhost:80a", "localhost:123456",
         "localhost:80:80", "localhost:80.evil.com", "127.0.0.1:x", "[::1]:x", "[::1]:-1", "[::1]80", "[::1]:80:80",
-        // Whoever stands before the @ is no host.
+        // User information before the @ is not part of a host.
         "localhost@evil.com", "localhost:80@evil.com", "evil.com@localhost", "user:pass@localhost:80", "x@127.0.0.1",
         "x@[::1]", "[::1]@evil.com",
         // Other addresses, and other spellings than browsers have.

@@ -40,9 +40,9 @@ fn variables_that_a_shell_drops_are_named_when_a_command_needs_one() {
         ("elasticsearch 'a b'", false),
         ("elasticsearch $PORT_2*", false),
     ] {
-        let told = warnings(json!({"start": start, "environment": dotted}));
-        assert_eq!(told.is_empty(), reaches, "{start}: {told:?}");
-        for text in told {
+        let given = warnings(json!({"start": start, "environment": dotted}));
+        assert_eq!(given.is_empty(), reaches, "{start}: {given:?}");
+        for text in given {
             assert!(text.starts_with("environment \"discovery.type\" does not reach start: /bin/sh drops"), "{text}");
         }
     }
@@ -50,14 +50,14 @@ fn variables_that_a_shell_drops_are_named_when_a_command_needs_one() {
     let spaced = json!({"start": "serve $DIR", "environment": {"a-b": "1", "DIR": "my files"}});
     assert_eq!(warnings(spaced).len(), 1);
     for name in ["a-b", "a.b", "1A", "a b", "é", "npm_config_//registry/:_authToken"] {
-        let told = warnings(json!({"start": "a; b", "environment": {name: "424242"}}));
-        assert!(told.len() == 1 && told[0].contains(name) && !told[0].contains("4242"), "{told:?}");
+        let given = warnings(json!({"start": "a; b", "environment": {name: "424242"}}));
+        assert!(given.len() == 1 && given[0].contains(name) && !given[0].contains("4242"), "{given:?}");
     }
     for name in ["A", "_", "a1", "__A_1"] {
         assert_eq!(warnings(json!({"start": "a; b", "environment": {name: "x"}})), Vec::<String>::new(), "{name}");
     }
     let both = json!({"install": "npm ci && true", "start": "a; b", "environment": {"a-b": "", "a.b": "", "c.d": ""}});
-    let told = warnings(both);
-    assert_eq!(told.len(), 2);
-    assert!(told[0].starts_with("environment \"a-b\" and 2 more does not reach install"), "{told:?}");
+    let given = warnings(both);
+    assert_eq!(given.len(), 2);
+    assert!(given[0].starts_with("environment \"a-b\" and 2 more does not reach install"), "{given:?}");
 }

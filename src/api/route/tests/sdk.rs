@@ -27,13 +27,15 @@ fn the_rest_of_the_sdk_has_the_same_answer_for_every_method() {
         for method in ["GET", "HEAD", "POST", "DELETE", "PATCH", "PUT"] {
             let routed = route(method, path);
             assert_eq!(Gate::of(&routed), Gate::Guarded, "{method} {path}");
-            assert_eq!(routed.unwrap().action, Action::Unsupported(expected), "{method} {path}");
+            assert_eq!(routed.unwrap().action, ApiAction::Unsupported(expected), "{method} {path}");
         }
     }
-    for (path, expected) in
-        [("/v1/snapshots", Gateway::Snapshots), ("/v1/snapshots/s1", Gateway::Snapshots), ("/v1", Gateway::Elsewhere)]
-    {
-        assert_eq!(action("DELETE", path), Action::Gateway(expected), "{path}");
+    for (path, expected) in [
+        ("/v1/snapshots", GatewayAction::Snapshots),
+        ("/v1/snapshots/s1", GatewayAction::Snapshots),
+        ("/v1", GatewayAction::Elsewhere),
+    ] {
+        assert_eq!(action("DELETE", path), ApiAction::Gateway(expected), "{path}");
     }
     assert_eq!(refusal("GET", "/ws?token=x&protocol=binary").code().status(), 404);
 }

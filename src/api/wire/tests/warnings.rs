@@ -12,7 +12,7 @@ fn warnings_are_there_when_there_are_some() {
             body(server("m", &view, warnings)),
             body(stopped("m", &view, warnings)),
             body(server_list(&views, &Sorted::default(), warnings)),
-            body(logs(&slug, Stream::Combined, log(), warnings)),
+            body(logs(&slug, Selection::Combined, log(), warnings)),
         ]
     };
     let warnings = ["unknown field \"a\" was ignored".to_owned(), "b".to_owned()];

@@ -1,7 +1,7 @@
-//! Looks at servers: now, as soon as it is known well enough, or when they have come so far.
+//! Reading servers, at once or after a wait for a state.
 //!
-//! Owns: how fresh an answer has to be, and the waiting for a state. Never: a wait without an end; it ends early when the
-//! client has left or the daemon is ending.
+//! Owns: the age limit of what a response shows, and the waits. Never: a wait without a limit; it also ends when the client has
+//! left or the daemon shuts down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,34 +17,33 @@ use crate::model::view::{Reach, Readiness, ServerView};
 use crate::registry::Registry;
 use crate::sorted::Sorted;
 
-/// What an answer says about ports is never older than this.
+/// The age limit of the ports in a response.
 const PORTS_AGE: Duration = Duration::from_secs(1);
-/// A look takes a millisecond; a machine that is this slow gets what was known before.
+/// The limit of a refresh, which usually takes a millisecond; later the response shows the last known ports.
 const REFRESH_LIMIT: Duration = Duration::from_secs(2);
-/// Whether a client that waits is still there is looked at this often.
+/// The interval at which the presence of a waiting client is checked.
 const PRESENCE_EVERY: Duration = Duration::from_secs(1);
-/// As long as this a client without the token waits for everything.
+/// The limit of a wait for readiness without the token.
 const OPEN_WAIT_LIMIT: Duration = Duration::from_secs(60);
 
-/// All servers, with what they use if `stats` says so.
+/// All servers, with their resource use if `stats`.
 pub fn list(api: &Api, stats: bool, warnings: &[String]) -> Reply {
-    freshen(&api.registry);
+    refresh_ports(&api.registry);
     let stats = if stats { api.registry.stats() } else { Sorted::default() };
     reply::json(200, &wire::server_list(&api.registry.views(), &stats, warnings))
 }
 
-/// One server, as it is.
 pub fn show(api: &Api, slug: &Slug) -> Result<Arc<ServerView>, Error> {
     let supervisor = api.registry.find(slug).ok_or_else(|| Error::server_not_found(slug.as_str()))?;
     let mut view = supervisor.view();
     if view.alive_since.is_some() {
-        freshen(&api.registry);
+        refresh_ports(&api.registry);
         view = supervisor.view();
     }
     Ok(view)
 }
 
-/// One server, when it has come to a status, or can't any more, or the time is up.
+/// One server, after it has reached a status, can't reach it any more, or the time is up.
 pub fn show_when(
     api: &Api,
     slug: &Slug,
@@ -58,19 +57,19 @@ pub fn show_when(
     let outcome = wait_until(&api.registry, client, deadline, Subject::One, || {
         let view = supervisor.view();
         match view.reach_of(wait.goal) {
-            Reach::Reached => Look::Over("the server has come to the status that was waited for", view),
-            Reach::Impossible => Look::Over("the server rests, and can't come to that status by itself", view),
-            Reach::Possible => Look::Again(None),
+            Reach::Reached => WaitState::Done("the server has come to the status that was waited for", view),
+            Reach::Impossible => WaitState::Done("the server rests, and can't come to that status by itself", view),
+            Reach::Possible => WaitState::Pending(None),
         }
     });
     Ok(outcome.unwrap_or_else(|| ("the time is up; this is how the server is", supervisor.view())))
 }
 
-/// Whether everything can be used, now or as soon as it can.
+/// Readiness of all servers, now or after a wait for it.
 pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Client) -> Result<Reply, Error> {
     let registry = &api.registry;
     match wait {
-        None => freshen(registry),
+        None => refresh_ports(registry),
         Some(wait) => {
             let places = match caller {
                 Caller::HasToken | Caller::AuthOff => &api.waits,
@@ -82,8 +81,8 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
             wait_until(registry, client, deadline, Subject::All, || {
                 let all = readiness(registry, &registry.views());
                 match (all.reachable, all.healthy) {
-                    (true, true) => Look::Over("", ()),
-                    (_, _) => Look::Again(all.recheck_at),
+                    (true, true) => WaitState::Done("", ()),
+                    (_, _) => WaitState::Pending(all.recheck_at),
                 }
             });
         }
@@ -92,7 +91,7 @@ pub fn ready(api: &Api, wait: Option<Wait<()>>, caller: Caller, client: &dyn Cli
     Ok(reply::json(200, &wire::ready(readiness(registry, &views), &views, &api.overlays.views())))
 }
 
-/// How long `caller` waits for everything that has asked for `limit`.
+/// The limit of a wait for readiness by `caller`, who has requested `limit`.
 fn ready_limit(caller: Caller, limit: Duration) -> Duration {
     match caller {
         Caller::HasToken | Caller::AuthOff => limit,
@@ -100,24 +99,23 @@ fn ready_limit(caller: Caller, limit: Duration) -> Duration {
     }
 }
 
-/// Sees to it that what the views say of ports is new enough for an answer.
-fn freshen(registry: &Registry) {
+/// Refreshes the ports in the views if they are older than `PORTS_AGE`.
+fn refresh_ports(registry: &Registry) {
     if !registry.ports_are_newer(Instant::now(), PORTS_AGE) {
         registry.refresh_ports(Instant::now() + REFRESH_LIMIT);
     }
 }
 
-/// A daemon that is ending stops its servers as if by hand, which must not pass for readiness.
+/// Readiness of all servers; false during the shutdown, when stopped servers must not count as ready.
 fn readiness(registry: &Registry, views: &[Arc<ServerView>]) -> Readiness {
     let all = Readiness::of(views, Instant::now());
     Readiness { reachable: all.reachable && !registry.is_closed(), ..all }
 }
 
-enum Look<T> {
-    /// This is what was waited for.
-    Over(&'static str, T),
-    /// Not yet; by the passing of time alone not before that moment.
-    Again(Option<Instant>),
+enum WaitState<T> {
+    Done(&'static str, T),
+    /// Not before this moment, unless something changes.
+    Pending(Option<Instant>),
 }
 
 /// What is waited for.
@@ -127,32 +125,32 @@ enum Subject {
     All,
 }
 
-/// Looks at each change; `None` when the deadline has come, the client has left or the daemon is ending. Ports that nobody
-/// waits for are not watched: whatever is found is looked at once more if it may be history.
+/// Calls `check` after each change, until it is done; `None` at the deadline, when the client has left, or at shutdown. Ports
+/// are watched only while a client waits for them, so a first result is checked again with refreshed ports.
 fn wait_until<T>(
     registry: &Registry,
     client: &dyn Client,
     deadline: Instant,
     subject: Subject,
-    look: impl Fn() -> Look<T>,
+    check: impl Fn() -> WaitState<T>,
 ) -> Option<(&'static str, T)> {
     let mut is_first = true;
     loop {
         let seen = registry.changes().count();
         let is_over = || Instant::now() >= deadline || registry.is_closed() || !client.is_present();
-        let mut found = look();
-        // What has become of one server during the wait was seen by looks at that server, a moment ago.
-        let may_be_history = match subject {
+        let mut found = check();
+        // During a wait for one server its ports are watched, so only the first result may be stale.
+        let may_be_stale = match subject {
             Subject::One => std::mem::take(&mut is_first),
             Subject::All => true,
         };
-        if may_be_history && !matches!(found, Look::Again(_)) || is_over() {
-            freshen(registry);
-            found = look();
+        if may_be_stale && !matches!(found, WaitState::Pending(_)) || is_over() {
+            refresh_ports(registry);
+            found = check();
         }
         let again = match found {
-            Look::Over(message, found) => return Some((message, found)),
-            Look::Again(again) => again,
+            WaitState::Done(message, found) => return Some((message, found)),
+            WaitState::Pending(again) => again,
         };
         if is_over() {
             return None;
