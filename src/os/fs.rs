@@ -8,7 +8,6 @@
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -356,18 +355,6 @@ pub fn sync(path: &Path) -> io::Result<()> {
 pub fn is_unsupported(error: &io::Error) -> bool {
     let unsupported = [libc::ENOSYS, libc::EOPNOTSUPP, libc::ENOTTY, libc::EINVAL, libc::EXDEV, libc::EPERM];
     error.raw_os_error().is_some_and(|number| unsupported.contains(&number))
-}
-
-/// Blocks SIGXFSZ on this thread: a write past `RLIMIT_FSIZE` fails with EFBIG and does not end the daemon. The thread must
-/// not create processes, which would inherit the mask.
-pub fn survive_file_size_limit() {
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: sigemptyset fills the set before the others read it; only this thread's mask is changed.
-    unsafe {
-        libc::sigemptyset(set.as_mut_ptr());
-        libc::sigaddset(set.as_mut_ptr(), libc::SIGXFSZ);
-        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut());
-    }
 }
 
 /// The daemon's own user and group.

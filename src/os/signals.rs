@@ -1,8 +1,11 @@
 //! The signals that the daemon handles, as a blocking sequence.
 //!
-//! Owns: the handlers and the names. Never: what follows from a signal (see `daemon`).
+//! Owns: the handlers, the names, and on which threads the handlers run: the main thread alone. Never: what follows from a
+//! signal (see `daemon`).
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -43,6 +46,38 @@ pub enum ReceivedSignal {
 /// The signals, in the order in which they are seen.
 pub struct SignalInbox {
     signals: Signals,
+}
+
+/// Blocks the handled signals on the calling thread until it is dropped. A thread that is created meanwhile keeps them
+/// blocked: the kernel would run a handler on any thread, and its frame of 3 KiB would stay resident on each stack. With
+/// SIGXFSZ blocked a write past the limit on the size of files fails with EFBIG.
+pub struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    pub fn block() -> BlockedSignals {
+        let handled = ENDING.iter().chain(&IGNORED).map(|(number, _)| *number).chain([libc::SIGCHLD, libc::SIGXFSZ]);
+        let (mut set, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
+        // SAFETY: sigemptyset fills the set before it is read. The last call fills `before`: it can't fail, and changes only
+        // this thread's mask.
+        let before = unsafe {
+            libc::sigemptyset(set.as_mut_ptr());
+            for number in handled {
+                libc::sigaddset(set.as_mut_ptr(), number);
+            }
+            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
+            before.assume_init()
+        };
+        BlockedSignals { before }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: the mask was this thread's before; only this thread's mask is changed.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut()) };
+    }
 }
 
 /// Ends the sequence of an [`SignalInbox`] from another thread.

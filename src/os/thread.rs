@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use super::RecvError;
 use super::oneshot::{self, oneshot};
+use super::signals::BlockedSignals;
 use crate::log;
 
 /// The stack of a thread that calls nothing deep. Resident memory depends on the pages touched, not on this
@@ -62,6 +63,7 @@ pub fn spawn(name: &str, stack: usize, body: impl FnOnce() + Send + 'static) -> 
 /// Not generic: the code of `std` that starts a thread is linked once, not once for each body.
 fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result<Thread> {
     let (ended_tx, ended) = oneshot();
+    let _blocked = BlockedSignals::block();
     Builder::new().name(name.to_owned()).stack_size(stack).spawn(move || {
         let joined = match catch_unwind(AssertUnwindSafe(body)) {
             Ok(()) => Joined::Ended,
@@ -96,7 +98,7 @@ unsafe extern "C" fn pthread_setname_np(_: libc::pthread_t, name: *const libc::c
 
 /// Calls `make` under another thread name, which the threads inherit that a library creates in it.
 pub fn under_name<T>(name: &CStr, make: impl FnOnce() -> T) -> T {
-    let _back = Renamed(own_name());
+    let (_back, _blocked) = (Renamed(own_name()), BlockedSignals::block());
     set_own_name(name);
     make()
 }
@@ -163,6 +165,24 @@ mod tests {
         assert_eq!(own_name(), own);
         assert!(catch_unwind(|| under_name(c"other", || panic!("on purpose"))).is_err());
         assert_eq!(own_name(), own);
+    }
+
+    #[test]
+    fn no_handler_of_a_signal_runs_on_another_thread_than_the_main_one() {
+        /// SIGTERM and SIGCHLD, 15 and 17, in the mask of `/proc/PID/status`.
+        const SIGNALS: u64 = 1 << 14 | 1 << 16;
+        let blocked = || {
+            let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+            let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap();
+            u64::from_str_radix(mask.trim(), 16).unwrap()
+        };
+        let before = blocked();
+        let (mask, told) = std::sync::mpsc::channel();
+        let thread = spawn("masked", SMALL_STACK, move || mask.send(blocked()).unwrap()).unwrap();
+        assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap() & SIGNALS, SIGNALS);
+        assert_eq!(thread.join_by(soon()), Joined::Ended);
+        assert_eq!(under_name(c"other", || std::thread::spawn(blocked).join().unwrap()) & SIGNALS, SIGNALS);
+        assert_eq!(blocked(), before);
     }
 
     #[test]

@@ -16,8 +16,8 @@ use crate::logs::{SharedLog, StreamId};
 use crate::os::pipe::{self, StopRequest, Woken};
 use crate::os::thread::{self, Joined, Thread};
 
-/// Enough for what people write; each server that has written has one of these.
-const SMALL_BUFFER: usize = 4 * 1024;
+/// In bytes. Enough for what people write; each server that has written has one of these, on one page with its header.
+const SMALL_BUFFER: usize = 4000;
 /// For a server that writes without pause.
 const LARGE_BUFFER: usize = 128 * 1024;
 /// After this much silence the large buffer is given back.
