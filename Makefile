@@ -18,7 +18,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check deny release release-all size clean std-source
+.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check deny release release-all size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -96,6 +96,14 @@ target/schema/bin/schemathesis:
 test-schema: target/schema/bin/schemathesis ## The API attacked by schemathesis (from PyPI), led by its own document, for SECONDS
 	cargo build --locked
 	target/schema/bin/python tests/schema/run.py target/debug/servisor $(SECONDS)
+
+target/metrics/bin/python:
+	python3 -m venv target/metrics
+	target/metrics/bin/pip install --quiet prometheus-client==0.23.1
+
+test-metrics: target/metrics/bin/python ## /metrics read by the parser of the Prometheus client (from PyPI)
+	cargo build --locked
+	target/metrics/bin/python tests/metrics/run.py target/debug/servisor
 
 FUZZ_TARGETS := $(patsubst tests/fuzz/targets/%.rs,%,$(wildcard tests/fuzz/targets/*.rs))
 
