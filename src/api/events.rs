@@ -54,6 +54,7 @@ pub fn stream(
         seen: seen.unwrap_or(Count::NONE),
         needs_snapshot: seen.is_none(),
         known: Sorted::default(),
+        gone: Sorted::default(),
         attending: Vec::new(),
     };
     let body = move |to: &mut dyn StreamOut| {
@@ -106,6 +107,8 @@ struct EventReader {
     seen: Count,
     needs_snapshot: bool,
     known: Sorted<Slug, LastSent>,
+    /// Servers that were gone before their deletion was counted, and what was seen of them: up to there.
+    gone: Sorted<Slug, u64>,
     attending: Vec<(Arc<Supervisor>, Waiting)>,
 }
 
@@ -142,11 +145,13 @@ impl EventReader {
     fn items(&mut self, since: Since, count: Count) -> Option<Vec<(u64, Item)>> {
         let mut items = Vec::new();
         let seen = self.seen.number();
+        let deleted: Vec<Slug> = since.deletions.iter().map(|deletion| deletion.slug.clone()).collect();
         for Deletion { number, slug, runs } in since.deletions {
             if !self.wants(&slug) {
                 continue;
             }
             let last_told = self.known.get(&slug).map_or(0, |known| known.run);
+            let seen = self.gone.remove(&slug).unwrap_or(seen);
             let last = runs.last.filter(|(number, run)| *number > seen && run.run.number > last_told);
             if let Some((number, run)) = last {
                 let missed = runs.earlier.iter().filter(|earlier| **earlier > seen).count() as u64;
@@ -158,8 +163,13 @@ impl EventReader {
             if !self.wants(&slug) {
                 continue;
             }
-            // A server that is gone by now is in the next deletions.
-            let Some(supervisor) = self.registry.find(&slug) else { continue };
+            // A server that is gone by now is in the next deletions, with its last runs.
+            let Some(supervisor) = self.registry.find(&slug) else {
+                if !deleted.contains(&slug) && !self.gone.contains_key(&slug) {
+                    self.gone.insert(slug, seen);
+                }
+                continue;
+            };
             self.attend(&supervisor);
             let book = supervisor.book().since(self.seen.number()).ok()?;
             let last_told = self.known.get(&slug).map_or(0, |known| known.run);
@@ -237,7 +247,7 @@ impl EventReader {
         }
         // The count first: later changes are sent again.
         let count = self.registry.changes().count();
-        self.known = Sorted::default();
+        (self.known, self.gone) = (Sorted::default(), Sorted::default());
         let mut views = Vec::new();
         for supervisor in self.registry.supervisors() {
             if self.wants(supervisor.slug()) {

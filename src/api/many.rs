@@ -3,6 +3,7 @@
 //! Owns: which servers are read, and the form of a line. Never: the output of more than one server in memory at a time, except
 //! the batch of each follower.
 
+use std::cell::Cell;
 use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -113,10 +114,13 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
     let body = move |to: &mut dyn StreamOut| {
         let mut text = br#"{"status":"success","message":"the newest output that is kept","data":{"lines":["#.to_vec();
         let mut is_first = true;
-        for (slug, log) in logs {
+        let tail = query.tail().unwrap_or(usize::MAX);
+        for (slug, log) in logs.into_iter().filter(|_| tail > 0) {
+            let lines = Cell::new(0);
             let mut source = FollowedServer::new(&slug, &log, &query, &waker);
             let mut show = |slug: &Slug, shown: Shown<'_>| {
                 if let Shown::Line(stream, bytes) | Shown::Part(stream, bytes) = shown {
+                    lines.set(lines.get() + usize::from(matches!(shown, Shown::Line(..))));
                     if !std::mem::replace(&mut is_first, false) {
                         text.push(b',');
                     }
@@ -125,7 +129,15 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
                 if text.len() >= CHUNK { send(&mut text, to) } else { Ok(()) }
             };
             source.read(&mut show)?;
-            source.lines.flush(|shown| show(&slug, shown))?;
+            // Both streams can end in an unfinished line.
+            let mut room = tail.saturating_sub(lines.get());
+            source.lines.flush(|shown| match room.checked_sub(1) {
+                Some(less) => {
+                    room = less;
+                    show(&slug, shown)
+                }
+                None => Ok(()),
+            })?;
         }
         text.extend_from_slice(b"]}}");
         send(&mut text, to)

@@ -34,7 +34,7 @@ pub enum Next<'a> {
 }
 
 impl Follower {
-    /// Begins with the last `tail` whole lines that are kept, all of them without it. `waker` is rung whenever there may be more.
+    /// Begins with the last `tail` lines that are kept, all of them without it. `waker` is rung whenever there may be more.
     pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, waker: &Arc<Waker>) -> Follower {
         let copy = {
             let mut state = log.state();

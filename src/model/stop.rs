@@ -6,11 +6,8 @@ use std::fmt;
 
 use super::machine::{Phase, RunStage};
 use super::spec::ServerSpec;
-use super::status::signal_name;
+use super::status::{RTMIN, SIGNAL_MAX, signal_name};
 
-/// The first real-time signal as systemd, Docker and glibc count; the C library keeps 32 and 33 for itself.
-const RTMIN: i32 = 34;
-const SIGNAL_MAX: i32 = 64;
 /// CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, and those of the C library: none of these asks a process to end.
 const UNFIT: [i32; 9] = [17, 18, 19, 20, 21, 22, 23, 32, 33];
 
@@ -60,11 +57,7 @@ impl StopSignal {
 
 impl fmt::Display for StopSignal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            RTMIN => f.write_str("SIGRTMIN"),
-            number if number > RTMIN => write!(f, "SIGRTMIN+{}", number - RTMIN),
-            number => f.write_str(&signal_name(number)),
-        }
+        f.write_str(&signal_name(self.0))
     }
 }
 

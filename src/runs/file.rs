@@ -41,7 +41,7 @@ pub struct Books {
 impl Books {
     /// Reads what is there. A file that can't be used is dropped with a line in the log.
     pub fn load(files: Arc<Files>) -> Books {
-        let read = files.load(|name, members| Ok((name.to_owned(), parse(members, SystemTime::now())?)));
+        let read = files.load_history(|name, members| Ok((name.to_owned(), parse(members, SystemTime::now())?)));
         let restored = read.unwrap_or_else(|error| {
             log::warn(format_args!("how runs ended before can't be read: {error}; it begins anew"));
             Vec::new()
@@ -84,12 +84,12 @@ pub struct Schedule {
 impl Schedule {
     /// A run has begun.
     pub fn begun(&mut self, now: Instant) {
-        self.due_at = Some(self.not_before(now + START_AFTER));
+        self.is_due_at(now + START_AFTER);
     }
 
     /// A run is over.
     pub fn ended(&mut self, now: Instant) {
-        self.due_at = Some(self.not_before(now));
+        self.is_due_at(now);
     }
 
     /// When [`Schedule::is_due`] will say yes.
@@ -110,6 +110,12 @@ impl Schedule {
     /// Whether something is not written yet; then it counts as written. For the end of the daemon.
     pub fn is_pending(&mut self) -> bool {
         self.due_at.take().is_some()
+    }
+
+    /// What is due already is not put off: a server that crashes again and again begins a run right after each end.
+    fn is_due_at(&mut self, wanted: Instant) {
+        let at = self.not_before(wanted);
+        self.due_at = Some(self.due_at.map_or(at, |due| due.min(at)));
     }
 
     fn not_before(&self, wanted: Instant) -> Instant {

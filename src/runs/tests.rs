@@ -1,5 +1,6 @@
 //! Books: numbers, what is kept, what a reader of events gets, and the file.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::file::{Schedule, parse};
@@ -120,6 +121,13 @@ fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     assert_eq!((lost.run.pid, lost.run.port, lost.run.ready_at), (Some(7), Some(3000), Some(at(101))));
     assert_eq!(ended[1..], book.newest(KEPT).1[..KEPT - 1]);
     assert_eq!(read.begin(Kind::Start, now(300)), 27);
+    std::fs::write(directory.join("torn.json"), "{\"version\":1,\"la").unwrap();
+    let books = file::Books::load(Arc::new(files));
+    assert_eq!((books.take("web").last_number(), books.take("torn").last_number()), (26, 0));
+    assert!(
+        !directory.join("torn.json").exists() && std::fs::read_dir(&directory).unwrap().count() == 1,
+        "it is dropped"
+    );
     std::fs::remove_dir_all(directory).unwrap();
 }
 
@@ -131,8 +139,9 @@ fn at_most_one_write_a_second_and_none_is_forgotten() {
     for millis in 0..10_000_u64 {
         let now = begun + Duration::from_millis(millis);
         if millis < 5000 {
-            schedule.begun(now);
+            // The next run begins in the moment in which one ends.
             schedule.ended(now);
+            schedule.begun(now);
         }
         if schedule.is_due(now) {
             writes.push(millis);

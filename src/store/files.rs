@@ -45,6 +45,15 @@ pub struct Files {
     is_lost: AtomicBool,
 }
 
+/// What becomes of a torn record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Torn {
+    /// It gets another name: a person may need what is left of it.
+    SetAside,
+    /// It is removed.
+    Dropped,
+}
+
 /// Why a file is not used.
 #[derive(Debug)]
 enum Unfit {
@@ -193,11 +202,23 @@ impl Files {
     /// # Errors
     /// The directory can't be read.
     pub fn load<T>(&self, parse: impl Fn(&str, Members) -> Result<T, String>) -> io::Result<Vec<T>> {
+        self.load_with(Torn::SetAside, parse)
+    }
+
+    /// As [`Files::load`] for records that are worth nothing when they are torn: these are removed and reported.
+    ///
+    /// # Errors
+    /// The directory can't be read.
+    pub fn load_history<T>(&self, parse: impl Fn(&str, Members) -> Result<T, String>) -> io::Result<Vec<T>> {
+        self.load_with(Torn::Dropped, parse)
+    }
+
+    fn load_with<T>(&self, torn: Torn, parse: impl Fn(&str, Members) -> Result<T, String>) -> io::Result<Vec<T>> {
         let mut all = Vec::new();
         let mut names = self.dir.entries()?;
         names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         for (file, _) in names {
-            self.load_file(&file, &mut |name, members| {
+            self.load_file(&file, torn, &mut |name, members| {
                 all.push(parse(name, members)?);
                 Ok(())
             });
@@ -205,12 +226,15 @@ impl Files {
         Ok(all)
     }
 
-    /// Parses `file`; sets it aside if that fails.
-    fn load_file(&self, file: &Name, parse: &mut dyn FnMut(&str, Members) -> Result<(), String>) {
+    /// Parses `file`; sets it aside or removes it if that fails.
+    fn load_file(&self, file: &Name, torn: Torn, parse: &mut dyn FnMut(&str, Members) -> Result<(), String>) {
         // Records have names in UTF-8.
         let Some(name) = file.as_os_str().to_str().and_then(|name| name.strip_suffix(FINISHED)) else { return };
         match self.read(file).and_then(|members| parse(name, members).map_err(Unfit::Corrupt)) {
             Ok(()) => {}
+            Err(Unfit::Corrupt(why)) if torn == Torn::Dropped && self.dir.unlink(file).is_ok() => {
+                log::error(format_args!("{} is dropped: {why}", self.path.join(file.as_os_str()).display()));
+            }
             Err(unfit) => self.set_aside(file, &unfit),
         }
     }

@@ -173,4 +173,18 @@ fn the_logs_of_many_servers_come_in_one_stream() {
     let body: Value = serde_json::from_slice(&answer.read_to_end()).unwrap();
     assert_eq!(body["data"]["lines"], json!([{"slug": "a", "stream": "stderr", "line": "bad"}]));
     assert_eq!(daemon.client.get("/logs?slug=.x").status, 422);
+    // "half" has no end, and is a line all the same.
+    for (tail, expected) in [(0, vec![]), (1, vec!["half"]), (2, vec!["two", "half"]), (3, vec!["two", "half"])] {
+        let of_one = daemon.client.logs("later", &format!("?tail={tail}"));
+        assert_eq!(of_one.lines().collect::<Vec<_>>(), expected, "tail={tail}");
+        let mut of_many = Stream::open(&daemon.client, &format!("/logs?slug=later&tail={tail}"), &[]);
+        let of_many: Value = serde_json::from_slice(&of_many.read_to_end()).unwrap();
+        let lines = of_many["data"]["lines"].as_array().unwrap().iter().map(|line| line["line"].as_str().unwrap());
+        assert_eq!(lines.collect::<Vec<_>>(), expected, "tail={tail}");
+        for path in ["/logs?follow=true&slug=later&", "/servers/later/logs?follow=true&"] {
+            let mut stream = Stream::open(&daemon.client, &format!("{path}tail={tail}"), &[]);
+            let text = stream.read_until(|text| text.contains("half"));
+            assert_eq!(text.contains("two"), expected.contains(&"two"), "{path}tail={tail}: {text}");
+        }
+    }
 }

@@ -216,7 +216,7 @@ fn an_end_is_a_code_and_only_after_a_signal_a_name() {
         (Some(Exit::Code(1)), json!(1), None),
         (Some(Exit::Code(255)), json!(255), None),
         (Some(Exit::Signal(15)), json!(143), Some("SIGTERM")),
-        (Some(Exit::Signal(34)), json!(162), Some("signal 34")),
+        (Some(Exit::Signal(37)), json!(165), Some("SIGRTMIN+3")),
     ] {
         let info = info_of(&ServerView { exit, ..minimal() });
         assert_eq!(info.get("exit_code"), Some(&code), "{exit:?}");

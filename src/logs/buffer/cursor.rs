@@ -120,8 +120,8 @@ impl Batch {
 }
 
 impl RingCopy {
-    /// The start position for a reader of the last `tail` complete lines (or all) and everything after; an unfinished line
-    /// is part of that. The rest of a torn line is left out.
+    /// The start position for a reader of the last `tail` lines (or all) and everything after. An unfinished line counts as one,
+    /// and is never left out: what comes next is the rest of it. The rest of a torn line is left out.
     pub fn start(&self, tail: Option<usize>) -> Cursor {
         let torn = self.torn_ends().map(|torn| torn.left_out);
         let mut cursor = Cursor::default();
@@ -130,7 +130,16 @@ impl RingCopy {
             cursor.behind[place] = self.past[place].dropped + torn[place] as u64;
         }
         let Some(tail) = tail else { return cursor };
-        let mut leave_out = self.line_ends(torn).count().saturating_sub(tail);
+        let is_unfinished = |stream| {
+            let mut at = 0;
+            let last = self.pieces.iter().fold(None, |last, piece| {
+                at += piece.length;
+                if piece.stream == stream { self.bytes.get(at - 1) } else { last }
+            });
+            last.is_some_and(|byte| *byte != b'\n')
+        };
+        let unfinished = StreamId::BOTH.iter().filter(|stream| is_unfinished(**stream)).count();
+        let mut leave_out = (self.line_ends(torn).count() + unfinished).saturating_sub(tail);
         for (stream, end) in self.line_ends(torn) {
             if leave_out == 0 {
                 break;
@@ -256,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_begins_with_the_last_whole_lines() {
+    fn a_reader_begins_with_the_last_lines() {
         let mut buffer = LogBuffer::new(10_000);
         assert_eq!(from(&buffer, Selection::Combined, Some(3)), "");
         buffer.push(StreamId::Stdout, b"a\nb\n");
@@ -265,14 +274,16 @@ mod tests {
         for (tail, expected) in [
             (None, "a\nb\nE\nFc\nunfin"),
             (Some(0), "Funfin"),
-            (Some(1), "Fc\nunfin"),
-            (Some(2), "E\nFc\nunfin"),
-            (Some(3), "b\nE\nFc\nunfin"),
+            (Some(2), "Funfin"),
+            (Some(3), "Fc\nunfin"),
+            (Some(4), "E\nFc\nunfin"),
+            (Some(5), "b\nE\nFc\nunfin"),
             (Some(9), "a\nb\nE\nFc\nunfin"),
         ] {
             assert_eq!(from(&buffer, Selection::Combined, tail), expected, "{tail:?}");
         }
-        assert_eq!(from(&buffer, Selection::Stdout, Some(1)), "c\nunfin");
+        assert_eq!(from(&buffer, Selection::Stdout, Some(1)), "unfin");
+        assert_eq!(from(&buffer, Selection::Stdout, Some(2)), "c\nunfin");
         assert_eq!(from(&buffer, Selection::Stderr, Some(0)), "F");
     }
 

@@ -113,6 +113,20 @@ fn what_can_not_be_used_is_set_aside_and_never_lost() {
 }
 
 #[test]
+fn a_torn_record_of_history_is_dropped_and_no_other_one() {
+    let scratch = Scratch::new("history");
+    let files = scratch.open();
+    files.put("good", &contents("good")).unwrap();
+    for (name, text) in [("torn", "{\"vers"), ("wrong", "{\"version\": 1}"), ("newer", "{\"version\": 2}")] {
+        fs::write(scratch.0.join(format!("{name}.json")), text).unwrap();
+    }
+    std::os::unix::fs::symlink("/dev/zero", scratch.0.join("link.json")).unwrap();
+    let loaded = files.load_history(|name, members| Ok((name.to_owned(), members.text("of")?.to_owned()))).unwrap();
+    assert_eq!(loaded, [pair("good", "good")]);
+    assert_eq!(scratch.names(), ["good.json", "link.json.unsafe-1", "newer.json.newer-1"]);
+}
+
+#[test]
 fn what_is_no_file_is_set_aside_without_being_opened() {
     let scratch = Scratch::new("kinds");
     let files = scratch.open();
