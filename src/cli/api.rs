@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::find::Daemon;
 use super::http::{self, Body, HttpError, Request, Response, Sent};
-use super::server::{Server, take};
+use super::server::{Server, list};
 use super::sse::{Event, Stream};
 use super::{Exit, Failure, joined, keep};
 
@@ -28,21 +28,21 @@ pub struct Api {
     limit: Duration,
 }
 
-/// An answer that says yes.
-#[derive(Debug, Default)]
+/// An answer that says yes. It is leaked: few are asked for in this form, and nothing has to drop them.
+#[derive(Debug, Clone, Copy)]
 pub struct Answer {
     /// The HTTP status: 200, or 201 for something new, 202 for work that goes on.
     pub status: u16,
     /// The `data` in the body, or else all of the body; null if there is none.
-    pub body: Value,
+    pub body: Server<'static>,
     /// What is odd about the request.
-    pub warnings: Value,
+    pub warnings: &'static [Value],
 }
 
 impl Answer {
     /// The server in it.
-    pub fn server(&mut self) -> Value {
-        take(&mut self.body, "server")
+    pub fn server(self) -> Server<'static> {
+        Server(self.body.field("server"))
     }
 }
 
@@ -129,19 +129,18 @@ impl Api {
     }
 
     fn judge(&self, status: u16, body: &[u8]) -> Result<Answer, Failure> {
-        let (mut value, is_json) = match serde_json::from_slice::<Value>(body) {
-            Ok(value) => (value, true),
-            Err(_) => (Value::Null, body.is_empty()),
-        };
+        let parsed = serde_json::from_slice::<Value>(body);
+        let is_json = parsed.is_ok() || body.is_empty();
+        let answer = Server(Box::leak(Box::new(parsed.unwrap_or_default())));
         if is_json && matches!(status, 200..=299) {
-            let warnings = take(&mut value, "warnings");
-            let body = match take(&mut value, "data") {
-                Value::Null => value,
-                data => data,
+            let warnings = list(answer.0, "warnings");
+            let body = match answer.field("data") {
+                Value::Null => answer,
+                data => Server(data),
             };
             return Ok(Answer { status, body, warnings });
         }
-        let refusal = Server(&value);
+        let refusal = answer;
         let sentence = refusal.text("error");
         match status {
             401 => Err(self.not_let_in("the access token is wrong")),

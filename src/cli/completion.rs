@@ -94,7 +94,7 @@ pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &m
         && let Ok(daemon) = daemon(&super::arguments::Parsed::default(), variable)
         && let Ok(answer) = Api::hasty(daemon, LIMIT).get("/servers")
     {
-        list(&answer.body, "servers").iter().map(Server).for_each(|server| print(server.slug(), server.status()));
+        list(answer.body.0, "servers").iter().map(Server).for_each(|server| print(server.slug(), server.status()));
     }
     Exit::Done
 }

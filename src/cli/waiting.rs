@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// One can't get there (with its reason and the end of its log), the time was up, the daemon was lost.
-pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<Vec<Value>, Failure> {
+pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<&'static [Value], Failure> {
     let deadline = Instant::now() + api.timeout;
     let mut picture = Picture { slugs, servers: Vec::new(), goal };
     let mut events = api.events(with_slugs("/events?attend=true", slugs))?;
@@ -48,7 +48,7 @@ pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<
         }
         let (verdict, slug) = picture.verdict();
         match verdict {
-            Verdict::Reached => return Ok(picture.servers),
+            Verdict::Reached => return Ok(picture.servers.leak()),
             Verdict::Pending => {}
             Verdict::NoServer => {
                 picture.each(|slug, server| {
@@ -184,7 +184,7 @@ pub fn not_understood() -> Failure {
 /// Shows the last lines of a log on stderr. A log that can't be had is no further failure.
 pub fn last_lines(api: &Api, to: &mut Terminal, slug: &str) {
     let Ok(answer) = api.get(with_slugs(LOG_LINES, &[slug])) else { return };
-    for line in list(&answer.body, "lines").iter().map(Server) {
+    for line in list(answer.body.0, "lines").iter().map(Server) {
         to.note(&["  ", line.text("stream"), " | ", line.text("line")]);
     }
 }

@@ -187,14 +187,19 @@ impl Fields {
     }
 
     /// Takes `name`, a list of at most `most` objects, whose members `read` takes; what is wrong with one is reported
-    /// under `name[place].`.
-    pub fn objects<T>(&mut self, name: &'static str, most: usize, read: impl Fn(&mut Fields) -> T) -> Option<Vec<T>> {
+    /// under `name[place].`. Returns what could be read.
+    pub fn objects<T>(
+        &mut self,
+        name: &'static str,
+        most: usize,
+        read: &mut dyn FnMut(&mut Fields) -> Option<T>,
+    ) -> Vec<T> {
         let mut taken = Vec::new();
-        self.each_object(name, most, &mut |inner| taken.push(read(inner)))?;
-        Some(taken)
+        self.each_object(name, most, &mut |inner| taken.extend(read(inner)));
+        taken
     }
 
-    fn each_object(&mut self, name: &'static str, most: usize, read: &mut dyn FnMut(&mut Fields)) -> Option<()> {
+    fn each_object(&mut self, name: &'static str, most: usize, read: &mut dyn FnMut(&mut Fields)) {
         self.each(name, most, "objects", &mut |fields, place, value| match value {
             Value::Object(members) => {
                 let mut inner = Fields::of(members);
@@ -203,7 +208,7 @@ impl Fields {
                 Ok(())
             }
             other => Err(not_a("an object", &other)),
-        })
+        });
     }
 
     /// Takes `name`, a list of at most `most` members, and has `take` read each; its error is a phrase that fits after the

@@ -41,8 +41,11 @@ pub fn overlay(fields: &mut Fields) -> Option<OverlaySpec> {
 /// Takes `overlay` and `overlays`, in this order: those of a server or a setup.
 pub fn overlays(fields: &mut Fields) -> Vec<OverlaySpec> {
     let one = fields.object("overlay", overlay).flatten();
-    let more = fields.objects("overlays", OVERLAYS_MAX, overlay).unwrap_or_default();
-    one.into_iter().chain(more.into_iter().flatten()).collect()
+    let mut all = fields.objects("overlays", OVERLAYS_MAX, &mut overlay);
+    if let Some(one) = one {
+        all.insert(0, one);
+    }
+    all
 }
 
 fn pattern(text: &str) -> Result<String, String> {

@@ -155,17 +155,16 @@ pub fn payload(members: Map<String, Value>, root: &Path) -> Result<(Lists, Vec<S
 pub type Lists = (Vec<OverlaySpec>, Vec<ServerSpec>);
 
 fn lists(fields: &mut Fields, root: &Path, overlays_max: usize, servers_max: usize) -> Lists {
-    let overlays = fields.objects("overlays", overlays_max, overlay).unwrap_or_default();
-    let servers = fields.objects("servers", servers_max, |inner| server(inner, root)).unwrap_or_default();
+    let overlays = fields.objects("overlays", overlays_max, &mut overlay);
     let mut slugs = SortedSet::default();
-    for (place, spec) in servers.iter().enumerate() {
-        if let Some(spec) = spec
-            && !slugs.insert(&spec.slug)
-        {
-            fields.blame(&format!("servers[{place}].slug"), format!("{} is given twice", quoted(spec.slug.as_str())));
+    let servers = fields.objects("servers", servers_max, &mut |inner| {
+        let spec = server(inner, root)?;
+        if !slugs.insert(spec.slug.clone()) {
+            inner.blame("slug", format!("{} is given twice", quoted(spec.slug.as_str())));
         }
-    }
-    (overlays.into_iter().flatten().collect(), servers.into_iter().flatten().collect())
+        Some(spec)
+    });
+    (overlays, servers)
 }
 
 /// A target relative to `directory`. It stays valid.

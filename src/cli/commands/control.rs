@@ -93,8 +93,8 @@ fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
                 Err(failure) if action == Action::Start && failure.code == "server_active" => {
                     context.to.complain(&[slug, " runs already"]);
                     if context.given.has("--json") {
-                        let mut server = context.api.get(path(slug, ""))?.server();
-                        look::print_json(context, &mut server);
+                        let server = context.api.get(path(slug, ""))?.server();
+                        look::print_json(context, server);
                     }
                 }
                 Err(failure) if failure.exit == Exit::NoDaemon => return Err(failure),
@@ -111,21 +111,21 @@ fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
 }
 
 /// Waits for what goes on after the answer, and prints the server.
-fn finish(context: &mut Context<'_>, action: Action, slug: &str, mut answer: Answer) -> Result<(), Failure> {
+fn finish(context: &mut Context<'_>, action: Action, slug: &str, answer: Answer) -> Result<(), Failure> {
     let mut server = answer.server();
     // A stop whose end is not known yet is answered by 202, too.
     if answer.status == 202 {
-        let mut servers = waiting::wait(context.api, context.to, action.goal(), &[slug])?;
-        server = servers.pop().unwrap_or_default();
+        let servers = waiting::wait(context.api, context.to, action.goal(), &[slug])?;
+        server = Server(servers.first().unwrap_or(&Value::Null));
     }
-    let is_bad = matches!(action, Action::Start | Action::Restart) && Server(&server).status() == "failed";
+    let is_bad = matches!(action, Action::Start | Action::Restart) && server.status() == "failed";
     if is_bad {
-        context.to.complain(&describe(Server(&server)));
+        context.to.complain(&describe(server));
         waiting::last_lines(context.api, context.to, slug);
         return Err(Failure::reported(Exit::Failed));
     }
-    if context.given.has("--json") && server != Value::Null {
-        look::print_json(context, &mut server);
+    if context.given.has("--json") && !server.0.is_null() {
+        look::print_json(context, server);
     }
     Ok(())
 }
@@ -137,9 +137,9 @@ pub fn wait(context: &mut Context<'_>) -> Result<Exit, Failure> {
         let words = "running, ready, healthy, stopped, gone";
         return Err(Failure::usage(&["--for ", shown(word), " must be one of up, ", words]));
     };
-    let mut servers = waiting::wait(context.api, context.to, goal, &context.given.words)?;
+    let servers = waiting::wait(context.api, context.to, goal, &context.given.words)?;
     if context.given.has("--json") {
-        servers.iter_mut().for_each(|server| look::print_json(context, server));
+        servers.iter().for_each(|server| look::print_json(context, Server(server)));
     }
     Ok(Exit::Done)
 }

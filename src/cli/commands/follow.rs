@@ -43,7 +43,7 @@ pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
         return follow(context, with_slugs(&target, slugs), print_logged);
     }
     let answer = context.api.get(with_slugs(&target, slugs))?;
-    let lines = list(&answer.body, "lines");
+    let lines = list(answer.body.0, "lines");
     context.prefix = width(&mut lines.iter().map(|line| Server(line).slug().len()));
     lines.iter().for_each(|line| print_line(context, line));
     Ok(Exit::Done)

@@ -18,11 +18,11 @@ use crate::cli::{Exit, Failure, concat, joined, json};
 /// `servisor ps`.
 pub fn ps(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut listing = Listing::new();
-    let exit = all_or_named(context, "/servers", &mut |context, mut server| {
+    let exit = all_or_named(context, "/servers", &mut |context, server| {
         if context.given.has("--quiet") {
             context.to.line(Server(&server).slug());
         } else {
-            listing.show(context, &mut server);
+            listing.show(context, Server(&server));
         }
     })?;
     if !context.given.has("--quiet") {
@@ -45,12 +45,12 @@ impl Listing {
 
     /// Adds a row, or prints a line.
     #[inline(never)]
-    pub fn show(&mut self, context: &mut Context<'_>, server: &mut Value) {
+    pub fn show(&mut self, context: &mut Context<'_>, server: Server<'_>) {
         if context.given.has("--json") {
             print_json(context, server);
             return;
         }
-        let (table, server) = (&mut self.table, Server(server));
+        let table = &mut self.table;
         table.cell(server.slug());
         table.coloured(server.status(), colour(server.status()));
         table.number(server.up(self.now), short);
@@ -96,14 +96,23 @@ pub fn all_or_named(
 }
 
 /// Prints a server as one line of JSON; its environment only if that was asked for.
-pub fn print_json(context: &mut Context<'_>, server: &mut Value) {
-    // With `run` the option sets a variable.
-    if context.given.value("--env") != Some("")
-        && let Some(fields) = server.as_object_mut()
-    {
-        fields.remove("environment");
+pub fn print_json(context: &mut Context<'_>, server: Server<'_>) {
+    match server.0 {
+        // With `run` the option sets a variable.
+        Value::Object(fields) if context.given.value("--env") != Some("") => {
+            let mut separator = "";
+            context.to.print("{");
+            for (name, value) in fields.iter().filter(|(name, _)| *name != "environment") {
+                // The API's names are plain words.
+                for part in [separator, "\"", name, "\":", &json(value)] {
+                    context.to.print(part);
+                }
+                separator = ",";
+            }
+            context.to.line("}");
+        }
+        other => context.to.line(&json(other)),
     }
-    context.to.line(&json(server));
 }
 
 /// `servisor status`.
@@ -112,15 +121,14 @@ pub fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut separator = "";
     for slug in context.given.slugs()? {
         match context.api.get(path(slug, "")) {
-            Ok(mut answer) => {
-                let mut server = answer.server();
+            Ok(answer) => {
                 if context.given.has("--json") {
-                    print_json(context, &mut server);
+                    print_json(context, answer.server());
                     continue;
                 }
                 context.to.print(separator);
                 separator = "\n";
-                print_fields(context, &server);
+                print_fields(context, answer.server());
                 print_tail(context, slug)?;
             }
             Err(failure) if failure.is_of_server() => {
@@ -133,15 +141,15 @@ pub fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn print_fields(context: &mut Context<'_>, server: &Value) {
+fn print_fields(context: &mut Context<'_>, server: Server<'_>) {
     let to = &mut *context.to;
-    let [slug, is, status, reason @ ..] = describe(Server(server));
+    let [slug, is, status, reason @ ..] = describe(server);
     for part in [slug, is] {
         to.plain(part);
     }
     to.coloured(status, colour(status));
     to.plain_line(&reason);
-    let Value::Object(fields) = server else { return };
+    let Value::Object(fields) = server.0 else { return };
     for (name, value) in fields {
         let value = Server(value);
         let text = match (name.as_str(), value.0) {
@@ -177,7 +185,7 @@ fn print_tail(context: &mut Context<'_>, slug: &str) -> Result<(), Failure> {
         Err(failure) if failure.is_of_server() => return Ok(()),
         Err(failure) => return Err(failure),
     };
-    let logs = Server(&answer.body).text("logs");
+    let logs = answer.body.text("logs");
     if !logs.is_empty() {
         context.to.line("log:");
     }
@@ -192,7 +200,7 @@ pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let mut limit = "/runs?limit=".to_owned();
     digits(context.given.number("--lines")?.unwrap_or(20), &mut limit);
     let answer = context.api.get(path(context.given.slug()?, &limit))?;
-    let runs = list(&answer.body, "runs");
+    let runs = list(answer.body.0, "runs");
     if context.given.has("--json") {
         runs.iter().for_each(|run| context.to.line(&json(run)));
         return Ok(Exit::Done);
@@ -217,17 +225,16 @@ pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
 
 /// `servisor open`.
 pub fn open(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut server = context.api.get(path(context.given.slug()?, ""))?.server();
-    let view = Server(&server);
+    let view = context.api.get(path(context.given.slug()?, ""))?.server();
     let url = match view.text("access_url") {
-        "" => joined(&[view.text("url")]),
-        url => joined(&[url]),
+        "" => view.text("url"),
+        url => url,
     };
     if url.is_empty() {
         return Err(Failure::new(Exit::Failed, &[joined(&describe(view)), "; it has no URL yet"]));
     }
     if context.given.has("--json") {
-        print_json(context, &mut server);
+        print_json(context, view);
         return Ok(Exit::Done);
     }
     context.to.plain_line(&[url]);

@@ -15,7 +15,7 @@ use crate::cli::api::{Answer, path};
 use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, joined, json, keep, waiting};
+use crate::cli::{Exit, Failure, json, keep, waiting};
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -32,8 +32,8 @@ pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
     }
     let replaces = context.given.has("--replace");
     let server = create(context, &body, replaces, "/servers")?.server();
-    let path = joined(&[Server(&server).text("path")]);
-    let result = finish(context, &[Server(&body).slug()], vec![server]);
+    let path = server.text("path");
+    let result = finish(context, &[Server(&body).slug()], &[server]);
     let is_absolute = context.given.value("--path").is_some_and(|path| path.starts_with('/'));
     if let Err(failure) = result
         && failure.exit == Exit::Failed
@@ -46,12 +46,12 @@ pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
 }
 
 /// Waits for what was started, unless `--no-wait` was given, and prints how it is.
-pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) -> Result<Exit, Failure> {
-    let mut servers = match context.given.has("--no-wait") {
-        true => started,
-        false => waiting::wait(context.api, context.to, Goal::Up, slugs)?,
+pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: &[Server<'static>]) -> Result<Exit, Failure> {
+    let servers = match context.given.has("--no-wait") {
+        true => started.to_vec(),
+        false => waiting::wait(context.api, context.to, Goal::Up, slugs)?.iter().map(Server).collect(),
     };
-    for server in servers.iter().map(Server) {
+    for server in &servers {
         if let (Some(asked), Some(port)) = (server.number("requested_port"), server.number("port"))
             && server.status() == "ready"
             && asked != port
@@ -61,16 +61,13 @@ pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: Vec<Value>) ->
         }
     }
     match servers.as_slice() {
-        [server] if !context.given.has("--json") => {
-            let view = Server(server);
-            match view.text("url") {
-                "" => context.to.plain_line(&describe(view)),
-                url => context.to.plain_line(&[view.slug(), " is ", view.status(), " at ", url]),
-            }
-        }
-        _ => {
+        [server] if !context.given.has("--json") => match server.text("url") {
+            "" => context.to.plain_line(&describe(*server)),
+            url => context.to.plain_line(&[server.slug(), " is ", server.status(), " at ", url]),
+        },
+        servers => {
             let mut listing = Listing::new();
-            servers.iter_mut().for_each(|server| listing.show(context, server));
+            servers.iter().for_each(|server| listing.show(context, *server));
             listing.end(context);
         }
     }
@@ -99,10 +96,8 @@ pub fn create(context: &mut Context<'_>, body: &Value, replaces: bool, target: &
         answer = context.api.ask("POST", target, Some(text));
     }
     let answer = answer?;
-    if let Value::Array(warnings) = &answer.warnings {
-        for warning in warnings {
-            context.to.complain(&["warning: ", warning.as_str().unwrap_or_default()]);
-        }
+    for warning in answer.warnings {
+        context.to.complain(&["warning: ", warning.as_str().unwrap_or_default()]);
     }
     Ok(answer)
 }

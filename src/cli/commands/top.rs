@@ -27,7 +27,7 @@ pub fn top(context: &mut Context<'_>) -> Result<Exit, Failure> {
         let mut servers = Vec::new();
         let exit = all_or_named(context, "/servers?stats=true", &mut |_, server| servers.push(server))?;
         if context.given.has("--json") {
-            servers.iter_mut().for_each(|server| print_json(context, server));
+            servers.iter().for_each(|server| print_json(context, Server(server)));
             return Ok(exit);
         }
         let lives = context.to.is_interactive();

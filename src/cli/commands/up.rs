@@ -9,8 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{Context, run};
 use crate::cli::api::path as server_path;
-use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, joined, json, keep, procfile};
+use crate::cli::{Exit, Failure, json, keep, procfile};
 
 /// What a directory is searched for.
 const FILES: [&str; 2] = ["servisor.json", "Procfile"];
@@ -46,17 +45,17 @@ pub fn up(context: &mut Context<'_>) -> Result<Exit, Failure> {
         if let Value::Object(fields) = &mut server {
             add_overlays(fields, &overlays);
         }
-        let mut answer = run::create(context, &server, true, "/servers?if_changed=true")?;
+        let answer = run::create(context, &server, true, "/servers?if_changed=true")?;
         let is_unchanged = answer.status == 200;
         let mut there = answer.server();
-        let slug = joined(&[Server(&there).slug()]);
-        if is_unchanged && matches!(Server(&there).status(), "stopped" | "failed") {
+        let slug = there.slug();
+        if is_unchanged && matches!(there.status(), "stopped" | "failed") {
             there = context.api.ask("POST", server_path(slug, "/start"), None)?.server();
         }
         slugs.push(slug);
         started.push(there);
     }
-    run::finish(context, &slugs, started)
+    run::finish(context, &slugs, &started)
 }
 
 /// Adds the overlays of the file to those of a server: it waits for all of them. To the daemon the same overlay in several
