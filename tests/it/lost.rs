@@ -1,22 +1,43 @@
 //! A state directory that is removed, replaced or copied while a daemon has it.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{Client, Control, Daemon, Finish, Scratch, TOKEN, testchild};
+use crate::support::limits::is_root;
+use crate::support::{Child, Client, Control, Daemon, Finish, Scratch, TOKEN, testchild};
 
 /// A daemon with one server, which reports its death.
-fn with_child(control: &Control) -> (Daemon, crate::support::Child) {
+fn with_child(control: &Control) -> (Daemon, Child) {
     let daemon = Daemon::start();
+    let child = begin_child(&daemon, control);
+    (daemon, child)
+}
+
+fn begin_child(daemon: &Daemon, control: &Control) -> Child {
     let spec = json!({
         "slug": "web", "start": format!("exec {} ctl main stay", testchild()),
         "environment": {"CTL": control.address.to_string()},
     });
     daemon.client.create(&spec).server(201);
-    let child = control.child();
-    (daemon, child)
+    control.child()
+}
+
+/// A daemon whose state directory is a file system of its own, prepared by `script`, in which the directory is `$0`; and
+/// where the test sees it.
+fn on_own_file_system(script: &str) -> (Daemon, PathBuf) {
+    let scratch = Scratch::new();
+    for name in ["root", "state"] {
+        fs::create_dir(scratch.0.join(name)).unwrap();
+    }
+    let state = scratch.0.join("state").display().to_string();
+    let script = format!("mount -t tmpfs -o mode=700 none $0; {script}\nexec \"$@\"");
+    let daemon = Daemon::wrapped(scratch, &["unshare", "-m", "sh", "-ec", &script, &state]);
+    let seen = PathBuf::from(format!("/proc/{}/root{state}", daemon.pid()));
+    (daemon, seen)
 }
 
 /// Another daemon with the state directory of `first`.
@@ -118,6 +139,37 @@ fn a_daemon_on_a_copy_leaves_the_first_ones_servers_alone() {
     assert!(!child.is_dead(), "{}", second.log());
     assert_eq!(second.client.delete("/servers/web").status, 204);
     copy.wait_dead();
+    assert!(!child.is_dead());
+}
+
+/// As of a snapshot or a cloned disk: the file with the name of the instance has the same inode number on another device.
+#[test]
+fn a_daemon_on_a_copy_with_the_same_inodes_leaves_the_first_ones_servers_alone() {
+    if !is_root() {
+        println!("to mount a file system for a state directory takes root");
+        return;
+    }
+    let control = Control::new();
+    let (first, seen) = on_own_file_system("");
+    let mut child = begin_child(&first, &control);
+    let copies = Scratch::new();
+    let copy = copies.0.join("copy");
+    assert!(Command::new("cp").arg("-a").arg(&seen).arg(&copy).status().unwrap().success());
+    let number = |state: &Path| fs::metadata(state.join("instance")).unwrap().ino();
+    // tmpfs numbers its inodes one after the other.
+    let (second, copied) = on_own_file_system(&format!(
+        "for n in $(seq 100); do\n\
+           cp {copy}/instance $0/f$n; test $(stat -c %i $0/f$n) -lt {inode} || break\n\
+         done\n\
+         mv $0/f$n $0/instance; rm -f $0/f* {copy}/instance; cp -a {copy}/. $0",
+        copy = copy.display(),
+        inode = number(&seen),
+    ));
+    assert_eq!(number(&copied), number(&seen));
+    let mut again = control.child();
+    assert!(!child.is_dead(), "{}", second.log());
+    assert_eq!(second.client.delete("/servers/web").status, 204);
+    again.wait_dead();
     assert!(!child.is_dead());
 }
 
