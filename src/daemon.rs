@@ -32,6 +32,7 @@ use crate::os::inbox::{self, Inbox, Sender};
 use crate::os::inherit;
 use crate::os::random;
 use crate::os::signals::{self, ReceivedSignal};
+use crate::os::stderr;
 use crate::os::thread;
 use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
@@ -91,7 +92,7 @@ impl fmt::Display for StartError {
 /// # Errors
 /// It could not start; nothing was started then.
 pub fn serve(config: &Config) -> Result<Ended, StartError> {
-    log::set_level(config.log_level);
+    log::open(config.log_level, stderr::write_now);
     thread::report_panics();
     let start_error = |what: &str| {
         let what = what.to_owned();

@@ -16,11 +16,12 @@
 //! - [`runs`]: the history of ended runs.
 //! - [`overlay`]: copies of templates. [`logs`]: output of servers. [`ports`]: allocation and detection of ports.
 //!   [`prober`]: health checks. [`store`]: the state directory.
-//! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`.
+//! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`. [`handoff`]: what [`http`] and [`api`] hand each
+//!   other.
 //! - [`os`]: system calls made safe. All `unsafe` is there.
 //! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
-//! Used by all: [`error`], [`control`], [`handoff`], [`log`], [`packed`], [`sorted`], [`sync`].
+//! Used by all, also by [`os`]: [`control`], [`log`], [`packed`], [`sorted`], [`sync`], the types of [`model`].
 //!
 //! # Language
 //!

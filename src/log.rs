@@ -1,17 +1,20 @@
 //! The daemon's own log: one line for each event on stderr, with time, level and slug.
 //!
-//! Owns: the format of a line, the level, and the count of lost lines. Never: the servers' output (see `logs`), a blocking
-//! write. A full pipe or a closed stderr loses lines, but takes no time: the loss is counted, and reported before the next
-//! line that can be written.
+//! Owns: the format of a line, the level, and the count of lost lines. Never: the servers' output (see `logs`), the write,
+//! which [`open`] is given and which does not block. A full pipe or a closed stderr loses lines, but takes no time: the loss is
+//! counted, and reported before the next line that can be written.
+//!
+//! Records of libraries (tiny_http) come through the `log` crate. Our own do not: each of its macros leaves a module path and a
+//! file name in the binary.
 
 use std::fmt::{self, Write};
-use std::sync::Mutex;
+use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::SystemTime;
 
 use crate::model::spec::Slug;
 use crate::model::time::rfc3339;
-use crate::os::stderr;
 use crate::sync::lock;
 
 /// The severity of an event.
@@ -47,6 +50,14 @@ impl Level {
     }
 }
 
+/// The longest line, in bytes: what a pipe that is writable at all has room for (`PIPE_BUF`).
+pub const LINE_MAX: usize = 4096;
+
+/// Writes a line of up to [`LINE_MAX`] bytes at once, or fails.
+pub type WriteLine = fn(&[u8]) -> io::Result<()>;
+
+/// The write; standard error before [`open`].
+static OUTPUT: OnceLock<WriteLine> = OnceLock::new();
 /// The least severe level that is written. Tests see warnings.
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Warn as u8);
 /// The number of lines lost since the last successful write.
@@ -54,9 +65,32 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// The buffer of the current line, reused for the next one.
 static LINE: Mutex<String> = Mutex::new(String::new());
 
-/// Sets the level.
-pub fn set_level(level: Level) {
+/// Sets the level and the write, and takes the records of libraries.
+pub fn open(level: Level, output: WriteLine) {
     LEVEL.store(level as u8, Ordering::Relaxed);
+    // Each is set once; a second call changes the level only.
+    let _ = OUTPUT.set(output);
+    let _ = ::log::set_logger(&Libraries);
+    ::log::set_max_level(match level {
+        Level::Error | Level::Warn | Level::Info => ::log::LevelFilter::Off,
+        Level::Debug => ::log::LevelFilter::Debug,
+    });
+}
+
+/// The records of libraries. All of them are details: the one error of tiny_http is the end of its accept loop, which
+/// `api::http` brings about, and what a request suffers from is reported there.
+struct Libraries;
+
+impl ::log::Log for Libraries {
+    fn enabled(&self, _: &::log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &::log::Record<'_>) {
+        write(Level::Debug, None, format_args!("{}: {}", record.target(), record.args()));
+    }
+
+    fn flush(&self) {}
 }
 
 /// Logs an error.
@@ -88,7 +122,7 @@ pub fn server(level: Level, slug: &Slug, text: fmt::Arguments<'_>) {
 pub fn panic(text: fmt::Arguments<'_>) {
     let mut line = String::new();
     compose(&mut line, Level::Error, None, text);
-    if stderr::write_now(line.as_bytes()).is_err() {
+    if put(line.as_bytes()).is_err() {
         LOST.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -101,15 +135,22 @@ fn write(level: Level, slug: Option<&Slug>, text: fmt::Arguments<'_>) {
     let lost = LOST.load(Ordering::Relaxed);
     if lost > 0 {
         compose(&mut line, Level::Warn, None, format_args!("{lost} lines of this log were lost: stderr took no more"));
-        if stderr::write_now(line.as_bytes()).is_err() {
+        if put(line.as_bytes()).is_err() {
             LOST.fetch_add(1, Ordering::Relaxed);
             return;
         }
         LOST.fetch_sub(lost, Ordering::Relaxed);
     }
     compose(&mut line, level, slug, text);
-    if stderr::write_now(line.as_bytes()).is_err() {
+    if put(line.as_bytes()).is_err() {
         LOST.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn put(line: &[u8]) -> io::Result<()> {
+    match OUTPUT.get() {
+        Some(output) => output(line),
+        None => io::Write::write_all(&mut io::stderr(), line),
     }
 }
 
@@ -123,8 +164,8 @@ fn compose(line: &mut String, level: Level, slug: Option<&Slug>, text: fmt::Argu
         let _ = write!(line, "[{slug}] ");
     }
     let _ = write!(Plain(line), "{text}");
-    if line.len() >= stderr::LINE_MAX {
-        let mut end = stderr::LINE_MAX - "…\n".len();
+    if line.len() >= LINE_MAX {
+        let mut end = LINE_MAX - "…\n".len();
         while !line.is_char_boundary(end) {
             end -= 1;
         }
@@ -178,7 +219,7 @@ mod tests {
     fn a_line_fits_in_one_write() {
         for length in [1, 4000, 5000, 100_000] {
             let line = line_of(None, format_args!("{}", "ä".repeat(length)));
-            assert!(line.len() <= stderr::LINE_MAX && line.ends_with('\n'), "{}", line.len());
+            assert!(line.len() <= LINE_MAX && line.ends_with('\n'), "{}", line.len());
         }
     }
 

@@ -7,12 +7,9 @@ use std::time::Duration;
 
 use super::poll::{entry, poll};
 use super::retry;
+use crate::log::LINE_MAX;
 
-/// The longest line, in bytes. A pipe that is writable at all has room for this many (`PIPE_BUF`), so that a write
-/// of no more than that, after a poll, does not block.
-pub const LINE_MAX: usize = 4096;
-
-/// Writes `line` (at most [`LINE_MAX`] bytes) at once or not at all.
+/// Writes `line` (at most [`LINE_MAX`] bytes) at once or not at all: after a poll, a write of that much does not block.
 ///
 /// # Errors
 /// There is no room now, or no reader. The line is lost.

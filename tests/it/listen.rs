@@ -196,3 +196,14 @@ fn secrets_below_the_root_are_warned_of() {
     assert!(warning(&outside.join("link/state"), None).contains(STATE), "links are resolved");
     assert!(warning(&scratch.0.join("state"), Some(&root.join("token"))).contains("the access token file"));
 }
+
+#[test]
+fn what_the_http_library_reports_is_in_the_log() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.0.join("root")).unwrap();
+    let daemon = Daemon::on(scratch, &["--log-level", "debug"], &[]);
+    assert_eq!(daemon.client.get("/health").status, 200);
+    wait_until("its record is a line", || {
+        daemon.log().contains("debug tiny_http: Running accept thread\n").then_some(())
+    });
+}

@@ -116,11 +116,11 @@ fn hang_up_and_a_lost_stderr_are_no_reasons_to_end() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stderr = std::io::BufReader::new(process.stderr.take().unwrap());
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut stderr, &mut line).unwrap();
+    let stderr = std::io::BufReader::new(process.stderr.take().unwrap());
+    let mut lines = std::io::BufRead::lines(stderr).map(Result::unwrap);
+    let line = lines.find(|line| line.contains("http://")).unwrap();
     let address: std::net::SocketAddr = line.split_once("http://").unwrap().1.trim().parse().unwrap();
-    drop(stderr);
+    drop(lines);
     let client = crate::support::Client { address, token: None };
     // SAFETY: plain numbers; the process is ours and not reaped.
     unsafe { libc::kill(process.id() as i32, libc::SIGHUP) };
