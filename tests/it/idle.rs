@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Daemon, quiet_port, testchild, wait_until};
+use crate::support::{Daemon, Stream, quiet_port, testchild, wait_until};
 
 /// What the kernel has counted for a thread.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Account {
+    /// Its number and its name.
     name: String,
     /// Voluntary and involuntary context switches.
     switches: u64,
@@ -34,7 +35,8 @@ fn account(task: &Path) -> Option<Account> {
     let counts: Vec<u64> = counts.map(|line| line.split_once('\t').unwrap().1.parse().unwrap()).collect();
     assert_eq!(counts.len(), 2, "{status}");
     let nanos = read("schedstat")?.split(' ').next()?.parse().ok()?;
-    Some(Account { name: read("comm")?.trim().to_owned(), switches: counts.iter().sum(), nanos })
+    let name = format!("{} {}", task.file_name()?.to_str()?, read("comm")?.trim());
+    Some(Account { name, switches: counts.iter().sum(), nanos })
 }
 
 /// Utime and stime of the whole process, in ticks.
@@ -61,6 +63,9 @@ fn a_hundred_ready_servers_cost_nothing() {
         daemon.client.when_ready(&format!("s{number}"));
     }
     let pid = daemon.pid();
+    // Who has asked once has started nothing.
+    assert_eq!(daemon.client.get("/servers?stats=true").json()["data"]["servers"].as_array().unwrap().len(), SERVERS);
+    assert_eq!(daemon.client.get("/metrics").status, 200);
     // What the last answers have begun comes to its end first; tiny_http lets threads that it does not need go after 5 s.
     let mut before = accounts(pid);
     wait_until("it is at rest", || {
@@ -85,4 +90,45 @@ fn a_hundred_ready_servers_cost_nothing() {
     // It was a real silence: all are still there, and the daemon answers.
     assert_eq!(daemon.client.get("/ready").json()["ready"], true);
     assert_ne!(accounts(pid), after, "an answer is counted, so the accounts are live");
+    readers_cost_their_heartbeat(&daemon, seconds);
+}
+
+/// How often a quiet stream shows that it lives.
+const HEARTBEAT: u64 = 15;
+
+/// Readers of events wake their own threads alone, for the heartbeat.
+fn readers_cost_their_heartbeat(daemon: &Daemon, seconds: u64) {
+    const READERS: usize = 16;
+    let pid = daemon.pid();
+    let without = tids(&accounts(pid));
+    let mut readers: Vec<Stream> = (0..READERS).map(|_| Stream::open(&daemon.client, "/events", &[])).collect();
+    for reader in &mut readers {
+        reader.read_until(|text| text.contains("event: snapshot"));
+    }
+    // The threads that tiny_http does not need end within 5 s.
+    thread::sleep(Duration::from_secs(6));
+    let before = accounts(pid);
+    thread::sleep(Duration::from_secs(seconds));
+    let after = accounts(pid);
+    assert_eq!(tids(&after), tids(&before));
+    let mut switches = 0;
+    for (before, after) in before.iter().zip(&after) {
+        if without.contains(&before.name) {
+            assert_eq!(after, before, "a thread woke that serves no reader");
+        } else {
+            switches += after.switches - before.switches;
+        }
+    }
+    let heartbeats = READERS as u64 * (seconds / HEARTBEAT + 1);
+    println!(
+        "beside {READERS} quiet readers of events: {switches} context switches for at most {heartbeats} heartbeats"
+    );
+    assert!(switches <= heartbeats * 3, "a reader is woken for its heartbeat only");
+    assert!(after.len() >= READERS, "each has a thread");
+}
+
+fn tids(all: &[Account]) -> Vec<String> {
+    let mut names: Vec<String> = all.iter().map(|one| one.name.clone()).collect();
+    names.sort();
+    names
 }

@@ -82,6 +82,45 @@ fn stats_agree_with_a_count_of_ones_own_and_never_go_back() {
     assert_eq!(daemon.client.get("/servers?stats=1").status, 422);
 }
 
+/// Processor time of the daemon, to 10 ms.
+fn cpu(daemon: &Daemon) -> Duration {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", daemon.pid())).unwrap();
+    let ticks: u64 =
+        stat.rsplit_once(") ").unwrap().1.split(' ').skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(ticks * 10)
+}
+
+/// For a hundred servers of three processes 15 ms of processor time are promised, in a release build on an idle machine.
+const PROMISED: Duration = Duration::from_millis(15);
+
+/// `STATS_REQUESTS` says how often it is asked.
+#[test]
+fn stats_of_a_hundred_servers_cost_little() {
+    const SERVERS: usize = 100;
+    let requests: u32 = std::env::var("STATS_REQUESTS").map_or(5, |text| text.parse().unwrap());
+    let daemon = Daemon::start();
+    for number in 0..SERVERS {
+        let spec = json!({"slug": format!("s{number}"), "start": "sleep 600 & sleep 600 & wait"});
+        daemon.client.create(&spec).server(201);
+    }
+    let ask = |query: &str| daemon.client.get(&format!("/servers{query}")).json()["data"]["servers"].clone();
+    let is_up = |server: &Value| server["stats"]["processes"] == 3;
+    wait_until("all have their processes", || ask("?stats=true").as_array().unwrap().iter().all(is_up).then_some(()));
+    let [without, with] = ["", "?stats=true"].map(|query| {
+        let mut spent = Duration::ZERO;
+        for _ in 0..requests {
+            // A look that is younger than a second is used again.
+            std::thread::sleep(Duration::from_millis(1100));
+            let before = cpu(&daemon);
+            assert_eq!(ask(query).as_array().unwrap().len(), SERVERS);
+            spent += cpu(&daemon) - before;
+        }
+        spent / requests
+    });
+    println!("{SERVERS} servers of 3 processes: {without:?} of processor time without statistics, {with:?} with them");
+    assert!(with < PROMISED * 10, "{with:?} a request");
+}
+
 /// A family: its type and its samples by their labels.
 type Families = BTreeMap<String, (String, BTreeMap<Vec<(String, String)>, f64>)>;
 
