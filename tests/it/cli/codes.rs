@@ -45,33 +45,11 @@ fn a_wrong_command_line_is_2_and_says_what_would_be_right() {
 fn no_daemon_is_3_and_none_is_started() {
     let mut daemon = Daemon::start();
     daemon.kill();
-    for words in [
-        "ps",
-        "status web",
-        "run web -- true",
-        "stop web",
-        "start --all",
-        "wait",
-        "logs web",
-        "logs -f",
-        "runs web",
-        "top",
-        "open web",
-        "events",
-        "rm web",
-        "restart web",
-        "up Procfile",
-    ] {
-        if words == "up Procfile" {
-            std::fs::write(daemon.root.join("Procfile"), "web: true\n").unwrap();
-        }
-        let output = super::command(&daemon, &words.split(' ').collect::<Vec<_>>()).current_dir(&daemon.root).output();
-        let said = Ran::of(output.unwrap()).failed(3);
-        assert!(
-            said.contains(&format!("no daemon answers at {}: Connection refused\n", daemon.client.address)),
-            "{said}"
-        );
-        assert!(said.contains("'servisor serve'") && said.contains("--address"), "{said}");
+    for (words, child) in super::start_each(&daemon, &[]) {
+        let said = Ran::of(child.wait_with_output().unwrap()).failed(3);
+        let expected = format!("no daemon answers at {}: Connection refused\n", daemon.client.address);
+        assert!(said.contains(&expected), "{words}: {said}");
+        assert!(said.contains("'servisor serve'") && said.contains("--address"), "{words}: {said}");
     }
 }
 
@@ -147,17 +125,9 @@ fn a_daemon_that_stands_still_is_5() {
     daemon.signal(libc::SIGSTOP);
     let begun = Instant::now();
     // All at the same time: each one waits for 15 s.
-    let children: Vec<_> = ["ps", "status web", "stop web", "wait web", "logs -f", "top", "events", "run x -- true"]
-        .iter()
-        .map(|words| {
-            let words: Vec<&str> = ["--timeout", "1"].into_iter().chain(words.split(' ')).collect();
-            let mut command = super::command(&daemon, &words);
-            command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap()
-        })
-        .collect();
-    for child in children {
+    for (words, child) in super::start_each(&daemon, &["--timeout", "1"]) {
         let said = Ran::of(child.wait_with_output().unwrap()).failed(5);
-        assert!(said.contains("does not answer in time"), "{said}");
+        assert!(said.contains("does not answer in time"), "{words}: {said}");
     }
     assert!(begun.elapsed() < Duration::from_secs(40));
     daemon.signal(libc::SIGCONT);

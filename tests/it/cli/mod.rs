@@ -14,7 +14,7 @@ mod shells;
 mod streams;
 mod terminal;
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -71,6 +71,37 @@ pub fn command(daemon: &Daemon, arguments: &[&str]) -> Command {
 /// Runs a command to its end.
 pub fn run(daemon: &Daemon, arguments: &[&str]) -> Ran {
     Ran::of(command(daemon, arguments).output().unwrap())
+}
+
+/// One line for each command that asks the daemon something, with a file in its directory for `up`.
+pub const ASKING: [&str; 15] = [
+    "ps",
+    "status web",
+    "run x -- true",
+    "up",
+    "start web",
+    "stop web",
+    "restart web",
+    "rm web",
+    "wait web",
+    "logs web",
+    "logs -f",
+    "runs web",
+    "top",
+    "open web",
+    "events",
+];
+
+/// Starts each of [`ASKING`] with these arguments in front.
+pub fn start_each(daemon: &Daemon, leading: &[&str]) -> Vec<(&'static str, Child)> {
+    std::fs::write(daemon.root.join("Procfile"), "web: sleep 600\n").unwrap();
+    let start = |line: &'static str| {
+        let words: Vec<&str> = leading.iter().copied().chain(line.split(' ')).collect();
+        let mut command = command(daemon, &words);
+        command.current_dir(&daemon.root).stdout(Stdio::piped()).stderr(Stdio::piped());
+        (line, command.spawn().unwrap())
+    };
+    ASKING.into_iter().map(start).collect()
 }
 
 /// A command line of one text, split at spaces.

@@ -183,7 +183,10 @@ fn ctrl_c_is_130_and_the_terminal_is_as_it_was() {
     let daemon = Daemon::start();
     daemon.client.create(&json!({"slug": "mute", "start": "sleep 600", "port": 14300})).server(201);
     daemon.client.wait_for_status("mute", "running");
-    for words in ["wait mute", "logs -f", "events", "top"] {
+    let stubborn = "trap '' TERM; until test -e end; do sleep 0.1; done";
+    daemon.client.create(&json!({"slug": "slow", "start": stubborn, "stop_timeout_ms": 600_000})).server(201);
+    daemon.client.wait_for_status("slow", "running");
+    for words in ["wait mute", "logs -f", "events", "top", "stop slow", "run mute2 -p 14310 -- sleep 600"] {
         let words: Vec<&str> = words.split(' ').collect();
         let mut terminal = Terminal::open(&mut command(&daemon, &words), 80);
         wait_until("it has a handler for the key", || {
@@ -201,6 +204,7 @@ fn ctrl_c_is_130_and_the_terminal_is_as_it_was() {
         assert!(!text.contains("\x1b[?"), "{text:?}");
     }
     assert_eq!(daemon.client.show("mute")["status"], "running");
+    std::fs::write(daemon.root.join("end"), "").unwrap();
 }
 
 #[test]
