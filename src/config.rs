@@ -58,7 +58,7 @@ pub struct Config {
     /// The state directory; absolute.
     pub state_dir: PathBuf,
     /// The source of the setup payload.
-    pub setup: Option<setup::Source>,
+    pub setup: Option<setup::PayloadSource>,
     /// The template of the servers' URLs.
     pub public_url: PublicUrl,
     /// Whether it also answers the SDK's gateway routes.
@@ -213,16 +213,16 @@ fn setup(
     given: &Given<'_>,
     environment: &Environment,
     warnings: &mut Vec<String>,
-) -> Result<Option<setup::Source>, ConfigError> {
+) -> Result<Option<setup::PayloadSource>, ConfigError> {
     let variable = environment.text(setup::VARIABLE)?.filter(|value| !value.is_empty());
     match (given.one(Opt::Setup)?, variable) {
         (Some((name, path)), variable) => {
             if variable.is_some() {
                 warnings.push(format!("{} is not used: {name} is given too", setup::VARIABLE));
             }
-            Ok(Some(setup::Source::File(absolute(&name, path.into())?)))
+            Ok(Some(setup::PayloadSource::File(absolute(&name, path.into())?)))
         }
-        (None, Some(value)) => Ok(Some(setup::Source::Variable(value.to_owned()))),
+        (None, Some(value)) => Ok(Some(setup::PayloadSource::Variable(value.to_owned()))),
         (None, None) => Ok(None),
     }
 }
@@ -251,7 +251,7 @@ fn auth(
             && !is_loopback(address.ip())
         {
             return error(format!(
-                "--no-auth is for a loopback address or a unix socket only: on {address} anyone who reaches it could \
+                "--no-auth is for a loopback address or a unix socket only: on {address} every client that reaches it could \
                  run commands"
             ));
         }

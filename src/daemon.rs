@@ -49,28 +49,28 @@ use crate::supervisor::{self, Context, Kernel, Supervisor};
 mod listen;
 mod page_link;
 
-use listen::Listening;
+use listen::OpenedListener;
 use page_link::page_link;
 
-/// Past its stop timeout a server has been sent SIGKILL; what lives on for this long can't be ended by anyone.
+/// Past its stop timeout a server has been sent SIGKILL; what still lives after this can't be ended.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// A copy looks up between files and between pieces of large ones; servers have been told to stop before it.
+/// A copy checks for its stop between files and between pieces of large ones; servers are asked to stop before it.
 const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
 const FRONT_LIMIT: Duration = Duration::from_secs(2);
 /// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
 
-/// A thread that waits for a word hears it at once.
+/// Idle threads end at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
 /// A file with the access token and nothing else is never longer.
 const TOKEN_FILE_MAX: u64 = 4096;
-/// Two lives of one state directory must not be mistaken for each other; nobody attacks this.
+/// Distinguishes two daemons on one state directory; it needs no protection against guessing.
 const LIFE_BYTES: usize = 4;
 
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ShutdownResult {
     /// Nothing of any server is left.
     Clean,
     /// Something could not be ended, or a third signal said not to wait.
@@ -91,7 +91,7 @@ impl fmt::Display for StartError {
 ///
 /// # Errors
 /// It could not start; nothing was started then.
-pub fn serve(config: &Config) -> Result<Ended, StartError> {
+pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     log::open(config.log_level, stderr::write_now);
     thread::report_panics();
     let start_error = |what: &str| {
@@ -121,7 +121,7 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
     let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
     warn_of_exposed_secrets(config);
-    let Listening { listener, address, local, socket } =
+    let OpenedListener { listener, address, local, socket } =
         listen::listen(&config.listen, &config.auth).map_err(StartError)?;
     let names = Names::new(listener.address(), config.public_url.clone());
     let auth = auth(config, &store)?;
@@ -177,17 +177,17 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
         log::info(format_args!("the status page is at {link}"));
     }
 
-    // Before there is anyone to carry an end out: every supervisor that has to be ended has its thread by then.
-    // Nobody waits for the disk: what can't be stored is told of in the log.
+    // Before the shutdown can begin: every supervisor that it has to stop has its thread by then.
+    // Without waiting for the disk: what can't be stored is logged.
     drop(restored.start());
-    let ending = Ending {
+    let ending = Shutdown {
         control: control_rx,
         registry,
         overlays,
         context: Arc::clone(&context),
         front,
         closer: inbox.closer(),
-        result: Arc::new(AtomicU8::new(Ended::LeftBehind as u8)),
+        result: Arc::new(AtomicU8::new(ShutdownResult::LeftBehind as u8)),
     };
     let result = Arc::clone(&ending.result);
     let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
@@ -202,11 +202,11 @@ pub fn serve(config: &Config) -> Result<Ended, StartError> {
     control.join_by(Instant::now() + FRONT_LIMIT);
     drop(socket);
     store.remove_address();
-    if result.load(Ordering::SeqCst) == Ended::Clean as u8 {
+    if result.load(Ordering::SeqCst) == ShutdownResult::Clean as u8 {
         store.end_clean();
-        Ok(Ended::Clean)
+        Ok(ShutdownResult::Clean)
     } else {
-        Ok(Ended::LeftBehind)
+        Ok(ShutdownResult::LeftBehind)
     }
 }
 
@@ -291,7 +291,7 @@ fn read_token(path: &Path, word: Result<String, StartError>) -> Result<Auth, Sta
 }
 
 /// What the end of the daemon has to go through.
-struct Ending {
+struct Shutdown {
     control: Inbox<Control>,
     registry: Arc<Registry>,
     overlays: Arc<Overlays>,
@@ -310,7 +310,7 @@ impl Drop for Release {
     }
 }
 
-impl Ending {
+impl Shutdown {
     fn carry_out(self) {
         let _release = Release(self.closer.clone());
         // Supervisors come and go all day; only a signal ends this wait.
@@ -327,7 +327,7 @@ impl Ending {
         self.overlays.close(Instant::now() + OVERLAY_LIMIT);
         let ended = self.await_supervisors(&supervisors);
         orphans::kill(&self.context.system.tracker);
-        // Whoever follows a log has been shown the end of it.
+        // Followers of a log have received its end.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
         if let Some(files) = &self.context.log_files {
             files.finish(Instant::now() + FILES_LIMIT);
@@ -336,21 +336,21 @@ impl Ending {
         self.context.system.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.system.watcher.close(Instant::now() + THREAD_LIMIT);
         match ended {
-            Ended::Clean => log::info(format_args!("all servers are stopped")),
-            Ended::LeftBehind => log::error(format_args!("some processes may be left behind")),
+            ShutdownResult::Clean => log::info(format_args!("all servers are stopped")),
+            ShutdownResult::LeftBehind => log::error(format_args!("some processes may be left behind")),
         }
         self.result.store(ended as u8, Ordering::SeqCst);
     }
 
     /// Waits for all of them under one limit. A second signal kills, a third one does not wait.
-    fn await_supervisors(&self, supervisors: &[Arc<Supervisor>]) -> Ended {
+    fn await_supervisors(&self, supervisors: &[Arc<Supervisor>]) -> ShutdownResult {
         let grace = supervisors.iter().map(|supervisor| supervisor.view().spec.stop_timeout).max().unwrap_or_default();
         let mut deadline = Instant::now() + grace + KILL_LIMIT;
         let mut signals = 1;
         loop {
             // A thread that has said its farewell is gone a moment later; one that never said it is asked directly.
             if supervisors.iter().all(|supervisor| supervisor.join_by(Instant::now()) != thread::Joined::Late) {
-                return Ended::Clean;
+                return ShutdownResult::Clean;
             }
             match self.control.recv_by(Some(deadline)) {
                 Ok(Control::SupervisorEnded(slug)) => {
@@ -362,13 +362,13 @@ impl Ending {
                     signals += 1;
                     if signals > 2 {
                         log::warn(format_args!("{signal} for the third time: leaving at once"));
-                        return Ended::LeftBehind;
+                        return ShutdownResult::LeftBehind;
                     }
                     log::warn(format_args!("{signal} again: killing what is left"));
                     supervisors.iter().for_each(|supervisor| supervisor.kill());
                     deadline = Instant::now() + KILL_LIMIT;
                 }
-                Err(_) => return Ended::LeftBehind,
+                Err(_) => return ShutdownResult::LeftBehind,
             }
         }
     }

@@ -7,9 +7,9 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use servisor::cli::{self, Exit};
+use servisor::cli::{self, CliExit};
 use servisor::config::{self, Invocation};
-use servisor::daemon::{self, Ended};
+use servisor::daemon::{self, ShutdownResult};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = env::args_os().skip(1).collect();
@@ -23,11 +23,11 @@ fn serve(arguments: Vec<OsString>) -> ExitCode {
     match config::parse(arguments.into_iter().skip(1), env::vars_os()) {
         Ok(Invocation::Help(text)) => print(text),
         Ok(Invocation::Serve(config)) => match daemon::serve(&config) {
-            Ok(Ended::Clean) => ExitCode::SUCCESS,
-            Ok(Ended::LeftBehind) => ExitCode::FAILURE,
-            Err(error) => complain(&error, Exit::Failed),
+            Ok(ShutdownResult::Clean) => ExitCode::SUCCESS,
+            Ok(ShutdownResult::LeftBehind) => ExitCode::FAILURE,
+            Err(error) => complain(&error, CliExit::Failed),
         },
-        Err(error) => complain(&error, Exit::Usage),
+        Err(error) => complain(&error, CliExit::Usage),
     }
 }
 
@@ -38,7 +38,7 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn complain(error: &dyn std::fmt::Display, exit: Exit) -> ExitCode {
+fn complain(error: &dyn std::fmt::Display, exit: CliExit) -> ExitCode {
     // If stderr is closed the exit code has to be enough.
     let _ = writeln!(io::stderr(), "servisor: {error}");
     ExitCode::from(exit.code())

@@ -25,12 +25,12 @@ const STATS_AGE: Duration = Duration::from_secs(1);
 /// The servers of the daemon.
 pub struct Registry {
     context: Arc<Context>,
-    table: Mutex<Table>,
+    table: Mutex<ServerTable>,
     /// For the supervisors, which take themselves out when they are deleted.
     itself: Weak<Registry>,
 }
 
-struct Table {
+struct ServerTable {
     slots: Sorted<Slug, Arc<Supervisor>>,
     door: Door,
 }
@@ -89,7 +89,7 @@ impl Registry {
     pub fn new(context: Arc<Context>) -> Arc<Registry> {
         Arc::new_cyclic(|itself| Registry {
             context,
-            table: Mutex::new(Table { slots: Sorted::default(), door: Door::Open }),
+            table: Mutex::new(ServerTable { slots: Sorted::default(), door: Door::Open }),
             itself: itself.clone(),
         })
     }
@@ -172,7 +172,7 @@ impl Registry {
     pub fn create(&self, spec: ServerSpec) -> Result<Pending, Refused> {
         let spec = Arc::new(spec);
         let (supervisor, unlaunched) = Supervisor::new(&self.context, Arc::clone(&spec), Origin::Client);
-        // In its inbox before anyone can find it: no command of another client comes first.
+        // In its inbox before it can be found: no command of another client comes first.
         let created = supervisor.create();
         let present = {
             let mut table = self.table();
@@ -266,7 +266,7 @@ impl Registry {
         self.context.changes.delete(leaver.slug(), leaver.book().closed());
     }
 
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, ServerTable> {
         lock(&self.table)
     }
 }

@@ -26,29 +26,29 @@ const FILE_MAX: u64 = 16 * 1024 * 1024;
 
 /// The source of a payload.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum PayloadSource {
     /// A JSON file.
     File(PathBuf),
     /// The value of [`VARIABLE`].
     Variable(String),
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for PayloadSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_name(f)
     }
 }
 
-impl Source {
+impl PayloadSource {
     fn fmt_name(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::File(path) => write!(f, "setup file {}", path.display()),
-            Source::Variable(_) => write!(f, "setup payload in {VARIABLE}"),
+            PayloadSource::File(path) => write!(f, "setup file {}", path.display()),
+            PayloadSource::Variable(_) => write!(f, "setup payload in {VARIABLE}"),
         }
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for PayloadSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.fmt_name(f)
     }
@@ -69,10 +69,14 @@ pub struct Payload {
 ///
 /// # Errors
 /// One line: the source, the position of the mistake, and the reason.
-pub fn read(source: &Source, root: &Path) -> Result<Payload, String> {
+pub fn read(source: &PayloadSource, root: &Path) -> Result<Payload, String> {
     let text = match source {
-        Source::File(path) => read_named(path, FILE_MAX).map_err(|error| format!("{source} can't be read: {error}"))?,
-        Source::Variable(value) => base64::decode(value).map_err(|fault| format!("{source} is not base64: {fault}"))?,
+        PayloadSource::File(path) => {
+            read_named(path, FILE_MAX).map_err(|error| format!("{source} can't be read: {error}"))?
+        }
+        PayloadSource::Variable(value) => {
+            base64::decode(value).map_err(|fault| format!("{source} is not base64: {fault}"))?
+        }
     };
     parse(&text, root).map_err(|why| format!("{source}: {why}"))
 }

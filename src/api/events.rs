@@ -20,7 +20,7 @@ use crate::handoff::{Outcome, StreamOut};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::registry::Registry;
-use crate::runs::Ended;
+use crate::runs::EndedRun;
 use crate::runs::form::{RunInfo, WithTail};
 use crate::sorted::Sorted;
 use crate::supervisor::{Count, Deletion, Since, Supervisor, Waiting};
@@ -116,7 +116,7 @@ struct EventReader {
 enum Item {
     Deleted(Slug),
     Server(Arc<ServerView>),
-    Run { slug: Slug, run: Arc<Ended>, missed: u64 },
+    Run { slug: Slug, run: Arc<EndedRun>, missed: u64 },
 }
 
 impl EventReader {

@@ -14,7 +14,7 @@ use super::permits::Permit;
 use super::reply;
 use crate::error::{Code, Error};
 use crate::handoff::{Outcome, StreamOut};
-use crate::logs::{Follower, Lines, Next, Selection, SharedLog, Shown, StreamId};
+use crate::logs::{Follower, Lines, NextOutput, Selection, SharedLog, Shown, StreamId};
 use crate::os::waker::Waker;
 
 #[cfg(test)]
@@ -86,14 +86,14 @@ fn follow(follower: &mut Follower, waker: &Waker, mut sink: Sink<'_>) -> io::Res
     loop {
         waker.drain();
         match follower.take() {
-            Next::Output(batch) => {
+            NextOutput::Output(batch) => {
                 lines.take(batch, |shown| sink.show(shown))?;
                 sink.send()?;
                 output_at = Instant::now();
                 continue;
             }
-            Next::Quiet => {}
-            Next::Ended => {
+            NextOutput::Quiet => {}
+            NextOutput::Ended => {
                 lines.flush(|shown| sink.show(shown))?;
                 return sink.send();
             }

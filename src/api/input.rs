@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 use self::fields::Fields;
 use super::follow::Form;
 use crate::error::{Code, Error, not_one_of, quoted};
-use crate::model::machine::Mark;
+use crate::model::machine::StatusMark;
 use crate::model::overlay::OverlayId;
 use crate::model::shell;
 use crate::model::spec::{
@@ -154,13 +154,13 @@ fn dropped_variables(field: &str, command: &CommandLine, environment: &Sorted<St
 ///
 /// # Errors
 /// As [`server_spec`]; 409 for a status that exists but can't be set by a client.
-pub fn status_mark(body: &[u8]) -> Result<(Mark, Vec<String>), Error> {
+pub fn status_mark(body: &[u8]) -> Result<(StatusMark, Vec<String>), Error> {
     let mut fields = Fields::read(body)?;
     let status = mark(&mut fields);
     let warnings = fields.accept();
     match status {
-        Some(Status::Ready) => Ok((Mark::Ready, warnings?)),
-        Some(Status::Running) => Ok((Mark::Running, warnings?)),
+        Some(Status::Ready) => Ok((StatusMark::Ready, warnings?)),
+        Some(Status::Running) => Ok((StatusMark::Running, warnings?)),
         Some(
             status @ (Status::Installing | Status::Starting | Status::Restarting | Status::Stopped | Status::Failed),
         ) => Err(Error::not_by_hand(status)),

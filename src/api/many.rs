@@ -16,7 +16,7 @@ use super::reply;
 use super::route::LogQuery;
 use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
-use crate::logs::{Follower, Lines, Next, SharedLog, Shown, StreamId};
+use crate::logs::{Follower, Lines, NextOutput, SharedLog, Shown, StreamId};
 use crate::model::spec::Slug;
 use crate::os::waker::Waker;
 use crate::registry::Registry;
@@ -77,15 +77,15 @@ impl FollowedServer {
         let FollowedServer { slug, follower, lines, output_at } = self;
         loop {
             match follower.take() {
-                Next::Output(batch) => {
+                NextOutput::Output(batch) => {
                     *output_at = Instant::now();
                     lines.take(batch, |shown| show(slug, shown))?;
                 }
-                Next::Quiet => {
+                NextOutput::Quiet => {
                     follower.shrink();
                     return Ok(true);
                 }
-                Next::Ended => {
+                NextOutput::Ended => {
                     lines.flush(|shown| show(slug, shown))?;
                     return Ok(false);
                 }

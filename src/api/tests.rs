@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::handlers::OPENAPI;
 use super::route::{ApiAction, Gate, route};
 use super::{input, wire};
-use crate::model::ending::{Kind, Next, Reason};
+use crate::model::ending::{AfterEnding, EndingKind, Reason};
 use crate::model::health::HealthStatus;
 use crate::model::overlay::{CopyStatus, Strategy};
 use crate::model::spec::{RestartPolicy, Stdin};
@@ -187,9 +187,9 @@ fn its_enums_are_those_of_the_code() {
     is("/ServerConfig/properties/stop_mode", &StopMode::ALL.map(|(name, _)| name));
     is("/OverlayConfig/properties/strategy", &Strategy::ALL.map(|(name, _)| name));
     is("/Server/properties/health_status", &HealthStatus::ALL.map(|(name, _)| name));
-    is("/Run/properties/kind", &Kind::ALL.map(|(name, _)| name));
+    is("/Run/properties/kind", &EndingKind::ALL.map(|(name, _)| name));
     is("/Run/properties/reason", &Reason::ALL.map(|(name, _)| name));
-    is("/Run/properties/next", &Next::ALL.map(|(name, _)| name));
+    is("/Run/properties/next", &AfterEnding::ALL.map(|(name, _)| name));
     is("/Line/properties/stream", &StreamId::BOTH.map(StreamId::as_str));
     assert_eq!(documented, BTreeMap::new(), "an enum without a type in the code");
 }

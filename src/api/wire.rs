@@ -17,7 +17,7 @@ use crate::model::time::rfc3339;
 use crate::model::view::{Readiness, ServerView};
 use crate::overlay::OverlayView;
 use crate::runs::form::{RunInfo, WithTail};
-use crate::runs::{Ended, Living};
+use crate::runs::{EndedRun, Living};
 use crate::sorted::Sorted;
 
 mod overlay;
@@ -145,7 +145,7 @@ pub fn logs<'a>(
 pub fn runs<'a>(
     slug: &'a Slug,
     living: Option<&'a (Living, Instant)>,
-    ended: &'a [Arc<Ended>],
+    ended: &'a [Arc<EndedRun>],
     warnings: &'a [String],
 ) -> impl Serialize + use<'a> {
     #[derive(Serialize)]

@@ -2,7 +2,7 @@
 //!
 //! Owns: the proof that a process is such a leftover, and its end. Never: a signal to a process without that proof.
 //!
-//! A daemon that was killed leaves its servers without anyone to read their output or to restart them. A process is one of
+//! A daemon that was killed leaves its servers without a reader of their output and without restarts. A process is one of
 //! theirs if
 //!
 //! 1. it is a stored leader: its number and its start are those in the file,
@@ -108,7 +108,7 @@ impl Earlier<'_> {
                     (false, true) => {
                         log::debug(format_args!("process {} of an earlier servisor is ended", process.pid));
                         let sent = pidfd::signal(process, Signal::Terminate);
-                        // A stopped process hears nothing before it is continued.
+                        // A stopped process handles signals only when it is continued.
                         (Signal::Terminate, sent.and_then(|()| pidfd::signal(process, Signal::Continue)))
                     }
                     (false, false) => continue,

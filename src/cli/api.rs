@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::find::Daemon;
-use super::http::{self, Body, HttpError, Request, Response, Sent};
+use super::http::{self, ClientRequest, HttpError, Response, ResponseBody, Sent};
 use super::server::{Server, list};
-use super::sse::{Event, Stream};
-use super::{Exit, Failure, joined, keep};
+use super::sse::{SseEvent, Stream};
+use super::{CliExit, Failure, joined, keep};
 
 /// A daemon that accepts and stays silent this long past the time that it was given has stopped.
 const GRACE: Duration = Duration::from_secs(5);
@@ -20,7 +20,7 @@ const ANSWER_MIN: Duration = Duration::from_secs(10);
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
 
 /// A daemon, and how long it may take.
-pub struct Api {
+pub struct ApiClient {
     daemon: Daemon,
     /// As `--timeout` says.
     pub timeout: Duration,
@@ -31,7 +31,7 @@ pub struct Api {
 /// An answer that says yes. It is leaked: few are asked for in this form, and nothing has to drop them.
 #[derive(Debug, Clone, Copy)]
 pub struct Answer {
-    /// The HTTP status: 200, or 201 for something new, 202 for work that goes on.
+    /// The HTTP status: 200, or 201 for something new, 202 for work that continues.
     pub status: u16,
     /// The `data` in the body, or else all of the body; null if there is none.
     pub body: Server<'static>,
@@ -49,15 +49,15 @@ impl Answer {
 /// A request that is under way.
 pub struct Call(Sent);
 
-impl Api {
+impl ApiClient {
     /// For one command.
-    pub fn new(daemon: Daemon, timeout: Duration) -> Api {
-        Api { daemon, timeout, limit: timeout.max(ANSWER_MIN) + GRACE }
+    pub fn new(daemon: Daemon, timeout: Duration) -> ApiClient {
+        ApiClient { daemon, timeout, limit: timeout.max(ANSWER_MIN) + GRACE }
     }
 
     /// For a question that is not worth a longer wait than `limit`.
-    pub fn hasty(daemon: Daemon, limit: Duration) -> Api {
-        Api { daemon, timeout: limit, limit }
+    pub fn hasty(daemon: Daemon, limit: Duration) -> ApiClient {
+        ApiClient { daemon, timeout: limit, limit }
     }
 
     /// `GET target`.
@@ -87,7 +87,7 @@ impl Api {
 
     #[inline(never)]
     fn send(&self, method: &str, target: &str, body: Option<&str>, headers: &str) -> Result<Call, Failure> {
-        let request = Request { method, target, token: self.daemon.token, body, headers };
+        let request = ClientRequest { method, target, token: self.daemon.token, body, headers };
         match http::send(&self.daemon.address, &request, self.limit) {
             Ok(sent) => Ok(Call(sent)),
             Err(error) => Err(self.unanswered(&error)),
@@ -145,7 +145,7 @@ impl Api {
         match status {
             401 => Err(self.not_let_in("the access token is wrong")),
             _ if sentence.is_empty() => Err(Failure::new(
-                Exit::NoDaemon,
+                CliExit::NoDaemon,
                 &[
                     "what answers at ",
                     self.daemon.address.shown(),
@@ -158,11 +158,11 @@ impl Api {
             _ => {
                 let code = refusal.text("code");
                 if code != "server_not_found" {
-                    return Err(Failure::refusal(Exit::Failed, sentence, code));
+                    return Err(Failure::refusal(CliExit::Failed, sentence, code));
                 }
                 // The advice behind the semicolon is for clients of the API.
                 let what = sentence.split(';').next().unwrap_or_default();
-                Err(Failure::new(Exit::NoServer, &[what, "; 'servisor ps' lists those there are"]))
+                Err(Failure::new(CliExit::NoServer, &[what, "; 'servisor ps' lists those there are"]))
             }
         }
     }
@@ -177,7 +177,7 @@ impl Api {
             ]),
             Some(_) => joined(&[" does not let you in: ", why]),
         };
-        Failure::new(Exit::NoDaemon, &["the daemon at ", address, text])
+        Failure::new(CliExit::NoDaemon, &["the daemon at ", address, text])
     }
 
     #[inline(never)]
@@ -188,11 +188,11 @@ impl Api {
                 // The system's words without its number.
                 let reason = text.split('(').next().unwrap_or_default().trim_ascii_end();
                 let advice = "\nstart one with 'servisor serve', or say where it is with --address or SERVISOR_ADDRESS";
-                (Exit::NoDaemon, "no daemon answers at ", joined(&[": ", reason, advice]))
+                (CliExit::NoDaemon, "no daemon answers at ", joined(&[": ", reason, advice]))
             }
-            HttpError::Lost => (Exit::NoDaemon, "the daemon at ", " has gone away"),
-            HttpError::Late => (Exit::TimeUp, "the daemon at ", " does not answer in time"),
-            HttpError::NotHttp => (Exit::NoDaemon, "what answers at ", " does not speak HTTP; check --address"),
+            HttpError::Lost => (CliExit::NoDaemon, "the daemon at ", " has gone away"),
+            HttpError::Late => (CliExit::TimeUp, "the daemon at ", " does not answer in time"),
+            HttpError::NotHttp => (CliExit::NoDaemon, "what answers at ", " does not speak HTTP; check --address"),
         };
         Failure::new(exit, &[before, self.daemon.address.shown(), after])
     }
@@ -217,9 +217,9 @@ impl Api {
     }
 }
 
-/// A stream of events that goes on.
+/// A followed stream of events.
 pub struct Events<'a> {
-    api: &'a Api,
+    api: &'a ApiClient,
     response: Response,
     stream: Stream,
     ended: bool,
@@ -227,9 +227,9 @@ pub struct Events<'a> {
 
 /// What a stream has next.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextEvent {
     /// An event.
-    Event(Event),
+    SseEvent(SseEvent),
     /// Nothing until the deadline.
     Quiet,
     /// The daemon has ended the stream.
@@ -238,7 +238,7 @@ pub enum Next {
 
 impl Events<'_> {
     /// An event that has come already.
-    pub fn at_hand(&mut self) -> Option<Event> {
+    pub fn at_hand(&mut self) -> Option<SseEvent> {
         self.stream.take()
     }
 
@@ -246,21 +246,21 @@ impl Events<'_> {
     ///
     /// # Errors
     /// The daemon was lost, or shows no sign of life.
-    pub fn next(&mut self, deadline: Option<Instant>) -> Result<Next, Failure> {
+    pub fn next(&mut self, deadline: Option<Instant>) -> Result<NextEvent, Failure> {
         loop {
             if let Some(event) = self.stream.take() {
-                return Ok(Next::Event(event));
+                return Ok(NextEvent::SseEvent(event));
             }
             if self.ended {
-                return Ok(Next::Ended);
+                return Ok(NextEvent::Ended);
             }
             let heartbeat = Instant::now() + HEARTBEAT_LIMIT;
             let until = deadline.map_or(heartbeat, |deadline| deadline.min(heartbeat));
             match self.response.more(&mut self.stream.input, until) {
-                Ok(Body::Goes) => {}
-                Ok(Body::Ended) => self.ended = true,
+                Ok(ResponseBody::Goes) => {}
+                Ok(ResponseBody::Ended) => self.ended = true,
                 Err(HttpError::Late) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
-                    return Ok(Next::Quiet);
+                    return Ok(NextEvent::Quiet);
                 }
                 Err(error) => return Err(self.api.unanswered(&error)),
             }

@@ -22,7 +22,7 @@ pub const COMMON: &str = "      --json                print JSON, one object a l
 
 /// An option, as its line of the help has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Opt {
+pub struct CliOption {
     /// Its letter; 0 if it has none.
     pub short: u8,
     /// Its long name, with its dashes.
@@ -34,12 +34,12 @@ pub struct Opt {
 }
 
 /// The options that `help` describes.
-pub fn options(help: &'static str) -> impl Iterator<Item = Opt> {
+pub fn options(help: &'static str) -> impl Iterator<Item = CliOption> {
     help.lines().filter_map(option)
 }
 
 #[inline(never)]
-fn option(line: &'static str) -> Option<Opt> {
+fn option(line: &'static str) -> Option<CliOption> {
     let (short, line) = match line.as_bytes() {
         [b' ', b' ', b'-', letter, b',', b' ', ..] => (*letter, &line[6..]),
         [b' ', b' ', b' ', b' ', b' ', b' ', b'-', ..] => (0, &line[6..]),
@@ -50,7 +50,7 @@ fn option(line: &'static str) -> Option<Opt> {
     let has_value = rest.as_bytes().get(1).is_some_and(|byte| *byte != b' ');
     // The value's name has no space in it.
     let help = rest[1..].bytes().position(|byte| byte == b' ').map_or(rest, |end| &rest[1 + end..]);
-    Some(Opt { short, long, has_value, help: help.trim_ascii_start() })
+    Some(CliOption { short, long, has_value, help: help.trim_ascii_start() })
 }
 
 /// What was given.
@@ -76,7 +76,7 @@ impl Parsed {
         only_leading: bool,
         help_by: &str,
     ) -> Result<usize, Failure> {
-        let known: Vec<Opt> = options(help).chain(options(COMMON)).collect();
+        let known: Vec<CliOption> = options(help).chain(options(COMMON)).collect();
         let mut at = 0;
         while let Some(&argument) = arguments.get(at) {
             at += 1;
@@ -217,7 +217,7 @@ fn seconds(text: &str) -> Option<Duration> {
     Some(Duration::from_millis(whole * 1000 + millis))
 }
 
-fn unknown(name: &str, known: &[Opt], help_by: &str) -> Failure {
+fn unknown(name: &str, known: &[CliOption], help_by: &str) -> Failure {
     let names: Vec<&str> = known.iter().map(|option| option.long).collect();
     match nearest(name, &names) {
         Some(near) => Failure::usage(&["there is no option ", shown(name), "; did you mean ", near, "?"]),
@@ -239,11 +239,11 @@ mod tests {
 
     #[test]
     fn the_help_is_the_list_of_options() {
-        let lines = Opt { short: b'n', long: "--lines", has_value: true, help: "so many" };
-        let found: Vec<Opt> = options(HELP).collect();
+        let lines = CliOption { short: b'n', long: "--lines", has_value: true, help: "so many" };
+        let found: Vec<CliOption> = options(HELP).collect();
         assert_eq!((found.len(), found[1]), (3, lines));
         let help = options(COMMON).last().unwrap();
-        assert_eq!(help, Opt { short: b'h', long: "--help", has_value: false, help: "print help" });
+        assert_eq!(help, CliOption { short: b'h', long: "--help", has_value: false, help: "print help" });
         assert_eq!(options(COMMON).count(), COMMON.lines().count());
     }
 

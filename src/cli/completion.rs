@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Exit;
-use super::api::Api;
+use super::CliExit;
+use super::api::ApiClient;
 use super::arguments::{COMMON, options};
 use super::commands::{COMMANDS, OTHERS, find_command};
 use super::find::daemon;
@@ -63,8 +63,8 @@ complete -c servisor -n '__fish_seen_subcommand_from up' -F
 "#;
 
 /// Prints what can stand in the place of the last one of `words`, one in a line, with what it is behind a tab.
-pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &mut Terminal) -> Exit {
-    let Some((last, before)) = words.split_last() else { return Exit::Done };
+pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &mut Terminal) -> CliExit {
+    let Some((last, before)) = words.split_last() else { return CliExit::Done };
     let mut print = |word: &str, help: &str| {
         for part in [word, "\t", help, "\n"] {
             to.print(part);
@@ -78,23 +78,23 @@ pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &m
         {
             print(name, summary);
         }
-        return Exit::Done;
+        return CliExit::Done;
     };
     match *name {
         "help" => COMMANDS.iter().for_each(|command| print(command.name, command.summary())),
         "completion" => SHELLS.iter().for_each(|(shell, _)| print(shell, "")),
         _ => {}
     }
-    let Some(command) = find_command(name) else { return Exit::Done };
+    let Some(command) = find_command(name) else { return CliExit::Done };
     if before.last() == Some(&"--for") {
         Goal::ALL.iter().for_each(|(word, _)| print(word, ""));
     } else if last.starts_with('-') {
         options(command.help).chain(options(COMMON)).for_each(|option| print(option.long, option.help));
     } else if command.takes_slugs()
         && let Ok(daemon) = daemon(&super::arguments::Parsed::default(), variable)
-        && let Ok(answer) = Api::hasty(daemon, LIMIT).get("/servers")
+        && let Ok(answer) = ApiClient::hasty(daemon, LIMIT).get("/servers")
     {
         list(answer.body.0, "servers").iter().map(Server).for_each(|server| print(server.slug(), server.status()));
     }
-    Exit::Done
+    CliExit::Done
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{Parsed, shown};
 use super::http::Address;
-use super::{Exit, Failure, joined, keep};
+use super::{CliExit, Failure, joined, keep};
 use crate::config;
 
 /// Both files have one short line.
@@ -73,9 +73,9 @@ pub fn daemon(given: &Parsed, variable: Variable<'_>) -> Result<Daemon, Failure>
 }
 
 fn named_token(file: &str) -> Result<&'static str, Failure> {
-    read_line(Path::new(file))
-        .and_then(one_word)
-        .map_err(|error| Failure::new(Exit::NoDaemon, &["token file ", file, " can't be read: ", &error.to_string()]))
+    read_line(Path::new(file)).and_then(one_word).map_err(|error| {
+        Failure::new(CliExit::NoDaemon, &["token file ", file, " can't be read: ", &error.to_string()])
+    })
 }
 
 const DEFAULT: Address = Address::Tcp(std::net::SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 18080));

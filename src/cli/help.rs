@@ -3,7 +3,7 @@
 //! Owns: their form; no line is longer than 100 columns. Never: a promise that the table of commands does not make.
 
 use super::arguments::COMMON;
-use super::commands::{COMMANDS, Command, OTHERS};
+use super::commands::{COMMANDS, CliCommand, OTHERS};
 use super::terminal::Terminal;
 
 const HEAD: &str = "\
@@ -22,7 +22,7 @@ const TAIL: &str = "
 The daemon is looked for at --address, $SERVISOR_ADDRESS, STATE_DIR/address, 127.0.0.1:18080; the token
 in --token-file, $SERVISOR_ACCESS_TOKEN, $SERVISOR_ACCESS_TOKEN_FILE, STATE_DIR/access-token.
 
-Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no daemon or not let in,
+CliExit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no daemon or not let in,
 4 no such server, 5 the time was up, 130 interrupted.
 
 'servisor help COMMAND' has the options of a command and an example.
@@ -42,7 +42,7 @@ pub fn overview(to: &mut Terminal) {
 }
 
 /// Prints `servisor COMMAND --help`.
-pub fn of(command: &Command, to: &mut Terminal) {
+pub fn of(command: &CliCommand, to: &mut Terminal) {
     to.print(command.help);
     to.print(COMMON);
 }

@@ -75,7 +75,7 @@ impl From<io::Error> for HttpError {
 
 /// A request.
 #[derive(Debug, Clone, Copy)]
-pub struct Request<'a> {
+pub struct ClientRequest<'a> {
     /// `GET`, `POST`, …
     pub method: &'a str,
     /// Path and query.
@@ -109,7 +109,7 @@ enum Framing {
 
 /// Whether more of a body can come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum ResponseBody {
     /// More can come.
     Goes,
     /// It is complete.
@@ -134,7 +134,7 @@ pub struct Sent {
 ///
 /// # Errors
 /// There is no connection, or it does not take the request within `limit`.
-pub fn send(address: &Address, request: &Request<'_>, limit: Duration) -> Result<Sent, HttpError> {
+pub fn send(address: &Address, request: &ClientRequest<'_>, limit: Duration) -> Result<Sent, HttpError> {
     let mut socket = connect(address, limit.min(CONNECT_LIMIT)).map_err(|error| match error.kind() {
         // A backlog that is full: the daemon lives and does not accept.
         io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock => HttpError::Late,
@@ -226,15 +226,15 @@ impl Response {
     ///
     /// # Errors
     /// Nothing comes until `deadline`, or the connection ends before the body.
-    pub fn more(&mut self, body: &mut Vec<u8>, deadline: Instant) -> Result<Body, HttpError> {
+    pub fn more(&mut self, body: &mut Vec<u8>, deadline: Instant) -> Result<ResponseBody, HttpError> {
         let before = body.len();
         loop {
             self.take(body)?;
             if self.framing == Framing::Ended {
-                return Ok(Body::Ended);
+                return Ok(ResponseBody::Ended);
             }
             if body.len() > before {
-                return Ok(Body::Goes);
+                return Ok(ResponseBody::Goes);
             }
             match self.read(deadline) {
                 Ok(()) => {}
@@ -254,7 +254,7 @@ impl Response {
             // A vector that grows by itself takes three times as much for a moment.
             body.reserve_exact(usize::try_from(length).unwrap_or(usize::MAX).min(RESERVE_MAX));
         }
-        while self.more(&mut body, deadline)? == Body::Goes {}
+        while self.more(&mut body, deadline)? == ResponseBody::Goes {}
         Ok(body)
     }
 

@@ -36,7 +36,7 @@ pub mod waiting;
 
 /// How a command ended, as its exit code. Of several the highest one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Exit {
+pub enum CliExit {
     /// Done.
     Done = 0,
     /// Refused, or failed.
@@ -51,7 +51,7 @@ pub enum Exit {
     TimeUp = 5,
 }
 
-impl Exit {
+impl CliExit {
     /// The exit code.
     pub fn code(self) -> u8 {
         self as u8
@@ -91,7 +91,7 @@ pub struct Failure(&'static Why);
 #[derive(Debug, PartialEq, Eq)]
 pub struct Why {
     /// The exit code.
-    pub exit: Exit,
+    pub exit: CliExit,
     /// Printed on stderr after `servisor: `; empty when everything was said already.
     pub text: &'static str,
     /// The API's machine word for it, `server_active` for example; empty if it does not come from the API.
@@ -101,29 +101,29 @@ pub struct Why {
 impl Failure {
     /// A failure with its sentence, which `parts` make together.
     #[inline(never)]
-    pub fn new(exit: Exit, parts: &[&str]) -> Failure {
+    pub fn new(exit: CliExit, parts: &[&str]) -> Failure {
         Failure(Box::leak(Box::new(Why { exit, text: joined(parts), code: "" })))
     }
 
     /// A command line that makes no sense.
     #[inline(never)]
     pub fn usage(parts: &[&str]) -> Failure {
-        Failure::new(Exit::Usage, parts)
+        Failure::new(CliExit::Usage, parts)
     }
 
     /// A refusal of the API.
-    pub fn refusal(exit: Exit, text: &str, code: &str) -> Failure {
+    pub fn refusal(exit: CliExit, text: &str, code: &str) -> Failure {
         Failure(Box::leak(Box::new(Why { exit, text: joined(&[text]), code: joined(&[code]) })))
     }
 
     /// A failure that was printed where it happened.
-    pub fn reported(exit: Exit) -> Failure {
+    pub fn reported(exit: CliExit) -> Failure {
         Failure::new(exit, &[])
     }
 
     /// Whether it concerns one server, so that others can still be asked for.
     pub fn is_of_server(self) -> bool {
-        matches!(self.exit, Exit::Failed | Exit::NoServer)
+        matches!(self.exit, CliExit::Failed | CliExit::NoServer)
     }
 }
 
@@ -145,9 +145,9 @@ pub fn run(arguments: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>
     let result = commands::dispatch(arguments, variable, &mut terminal);
     let result = match (result, terminal.flush()) {
         // A reader that has seen enough is no failure, whatever else happened.
-        (_, Err(terminal::Unwritten::ReaderGone)) => Ok(Exit::Done),
-        (Ok(_), Err(terminal::Unwritten::Failed(error))) => {
-            Err(Failure::new(Exit::Failed, &["can't write to stdout: ", &error.to_string()]))
+        (_, Err(terminal::StdoutError::ReaderGone)) => Ok(CliExit::Done),
+        (Ok(_), Err(terminal::StdoutError::Failed(error))) => {
+            Err(Failure::new(CliExit::Failed, &["can't write to stdout: ", &error.to_string()]))
         }
         (result, Ok(()) | Err(_)) => result,
     };

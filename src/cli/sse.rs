@@ -9,14 +9,14 @@ use super::waiting::not_understood;
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct SseEvent {
     /// Its name.
     pub name: String,
     /// Its data, JSON for all streams of servisor's own.
     pub data: String,
 }
 
-impl Event {
+impl SseEvent {
     /// Its data as JSON.
     ///
     /// # Errors
@@ -39,7 +39,7 @@ pub struct Stream {
 
 impl Stream {
     /// The next whole event. Comments are skipped.
-    pub fn take(&mut self) -> Option<Event> {
+    pub fn take(&mut self) -> Option<SseEvent> {
         let mut at = 0;
         let mut found = None;
         while let Some(length) = self.line_length(at) {
@@ -50,7 +50,7 @@ impl Stream {
             if line.is_empty() {
                 let name = std::mem::take(&mut self.name);
                 if let Some(data) = self.data.take() {
-                    found = Some(Event { name, data });
+                    found = Some(SseEvent { name, data });
                     break;
                 }
             } else if let Some(value) = field(line, "event") {

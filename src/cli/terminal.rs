@@ -12,14 +12,14 @@ use crate::os::terminal::columns;
 /// Output is collected up to this many bytes, so that a table is one write.
 const BUFFER: usize = 16 * 1024;
 
-/// A colour of a word. It never carries a meaning of its own: the word says the same.
+/// The colour of a text. It never carries a meaning of its own: the text has it too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Colour {
     /// As the terminal has it.
     Plain,
     /// All is well.
     Green,
-    /// Work goes on.
+    /// Work in progress.
     Yellow,
     /// Trouble.
     Red,
@@ -45,7 +45,7 @@ pub const COLOUR_OFF: &str = "\x1b[0m";
 
 /// Why stdout did not take what was printed.
 #[derive(Debug)]
-pub enum Unwritten {
+pub enum StdoutError {
     /// EPIPE: `servisor ps | head -1`.
     ReaderGone,
     /// Anything else, a full disk for example.
@@ -55,7 +55,7 @@ pub enum Unwritten {
 /// stdout and stderr of the process.
 pub struct Terminal {
     buffer: Vec<u8>,
-    failed: Option<Unwritten>,
+    failed: Option<StdoutError>,
     /// Whether words are coloured.
     pub colours: bool,
     /// The width of stdout, if it is a terminal.
@@ -127,7 +127,7 @@ impl Terminal {
         self.spaces(width.saturating_sub(name.len()));
     }
 
-    /// Adds a word in a colour.
+    /// Adds a text in a colour.
     #[inline(never)]
     pub fn coloured(&mut self, text: &str, colour: Colour) {
         let on = if self.colours { colour.on() } else { "" };
@@ -142,7 +142,7 @@ impl Terminal {
     ///
     /// # Errors
     /// The first write that failed, this time or earlier.
-    pub fn flush(&mut self) -> Result<(), Unwritten> {
+    pub fn flush(&mut self) -> Result<(), StdoutError> {
         self.write_out();
         match self.failed.take() {
             None => Ok(()),
@@ -161,8 +161,8 @@ impl Terminal {
             // Straight to the descriptor: the standard library's own buffer would be written at the exit, unchecked.
             if let Err(error) = crate::os::terminal::write_stdout(&self.buffer) {
                 self.failed = Some(match error.kind() {
-                    io::ErrorKind::BrokenPipe => Unwritten::ReaderGone,
-                    _ => Unwritten::Failed(error),
+                    io::ErrorKind::BrokenPipe => StdoutError::ReaderGone,
+                    _ => StdoutError::Failed(error),
                 });
             }
         }

@@ -6,10 +6,10 @@ use std::net::TcpListener;
 
 use super::commands::dispatch;
 use super::terminal::Terminal;
-use super::{Exit, Failure};
+use super::{CliExit, Failure};
 
 /// Runs a command against a daemon that gives these answers, one a connection, and returns the requests as well.
-fn run(arguments: &[&str], answers: &[&str]) -> (Result<Exit, Failure>, Vec<String>) {
+fn run(arguments: &[&str], answers: &[&str]) -> (Result<CliExit, Failure>, Vec<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let answers: Vec<String> = answers.iter().map(ToString::to_string).collect();
@@ -53,27 +53,27 @@ fn the_highest_exit_code_of_several_wins_and_all_are_tried() {
     let refused = r#"{"status":"error","error":"no","code":"storage"}"#;
     let (result, requests) =
         run(&["start", "a", "b", "c"], &[&json(404, UNKNOWN), &json(507, refused), &json(200, SERVER)]);
-    assert_eq!(result, Ok(Exit::NoServer));
+    assert_eq!(result, Ok(CliExit::NoServer));
     assert_eq!(requests.len(), 3);
 }
 
 #[test]
 fn start_of_a_running_server_is_done() {
-    assert_eq!(run(&["start", "web"], &[&json(409, ACTIVE)]).0, Ok(Exit::Done));
+    assert_eq!(run(&["start", "web"], &[&json(409, ACTIVE)]).0, Ok(CliExit::Done));
 }
 
 #[test]
 fn who_is_not_let_in_is_told_so() {
     let refused = r#"{"status":"error","error":"the access token is wrong","code":"unauthorized"}"#;
-    assert_eq!(run(&["ps"], &[&json(401, refused)]).0.unwrap_err().exit, Exit::NoDaemon);
+    assert_eq!(run(&["ps"], &[&json(401, refused)]).0.unwrap_err().exit, CliExit::NoDaemon);
 }
 
 #[test]
 fn another_program_is_no_daemon() {
     let failure = run(&["ps"], &["HTTP/1.1 404 Not Found\r\nContent-Length: 3\r\n\r\nno\n"]).0.unwrap_err();
-    assert_eq!(failure.exit, Exit::NoDaemon);
+    assert_eq!(failure.exit, CliExit::NoDaemon);
     assert!(failure.text.contains("is no servisor"), "{}", failure.text);
-    assert_eq!(run(&["ps"], &["220 smtp\r\n"]).0.unwrap_err().exit, Exit::NoDaemon);
+    assert_eq!(run(&["ps"], &["220 smtp\r\n"]).0.unwrap_err().exit, CliExit::NoDaemon);
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn a_wrong_command_line_is_found_before_a_daemon_is_asked() {
         &["completion", "tcsh"],
         &[],
     ] {
-        assert_eq!(run(arguments, &[]).0.unwrap_err().exit, Exit::Usage, "{arguments:?}");
+        assert_eq!(run(arguments, &[]).0.unwrap_err().exit, CliExit::Usage, "{arguments:?}");
     }
 }
 
@@ -103,6 +103,6 @@ fn a_wait_ends_at_once_when_it_can_not_succeed() {
                   {\"servers\":[{\"slug\":\"web\",\"status\":\"failed\",\"status_reason\":\"exited with code 7\"}]}\n\n";
     let log = json(200, r#"{"data":{"lines":[{"slug":"web","stream":"stderr","line":"boom"}]}}"#);
     let (result, requests) = run(&["wait", "web"], &[events, &log]);
-    assert_eq!(result.map_err(|failure| (failure.exit, failure.text)), Err((Exit::Failed, "")));
+    assert_eq!(result.map_err(|failure| (failure.exit, failure.text)), Err((CliExit::Failed, "")));
     assert_eq!(requests, ["GET /events?attend=true&slug=web HTTP/1.1", "GET /logs?tail=10&slug=web HTTP/1.1"]);
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::api::{Api, Next, with_slugs};
+use super::api::{ApiClient, NextEvent, with_slugs};
 use super::goal::{Goal, Verdict, describe};
 use super::server::{Server, list, take};
-use super::sse::Event;
+use super::sse::SseEvent;
 use super::terminal::Terminal;
-use super::{Exit, Failure, joined};
+use super::{CliExit, Failure, joined};
 
 /// As many lines of a log explain a failure.
 const LOG_LINES: &str = "/logs?tail=10";
@@ -25,7 +25,7 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// One can't get there (with its reason and the end of its log), the time was up, the daemon was lost.
-pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<&'static [Value], Failure> {
+pub fn wait(api: &ApiClient, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<&'static [Value], Failure> {
     let deadline = Instant::now() + api.timeout;
     let mut picture = Picture { slugs, servers: Vec::new(), goal };
     let mut events = api.events(with_slugs("/events?attend=true", slugs))?;
@@ -33,15 +33,15 @@ pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<
     let mut next = events.next(None)?;
     loop {
         match next {
-            Next::Event(event) => picture.take(event, to)?,
-            Next::Quiet if Instant::now() < deadline => {}
-            Next::Quiet => {
+            NextEvent::SseEvent(event) => picture.take(event, to)?,
+            NextEvent::Quiet if Instant::now() < deadline => {}
+            NextEvent::Quiet => {
                 let (failure, slug) = picture.late();
                 to.complain(&[failure.text]);
                 last_lines(api, to, slug);
                 return Err(Failure::reported(failure.exit));
             }
-            Next::Ended => return Err(Failure::new(Exit::NoDaemon, &["the daemon has ended"])),
+            NextEvent::Ended => return Err(Failure::new(CliExit::NoDaemon, &["the daemon has ended"])),
         }
         while let Some(event) = events.at_hand() {
             picture.take(event, to)?;
@@ -56,12 +56,12 @@ pub fn wait(api: &Api, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<
                         to.complain(&["there is no server ", slug]);
                     }
                 });
-                return Err(Failure::reported(Exit::NoServer));
+                return Err(Failure::reported(CliExit::NoServer));
             }
             Verdict::Impossible(why) => {
                 to.complain(&[why]);
                 last_lines(api, to, slug);
-                return Err(Failure::reported(Exit::Failed));
+                return Err(Failure::reported(CliExit::Failed));
             }
         }
         let look = match goal {
@@ -80,7 +80,7 @@ struct Picture<'a> {
 }
 
 impl Picture<'_> {
-    fn take(&mut self, event: Event, to: &mut Terminal) -> Result<(), Failure> {
+    fn take(&mut self, event: SseEvent, to: &mut Terminal) -> Result<(), Failure> {
         let mut data = event.json()?;
         match event.name.as_str() {
             "snapshot" => {
@@ -119,7 +119,7 @@ impl Picture<'_> {
                 self.servers.retain(|server| Server(server).slug() != slug);
                 to.progress(&[slug, " is deleted"]);
             }
-            "shutdown" => return Err(Failure::new(Exit::NoDaemon, &["the daemon is shutting down"])),
+            "shutdown" => return Err(Failure::new(CliExit::NoDaemon, &["the daemon is shutting down"])),
             _ => {}
         }
         Ok(())
@@ -162,7 +162,7 @@ impl Picture<'_> {
                 }
             }
         });
-        (Failure::new(Exit::TimeUp, &text), first)
+        (Failure::new(CliExit::TimeUp, &text), first)
     }
 }
 
@@ -178,11 +178,11 @@ fn missing(server: Server<'_>) -> &'static str {
 
 /// A stream that makes no sense.
 pub fn not_understood() -> Failure {
-    Failure::new(Exit::Failed, &["the daemon sends events that this version does not understand"])
+    Failure::new(CliExit::Failed, &["the daemon sends events that this version does not understand"])
 }
 
 /// Shows the last lines of a log on stderr. A log that can't be had is no further failure.
-pub fn last_lines(api: &Api, to: &mut Terminal, slug: &str) {
+pub fn last_lines(api: &ApiClient, to: &mut Terminal, slug: &str) {
     let Ok(answer) = api.get(with_slugs(LOG_LINES, &[slug])) else { return };
     for line in list(answer.body.0, "lines").iter().map(Server) {
         to.note(&["  ", line.text("stream"), " | ", line.text("line")]);

@@ -199,8 +199,8 @@ fn a_setup_file_wins_over_the_variable() {
     let variable = [("COMPUTESDK_SETUP_B64", "e30=")];
     assert_eq!(config(&[], &[]).setup, None);
     assert_eq!(config(&[], &[("COMPUTESDK_SETUP_B64", "")]).setup, None);
-    assert_eq!(config(&[], &variable).setup, Some(setup::Source::Variable("e30=".into())));
-    let file = Some(setup::Source::File("/etc/setup.json".into()));
+    assert_eq!(config(&[], &variable).setup, Some(setup::PayloadSource::Variable("e30=".into())));
+    let file = Some(setup::PayloadSource::File("/etc/setup.json".into()));
     let both = config(&["--setup", "/etc/setup.json"], &variable);
     assert_eq!(both.setup, file);
     assert!(both.warnings[0].contains("COMPUTESDK_SETUP_B64 is not used"), "{:?}", both.warnings);

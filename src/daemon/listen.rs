@@ -15,7 +15,7 @@ use crate::http::Listener;
 use crate::os::local;
 
 /// The bound address.
-pub struct Listening {
+pub struct OpenedListener {
     /// Where clients connect.
     pub listener: Listener,
     /// The same, named as a client would.
@@ -30,14 +30,14 @@ pub struct Listening {
 ///
 /// # Errors
 /// A sentence: which address, why, and what to do.
-pub fn listen(wanted: &Listen, auth: &AuthSource) -> Result<Listening, String> {
+pub fn listen(wanted: &Listen, auth: &AuthSource) -> Result<OpenedListener, String> {
     match wanted {
         Listen::Tcp(wanted) => {
             let listener = TcpListener::bind(wanted).map_err(|error| cant_listen(wanted, &error))?;
             let address = listener.local_addr().map_err(|error| cant_listen(wanted, &error))?;
             let local = format!("http://{}", reachable(address));
             let (listener, address) = (Listener::Tcp(listener), format!("http://{address}"));
-            Ok(Listening { listener, address, local, socket: None })
+            Ok(OpenedListener { listener, address, local, socket: None })
         }
         Listen::Unix(path) => {
             let shown = path.display();
@@ -51,7 +51,7 @@ pub fn listen(wanted: &Listen, auth: &AuthSource) -> Result<Listening, String> {
             };
             let local = path::absolute(path).map_err(failed)?;
             let (address, local) = (format!("unix:{shown}"), format!("unix:{}", local.display()));
-            Ok(Listening { listener, address, local, socket: Some(socket) })
+            Ok(OpenedListener { listener, address, local, socket: Some(socket) })
         }
     }
 }

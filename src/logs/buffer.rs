@@ -242,7 +242,7 @@ impl RingCopy {
 
     /// Merges the lines of both streams in the order of their ends, without the `torn` ones at the start; also returns the
     /// number of bytes of these.
-    fn merge(&self, torn: [Torn; 2]) -> (Vec<u8>, usize) {
+    fn merge(&self, torn: [TornEnd; 2]) -> (Vec<u8>, usize) {
         let mut left_out = torn.map(|torn| torn.left_out);
         let mut all_lost = 0;
         let mut bytes = Vec::with_capacity(self.bytes.len());
@@ -276,10 +276,10 @@ impl RingCopy {
 
     /// For each stream, how the rest of a line is shown whose beginning was dropped. It is left out if another line follows.
     /// A long one, or the only one, is shown from its first update (`\r`), with a mark.
-    fn torn_ends(&self) -> [Torn; 2] {
+    fn torn_ends(&self) -> [TornEnd; 2] {
         StreamId::BOTH.map(|stream| {
             if !self.past[stream as usize].torn {
-                return Torn::default();
+                return TornEnd::default();
             }
             let total: usize =
                 self.pieces.iter().filter(|piece| piece.stream == stream).map(|piece| piece.length).sum();
@@ -294,31 +294,31 @@ impl RingCopy {
                 first_update = first_update.or(update.map(|update| length + update + 1));
                 match line {
                     Some(end) if length + end + 1 < total && length + end < LINE_SEARCH => {
-                        return Torn { left_out: length + end + 1, is_cut: false };
+                        return TornEnd { left_out: length + end + 1, is_cut: false };
                     }
-                    Some(end) => return Torn::cut(first_update, length + end),
+                    Some(end) => return TornEnd::cut(first_update, length + end),
                     None => length += part.len(),
                 }
             }
-            if total == 0 { Torn::default() } else { Torn::cut(first_update, total) }
+            if total == 0 { TornEnd::default() } else { TornEnd::cut(first_update, total) }
         })
     }
 }
 
 /// How the rest of a line is shown whose beginning was dropped.
 #[derive(Debug, Clone, Copy, Default)]
-struct Torn {
+struct TornEnd {
     /// The number of its bytes that are not shown.
     left_out: usize,
     /// The others are, as a line that was cut.
     is_cut: bool,
 }
 
-impl Torn {
+impl TornEnd {
     /// Shows a rest of `length` bytes from its first update on, if one begins near enough and something follows it.
-    fn cut(first_update: Option<usize>, length: usize) -> Torn {
+    fn cut(first_update: Option<usize>, length: usize) -> TornEnd {
         let near = first_update.filter(|begin| *begin < length && *begin <= LINE_SEARCH);
-        Torn { left_out: near.unwrap_or(0), is_cut: true }
+        TornEnd { left_out: near.unwrap_or(0), is_cut: true }
     }
 }
 

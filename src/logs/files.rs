@@ -193,7 +193,7 @@ impl Writer {
             TurnResult::Failed { path, error } => {
                 let shown = path.display();
                 let what = format_args!(
-                    "its log file {shown} can't be written: {error}; the server goes on, and it is tried again"
+                    "its log file {shown} can't be written: {error}; the server keeps running, and the write is retried"
                 );
                 log::server(Level::Warn, &notifier.slug, what);
                 if self.blocked.is_empty() {

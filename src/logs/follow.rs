@@ -24,7 +24,7 @@ pub struct Follower {
 
 /// What there is of output.
 #[derive(Debug)]
-pub enum Next<'a> {
+pub enum NextOutput<'a> {
     /// This.
     Output(&'a Batch),
     /// Nothing yet. The waker is rung when there is more.
@@ -45,12 +45,12 @@ impl Follower {
     }
 
     /// Takes the next output. The waker has to be hushed before this, not after.
-    pub fn take(&mut self) -> Next<'_> {
+    pub fn take(&mut self) -> NextOutput<'_> {
         let state = self.log.state();
         if state.buffer.read(&mut self.cursor, self.selection, BATCH, &mut self.batch) == Reading::New {
-            return Next::Output(&self.batch);
+            return NextOutput::Output(&self.batch);
         }
-        if state.ended { Next::Ended } else { Next::Quiet }
+        if state.ended { NextOutput::Ended } else { NextOutput::Quiet }
     }
 
     /// Gives the memory of the last batch back, for a time of silence.
@@ -85,9 +85,9 @@ mod tests {
 
     fn text(follower: &mut Follower) -> String {
         match follower.take() {
-            Next::Output(batch) => batch.pieces().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
-            Next::Quiet => "quiet".into(),
-            Next::Ended => "ended".into(),
+            NextOutput::Output(batch) => batch.pieces().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
+            NextOutput::Quiet => "quiet".into(),
+            NextOutput::Ended => "ended".into(),
         }
     }
 

@@ -12,7 +12,7 @@ mod lines;
 
 pub use buffer::{Batch, Rendered, Selection, StreamId};
 pub use files::LogFiles;
-pub use follow::{Follower, Next};
+pub use follow::{Follower, NextOutput};
 pub use lines::{Lines, Shown};
 
 use crate::model::spec::Slug;
@@ -78,7 +78,7 @@ impl SharedLog {
         }
     }
 
-    /// Marks the log as ended, because the server was deleted: followers get its rest, then [`Next::Ended`].
+    /// Marks the log as ended, because the server was deleted: followers get its rest, then [`NextOutput::Ended`].
     pub fn end(&self) {
         let mut state = self.state();
         state.ended = true;

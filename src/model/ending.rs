@@ -8,7 +8,7 @@ use super::machine::{Cause, Exit, Wanted};
 
 /// What a run was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum EndingKind {
     /// The overlays before the first start; recorded only when they failed.
     Overlay,
     /// The install command.
@@ -17,17 +17,17 @@ pub enum Kind {
     Start,
 }
 
-impl Kind {
+impl EndingKind {
     /// All of them, by their public words.
-    pub const ALL: [(&'static str, Kind); 3] =
-        [("overlay", Kind::Overlay), ("install", Kind::Install), ("start", Kind::Start)];
+    pub const ALL: [(&'static str, EndingKind); 3] =
+        [("overlay", EndingKind::Overlay), ("install", EndingKind::Install), ("start", EndingKind::Start)];
 
     /// The public word.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Overlay => "overlay",
-            Kind::Install => "install",
-            Kind::Start => "start",
+            EndingKind::Overlay => "overlay",
+            EndingKind::Install => "install",
+            EndingKind::Start => "start",
         }
     }
 }
@@ -110,7 +110,7 @@ impl Reason {
 
 /// What follows a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum AfterEnding {
     /// Another run.
     Restart,
     /// Nothing.
@@ -119,17 +119,17 @@ pub enum Next {
     GaveUp,
 }
 
-impl Next {
+impl AfterEnding {
     /// All of them, by their public words.
-    pub const ALL: [(&'static str, Next); 3] =
-        [("restart", Next::Restart), ("none", Next::None), ("gave_up", Next::GaveUp)];
+    pub const ALL: [(&'static str, AfterEnding); 3] =
+        [("restart", AfterEnding::Restart), ("none", AfterEnding::None), ("gave_up", AfterEnding::GaveUp)];
 
     /// The public word.
     pub fn as_str(self) -> &'static str {
         match self {
-            Next::Restart => "restart",
-            Next::None => "none",
-            Next::GaveUp => "gave_up",
+            AfterEnding::Restart => "restart",
+            AfterEnding::None => "none",
+            AfterEnding::GaveUp => "gave_up",
         }
     }
 }
@@ -147,7 +147,7 @@ pub enum Oom {
 
 /// Whether the daemon is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Daemon {
+pub enum EndingDaemon {
     /// It stays.
     Stays,
     /// It ends, and its servers with it.
@@ -155,13 +155,13 @@ pub enum Daemon {
 }
 
 /// Why a run whose first process ended with `exit` is over. `cause` and `wanted` are those of its machine before the end.
-pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: Daemon, oom: Oom) -> Reason {
+pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: EndingDaemon, oom: Oom) -> Reason {
     match (cause, wanted, daemon) {
         (Cause::Unhealthy, Wanted::Up, _) => Reason::Unhealthy,
         (Cause::Asked | Cause::Unhealthy, Wanted::Gone, _) => Reason::Deleted,
-        (Cause::Asked | Cause::Unhealthy, Wanted::Up | Wanted::Down, Daemon::Ends) => Reason::Shutdown,
-        (Cause::Asked, Wanted::Up, Daemon::Stays) => Reason::Restarted,
-        (Cause::Asked | Cause::Unhealthy, Wanted::Down, Daemon::Stays) => Reason::Stopped,
+        (Cause::Asked | Cause::Unhealthy, Wanted::Up | Wanted::Down, EndingDaemon::Ends) => Reason::Shutdown,
+        (Cause::Asked, Wanted::Up, EndingDaemon::Stays) => Reason::Restarted,
+        (Cause::Asked | Cause::Unhealthy, Wanted::Down, EndingDaemon::Stays) => Reason::Stopped,
         (Cause::Own, _, _) => match (exit, oom) {
             (Exit::Signal(9), Oom::Certain | Oom::Likely) => Reason::Oom,
             (Exit::Signal(_), _) => Reason::Signal,
@@ -215,25 +215,25 @@ mod tests {
         for (word, reason) in Reason::ALL {
             assert_eq!((reason.as_str(), Reason::parse(word)), (word, Some(reason)));
         }
-        assert!(Kind::ALL.into_iter().all(|(word, kind)| kind.as_str() == word));
-        assert!(Next::ALL.into_iter().all(|(word, next)| next.as_str() == word));
+        assert!(EndingKind::ALL.into_iter().all(|(word, kind)| kind.as_str() == word));
+        assert!(AfterEnding::ALL.into_iter().all(|(word, next)| next.as_str() == word));
     }
 
     #[test]
     fn an_end_that_was_asked_for_has_the_reason_of_who_asked() {
         let signal = Exit::Signal(15);
         let of = |cause, wanted, daemon| reason(signal, cause, wanted, daemon, Oom::Likely);
-        assert_eq!(of(Cause::Asked, Wanted::Down, Daemon::Stays), Reason::Stopped);
-        assert_eq!(of(Cause::Asked, Wanted::Up, Daemon::Stays), Reason::Restarted);
-        assert_eq!(of(Cause::Asked, Wanted::Gone, Daemon::Ends), Reason::Deleted);
-        assert_eq!(of(Cause::Asked, Wanted::Down, Daemon::Ends), Reason::Shutdown);
-        assert_eq!(of(Cause::Unhealthy, Wanted::Up, Daemon::Stays), Reason::Unhealthy);
-        assert_eq!(of(Cause::Own, Wanted::Up, Daemon::Ends), Reason::Signal);
+        assert_eq!(of(Cause::Asked, Wanted::Down, EndingDaemon::Stays), Reason::Stopped);
+        assert_eq!(of(Cause::Asked, Wanted::Up, EndingDaemon::Stays), Reason::Restarted);
+        assert_eq!(of(Cause::Asked, Wanted::Gone, EndingDaemon::Ends), Reason::Deleted);
+        assert_eq!(of(Cause::Asked, Wanted::Down, EndingDaemon::Ends), Reason::Shutdown);
+        assert_eq!(of(Cause::Unhealthy, Wanted::Up, EndingDaemon::Stays), Reason::Unhealthy);
+        assert_eq!(of(Cause::Own, Wanted::Up, EndingDaemon::Ends), Reason::Signal);
     }
 
     #[test]
     fn only_a_sigkill_that_the_kernel_counted_is_for_lack_of_memory() {
-        let of = |exit, oom| reason(exit, Cause::Own, Wanted::Up, Daemon::Stays, oom);
+        let of = |exit, oom| reason(exit, Cause::Own, Wanted::Up, EndingDaemon::Stays, oom);
         assert_eq!(of(Exit::Signal(9), Oom::Certain), Reason::Oom);
         assert_eq!(of(Exit::Signal(9), Oom::No), Reason::Signal);
         assert_eq!(of(Exit::Signal(11), Oom::Certain), Reason::Signal);

@@ -20,7 +20,7 @@ mod signs;
 mod tests;
 mod types;
 
-pub use signs::{Demand, Mark, Signs};
+pub use signs::{Demand, Signs, StatusMark};
 pub use types::{
     Cause, Command, CommandRefusal, Effect, Event, Exit, IdleReason, Job, Phase, RunEnd, RunId, RunStage, Wanted,
 };
@@ -312,7 +312,7 @@ impl Machine {
         Vec::new()
     }
 
-    fn mark(&mut self, mark: Mark) -> Result<Vec<Effect>, CommandRefusal> {
+    fn mark(&mut self, mark: StatusMark) -> Result<Vec<Effect>, CommandRefusal> {
         if let Phase::Alive { stage, .. } = &mut self.phase
             && let Some(signs) = stage.signs()
         {

@@ -44,9 +44,9 @@ impl Limits {
 
 /// The mark of one run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Mark(u64);
+pub struct RunMark(u64);
 
-impl Mark {
+impl RunMark {
     /// Whether a process with these limits has inherited this mark.
     pub fn is_in(self, limits: Limits) -> bool {
         limits.hard == self.0 || limits.soft == self.0
@@ -75,12 +75,12 @@ impl Marks {
     }
 
     /// The mark of run `number`; only its lower 20 bits count.
-    pub fn of_run(&self, number: u64) -> Mark {
-        Mark(self.level << LEVEL_SHIFT | self.instance << INSTANCE_SHIFT | number & RUN_MASK)
+    pub fn of_run(&self, number: u64) -> RunMark {
+        RunMark(self.level << LEVEL_SHIFT | self.instance << INSTANCE_SHIFT | number & RUN_MASK)
     }
 
     /// The limits of a process that begins a run.
-    pub fn limits(&self, mark: Mark) -> Limits {
+    pub fn limits(&self, mark: RunMark) -> Limits {
         Limits { soft: mark.0, hard: self.hard.unwrap_or(mark.0) }
     }
 

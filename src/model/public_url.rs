@@ -7,11 +7,11 @@ use super::spec::{Port, Slug};
 /// A template for the URLs of servers: `{port}` stands for the port, `{slug}` for the server's slug.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl {
-    parts: Vec<Part>,
+    parts: Vec<UrlPart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Part {
+enum UrlPart {
     Text(String),
     Port,
     Slug,
@@ -43,14 +43,14 @@ impl PublicUrl {
             };
             push_text(&mut parts, before)?;
             parts.push(match name {
-                "port" => Part::Port,
-                "slug" => Part::Slug,
+                "port" => UrlPart::Port,
+                "slug" => UrlPart::Slug,
                 other => return Err(format!("has {{{other}}} in it; only {{port}} and {{slug}} are filled in")),
             });
             rest = behind;
         }
         push_text(&mut parts, rest)?;
-        if !parts.contains(&Part::Port) && !parts.contains(&Part::Slug) {
+        if !parts.contains(&UrlPart::Port) && !parts.contains(&UrlPart::Slug) {
             return Err(format!("must have {{port}} or {{slug}} in it, as in \"{}\"", PublicUrl::DEFAULT));
         }
         Ok(PublicUrl { parts })
@@ -65,9 +65,9 @@ impl PublicUrl {
             return format!("http://{authority}");
         }
         self.parts.iter().fold(String::new(), |url, part| match part {
-            Part::Text(text) => url + text,
-            Part::Port => url + &port.to_string(),
-            Part::Slug => url + slug.as_str(),
+            UrlPart::Text(text) => url + text,
+            UrlPart::Port => url + &port.to_string(),
+            UrlPart::Slug => url + slug.as_str(),
         })
     }
 
@@ -76,7 +76,7 @@ impl PublicUrl {
         let mut pattern = Vec::new();
         let mut bracketed = false;
         for (at, part) in self.parts.iter().enumerate() {
-            let Part::Text(text) = part else {
+            let UrlPart::Text(text) = part else {
                 pattern.push(part.clone());
                 continue;
             };
@@ -85,7 +85,7 @@ impl PublicUrl {
                 bracketed = (bracketed || character == '[') && character != ']';
                 matches!(character, '/' | '?' | '#') || character == ':' && !bracketed
             });
-            pattern.push(Part::Text(text[..end.unwrap_or(text.len())].to_owned()));
+            pattern.push(UrlPart::Text(text[..end.unwrap_or(text.len())].to_owned()));
             if end.is_some() {
                 break;
             }
@@ -97,7 +97,7 @@ impl PublicUrl {
 /// The longest host name, in bytes (RFC 1035).
 const HOST_MAX: usize = 253;
 
-fn fits(pattern: &[Part], host: &[u8]) -> bool {
+fn fits(pattern: &[UrlPart], host: &[u8]) -> bool {
     let Some((first, rest)) = pattern.split_first() else { return host.is_empty() };
     // A placeholder stands for one byte or more.
     let filled = |is_part_of: fn(u8) -> bool| {
@@ -105,26 +105,26 @@ fn fits(pattern: &[Part], host: &[u8]) -> bool {
         (1..=longest).any(|length| fits(rest, &host[length..]))
     };
     match first {
-        Part::Text(text) => host
+        UrlPart::Text(text) => host
             .split_at_checked(text.len())
             .is_some_and(|(start, end)| start.eq_ignore_ascii_case(text.as_bytes()) && fits(rest, end)),
-        Part::Port => filled(|byte| byte.is_ascii_digit()),
-        Part::Slug => filled(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+        UrlPart::Port => filled(|byte| byte.is_ascii_digit()),
+        UrlPart::Slug => filled(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
     }
 }
 
 impl Default for PublicUrl {
     fn default() -> PublicUrl {
-        PublicUrl { parts: vec![Part::Text("http://localhost:".into()), Part::Port] }
+        PublicUrl { parts: vec![UrlPart::Text("http://localhost:".into()), UrlPart::Port] }
     }
 }
 
-fn push_text(parts: &mut Vec<Part>, text: &str) -> Result<(), String> {
+fn push_text(parts: &mut Vec<UrlPart>, text: &str) -> Result<(), String> {
     if text.contains('}') {
         return Err("has a \"}\" without its \"{\"".into());
     }
     if !text.is_empty() {
-        parts.push(Part::Text(text.to_owned()));
+        parts.push(UrlPart::Text(text.to_owned()));
     }
     Ok(())
 }

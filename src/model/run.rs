@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::ending::{Kind, Next, Reason};
+use super::ending::{AfterEnding, EndingKind, Reason};
 use super::stream::StreamId;
 
 /// The run that lives.
@@ -13,7 +13,7 @@ pub struct Living {
     /// Its number.
     pub number: u64,
     /// What it is for.
-    pub kind: Kind,
+    pub kind: EndingKind,
     /// When it was begun.
     pub started_at: SystemTime,
     /// When it could first be used.
@@ -28,7 +28,7 @@ pub struct Living {
 
 /// A run that is over.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ended {
+pub struct EndedRun {
     /// What was known while it lived.
     pub run: Living,
     /// When it was over; for a lost one, when that was found out.
@@ -44,8 +44,8 @@ pub struct Ended {
     /// The same for a person.
     pub sentence: String,
     /// What followed.
-    pub next: Next,
-    /// What its first process used, with what that waited for, as far as the kernel told.
+    pub next: AfterEnding,
+    /// What its first process used, with what that waited for, as far as the kernel reports it.
     pub usage: Option<Usage>,
     /// How many processes were left of it and had to be killed.
     pub survivors_killed: u32,

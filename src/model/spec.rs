@@ -121,7 +121,7 @@ impl RestartPolicy {
 pub enum Stdin {
     /// `/dev/null`: end of file at once.
     Null,
-    /// A pipe that nobody writes to, open as long as the run lasts: some file watchers exit at end of input.
+    /// A pipe without a writer, open as long as the run lasts: some file watchers exit at end of input.
     Open,
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::health::{Health, HealthStatus};
 use super::machine::{Exit, IdleReason, Machine, Phase};
 use super::overlay::OverlayId;
-use super::run::Ended;
+use super::run::EndedRun;
 use super::spec::{Port, ServerSpec};
 use super::status::Status;
 
@@ -58,7 +58,7 @@ pub struct ServerView {
     /// When the current run of the start command was spawned, on the monotonic clock.
     pub alive_since: Option<Instant>,
     /// The newest run that is over.
-    pub last_run: Option<Arc<Ended>>,
+    pub last_run: Option<Arc<EndedRun>>,
 }
 
 /// Whether a server is active, and if not, whether a command stopped it.

@@ -15,7 +15,7 @@ use std::path::Path;
 use super::{check, owned, retry};
 use stat::{apply_metadata, statx};
 
-pub use stat::{Kind, Moment, Stat};
+pub use stat::{FileKind, Moment, Stat};
 
 pub mod copy_file;
 mod own;
@@ -161,8 +161,8 @@ impl Dir {
             Err(error) if is_unsupported(&error) => match self.stat(to) {
                 Ok(_) => Err(io::Error::from_raw_os_error(libc::EEXIST)),
                 Err(missing) if missing.kind() == io::ErrorKind::NotFound => match self.stat(from)?.kind {
-                    Kind::Directory => self.rename2(from, to, 0),
-                    Kind::File | Kind::Symlink | Kind::Special => {
+                    FileKind::Directory => self.rename2(from, to, 0),
+                    FileKind::File | FileKind::Symlink | FileKind::Special => {
                         self.link(to, self, from).and_then(|()| self.unlink(from))
                     }
                 },
@@ -276,7 +276,7 @@ impl Dir {
     ///
     /// # Errors
     /// The system's.
-    pub fn entries(&self) -> io::Result<Vec<(Name, Option<Kind>)>> {
+    pub fn entries(&self) -> io::Result<Vec<(Name, Option<FileKind>)>> {
         let mut entries = Vec::new();
         let mut buffer = vec![0_u8; ENTRIES_BYTES];
         // The descriptor remembers how far it was read before.
@@ -293,7 +293,7 @@ impl Dir {
             // struct linux_dirent64: inode 8, offset 8, length 2, type 1, then the name and a NUL.
             while let [_, _, _, _, _, _, _, _, _, _, _, _, _, _, _, _, low, high, kind, text @ ..] = rest {
                 if let Some(name) = CStr::from_bytes_until_nul(text).ok().and_then(name_of) {
-                    entries.push((name, Kind::of_entry(*kind)));
+                    entries.push((name, FileKind::of_entry(*kind)));
                 }
                 let length = usize::from(u16::from_ne_bytes([*low, *high]));
                 rest = rest.get(length.max(1)..).unwrap_or_default();

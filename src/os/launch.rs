@@ -73,7 +73,7 @@ struct ChildPlan {
 
 /// A new process.
 #[derive(Debug, Clone, Copy)]
-pub struct Child {
+pub struct LaunchedChild {
     /// Its number, and that of its session and its process group.
     pub pid: Pid,
     /// Whether its limit on file locks could be set.
@@ -86,7 +86,7 @@ impl Launch<'_> {
     ///
     /// # Errors
     /// What failed; no process is left.
-    pub fn start(&self) -> Result<Child, LaunchError> {
+    pub fn start(&self) -> Result<LaunchedChild, LaunchError> {
         let (arguments, environment) = (pointers(self.arguments), pointers(self.environment));
         let plan = ChildPlan {
             program: self.program.as_ptr(),
@@ -104,7 +104,7 @@ impl Launch<'_> {
         let pid = Stack::new().and_then(|stack| plan.clone_child(&stack));
         let pid = pid.map_err(|error| LaunchError::Process(error.raw_os_error().unwrap_or_default()))?;
         let failure = match (plan.directory_errno.into_inner(), plan.program_errno.into_inner()) {
-            (0, 0) => return Ok(Child { pid, has_file_locks: plan.file_locks_errno.into_inner() == 0 }),
+            (0, 0) => return Ok(LaunchedChild { pid, has_file_locks: plan.file_locks_errno.into_inner() == 0 }),
             (0, errno) => LaunchError::Program(errno),
             (errno, _) => LaunchError::Directory(errno),
         };

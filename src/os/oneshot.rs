@@ -13,11 +13,11 @@ use crate::sync::{lock, wait_for};
 
 /// The sending side. Dropping it without a final value disconnects the channel.
 #[derive(Debug)]
-pub struct Sender<T>(Arc<Channel<T>>);
+pub struct OnceSender<T>(Arc<Channel<T>>);
 
 /// The receiving side.
 #[derive(Debug)]
-pub struct Receiver<T>(Arc<Channel<T>>);
+pub struct OnceReceiver<T>(Arc<Channel<T>>);
 
 #[derive(Debug)]
 enum ChannelState<T> {
@@ -34,12 +34,12 @@ struct Channel<T> {
 }
 
 /// Creates a channel.
-pub fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
+pub fn oneshot<T>() -> (OnceSender<T>, OnceReceiver<T>) {
     let channel = Arc::new(Channel { state: Mutex::new(ChannelState::Open(None)), changed: Condvar::new() });
-    (Sender(Arc::clone(&channel)), Receiver(channel))
+    (OnceSender(Arc::clone(&channel)), OnceReceiver(channel))
 }
 
-impl<T> Sender<T> {
+impl<T> OnceSender<T> {
     /// Reports progress; a later value replaces it.
     pub fn report(&self, value: T) {
         *self.0.state() = ChannelState::Open(Some(value));
@@ -52,7 +52,7 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Drop for Sender<T> {
+impl<T> Drop for OnceSender<T> {
     fn drop(&mut self) {
         let mut state = self.0.state();
         if let ChannelState::Open(_) = *state {
@@ -63,7 +63,7 @@ impl<T> Drop for Sender<T> {
     }
 }
 
-impl<T: Clone> Receiver<T> {
+impl<T: Clone> OnceReceiver<T> {
     /// Waits for the final value, but not past `deadline`. It stays there to be received again.
     ///
     /// # Errors

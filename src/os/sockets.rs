@@ -22,7 +22,7 @@ mod open;
 pub(crate) mod tests;
 
 use netlink::Netlink;
-pub use open::{Descriptors, Extent, Piece, extent, is_gone, open_sockets, threads_apart};
+pub use open::{Descriptors, Extent, FdChunk, extent, is_gone, open_sockets, threads_apart};
 
 /// The state of a listener in `/proc/net/tcp`, and as a bit in netlink's filter.
 const LISTEN: u8 = 10;

@@ -37,7 +37,7 @@ pub enum Joined {
 /// The owner's side of a thread. Dropping it leaves the thread to itself.
 #[derive(Debug)]
 pub struct Thread {
-    ended: oneshot::Receiver<Joined>,
+    ended: oneshot::OnceReceiver<Joined>,
 }
 
 impl Thread {

@@ -22,7 +22,7 @@ use super::venv;
 use super::workers::{TaskQueue, Work};
 use crate::model::overlay::OverlayId;
 use crate::os::fs::copy_file::{Copier, Ways};
-use crate::os::fs::{Dir, Kind, Made, Moment, Name, Stat};
+use crate::os::fs::{Dir, FileKind, Made, Moment, Name, Stat};
 use crate::sync::lock;
 
 /// The number of files of one directory in a task.
@@ -88,7 +88,7 @@ pub enum CopyTask {
     Fill(Arc<Pair>),
     /// A subdirectory.
     Directory(Arc<Pair>, Name),
-    Files(Arc<Pair>, Vec<(Name, Kind)>),
+    Files(Arc<Pair>, Vec<(Name, FileKind)>),
 }
 
 impl Work for TreeCopy {
@@ -127,8 +127,10 @@ impl Work for TreeCopy {
                 for (name, kind) in files {
                     let path = pair.path.join(name.as_os_str());
                     let copied = self.progress.check_stop().and_then(|()| match kind {
-                        Kind::Symlink => self.symlink(&pair, &name, &path),
-                        Kind::File | Kind::Directory | Kind::Special => self.file(&pair, &name, &path, copier),
+                        FileKind::Symlink => self.symlink(&pair, &name, &path),
+                        FileKind::File | FileKind::Directory | FileKind::Special => {
+                            self.file(&pair, &name, &path, copier)
+                        }
                     });
                     self.note(&path, copied);
                 }
@@ -176,7 +178,7 @@ impl TreeCopy {
     /// Opens the directory `name` in template and copy; `None` if the target has something else there.
     fn enter(&self, parent: &Pair, name: &Name, path: &Path) -> io::Result<Option<Arc<Pair>>> {
         let from = match parent.from.open_dir(name) {
-            Err(error) if self.has_vanished(parent, name, path, Kind::Directory, &error) => return Ok(None),
+            Err(error) if self.has_vanished(parent, name, path, FileKind::Directory, &error) => return Ok(None),
             other => other?,
         };
         let stat = from.own_stat()?;
@@ -187,7 +189,7 @@ impl TreeCopy {
         let made = parent.to.make_dir(name, 0o700)?;
         let to = match parent.to.open_dir(name) {
             Ok(to) => to,
-            Err(_) if made == Made::Present && parent.to.stat(name)?.kind != Kind::Directory => {
+            Err(_) if made == Made::Present && parent.to.stat(name)?.kind != FileKind::Directory => {
                 self.progress.skip(path);
                 return Ok(None);
             }
@@ -200,7 +202,7 @@ impl TreeCopy {
 
     /// Whether `error` occurred because the template's `name` was removed or replaced after it was listed. This is counted as
     /// skipped, not as a failure, since templates may change during a copy.
-    pub fn has_vanished(&self, pair: &Pair, name: &Name, path: &Path, kind: Kind, error: &io::Error) -> bool {
+    pub fn has_vanished(&self, pair: &Pair, name: &Name, path: &Path, kind: FileKind, error: &io::Error) -> bool {
         let has = error.kind() == io::ErrorKind::NotFound
             || match pair.from.stat(name) {
                 Ok(stat) => stat.kind != kind,
@@ -259,10 +261,10 @@ impl TreeCopy {
                 (EntryAction::Skip, _) => self.progress.skip(&pair.path.join(name.as_os_str())),
                 // Inside a heavy directory nothing is deferred again.
                 (EntryAction::Defer, _) if !pair.is_in_heavy() => self.defer(pair, name)?,
-                (EntryAction::Copy | EntryAction::Defer, Kind::Directory) => {
+                (EntryAction::Copy | EntryAction::Defer, FileKind::Directory) => {
                     push(CopyTask::Directory(Arc::clone(pair), name))
                 }
-                (EntryAction::Copy | EntryAction::Defer, Kind::File | Kind::Symlink | Kind::Special) => {
+                (EntryAction::Copy | EntryAction::Defer, FileKind::File | FileKind::Symlink | FileKind::Special) => {
                     files.push((name, kind));
                     if files.len() == BATCH {
                         push(CopyTask::Files(Arc::clone(pair), std::mem::take(&mut files)));
@@ -282,9 +284,11 @@ impl TreeCopy {
         let stands = match pair.to.make_symlink(&name, placeholder.as_os_str()) {
             Ok(()) => Stands::Placeholder,
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => match pair.to.stat(&name)?.kind {
-                Kind::Directory => Stands::Directory,
-                Kind::Symlink if pair.to.read_link(&name)? == placeholder.as_os_str().as_bytes() => Stands::Placeholder,
-                Kind::File | Kind::Symlink | Kind::Special => {
+                FileKind::Directory => Stands::Directory,
+                FileKind::Symlink if pair.to.read_link(&name)? == placeholder.as_os_str().as_bytes() => {
+                    Stands::Placeholder
+                }
+                FileKind::File | FileKind::Symlink | FileKind::Special => {
                     self.progress.skip(&path);
                     return Ok(());
                 }
@@ -303,7 +307,7 @@ impl TreeCopy {
     fn symlink(&self, pair: &Pair, name: &Name, path: &Path) -> io::Result<()> {
         let read = pair.from.stat(name).and_then(|stat| Ok((stat, pair.from.read_link(name)?)));
         let (stat, text) = match read {
-            Err(error) if self.has_vanished(pair, name, path, Kind::Symlink, &error) => return Ok(()),
+            Err(error) if self.has_vanished(pair, name, path, FileKind::Symlink, &error) => return Ok(()),
             other => other?,
         };
         let text = self.plan.link_text(&pair.path, OsStr::from_bytes(&text));

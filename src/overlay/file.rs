@@ -12,7 +12,7 @@ use super::pair::{Maker, Pair, Visibility, descend};
 use super::plan;
 use super::venv;
 use crate::os::fs::copy_file::{self, Copier};
-use crate::os::fs::{Kind, Name, Stat};
+use crate::os::fs::{FileKind, Name, Stat};
 use crate::sync::lock;
 
 /// A file of the template.
@@ -38,11 +38,11 @@ impl TreeCopy {
     /// Copies the file `name`, unless the target has an entry of that name.
     pub fn file<'a>(&'a self, pair: &Pair, name: &Name, path: &Path, copier: &mut Copier<'a>) -> io::Result<()> {
         let from = match pair.from.open_file(name) {
-            Err(error) if self.has_vanished(pair, name, path, Kind::File, &error) => return Ok(()),
+            Err(error) if self.has_vanished(pair, name, path, FileKind::File, &error) => return Ok(()),
             other => other?,
         };
         let mut stat = copy_file::stat(&from)?;
-        if stat.kind != Kind::File {
+        if stat.kind != FileKind::File {
             self.progress.skip(path);
             return Ok(());
         }

@@ -15,7 +15,7 @@ use super::pair::{Maker, Pair, Visibility, descend};
 use super::progress::{Halt, StopCause};
 use super::remove;
 use super::workers::WorkerPool;
-use crate::os::fs::{Dir, Kind, Made, Name, is_unsupported};
+use crate::os::fs::{Dir, FileKind, Made, Name, is_unsupported};
 
 /// Whether a copy has replaced its placeholder.
 enum Placed {
@@ -75,7 +75,7 @@ impl Deferred {
                 }
                 // During a shutdown there is no time for it; the next daemon removes it.
                 if copy.progress.halted() != Some(Halt::Stopped(StopCause::ShutDown)) {
-                    remove::tree(&parent, &temporary, Some(Kind::Directory), copy.since)?;
+                    remove::tree(&parent, &temporary, Some(FileKind::Directory), copy.since)?;
                 }
                 placed.map(|_| copy.progress.skip(path))
             }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::glob::{Ignore, joined};
 use crate::model::overlay::{OverlayId, OverlaySpec, Strategy};
-use crate::os::fs::{Kind, Moment, Stat};
+use crate::os::fs::{FileKind, Moment, Stat};
 
 /// Directories that package managers fill with thousands of files that are not edited. Build output (`target`, `.next`,
 /// `dist`) is not among them: a compiler would write through the placeholder into the template.
@@ -54,11 +54,11 @@ impl CopyPlan {
     }
 
     /// Decides about the entry `name` of `directory`, which is relative to the template.
-    pub fn verdict(&self, directory: &Path, name: &OsStr, kind: Kind) -> EntryAction {
-        let is_directory = kind == Kind::Directory;
+    pub fn verdict(&self, directory: &Path, name: &OsStr, kind: FileKind) -> EntryAction {
+        let is_directory = kind == FileKind::Directory;
         let left_out = name == ".git"
             || name.as_bytes().starts_with(TEMPORARY.as_bytes())
-            || kind == Kind::Special
+            || kind == FileKind::Special
             || self.ignore.leaves_out(joined(directory, name), is_directory);
         let is_heavy = is_directory && HEAVY.iter().any(|heavy| name == *heavy);
         match (left_out, self.strategy) {
@@ -121,12 +121,12 @@ pub fn is_temporary_of(id: &OverlayId, name: &OsStr) -> bool {
 /// times, equal metadata is enough.
 pub fn is_copy(source: &Stat, there: &Stat, since: Moment) -> bool {
     let looks_the_same = match source.kind {
-        Kind::File => source.size == there.size && source.modified == there.modified,
+        FileKind::File => source.size == there.size && source.modified == there.modified,
         // Its text is compared by who can read it.
-        Kind::Symlink => source.modified == there.modified,
+        FileKind::Symlink => source.modified == there.modified,
         // Its time changes with everything that is put into it.
-        Kind::Directory => true,
-        Kind::Special => false,
+        FileKind::Directory => true,
+        FileKind::Special => false,
     };
     source.kind == there.kind && looks_the_same && there.born.is_none_or(|born| born >= since)
 }
@@ -150,26 +150,26 @@ mod tests {
     fn what_becomes_of_an_entry() {
         let smart = plan(&["*.log", "/vendor"], Strategy::Smart);
         for (directory, name, kind, expected) in [
-            ("", "package.json", Kind::File, EntryAction::Copy),
-            ("", "src", Kind::Directory, EntryAction::Copy),
-            ("", "node_modules", Kind::Directory, EntryAction::Defer),
-            ("packages/a", "node_modules", Kind::Directory, EntryAction::Defer),
-            ("packages/a", "vendor", Kind::Directory, EntryAction::Defer),
-            ("", "vendor", Kind::Directory, EntryAction::Skip),
-            ("", "node_modules", Kind::Symlink, EntryAction::Copy),
-            ("", "node_modules", Kind::File, EntryAction::Copy),
-            ("", ".git", Kind::Directory, EntryAction::Skip),
-            ("a/b", ".git", Kind::File, EntryAction::Skip),
-            ("", ".gitignore", Kind::File, EntryAction::Copy),
-            ("a", "x.log", Kind::File, EntryAction::Skip),
-            ("a", "pipe", Kind::Special, EntryAction::Skip),
-            ("", ".servisor-overlay-ab-1", Kind::File, EntryAction::Skip),
-            ("", "target", Kind::Directory, EntryAction::Copy),
+            ("", "package.json", FileKind::File, EntryAction::Copy),
+            ("", "src", FileKind::Directory, EntryAction::Copy),
+            ("", "node_modules", FileKind::Directory, EntryAction::Defer),
+            ("packages/a", "node_modules", FileKind::Directory, EntryAction::Defer),
+            ("packages/a", "vendor", FileKind::Directory, EntryAction::Defer),
+            ("", "vendor", FileKind::Directory, EntryAction::Skip),
+            ("", "node_modules", FileKind::Symlink, EntryAction::Copy),
+            ("", "node_modules", FileKind::File, EntryAction::Copy),
+            ("", ".git", FileKind::Directory, EntryAction::Skip),
+            ("a/b", ".git", FileKind::File, EntryAction::Skip),
+            ("", ".gitignore", FileKind::File, EntryAction::Copy),
+            ("a", "x.log", FileKind::File, EntryAction::Skip),
+            ("a", "pipe", FileKind::Special, EntryAction::Skip),
+            ("", ".servisor-overlay-ab-1", FileKind::File, EntryAction::Skip),
+            ("", "target", FileKind::Directory, EntryAction::Copy),
         ] {
             assert_eq!(smart.verdict(Path::new(directory), OsStr::new(name), kind), expected, "{directory} {name}");
         }
         let copy = plan(&[], Strategy::Copy);
-        assert_eq!(copy.verdict(Path::new(""), OsStr::new("node_modules"), Kind::Directory), EntryAction::Copy);
+        assert_eq!(copy.verdict(Path::new(""), OsStr::new("node_modules"), FileKind::Directory), EntryAction::Copy);
     }
 
     #[test]
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn a_copy_is_told_from_what_was_there_or_was_changed() {
         let source = Stat {
-            kind: Kind::File,
+            kind: FileKind::File,
             mode: 0o644,
             owner: (0, 0),
             identity: (1, 1),
@@ -220,6 +220,6 @@ mod tests {
         assert!(!is_copy(&source, &Stat { born: Some(Moment(199, 9)), ..copy }, since));
         assert!(!is_copy(&source, &Stat { size: 6, ..copy }, since));
         assert!(!is_copy(&source, &Stat { modified: Moment(100, 6), ..copy }, since));
-        assert!(!is_copy(&source, &Stat { kind: Kind::Symlink, ..copy }, since));
+        assert!(!is_copy(&source, &Stat { kind: FileKind::Symlink, ..copy }, since));
     }
 }

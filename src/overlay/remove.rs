@@ -16,22 +16,22 @@ use std::path::{Path, PathBuf};
 use super::plan::{self, CopyPlan, EntryAction};
 use super::progress::Stats;
 use super::venv;
-use crate::os::fs::{Dir, Kind, Moment, Name, Stat};
+use crate::os::fs::{Dir, FileKind, Moment, Name, Stat};
 use crate::sorted::SortedSet;
 
 /// Removes the tree `name`, unless it was created before `since` and so is not the overlay's.
 ///
 /// # Errors
 /// The system's.
-pub fn tree(parent: &Dir, name: &Name, kind: Option<Kind>, since: Moment) -> io::Result<()> {
+pub fn tree(parent: &Dir, name: &Name, kind: Option<FileKind>, since: Moment) -> io::Result<()> {
     struct DirLevel {
         name: Name,
         dir: Dir,
-        entries: Vec<(Name, Option<Kind>)>,
+        entries: Vec<(Name, Option<FileKind>)>,
     }
-    let is_directory = |parent: &Dir, name: &Name, kind: Option<Kind>| match kind {
-        Some(kind) => Ok(kind == Kind::Directory),
-        None => parent.stat(name).map(|stat| stat.kind == Kind::Directory),
+    let is_directory = |parent: &Dir, name: &Name, kind: Option<FileKind>| match kind {
+        Some(kind) => Ok(kind == FileKind::Directory),
+        None => parent.stat(name).map(|stat| stat.kind == FileKind::Directory),
     };
     let enter = |parent: &Dir, name: Name| -> io::Result<DirLevel> {
         let dir = parent.open_dir(&name)?;
@@ -91,7 +91,7 @@ struct DirLevel {
     from: Dir,
     to: Dir,
     path: PathBuf,
-    entries: Vec<(Name, Option<Kind>)>,
+    entries: Vec<(Name, Option<FileKind>)>,
 }
 
 impl<'a> Eraser<'a> {
@@ -134,7 +134,7 @@ impl<'a> Eraser<'a> {
     }
 
     /// Removes a file; returns a directory to descend into.
-    fn entry(&self, level: &DirLevel, name: Name, kind: Option<Kind>, path: &Path) -> io::Result<Option<DirLevel>> {
+    fn entry(&self, level: &DirLevel, name: Name, kind: Option<FileKind>, path: &Path) -> io::Result<Option<DirLevel>> {
         let source = level.from.stat(&name)?;
         let verdict = self.plan.verdict(&level.path, name.as_os_str(), kind.unwrap_or(source.kind));
         if verdict == EntryAction::Skip || self.found.contains(path.as_os_str()) {
@@ -143,7 +143,7 @@ impl<'a> Eraser<'a> {
         let there = level.to.stat(&name)?;
         let is_dated = there.born.is_some();
         match there.kind {
-            Kind::Directory if source.kind == Kind::Directory => {
+            FileKind::Directory if source.kind == FileKind::Directory => {
                 let (from, to) = (level.from.open_dir(&name)?, level.to.open_dir(&name)?);
                 let entries = from.entries()?;
                 // Without a birth time, it may have existed before.
@@ -154,12 +154,12 @@ impl<'a> Eraser<'a> {
                 let name = is_ours.then_some(name);
                 Ok(Some(DirLevel { name, from, to, path: path.to_owned(), entries }))
             }
-            Kind::File | Kind::Symlink
+            FileKind::File | FileKind::Symlink
                 if (is_dated || self.knows_all_found) && self.is_copy(level, &name, &source, &there)? =>
             {
                 level.to.unlink(&name).map(|()| None)
             }
-            Kind::File | Kind::Symlink | Kind::Directory | Kind::Special => Ok(None),
+            FileKind::File | FileKind::Symlink | FileKind::Directory | FileKind::Special => Ok(None),
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> Eraser<'a> {
         if !is_same(source) && !is_same(&venv::expected(self.plan, &level.path, &level.from, name, source)) {
             return Ok(false);
         }
-        if source.kind != Kind::Symlink {
+        if source.kind != FileKind::Symlink {
             return Ok(true);
         }
         let (original, text) = (level.from.read_link(name)?, level.to.read_link(name)?);

@@ -101,13 +101,13 @@ struct OverlayState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
     Here,
-    /// A [`Deletion`] of it exists.
+    /// A [`OverlayDeletion`] of it exists.
     Leaving,
     Deleted,
 }
 
 /// The deletion in progress, at most one. Dropping it leaves the overlay as it is, so that the next one can try.
-pub(super) struct Deletion<'a>(&'a Overlay);
+pub(super) struct OverlayDeletion<'a>(&'a Overlay);
 
 impl fmt::Debug for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -240,7 +240,7 @@ impl Overlay {
     }
 
     /// Begins a deletion, after any other one in progress; `None` if the overlay has been deleted.
-    pub(super) fn begin_deletion(&self) -> Option<Deletion<'_>> {
+    pub(super) fn begin_deletion(&self) -> Option<OverlayDeletion<'_>> {
         let mut state = lock(&self.state);
         // A deletion has limits on all its waits, and its guard wakes this on every path.
         while state.presence == Presence::Leaving {
@@ -250,7 +250,7 @@ impl Overlay {
             Presence::Deleted => None,
             Presence::Here | Presence::Leaving => {
                 state.presence = Presence::Leaving;
-                Some(Deletion(self))
+                Some(OverlayDeletion(self))
             }
         }
     }
@@ -292,7 +292,7 @@ impl Overlay {
     }
 }
 
-impl Drop for Deletion<'_> {
+impl Drop for OverlayDeletion<'_> {
     fn drop(&mut self) {
         let mut state = lock(&self.0.state);
         if state.presence == Presence::Leaving {

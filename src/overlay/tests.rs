@@ -96,7 +96,7 @@ fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Everything of a tree that a copy has to keep, one line an entry. Access and change times are nobody's business.
+/// Everything of a tree that a copy has to keep, one line an entry. Access and change times do not count.
 fn portrait(top: &Path) -> Vec<String> {
     let mut lines = Vec::new();
     let mut directories = vec![top.to_owned()];

@@ -14,12 +14,12 @@ pub struct Listening {
     /// Its ports, in ascending order.
     pub open: Vec<Open>,
     /// Who listens on the port that it was given.
-    pub given: Given,
+    pub given: RequestedPort,
 }
 
 /// Who listens on the port that a server was given.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Given {
+pub enum RequestedPort {
     /// The server, or no process.
     #[default]
     Free,

@@ -12,6 +12,6 @@ mod watch;
 
 pub use choose::{Checked, Choice, Rules};
 pub use holder::Holder;
-pub use listening::{Given, Listening, Localhost, Open};
+pub use listening::{Listening, Localhost, Open, RequestedPort};
 pub use reserve::{Ports, Reservation, Strictness, Unavailable};
-pub use watch::{Notify, Pace, Refreshed, Watch, Watcher};
+pub use watch::{ListeningFn, Pace, Refreshed, Watch, Watcher};

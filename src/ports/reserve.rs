@@ -30,7 +30,7 @@ struct Hold {
     times: u32,
 }
 
-/// A held port; dropping it lets it go.
+/// A held port, released on drop.
 #[derive(Debug)]
 pub struct Reservation {
     port: Port,

@@ -5,7 +5,7 @@
 //!
 //! As long as some server is at a point where a listener is waited for ([`Pace::Fast`]) the kernel's listening sockets
 //! are read every few milliseconds. Whose they are is looked for only when another one is among them, since that
-//! takes a walk through the processes. With no such server the thread waits for a word, without a timer.
+//! takes a walk through the processes. With no such server the thread waits for a request, without a timer.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -24,14 +24,14 @@ use crate::os::thread::{self, Joined, Thread};
 use crate::process::tracker::{ProcessTracker, RunTree};
 use crate::sync::lock;
 
-mod eye;
+mod scanner;
 mod table;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use eye::{Eye, Scope};
-use table::{Heirs, Table, Watched};
+use scanner::{Scope, SocketScanner};
+use table::{Adoption, WatchTable, WatchedRun};
 
 /// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
 /// owner of a new one some milliseconds, so that it is seen within 25 ms.
@@ -41,21 +41,21 @@ const TICK: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from
 const TICK_PART: u32 = 1000;
 
 /// Hears on what a server listens, at each change, on the watcher's thread: it must not wait for anything.
-pub type Notify = Box<dyn Fn(Listening) + Send>;
+pub type ListeningFn = Box<dyn Fn(Listening) + Send>;
 
 /// How urgent a change of a server's listeners is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// It is told within 25 ms.
+    /// It is notified within 25 ms.
     Fast,
-    /// It is told when somebody asks ([`Watcher::refresh`]), or another server is watched closely.
+    /// It is notified at a [`Watcher::refresh`], or with another server that is watched closely.
     OnRequest,
 }
 
 /// What came of a [`Watcher::refresh`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refreshed {
-    /// A look was made, and all changes have been told.
+    /// A scan was made, and all changes are published.
     Fresh,
     /// None was over in time.
     Late,
@@ -66,26 +66,26 @@ pub enum Refreshed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Id(u64);
 
-enum Request {
-    Watch(Id, Watched),
+enum WatchRequest {
+    Watch(Id, WatchedRun),
     Unwatch(Id),
     Pace(Id, Pace),
-    /// A look, after which the server hears what it listens on, changed or not.
+    /// A scan, after which the server is notified of what it listens on, changed or not.
     Tell(Id),
     /// A look begun after the moment; the reply says that it is over.
-    Look(Instant, oneshot::Sender<()>),
+    Look(Instant, oneshot::OnceSender<()>),
     Close,
 }
 
 /// What the thread writes and others read.
 #[derive(Default)]
-struct Shared {
+struct WatchState {
     /// When the last look that has left nothing open was begun.
     looked: Mutex<Option<Instant>>,
     wake_ups: AtomicU64,
 }
 
-impl Shared {
+impl WatchState {
     fn looked_after(&self, moment: Instant) -> bool {
         lock(&self.looked).is_some_and(|begun| begun >= moment)
     }
@@ -93,9 +93,9 @@ impl Shared {
 
 /// The outside of the thread `ports`.
 pub struct Watcher {
-    requests: Sender<Request>,
+    requests: Sender<WatchRequest>,
     next: AtomicU64,
-    shared: Arc<Shared>,
+    shared: Arc<WatchState>,
     thread: Thread,
 }
 
@@ -103,7 +103,7 @@ pub struct Watcher {
 pub struct Watch {
     id: Id,
     pace: Pace,
-    requests: Sender<Request>,
+    requests: Sender<WatchRequest>,
 }
 
 impl Watcher {
@@ -124,27 +124,27 @@ impl Watcher {
                  what was asked for and from what is new"
             ));
         }
-        Watcher::with(Eye::new(listeners, tracker, match_or_not, before))
+        Watcher::with(SocketScanner::new(listeners, tracker, match_or_not, before))
     }
 
-    fn with(eye: Eye) -> io::Result<Arc<Watcher>> {
-        let shared = Arc::new(Shared::default());
+    fn with(scanner: SocketScanner) -> io::Result<Arc<Watcher>> {
+        let shared = Arc::new(WatchState::default());
         let (requests, inbox) = inbox();
-        let looker = Looker {
+        let watcher_thread = WatchThread {
             inbox,
-            eye,
-            table: Table::default(),
+            scanner,
+            table: WatchTable::default(),
             shared: Arc::clone(&shared),
             waiting: Vec::new(),
             last: None,
             last_whole: None,
         };
-        let thread = thread::spawn("ports", thread::SMALL_STACK, move || looker.run())?;
+        let thread = thread::spawn("ports", thread::SMALL_STACK, move || watcher_thread.run())?;
         Ok(Arc::new(Watcher { requests, next: AtomicU64::new(0), shared, thread }))
     }
 
     /// Watches the processes of `tree`, at first at [`Pace::Fast`]. `requested` is the port that the server was given,
-    /// `born` a moment before its first process was; `notify` hears of each change, the first one being that it listens
+    /// `born` a moment before its first process was; `notify` is called at each change, first when it listens
     /// at all.
     pub fn watch(
         &self,
@@ -154,9 +154,9 @@ impl Watcher {
         notify: impl Fn(Listening) + Send + 'static,
     ) -> Watch {
         let id = Id(self.next.fetch_add(1, Ordering::Relaxed));
-        let watched = Watched::new(tree.leader, requested, Box::new(notify), born);
-        // A watcher that is closed tells nobody anything any more, here and below.
-        let _ = self.requests.send(Request::Watch(id, watched));
+        let watched = WatchedRun::new(tree.leader, requested, Box::new(notify), born);
+        // A closed watcher sends no notifications, here and below.
+        let _ = self.requests.send(WatchRequest::Watch(id, watched));
         Watch { id, pace: Pace::Fast, requests: self.requests.clone() }
     }
 
@@ -165,14 +165,14 @@ impl Watcher {
         self.shared.looked_after(moment)
     }
 
-    /// Returns when a look that was begun after `newer_than` is over and has been told, but not past `deadline`. Those
+    /// Returns when a look that was begun after `newer_than` is over and published, but not past `deadline`. Those
     /// who ask at the same time share one, and if the last one is new enough, none is made.
     pub fn refresh(&self, newer_than: Instant, deadline: Instant) -> Refreshed {
         if self.shared.looked_after(newer_than) {
             return Refreshed::Fresh;
         }
         let (done, over) = oneshot();
-        if self.requests.send(Request::Look(newer_than, done)).is_err() {
+        if self.requests.send(WatchRequest::Look(newer_than, done)).is_err() {
             return Refreshed::Closed;
         }
         match over.recv_deadline(deadline) {
@@ -184,14 +184,14 @@ impl Watcher {
 
     /// Ends the thread, and waits for that, but not past `deadline`.
     pub fn close(&self, deadline: Instant) -> Joined {
-        let _ = self.requests.send(Request::Close);
+        let _ = self.requests.send(WatchRequest::Close);
         self.thread.join_by(deadline)
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        let _ = self.requests.send(Request::Close);
+        let _ = self.requests.send(WatchRequest::Close);
     }
 }
 
@@ -200,37 +200,37 @@ impl Watch {
     pub fn set_pace(&mut self, pace: Pace) {
         if self.pace != pace {
             self.pace = pace;
-            let _ = self.requests.send(Request::Pace(self.id, pace));
+            let _ = self.requests.send(WatchRequest::Pace(self.id, pace));
         }
     }
 
     /// Asks for a look, after which `notify` is called whether something has changed or not.
     pub fn look(&self) {
-        let _ = self.requests.send(Request::Tell(self.id));
+        let _ = self.requests.send(WatchRequest::Tell(self.id));
     }
 }
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        let _ = self.requests.send(Request::Unwatch(self.id));
+        let _ = self.requests.send(WatchRequest::Unwatch(self.id));
     }
 }
 
 /// The inside of the thread.
-struct Looker {
-    inbox: Inbox<Request>,
-    eye: Eye,
-    table: Table,
-    shared: Arc<Shared>,
+struct WatchThread {
+    inbox: Inbox<WatchRequest>,
+    scanner: SocketScanner,
+    table: WatchTable,
+    shared: Arc<WatchState>,
     /// Who waits for a look that leaves nothing open.
-    waiting: Vec<(Instant, oneshot::Sender<()>)>,
+    waiting: Vec<(Instant, oneshot::OnceSender<()>)>,
     /// When the last look was over.
     last: Option<Instant>,
     /// When the last look was begun that has left nothing open.
     last_whole: Option<Instant>,
 }
 
-impl Looker {
+impl WatchThread {
     fn run(mut self) {
         loop {
             let mut request = self.inbox.recv_by(self.next_tick());
@@ -239,19 +239,19 @@ impl Looker {
             // All that are there before the look, so that they share it.
             loop {
                 match request {
-                    Ok(Request::Watch(id, watched)) => match self.table.add(id, watched) {
-                        Heirs::Possible => self.eye.look_again(Instant::now()),
-                        Heirs::None => {}
+                    Ok(WatchRequest::Watch(id, watched)) => match self.table.add(id, watched) {
+                        Adoption::Possible => self.scanner.look_again(Instant::now()),
+                        Adoption::None => {}
                     },
-                    Ok(Request::Unwatch(id)) => self.table.remove(id),
-                    Ok(Request::Pace(id, pace)) => self.table.set_pace(id, pace, Instant::now()),
-                    Ok(Request::Tell(id)) => {
+                    Ok(WatchRequest::Unwatch(id)) => self.table.remove(id),
+                    Ok(WatchRequest::Pace(id, pace)) => self.table.set_pace(id, pace, Instant::now()),
+                    Ok(WatchRequest::Tell(id)) => {
                         self.table.ask(id);
                         is_asked = true;
                     }
-                    Ok(Request::Look(newer_than, done)) => self.waiting.push((newer_than, done)),
+                    Ok(WatchRequest::Look(newer_than, done)) => self.waiting.push((newer_than, done)),
                     Err(RecvError::Timeout) => break,
-                    Ok(Request::Close) | Err(RecvError::Disconnected) => return,
+                    Ok(WatchRequest::Close) | Err(RecvError::Disconnected) => return,
                 }
                 request = self.inbox.try_recv();
             }
@@ -277,18 +277,18 @@ impl Looker {
 
     /// When the next look is due by itself.
     fn next_tick(&self) -> Option<Instant> {
-        if self.eye.is_walking() || !self.waiting.is_empty() {
-            return self.last.map(|over| over + self.eye.rest());
+        if self.scanner.is_walking() || !self.waiting.is_empty() {
+            return self.last.map(|over| over + self.scanner.rest());
         }
         let fast_since = self.table.fast_since()?;
         Some(match self.last {
-            Some(over) => over + tick(over.saturating_duration_since(fast_since)).max(self.eye.rest()),
+            Some(over) => over + tick(over.saturating_duration_since(fast_since)).max(self.scanner.rest()),
             None => fast_since,
         })
     }
 
     fn look(&mut self, scope: Scope) {
-        let whole = self.eye.look(&mut self.table, scope, Instant::now());
+        let whole = self.scanner.look(&mut self.table, scope, Instant::now());
         self.table.tell();
         if whole.is_some() {
             self.last_whole = whole;

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use super::in_flight::{InFlight, Operation};
 use super::snapshot::{Completeness, Inspected, Snapshot};
-use crate::model::marker::{Limits, Mark, Marks};
+use crate::model::marker::{Limits, Marks, RunMark};
 use crate::os::inherit::Strangers;
 use crate::os::proc::{self, Process};
 use crate::os::{Pid, limits};
@@ -40,7 +40,7 @@ pub struct RunTree {
     /// The first process; its number is that of its session and its process group too.
     pub leader: Pid,
     /// The mark in the resource limit of its processes; `None` if it could not be set.
-    pub mark: Option<Mark>,
+    pub mark: Option<RunMark>,
     /// The marker in their environment.
     pub marker: String,
     /// The inodes of the pipes that take their output.
@@ -72,12 +72,12 @@ pub struct ProcessTracker {
 /// A spawn from before its clone to its registration.
 pub struct Spawning<'a> {
     _operation: Operation<'a>,
-    mark: Option<(Mark, Limits)>,
+    mark: Option<(RunMark, Limits)>,
 }
 
 impl Spawning<'_> {
     /// The mark of the run, and the resource limits that carry it.
-    pub fn mark(&self) -> Option<(Mark, Limits)> {
+    pub fn mark(&self) -> Option<(RunMark, Limits)> {
         self.mark
     }
 }

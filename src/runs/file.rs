@@ -15,10 +15,10 @@ use serde_json::{Map, Value};
 
 use super::form::{RunInfo, WithTail};
 use super::tail::{Line, Tail};
-use super::{Book, Ended, KEPT, Living, Usage};
+use super::{Book, EndedRun, KEPT, Living, Usage};
 use crate::log::{self, Level};
 use crate::logs::StreamId;
-use crate::model::ending::{Kind, Next, Reason};
+use crate::model::ending::{AfterEnding, EndingKind, Reason};
 use crate::model::spec::Slug;
 use crate::model::time::parse_rfc3339;
 use crate::sorted::Sorted;
@@ -124,7 +124,7 @@ impl Schedule {
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct RunFile<'a> {
     version: u64,
     last: u64,
     living: Option<RunInfo<'a>>,
@@ -138,7 +138,7 @@ struct Written<'a> {
 #[inline(never)]
 pub fn write(files: &Files, slug: &str, book: &Book) -> io::Result<()> {
     let (living, ended) = book.newest(KEPT);
-    let contents = Written {
+    let contents = RunFile {
         version: VERSION,
         last: book.last_number(),
         living: living.as_ref().map(|(run, begun)| RunInfo::living(run, begun.elapsed())),
@@ -156,9 +156,9 @@ pub fn parse(members: Members, now: SystemTime) -> Result<Book, String> {
     let Value::Object(members) = members.into_value() else { return Err("it is no object".into()) };
     let runs = members.get("runs").and_then(Value::as_array).ok_or("it has no list of runs")?;
     let ended = runs.iter().map(|run| run.as_object().and_then(ended).ok_or("a run of it can't be read"));
-    let mut ended = ended.collect::<Result<Vec<Ended>, _>>()?;
+    let mut ended = ended.collect::<Result<Vec<EndedRun>, _>>()?;
     if let Some(lost) = members.get("living").and_then(Value::as_object).and_then(living) {
-        ended.push(Ended {
+        ended.push(EndedRun {
             run: lost,
             ended_at: now,
             lasted: None,
@@ -166,7 +166,7 @@ pub fn parse(members: Members, now: SystemTime) -> Result<Book, String> {
             exit_code: None,
             exit_signal: None,
             sentence: "was lost: the daemon was killed while it ran, and has ended it at its next start".into(),
-            next: Next::Restart,
+            next: AfterEnding::Restart,
             usage: None,
             survivors_killed: 0,
             tail: Tail::default(),
@@ -180,7 +180,7 @@ fn living(run: &Map<String, Value>) -> Option<Living> {
     let word = text(run, "kind")?;
     Some(Living {
         number: number(run, "run")?,
-        kind: Kind::ALL.into_iter().find(|(known, _)| *known == word)?.1,
+        kind: EndingKind::ALL.into_iter().find(|(known, _)| *known == word)?.1,
         started_at: parse_rfc3339(text(run, "started_at")?)?,
         ready_at: text(run, "ready_at").and_then(parse_rfc3339),
         ready_after: None,
@@ -189,11 +189,11 @@ fn living(run: &Map<String, Value>) -> Option<Living> {
     })
 }
 
-fn ended(run: &Map<String, Value>) -> Option<Ended> {
+fn ended(run: &Map<String, Value>) -> Option<EndedRun> {
     let next = text(run, "next")?;
     let lines = run.get("tail")?.as_array()?.iter().map(|line| line.as_object().and_then(tail_line));
     let usage = number(run, "cpu_ms").zip(number(run, "max_rss_bytes"));
-    Some(Ended {
+    Some(EndedRun {
         run: living(run)?,
         ended_at: parse_rfc3339(text(run, "ended_at")?)?,
         lasted: number(run, "duration_ms").map(Duration::from_millis),
@@ -201,7 +201,7 @@ fn ended(run: &Map<String, Value>) -> Option<Ended> {
         exit_code: run.get("exit_code").and_then(Value::as_i64).and_then(|code| code.try_into().ok()),
         exit_signal: text(run, "exit_signal").map(str::to_owned),
         sentence: text(run, "sentence")?.to_owned(),
-        next: Next::ALL.into_iter().find(|(known, _)| *known == next)?.1,
+        next: AfterEnding::ALL.into_iter().find(|(known, _)| *known == next)?.1,
         usage: usage.map(|(cpu, max_rss_bytes)| Usage { cpu: Duration::from_millis(cpu), max_rss_bytes }),
         survivors_killed: number(run, "survivors_killed")?.try_into().ok()?,
         tail: Tail { lines: lines.collect::<Option<_>>()?, truncated: run.get("tail_truncated")?.as_bool()? },

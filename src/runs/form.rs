@@ -5,7 +5,7 @@
 use serde::Serialize;
 use std::time::Duration;
 
-use super::{Ended, Living};
+use super::{EndedRun, Living};
 use crate::model::time::rfc3339;
 
 /// A run.
@@ -56,7 +56,7 @@ impl<'a> RunInfo<'a> {
     }
 
     /// A run that is over.
-    pub fn ended(ended: &'a Ended, with_tail: WithTail) -> RunInfo<'a> {
+    pub fn ended(ended: &'a EndedRun, with_tail: WithTail) -> RunInfo<'a> {
         let line = |line: &'a super::tail::Line| LineInfo { stream: line.stream.as_str(), line: &line.text };
         let (tail, tail_truncated) = match with_tail {
             WithTail::Yes => (Some(ended.tail.lines.iter().map(line).collect()), Some(ended.tail.truncated)),

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::model::ending::{Kind, Reason};
-pub use crate::model::run::{Ended, Living, Usage};
+use crate::model::ending::{EndingKind, Reason};
+pub use crate::model::run::{EndedRun, Living, Usage};
 use crate::sync::lock;
 
 pub mod file;
@@ -30,7 +30,7 @@ const REMEMBERED_CLOSED: usize = 64;
 /// What is counted of a server over its runs. Nothing of it ever decreases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
-    /// Ended runs, by [`Reason`].
+    /// EndedRun runs, by [`Reason`].
     pub exits: [u64; Reason::ALL.len()],
     /// Automatic restarts.
     pub restarts: u64,
@@ -46,9 +46,9 @@ impl Default for Counters {
 
 /// What a reader of events gets of a book.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Since {
+pub struct RunsSince {
     /// The kept runs that ended after the given sequence number, the oldest first, each with its own.
-    pub runs: Vec<(u64, Arc<Ended>)>,
+    pub runs: Vec<(u64, Arc<EndedRun>)>,
     /// How many ended before them, after that number, and are not kept any more.
     pub missed: u64,
 }
@@ -57,23 +57,23 @@ pub struct Since {
 #[derive(Debug, Clone, Default)]
 pub struct Closed {
     /// The newest run, with its sequence number.
-    pub last: Option<(u64, Arc<Ended>)>,
+    pub last: Option<(u64, Arc<EndedRun>)>,
     /// The sequence numbers of those before it.
     pub earlier: Vec<u64>,
 }
 
 /// The book of one server.
 #[derive(Debug, Default)]
-pub struct Book(Mutex<State>);
+pub struct Book(Mutex<BookState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct BookState {
     /// The number of the newest run.
     last: u64,
     /// With the moment of its beginning, by the clock for intervals.
     living: Option<(Living, Instant)>,
     /// With their sequence numbers, the oldest first.
-    ended: VecDeque<(u64, Arc<Ended>)>,
+    ended: VecDeque<(u64, Arc<EndedRun>)>,
     /// The sequence numbers of the runs before these, the oldest first.
     dropped: VecDeque<u64>,
     /// A failed write of the file was reported.
@@ -87,14 +87,14 @@ struct State {
 
 impl Book {
     /// Goes on where an earlier daemon stopped: its runs, and the number of its newest one.
-    pub fn restored(ended: Vec<Ended>, last: u64) -> Book {
+    pub fn restored(ended: Vec<EndedRun>, last: u64) -> Book {
         let ended: VecDeque<_> = ended.into_iter().map(|run| (0, Arc::new(run))).collect();
         let last = ended.back().map_or(last, |(_, run)| last.max(run.run.number));
-        Book(Mutex::new(State { last, ended, ..State::default() }))
+        Book(Mutex::new(BookState { last, ended, ..BookState::default() }))
     }
 
     /// Begins a run and returns its number.
-    pub fn begin(&self, kind: Kind, now: (SystemTime, Instant)) -> u64 {
+    pub fn begin(&self, kind: EndingKind, now: (SystemTime, Instant)) -> u64 {
         let mut state = self.state();
         state.last += 1;
         let number = state.last;
@@ -120,9 +120,9 @@ impl Book {
     /// Without a living run nothing happens.
     pub fn end(
         &self,
-        ended: impl FnOnce(Living, Instant) -> Ended,
+        ended: impl FnOnce(Living, Instant) -> EndedRun,
         sequence: impl FnOnce() -> u64,
-    ) -> Option<Arc<Ended>> {
+    ) -> Option<Arc<EndedRun>> {
         let mut state = self.state();
         let (living, begun) = state.living.take()?;
         let run = Arc::new(ended(living, begun));
@@ -146,14 +146,14 @@ impl Book {
     }
 
     /// The living run with the moment of its beginning, and the newest `limit` ended ones, the newest first.
-    pub fn newest(&self, limit: usize) -> (Option<(Living, Instant)>, Vec<Arc<Ended>>) {
+    pub fn newest(&self, limit: usize) -> (Option<(Living, Instant)>, Vec<Arc<EndedRun>>) {
         let state = self.state();
         let ended = state.ended.iter().rev().take(limit).map(|(_, run)| Arc::clone(run)).collect();
         (state.living.clone(), ended)
     }
 
     /// The newest ended run.
-    pub fn last_ended(&self) -> Option<Arc<Ended>> {
+    pub fn last_ended(&self) -> Option<Arc<EndedRun>> {
         self.state().ended.back().map(|(_, run)| Arc::clone(run))
     }
 
@@ -172,14 +172,14 @@ impl Book {
     /// The runs that ended after the change `sequence`.
     ///
     /// # Errors
-    /// That is too long ago to be told.
-    pub fn since(&self, sequence: u64) -> Result<Since, TooOld> {
+    /// It is too long ago; ended runs since then are dropped.
+    pub fn since(&self, sequence: u64) -> Result<RunsSince, TooOld> {
         let state = self.state();
         if state.forgotten > sequence {
             return Err(TooOld);
         }
         let later = state.ended.iter().filter(|(number, _)| *number > sequence);
-        Ok(Since {
+        Ok(RunsSince {
             runs: later.map(|(number, run)| (*number, Arc::clone(run))).collect(),
             missed: state.dropped.iter().filter(|number| **number > sequence).count() as u64,
         })
@@ -207,7 +207,7 @@ impl Book {
         counters
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, BookState> {
         lock(&self.0)
     }
 }

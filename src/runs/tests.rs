@@ -7,7 +7,7 @@ use super::file::{Schedule, parse};
 use super::tail::{Line, Tail};
 use super::*;
 use crate::logs::StreamId;
-use crate::model::ending::Next;
+use crate::model::ending::AfterEnding;
 use crate::store::files::Files;
 
 fn at(seconds: u64) -> SystemTime {
@@ -18,8 +18,8 @@ fn now(seconds: u64) -> (SystemTime, Instant) {
     (at(seconds), Instant::now())
 }
 
-fn over(run: Living, reason: Reason) -> Ended {
-    Ended {
+fn over(run: Living, reason: Reason) -> EndedRun {
+    EndedRun {
         ended_at: run.started_at + Duration::from_secs(1),
         run,
         lasted: Some(Duration::from_millis(1530)),
@@ -27,7 +27,7 @@ fn over(run: Living, reason: Reason) -> Ended {
         exit_code: Some(3),
         exit_signal: None,
         sentence: "exited with code 3 after 1.5 s".into(),
-        next: Next::Restart,
+        next: AfterEnding::Restart,
         usage: Some(Usage { cpu: Duration::from_millis(640), max_rss_bytes: 91_234_304 }),
         survivors_killed: 2,
         tail: Tail { lines: vec![Line { stream: StreamId::Stderr, text: "Error: \"x\"".into() }], truncated: true },
@@ -35,24 +35,24 @@ fn over(run: Living, reason: Reason) -> Ended {
 }
 
 /// A run of which everything is known.
-pub(crate) fn example() -> Ended {
+pub(crate) fn example() -> EndedRun {
     let run = Living {
         number: 7,
-        kind: Kind::Start,
+        kind: EndingKind::Start,
         started_at: at(1),
         ready_at: Some(at(2)),
         ready_after: None,
         pid: Some(7),
         port: Some(80),
     };
-    Ended { exit_signal: Some("SIGKILL".into()), ..over(run, Reason::Signal) }
+    EndedRun { exit_signal: Some("SIGKILL".into()), ..over(run, Reason::Signal) }
 }
 
 /// A book of `count` crashes; the n-th ended with the change 10 n.
 fn crashed(count: u64) -> Book {
     let book = Book::default();
     for number in 1..=count {
-        assert_eq!(book.begin(Kind::Start, now(number)), number);
+        assert_eq!(book.begin(EndingKind::Start, now(number)), number);
         assert!(book.end(|run, _| over(run, Reason::Exit), || number * 10).is_some());
     }
     book
@@ -61,7 +61,7 @@ fn crashed(count: u64) -> Book {
 #[test]
 fn the_newest_twenty_are_kept_beside_the_living_one() {
     let book = crashed(25);
-    book.begin(Kind::Start, now(26));
+    book.begin(EndingKind::Start, now(26));
     book.note(|run| run.pid = Some(4711));
     let (living, ended) = book.newest(KEPT);
     assert_eq!(living.map(|(run, _)| (run.number, run.pid)), Some((26, Some(4711))));
@@ -86,7 +86,7 @@ fn a_reader_gets_each_run_once_or_its_number() {
     assert_eq!(since.missed, 0);
     let since = book.since(30).unwrap();
     assert_eq!((since.runs.len(), since.missed), (20, 2));
-    assert_eq!(book.since(250).unwrap(), Since::default());
+    assert_eq!(book.since(250).unwrap(), RunsSince::default());
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn files(name: &str) -> (std::path::PathBuf, Files) {
 fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     let (directory, files) = files("back");
     let book = crashed(25);
-    book.begin(Kind::Install, now(100));
+    book.begin(EndingKind::Install, now(100));
     book.note(|run| (run.pid, run.port, run.ready_at) = (Some(7), Some(3000), Some(at(101))));
     file::write(&files, "web", &book).unwrap();
     let read = files.load(|name, members| parse(members, at(200)).map(|book| (name.to_owned(), book))).unwrap();
@@ -117,10 +117,10 @@ fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     let (living, ended) = read.newest(KEPT);
     assert_eq!(living, None);
     let lost = &ended[0];
-    assert_eq!((lost.reason, lost.run.kind, lost.run.number), (Reason::Lost, Kind::Install, 26));
+    assert_eq!((lost.reason, lost.run.kind, lost.run.number), (Reason::Lost, EndingKind::Install, 26));
     assert_eq!((lost.run.pid, lost.run.port, lost.run.ready_at), (Some(7), Some(3000), Some(at(101))));
     assert_eq!(ended[1..], book.newest(KEPT).1[..KEPT - 1]);
-    assert_eq!(read.begin(Kind::Start, now(300)), 27);
+    assert_eq!(read.begin(EndingKind::Start, now(300)), 27);
     std::fs::write(directory.join("torn.json"), "{\"version\":1,\"la").unwrap();
     let books = file::Books::load(Arc::new(files));
     assert_eq!((books.take("web").last_number(), books.take("torn").last_number()), (26, 0));

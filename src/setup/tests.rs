@@ -53,19 +53,19 @@ fn what_is_strange_is_told_and_secrets_are_not() {
     assert!(odd.warnings[0].starts_with("unknown field of servers[0] \"prot\" was ignored"), "{:?}", odd.warnings);
     let secret = r#"{"servers": [{"slug": "a", "start": "true", "port": 0, "environment": {"KEY": "hush", "N": 1}}]}"#;
     assert!(!parsed(secret).unwrap_err().contains("hush"));
-    assert!(!format!("{:?}", Source::Variable("hush".into())).contains("hush"));
+    assert!(!format!("{:?}", PayloadSource::Variable("hush".into())).contains("hush"));
 }
 
 #[test]
 fn base64_and_files() {
-    let of = |source: Source| read(&source, Path::new("/srv"));
-    assert_eq!(of(Source::Variable("e30=".into())).unwrap(), Payload::default());
-    let why = of(Source::Variable("{}".into())).unwrap_err();
+    let of = |source: PayloadSource| read(&source, Path::new("/srv"));
+    assert_eq!(of(PayloadSource::Variable("e30=".into())).unwrap(), Payload::default());
+    let why = of(PayloadSource::Variable("{}".into())).unwrap_err();
     assert!(why.starts_with("setup payload in COMPUTESDK_SETUP_B64 is not base64"), "{why}");
-    let why = of(Source::Variable("W10".into())).unwrap_err();
+    let why = of(PayloadSource::Variable("W10".into())).unwrap_err();
     assert!(why.contains(VARIABLE) && why.contains("must be an object"), "{why}");
     for path in ["/nowhere/setup.json", "/dev/zero", "/"] {
-        let why = of(Source::File(path.into())).unwrap_err();
+        let why = of(PayloadSource::File(path.into())).unwrap_err();
         assert!(why.starts_with(&format!("setup file {path} can't be read")), "{why}");
     }
 }

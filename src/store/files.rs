@@ -18,7 +18,7 @@ use super::members::Members;
 use super::name;
 use crate::log;
 use crate::os::fs::plain::{Demands, Rejected};
-use crate::os::fs::{self, Dir, Kind, Last, Made, Name};
+use crate::os::fs::{self, Dir, FileKind, Last, Made, Name};
 
 #[cfg(test)]
 mod tests;
@@ -112,9 +112,9 @@ impl Files {
                 continue;
             }
             match kind {
-                Some(Kind::Directory) => files.set_aside(&name, &Unfit::Unsafe("it is a directory".into())),
+                Some(FileKind::Directory) => files.set_aside(&name, &Unfit::Unsafe("it is a directory".into())),
                 // Unlinks a symlink or pipe itself. If that fails, the next change fails.
-                Some(Kind::File | Kind::Symlink | Kind::Special) | None => drop(files.dir.unlink(&name)),
+                Some(FileKind::File | FileKind::Symlink | FileKind::Special) | None => drop(files.dir.unlink(&name)),
             }
         }
         Ok(files)

@@ -22,7 +22,7 @@ use super::{Past, name};
 use crate::log;
 use crate::os::Pid;
 use crate::os::fs::plain::{Demands, Rejected};
-use crate::os::fs::{self as system, Dir, Kind, Last, Made, Name, Stat, own_owner};
+use crate::os::fs::{self as system, Dir, FileKind, Last, Made, Name, Stat, own_owner};
 use crate::os::proc::Process;
 use crate::sync;
 
@@ -92,7 +92,7 @@ impl Home {
         };
         // Another user could redirect the symlink.
         let link = system::stat(path, Last::Refuse).map_err(|error| cant("can't be looked at", &error))?;
-        if link.kind == Kind::Symlink && ![user, 0].contains(&link.owner.0) {
+        if link.kind == FileKind::Symlink && ![user, 0].contains(&link.owner.0) {
             return Err(refused("is a symlink that belongs", link.owner.0));
         }
         let dir = Dir::open(path, Last::Follow).map_err(|error| cant("can't be opened", &error))?;
@@ -202,17 +202,17 @@ impl Home {
             let made = self.dir.make_dir(name, 0o700)?;
             let stat = self.dir.stat(name)?;
             let why = match (stat.kind, self.demands.owner) {
-                (Kind::Directory, Some(user)) if stat.owner.0 != user => {
+                (FileKind::Directory, Some(user)) if stat.owner.0 != user => {
                     format!("it belongs to user {}, not to user {user}", stat.owner.0)
                 }
-                (Kind::Directory, _) => {
+                (FileKind::Directory, _) => {
                     let dir = self.dir.open_dir(name)?;
                     if dir.own_stat()?.mode != 0o700 {
                         dir.set_mode(0o700)?;
                     }
                     return Ok((dir, made));
                 }
-                (Kind::File | Kind::Symlink | Kind::Special, _) => "it is no directory".into(),
+                (FileKind::File | FileKind::Symlink | FileKind::Special, _) => "it is no directory".into(),
             };
             report(&self.path, name, &why, set_aside(&self.dir, name, "unsafe"));
         }
@@ -224,7 +224,7 @@ impl Home {
     /// # Errors
     /// The system's.
     pub fn write(&self, name: &Name, unfinished: &Name, text: &[u8], durable: Durable) -> io::Result<()> {
-        if self.dir.stat(unfinished).is_ok_and(|stat| stat.kind == Kind::Directory) {
+        if self.dir.stat(unfinished).is_ok_and(|stat| stat.kind == FileKind::Directory) {
             report(&self.path, unfinished, "it is a directory", set_aside(&self.dir, unfinished, "unsafe"));
         }
         write(&self.dir, unfinished, text, durable)?;

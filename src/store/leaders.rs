@@ -58,7 +58,7 @@ pub struct Leaders {
 
 /// The place of a leader in the file.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Record(usize);
+pub struct LeaderRecord(usize);
 
 /// Reads what the last life has stored in the state directory; `None` when there is nothing, the system was started since, or
 /// it was stored in another directory: on a copy of it, the leaders are those of the daemon on the original.
@@ -121,7 +121,7 @@ impl Leaders {
     }
 
     /// Stores a leader. `None` when that is not possible.
-    pub fn add(&self, pid: Pid, started: u64) -> Option<Record> {
+    pub fn add(&self, pid: Pid, started: u64) -> Option<LeaderRecord> {
         let file = self.file.as_ref()?;
         let number = {
             let mut used = lock(&self.used);
@@ -132,7 +132,7 @@ impl Leaders {
             }
             free
         };
-        let record = Record(number);
+        let record = LeaderRecord(number);
         if let Err(error) = write(file, &record, &format!("{pid} {started}")) {
             log::debug(format_args!("process {pid} can't be stored as a leader: {error}"));
         }
@@ -140,7 +140,7 @@ impl Leaders {
     }
 
     /// Removes a leader whose run is over.
-    pub fn remove(&self, record: Record) {
+    pub fn remove(&self, record: LeaderRecord) {
         if let Some(file) = &self.file {
             // The start of a process is stored with its number: what can't be removed is no other process's.
             let _ = write(file, &record, "");
@@ -152,7 +152,7 @@ impl Leaders {
     }
 }
 
-fn write(file: &File, record: &Record, text: &str) -> io::Result<()> {
+fn write(file: &File, record: &LeaderRecord, text: &str) -> io::Result<()> {
     const WIDTH: usize = RECORD - 1;
     let line = format!("{text:<WIDTH$}\n");
     file.write_all_at(line.as_bytes(), (HEAD + record.0 * RECORD) as u64)
@@ -223,7 +223,7 @@ mod tests {
         let _second = leaders.add(pid(2_000_000_000), u64::MAX).unwrap();
         leaders.remove(first);
         assert_eq!(past(&scratch.0).unwrap().leaders, [(pid(2_000_000_000), u64::MAX)]);
-        assert_eq!(leaders.add(pid(300), 6), Some(Record(0)), "a place is used again");
+        assert_eq!(leaders.add(pid(300), 6), Some(LeaderRecord(0)), "a place is used again");
         let found = past(&scratch.0).unwrap();
         assert_eq!(found.leaders, [(pid(300), 6), (pid(2_000_000_000), u64::MAX)]);
         assert_eq!((found.ancestors, found.is_marked), (vec![7, 1], true));

@@ -54,7 +54,7 @@ pub struct Kept {
 #[inline(never)]
 pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
     let since = kept.created_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let contents = Written {
+    let contents = ServerFile {
         version: VERSION,
         created_at_ms: millis(since),
         overlays: kept.overlays.iter().map(OverlayId::as_str).collect(),
@@ -84,7 +84,7 @@ pub fn parse(mut members: Members) -> Result<(Map<String, Value>, Kept), String>
 }
 
 #[derive(Serialize)]
-struct Written<'a> {
+struct ServerFile<'a> {
     version: u64,
     created_at_ms: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -124,14 +124,14 @@ struct Configuration<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     health_check: Option<Check<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    overlays: Vec<Overlay<'a>>,
+    overlays: Vec<OverlayMember<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<&'a str>,
     stdin: &'static str,
 }
 
 #[derive(Serialize)]
-struct Overlay<'a> {
+struct OverlayMember<'a> {
     source: Cow<'a, str>,
     target: &'a str,
     ignore: &'a [String],
@@ -188,7 +188,7 @@ impl<'a> Configuration<'a> {
             stop_mode: stop.mode.as_str(),
             autostart: *autostart,
             health_check: health_check.as_ref().map(Check::of),
-            overlays: overlays.iter().map(Overlay::of).collect(),
+            overlays: overlays.iter().map(OverlayMember::of).collect(),
             depends_on: depends_on.iter().map(OverlayId::as_str).collect(),
             stdin: stdin.as_str(),
         }
@@ -208,10 +208,10 @@ impl<'a> Check<'a> {
     }
 }
 
-impl<'a> Overlay<'a> {
-    fn of(overlay: &'a OverlaySpec) -> Overlay<'a> {
+impl<'a> OverlayMember<'a> {
+    fn of(overlay: &'a OverlaySpec) -> OverlayMember<'a> {
         let OverlaySpec { source, target, ignore, strategy } = overlay;
-        Overlay { source: source.to_string_lossy(), target: target.as_str(), ignore, strategy: strategy.as_str() }
+        OverlayMember { source: source.to_string_lossy(), target: target.as_str(), ignore, strategy: strategy.as_str() }
     }
 }
 

@@ -63,7 +63,7 @@ fn how_the_last_life_ended_is_known() {
     drop(second);
     assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Clean);
     fs::remove_file(scratch.0.join(LOCK)).unwrap();
-    assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Unclean, "nobody knows");
+    assert_eq!(Store::open(&scratch.0).unwrap().past(), Past::Unclean, "unknown");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_second_daemon_is_kept_out_and_told_who_is_in() {
 fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
     let scratch = Scratch::new("heir");
     let first = Store::open(&scratch.0).unwrap();
-    // Its number belongs to nobody, and someone holds the lock all the same.
+    // No process has its number, and the lock is held all the same.
     fs::write(scratch.0.join(LOCK), format!("{}\n", i32::MAX)).unwrap();
     let heir = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));

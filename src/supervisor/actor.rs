@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use super::observer::{Observation, RunObserver};
 use super::preparation::Awaited;
 use super::record::Record;
 use super::run::{Progress, Run};
-use super::senses::{Senses, Sight};
 use super::system::System;
 use super::{CommandReply, Context, Message, Replier, Request, Shared, Unlaunched};
 use crate::log::{self, Level};
@@ -33,22 +33,22 @@ mod effects;
 mod publish;
 mod waiters;
 
-use waiters::{Goal, Waiter};
+use waiters::{StateGoal, Waiter};
 
 /// Of processes that may be left of a run, so many are named.
 const UNCLAIMED_SHOWN: usize = 5;
 
-/// What the actor hears of a run.
+/// A notification about a run.
 pub enum News {
     /// How its processes end.
     Ends(Notice),
     /// What it does while it lives.
-    Seen(Sight),
+    Seen(Observation),
     /// Something has become of an overlay that it waits for.
     Overlay,
 }
 
-/// Whether the thread goes on when its server rests.
+/// Whether the thread stays when its server is idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stay {
     Here,
@@ -59,7 +59,7 @@ enum Stay {
 }
 
 /// What follows a message.
-pub enum Turn {
+pub enum Flow {
     /// The thread is no longer needed.
     Over,
     /// An alarm is due.
@@ -79,7 +79,7 @@ pub struct Actor<S: System> {
     machine: Machine,
     preparation: Option<Awaited>,
     run: Option<Box<Run<S>>>,
-    senses: Option<Box<Senses<S>>>,
+    observer: Option<Box<RunObserver<S>>>,
     /// The strict port of a new configuration, until its first run takes it.
     reserved: Option<Reservation>,
     /// The port of the run.
@@ -87,7 +87,7 @@ pub struct Actor<S: System> {
     waiters: Vec<Waiter>,
     stay: Stay,
     record: Record,
-    /// Obeyed before anything is visible: one that starts with the daemon has not been stopped by anyone.
+    /// Executed before anything is visible: a server that starts with the daemon must not appear as stopped.
     first: Option<Command>,
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
@@ -106,7 +106,7 @@ pub struct Actor<S: System> {
 }
 
 impl<S: System> Actor<S> {
-    /// A server that rests and waits for its first command.
+    /// An idle server that waits for its first command.
     pub fn new(parts: Unlaunched<S>, forget: Box<dyn FnOnce() + Send>) -> Actor<S> {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.context.files);
@@ -130,7 +130,7 @@ impl<S: System> Actor<S> {
             spec: parts.spec,
             preparation: None,
             run: None,
-            senses: None,
+            observer: None,
             reserved: None,
             reservation: None,
             waiters: Vec::new(),
@@ -152,9 +152,9 @@ impl<S: System> Actor<S> {
     pub fn run(&mut self) {
         loop {
             let message = match self.turn() {
-                Turn::Over => return,
-                Turn::Due => None,
-                Turn::Wait(alarm) => match self.inbox.recv_by(alarm) {
+                Flow::Over => return,
+                Flow::Due => None,
+                Flow::Wait(alarm) => match self.inbox.recv_by(alarm) {
                     Ok(message) => Some(message),
                     Err(RecvError::Timeout) => None,
                     // Not as long as it can send to itself.
@@ -167,7 +167,7 @@ impl<S: System> Actor<S> {
 
     /// Does what follows from the last message: shows the state, replies, and says what to wait for.
     #[inline(never)]
-    pub(super) fn turn(&mut self) -> Turn {
+    pub(super) fn turn(&mut self) -> Flow {
         if let Some(command) = self.first.take() {
             self.obey(command);
         }
@@ -176,32 +176,32 @@ impl<S: System> Actor<S> {
         let now = self.now();
         // What can't be signalled can't be looked into either: any new listener could be taken for its own.
         if self.run.as_ref().is_some_and(|run| run.refusal().is_some()) {
-            self.senses = None;
+            self.observer = None;
         }
-        if let Some(senses) = &mut self.senses {
+        if let Some(observer) = &mut self.observer {
             // Nothing is waited for any more once its end is.
             let is_settled = self.machine.ready() || self.machine.is_ending();
-            senses.adjust(is_settled, self.shared.attention(), now);
+            observer.adjust(is_settled, self.shared.attention(), now);
         }
         match self.stay {
             Stay::Here => {}
             Stay::UntilRest if self.machine.active() => {}
             Stay::UntilRest | Stay::NoLonger => {
                 self.finish_book();
-                return Turn::Over;
+                return Flow::Over;
             }
         }
         self.write_book(now);
         let deadlines = [
             self.machine.deadline(),
             self.run.as_ref().and_then(|run| run.deadline()),
-            self.senses.as_ref().and_then(|senses| senses.deadline(now)),
+            self.observer.as_ref().and_then(|observer| observer.deadline(now)),
             self.schedule.deadline(),
         ];
         match deadlines.into_iter().flatten().min() {
             // However many messages there are, an alarm is not kept waiting.
-            Some(alarm) if alarm <= now => Turn::Due,
-            alarm => Turn::Wait(alarm),
+            Some(alarm) if alarm <= now => Flow::Due,
+            alarm => Flow::Wait(alarm),
         }
     }
 
@@ -228,7 +228,7 @@ impl<S: System> Actor<S> {
     #[inline(never)]
     pub fn recover(&mut self, fault: &str) {
         self.preparation = None;
-        self.senses = None;
+        self.observer = None;
         self.run = None;
         self.reserved = None;
         self.reservation = None;
@@ -269,10 +269,10 @@ impl<S: System> Actor<S> {
         }
         let run = self.machine.run();
         let goal = match command {
-            Command::Start | Command::Restart => Goal::Spawned { after: run },
-            Command::Stop | Command::Kill => Goal::Over { run },
-            Command::Delete => Goal::Removed,
-            Command::Mark(_) => Goal::Done,
+            Command::Start | Command::Restart => StateGoal::Spawned { after: run },
+            Command::Stop | Command::Kill => StateGoal::Over { run },
+            Command::Delete => StateGoal::Removed,
+            Command::Mark(_) => StateGoal::Done,
         };
         match self.machine.command(command, self.now()) {
             Ok(effects) => {
@@ -316,10 +316,10 @@ impl<S: System> Actor<S> {
                     self.carry_out(effects);
                 }
             }
-            // The senses are those of the present run.
+            // The observer are those of the present run.
             News::Seen(sight) => {
-                if let Some(senses) = self.senses.as_mut().filter(|_| id == self.machine.run()) {
-                    for event in senses.take(sight, now) {
+                if let Some(observer) = self.observer.as_mut().filter(|_| id == self.machine.run()) {
+                    for event in observer.take(sight, now) {
                         let effects = self.machine.event(event, now);
                         self.carry_out(effects);
                     }
@@ -336,7 +336,7 @@ impl<S: System> Actor<S> {
             let effects = self.progress(progress);
             self.carry_out(effects);
         }
-        let events = self.senses.as_mut().map(|senses| senses.timeout(now)).unwrap_or_default();
+        let events = self.observer.as_mut().map(|observer| observer.timeout(now)).unwrap_or_default();
         for event in events {
             let effects = self.machine.event(event, now);
             self.carry_out(effects);
@@ -355,7 +355,7 @@ impl<S: System> Actor<S> {
             }
             Progress::Gone => match self.run.take() {
                 Some(run) => {
-                    self.senses = None;
+                    self.observer = None;
                     self.alive_since = None;
                     let id = run.id();
                     let left = run.left_behind().to_vec();

@@ -1,9 +1,9 @@
-//! What has changed, as far as clients can see it.
+//! The sequence of visible changes.
 //!
-//! Owns: the sequence of changes, the newest one of each server, the last deletions, and who waits for the next. Never: what has
-//! changed: whoever waits looks again.
+//! Owns: the sequence of changes, the newest one of each server, the last deletions, and the waiters. Never: the
+//! content of a change: waiters read the views again.
 //!
-//! A change is visible before it is counted: who has seen the count and looks, sees the change, or a later one. This lock is a
+//! A change is visible before it is counted: a reader that has seen the count sees the change, or a later one. This lock is a
 //! leaf: nothing else is locked, sent or waited for while it is held, so it may be taken under another lock.
 
 use std::collections::VecDeque;
@@ -77,7 +77,7 @@ pub struct Changes {
     waiting: AtomicUsize,
 }
 
-/// Rings a waker at each change until it is dropped.
+/// Wakes its waker at each change until it is dropped.
 pub struct WakeGuard<'a> {
     changes: &'a Changes,
     waker: Arc<Waker>,
@@ -123,7 +123,7 @@ impl Changes {
         self.wake(&state);
     }
 
-    /// Something that is not about one server: everybody who waits looks again.
+    /// Wakes all waiters for a change that is not about one server.
     pub fn wake_all(&self) {
         let mut state = self.state();
         state.count += 1;
@@ -145,7 +145,7 @@ impl Changes {
         Some((since, Count(state.count)))
     }
 
-    /// Has `waker` rung at each change from now on.
+    /// Wakes `waker` at each change from now on.
     pub fn wake_on_change(&self, waker: Arc<Waker>) -> WakeGuard<'_> {
         self.state().wakers.push(Arc::clone(&waker));
         WakeGuard { changes: self, waker }

@@ -3,7 +3,7 @@
 //! Owns: the environment of a server, layer by layer, and the form of its command. Never: the spawn.
 //!
 //! The environment is built from scratch at every start: the daemon's own (without its secrets), the defaults, the
-//! `env_file` as it is now, the spec's variables, and the run's marker on top, which nobody can override.
+//! `env_file` as it is now, the spec's variables, and the run's marker last, which no other can override.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -23,7 +23,6 @@ use crate::sorted::Sorted;
 /// Why a run has no process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStarted {
-    /// In a word.
     pub reason: Reason,
     /// In a sentence for a person.
     pub why: String,

@@ -4,7 +4,7 @@
 //! life-cycle, a write.
 //!
 //! A shell says `not found` of a script whose interpreter is missing, though the script is there. The command is read
-//! loosely here: what is found is only ever told when a file that it names has a fault that keeps any shell from running it.
+//! loosely here: a finding is reported only if a file that it names has a fault that keeps any shell from running it.
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};

@@ -29,7 +29,7 @@ use crate::process;
 use crate::process::reaper::{Leader, Notice, OrphanWait, Reaper};
 use crate::process::tracker::{ProcessTracker, RunMembers, RunTree};
 use crate::sorted::SortedSet;
-use crate::store::leaders::{Leaders, Record};
+use crate::store::leaders::{LeaderRecord, Leaders};
 
 /// When the tree is gone its pipes are at their end, unless a process outside of it holds one.
 const DRAIN_LIMIT: Duration = Duration::from_millis(200);
@@ -146,7 +146,7 @@ pub struct KernelChild {
     leader: Option<Leader>,
     tree: Arc<RunTree>,
     /// Its place among the stored leaders.
-    record: Option<Record>,
+    record: Option<LeaderRecord>,
     /// The read ends of its output, until its reader has them.
     output: Option<(OwnedFd, OwnedFd)>,
     reader: Option<Reader>,

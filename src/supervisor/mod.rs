@@ -35,18 +35,18 @@ mod changes;
 mod command;
 mod diagnosis;
 mod kernel;
+mod observer;
 mod preparation;
 mod reader;
 mod record;
 mod reply;
 mod run;
-mod senses;
 mod system;
 #[cfg(test)]
 mod tests;
 
 use actor::News;
-use senses::Attention;
+use observer::Attention;
 use system::System;
 
 pub use changes::{Changes, Count, Deletion, Since};
@@ -94,7 +94,7 @@ enum Message {
 }
 
 /// The side of the supervisor that replies to a request.
-type Replier = oneshot::Sender<CommandReply>;
+type Replier = oneshot::OnceSender<CommandReply>;
 
 /// A request to a supervisor.
 enum Request {
@@ -125,7 +125,7 @@ struct Shared {
     waiting: AtomicUsize,
 }
 
-/// Somebody waits for a server's status; as long as this lives it is looked at closely.
+/// A client's wait for a server's status; while it lives the server is observed closely.
 pub struct Waiting(Arc<Supervisor>);
 
 impl Drop for Waiting {
@@ -207,7 +207,7 @@ impl Supervisor {
         (Arc::new(Supervisor { shared, inbox: sender, thread: OnceLock::new() }), unlaunched)
     }
 
-    /// Starts the thread. `forget` is called when the server has been deleted, before anyone is told so.
+    /// Starts the thread. `forget` is called when the server has been deleted, before any client gets the reply.
     ///
     /// # Errors
     /// The system has no thread to give. Requests that wait are lost.
@@ -299,7 +299,7 @@ impl Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// Nobody can ask for anything any more.
+    /// All senders are dropped.
     fn drop(&mut self) {
         self.shut_down();
     }
@@ -320,12 +320,12 @@ impl Shared {
 }
 
 /// Tells the control thread on every way out.
-struct Farewell {
+struct EndNotice {
     control: Sender<Control>,
     slug: Slug,
 }
 
-impl Drop for Farewell {
+impl Drop for EndNotice {
     fn drop(&mut self) {
         let _ = self.control.send(Control::SupervisorEnded(self.slug.clone()));
     }
@@ -336,7 +336,7 @@ impl<S: System> Unlaunched<S> {
     /// started again.
     fn live(self, forget: Box<dyn FnOnce() + Send>) {
         let shared = Arc::clone(&self.shared);
-        let _farewell = Farewell { control: self.context.control.clone(), slug: shared.slug.clone() };
+        let _end_notice = EndNotice { control: self.context.control.clone(), slug: shared.slug.clone() };
         let mut actor = actor::Actor::new(self, forget);
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| actor.run())) {
             let text = panic_text(&*panic).to_owned();

@@ -1,6 +1,6 @@
 //! The thread that takes a server's output.
 //!
-//! Owns: the read ends of the pipes. Never: a look at what is written, a wait for anyone who reads the log.
+//! Owns: the read ends of the pipes. Never: interprets the output; waits for a reader of the log.
 //!
 //! It reads as fast as the server writes, so that a server never waits for its log. A silent server costs no wake-up. A
 //! process that has left the tree can keep a pipe open for ever; so there is a second way out, the word to stop.
@@ -22,7 +22,7 @@ const SMALL_BUFFER: usize = 4000;
 const LARGE_BUFFER: usize = 128 * 1024;
 /// After this much silence the large buffer is given back.
 const SHRINK_AFTER: Duration = Duration::from_secs(1);
-/// After the word to stop, no more than a full pipe is read: whoever still writes does not count.
+/// After a request to stop, at most a full pipe is read, even if a process still writes.
 const LAST_BYTES: usize = 1024 * 1024;
 
 /// The owner's side of the thread.
@@ -42,7 +42,7 @@ impl Reader {
         log: Arc<SharedLog>,
         stop: Arc<StopRequest>,
     ) -> io::Result<Reader> {
-        let mut sources = [Source::new(StreamId::Stdout, stdout)?, Source::new(StreamId::Stderr, stderr)?];
+        let mut sources = [OutputPipe::new(StreamId::Stdout, stdout)?, OutputPipe::new(StreamId::Stderr, stderr)?];
         let thread_name = name.to_owned();
         let thread = thread::spawn(name, thread::SMALL_STACK, move || {
             if let Err(error) = take(&mut sources, &log, &stop) {
@@ -63,7 +63,7 @@ impl Reader {
 }
 
 /// One of the two streams.
-struct Source {
+struct OutputPipe {
     stream: StreamId,
     /// Until its end.
     pipe: Option<File>,
@@ -80,10 +80,10 @@ enum Taken {
     Much,
 }
 
-impl Source {
-    fn new(stream: StreamId, pipe: OwnedFd) -> io::Result<Source> {
+impl OutputPipe {
+    fn new(stream: StreamId, pipe: OwnedFd) -> io::Result<OutputPipe> {
         pipe::set_nonblocking(&pipe)?;
-        Ok(Source { stream, pipe: Some(File::from(pipe)), left: LAST_BYTES })
+        Ok(OutputPipe { stream, pipe: Some(File::from(pipe)), left: LAST_BYTES })
     }
 
     /// Takes as much as is there and fits into `buffer`, or the end.
@@ -117,7 +117,7 @@ impl Source {
     }
 }
 
-fn take(sources: &mut [Source; 2], log: &SharedLog, stop: &StopRequest) -> io::Result<()> {
+fn take(sources: &mut [OutputPipe; 2], log: &SharedLog, stop: &StopRequest) -> io::Result<()> {
     // A server that never writes never needs a buffer.
     wait(sources, stop, None)?;
     let mut buffer = vec![0; SMALL_BUFFER];
@@ -148,7 +148,7 @@ fn take(sources: &mut [Source; 2], log: &SharedLog, stop: &StopRequest) -> io::R
     Ok(())
 }
 
-fn wait(sources: &[Source; 2], stop: &StopRequest, limit: Option<Duration>) -> io::Result<Woken> {
+fn wait(sources: &[OutputPipe; 2], stop: &StopRequest, limit: Option<Duration>) -> io::Result<Woken> {
     let [stdout, stderr] = sources;
     pipe::wait([stdout.pipe.as_ref(), stderr.pipe.as_ref()], stop, limit)
 }
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pipe_that_someone_holds_open_is_left_at_the_word_to_stop_with_all_that_was_in_it() {
+    fn after_a_request_to_stop_the_content_of_an_open_pipe_is_read() {
         let Piped { reader, mut writer, log, stop } = piped(1 << 20);
         writer.write_all(b"last words").unwrap();
         stop.raise();

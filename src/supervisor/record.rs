@@ -23,12 +23,12 @@ pub enum Origin {
     Client,
     /// An earlier life of the daemon has stored it.
     Stored(Kept),
-    /// The daemon was told at its start to have it.
+    /// From the setup payload or options of the daemon.
     Payload,
 }
 
 impl Origin {
-    /// Whether such a server is started without a word from anyone.
+    /// Whether such a server is started by the daemon itself.
     pub fn starts(&self, spec: &ServerSpec) -> bool {
         match self {
             Origin::Client => false,
@@ -60,8 +60,8 @@ impl Record {
     /// before.
     ///
     /// # Errors
-    /// It can't be stored. At the daemon's start that is no reason not to start it: nobody has been promised anything,
-    /// and it comes again with the next one.
+    /// It can't be stored. At the daemon's start that is no reason not to start it: no client was promised anything,
+    /// and the next start repeats it.
     pub fn keep_given(&mut self, spec: &ServerSpec) -> io::Result<()> {
         if !mem::take(&mut self.is_due) {
             return Ok(());

@@ -35,7 +35,7 @@ pub enum CommandReply {
 
 /// A request that was sent and has no reply yet.
 pub struct Pending {
-    pub(super) reply: oneshot::Receiver<CommandReply>,
+    pub(super) reply: oneshot::OnceReceiver<CommandReply>,
     pub(super) supervisor: Arc<Supervisor>,
 }
 

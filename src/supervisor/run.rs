@@ -3,9 +3,9 @@
 //! Owns: the leader, the readers of its output, and the knowledge of which processes of the tree still live. Never:
 //! when to end it, or what follows (see `model::machine`).
 //!
-//! As long as the leader lives nothing is looked at: its end is told by the reaper. After it, what is left of the
-//! tree is known from one look at the processes; the reaper tells when those are gone, and a slow look now and then
-//! covers what it can't see (an orphan's child that its own parent has reaped).
+//! While the leader lives no snapshot is taken: the reaper notifies of its exit. After it, one snapshot has the rest of the
+//! tree; the reaper notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child that its own
+//! parent has reaped).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,8 +37,8 @@ const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(1);
-/// For so long only a clear look is believed that nobody is left. What blurs it is a spawn of another run just when an orphan
-/// without a name is looked at, or a storm of births; a look in between is clear.
+/// For so long only a complete snapshot proves that no process is left. It is incomplete when another run spawns while an
+/// unmarked orphan is inspected, or when very many processes start.
 const BLURRED_FOR: Duration = Duration::from_secs(10);
 
 /// A living run.
@@ -58,7 +58,7 @@ pub struct Run<S: System> {
     left_behind: Vec<String>,
     /// Which processes beside the leader had to be killed.
     killed: SortedSet<Pid>,
-    /// When nobody was seen for the first time, and not clearly.
+    /// When an incomplete snapshot first had no process of the run.
     blurred_at: Option<Instant>,
     /// Which process has refused a signal and lives, in words.
     refusal: Option<(Pid, String)>,
@@ -72,7 +72,7 @@ pub struct Run<S: System> {
 }
 
 /// How a run has ended.
-pub struct Ended {
+pub struct RunOutcome {
     /// The end of its leader.
     pub exit: Exit,
     /// What the leader used.
@@ -171,7 +171,7 @@ impl<S: System> Run<S> {
         self.look(now)
     }
 
-    /// Takes what the reaper has told.
+    /// Handles a notice of the reaper.
     #[inline(never)]
     pub fn notice(&mut self, notice: Notice, now: Instant) -> Progress {
         match notice {
@@ -193,7 +193,7 @@ impl<S: System> Run<S> {
     /// Looks at what is left of the tree and signals who has not been.
     #[inline(never)]
     pub fn look(&mut self, now: Instant) -> Progress {
-        // Twice at most: a process that ended between the look and the request to be told is no reason to wait.
+        // Twice at most: a process that exited between the snapshot and the request for a notice is no reason to wait.
         for _ in 0..2 {
             let (left, unclaimed) = match self.others(now) {
                 Others::Seen(left, unclaimed) => (left, unclaimed),
@@ -211,7 +211,7 @@ impl<S: System> Run<S> {
             }
             self.note_undying(&left, now);
             match self.leader_is {
-                // Its end will be told.
+                // A notice of its end will follow.
                 LeaderIs::Alive => {
                     self.look_at = self.undying_at().filter(|at| now < *at);
                     return Progress::Same;
@@ -247,7 +247,7 @@ impl<S: System> Run<S> {
     /// Reaps the leader and takes the last of the output. To be called when the tree is gone.
     #[allow(clippy::boxed_local, reason = "unboxed, it would be moved over the stack")]
     #[inline(never)]
-    pub fn finish(mut self: Box<Self>) -> Ended {
+    pub fn finish(mut self: Box<Self>) -> RunOutcome {
         // The leader is taken here only, and this takes the run.
         let mut leader = self.leader.take();
         let (exit, usage) = match leader.as_mut().map(Child::reap) {
@@ -261,7 +261,7 @@ impl<S: System> Run<S> {
         // Takes the last of the output.
         drop(leader);
         let survivors_killed = u32::try_from(self.killed.len()).unwrap_or(u32::MAX);
-        Ended { exit, usage, survivors_killed, unclaimed: std::mem::take(&mut self.unclaimed) }
+        RunOutcome { exit, usage, survivors_killed, unclaimed: std::mem::take(&mut self.unclaimed) }
     }
 
     fn others(&mut self, now: Instant) -> Others {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::actor::{Actor, Turn};
+use super::actor::{Actor, Flow};
 use super::system::System;
 use super::{CommandReply, Context, Origin, Pending, Supervisor};
 use crate::api::input;
@@ -106,7 +106,7 @@ fn context(world: &Arc<World>, scratch: &Scratch) -> (Arc<Context<World>>, Inbox
 }
 
 impl Scene {
-    /// A server that nobody has started.
+    /// A server that was not started.
     fn new(fields: Value) -> Scene {
         Scene::of(Origin::Client, fields)
     }
@@ -132,9 +132,9 @@ impl Scene {
     fn settle(&mut self) {
         loop {
             let message = match self.actor.turn() {
-                Turn::Over => return self.alarm = None,
-                Turn::Due => None,
-                Turn::Wait(alarm) => match self.actor.next_message() {
+                Flow::Over => return self.alarm = None,
+                Flow::Due => None,
+                Flow::Wait(alarm) => match self.actor.next_message() {
                     Some(message) => Some(message),
                     None => return self.alarm = Some(alarm),
                 },

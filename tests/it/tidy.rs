@@ -1,5 +1,6 @@
 //! The rules of the house, each with its reason.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -210,4 +211,29 @@ fn lists_of_all_variants_are_complete() {
         }
     }
     assert!(found > 8, "only {found} lists were found");
+}
+
+/// The words that introduce a type.
+const TYPES: [&str; 4] = ["struct ", "enum ", "trait ", "type "];
+
+/// The name of the type that `line` defines at the top level of a module.
+fn defined_type(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix("pub(super) ").or(line.strip_prefix("pub(crate) ")).or(line.strip_prefix("pub "));
+    let rest = rest.unwrap_or(line);
+    let name = TYPES.iter().find_map(|word| rest.strip_prefix(word))?;
+    name.split(|letter: char| !letter.is_ascii_alphanumeric()).next()
+}
+
+#[test]
+fn one_type_name_stands_for_one_thing() {
+    let mut known: BTreeMap<String, String> = BTreeMap::new();
+    for path in files("src", "rs").iter().filter(|path| !is_test(path)) {
+        let text = fs::read_to_string(path).unwrap();
+        for defined in without_tests(&text).lines().filter_map(defined_type) {
+            if let Some(other) = known.insert(defined.to_owned(), name(path)) {
+                panic!("{defined} is defined in {other} and in {}", name(path));
+            }
+        }
+    }
+    assert!(known.len() > 300, "only {} types were found", known.len());
 }

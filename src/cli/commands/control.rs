@@ -7,12 +7,12 @@
 
 use serde_json::Value;
 
-use super::{Context, look};
+use super::{CommandContext, look};
 use crate::cli::api::{Answer, path};
 use crate::cli::arguments::shown;
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, joined, waiting};
+use crate::cli::{CliExit, Failure, joined, waiting};
 
 /// As many requests are under way at once; the daemon has room for 256 connections.
 const AT_ONCE: usize = 64;
@@ -48,27 +48,27 @@ impl Action {
 }
 
 /// `servisor start`.
-pub fn start(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn start(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Start)
 }
 
 /// `servisor stop`.
-pub fn stop(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn stop(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Stop)
 }
 
 /// `servisor restart`.
-pub fn restart(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn restart(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Restart)
 }
 
 /// `servisor rm`.
-pub fn remove(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn remove(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Remove)
 }
 
 #[inline(never)]
-fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
+fn act(context: &mut CommandContext<'_>, action: Action) -> Result<CliExit, Failure> {
     let mut slugs = context.given.words.clone();
     match (context.given.has("--all"), slugs.is_empty()) {
         (true, true) => {
@@ -79,7 +79,7 @@ fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
         (false, false) => {}
     }
     let (method, end, progress) = action.request();
-    let mut exit = Exit::Done;
+    let mut exit = CliExit::Done;
     for some in slugs.chunks(AT_ONCE) {
         let mut calls = Vec::new();
         for slug in some {
@@ -97,7 +97,7 @@ fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
                         look::print_json(context, server);
                     }
                 }
-                Err(failure) if failure.exit == Exit::NoDaemon => return Err(failure),
+                Err(failure) if failure.exit == CliExit::NoDaemon => return Err(failure),
                 Err(failure) => {
                     if !failure.text.is_empty() {
                         context.to.complain(&[failure.text]);
@@ -110,8 +110,8 @@ fn act(context: &mut Context<'_>, action: Action) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-/// Waits for what goes on after the answer, and prints the server.
-fn finish(context: &mut Context<'_>, action: Action, slug: &str, answer: Answer) -> Result<(), Failure> {
+/// Waits until work that continues after the response is done, and prints the server.
+fn finish(context: &mut CommandContext<'_>, action: Action, slug: &str, answer: Answer) -> Result<(), Failure> {
     let mut server = answer.server();
     // A stop whose end is not known yet is answered by 202, too.
     if answer.status == 202 {
@@ -122,7 +122,7 @@ fn finish(context: &mut Context<'_>, action: Action, slug: &str, answer: Answer)
     if is_bad {
         context.to.complain(&describe(server));
         waiting::last_lines(context.api, context.to, slug);
-        return Err(Failure::reported(Exit::Failed));
+        return Err(Failure::reported(CliExit::Failed));
     }
     if context.given.has("--json") && !server.0.is_null() {
         look::print_json(context, server);
@@ -131,7 +131,7 @@ fn finish(context: &mut Context<'_>, action: Action, slug: &str, answer: Answer)
 }
 
 /// `servisor wait`.
-pub fn wait(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn wait(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let word = context.given.value("--for").unwrap_or("up");
     let Some(goal) = Goal::parse(word) else {
         let words = "running, ready, healthy, stopped, gone";
@@ -141,5 +141,5 @@ pub fn wait(context: &mut Context<'_>) -> Result<Exit, Failure> {
     if context.given.has("--json") {
         servers.iter().for_each(|server| look::print_json(context, Server(server)));
     }
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }

@@ -6,18 +6,18 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::Context;
-use crate::cli::api::{Next, with_slugs};
+use super::CommandContext;
+use crate::cli::api::{NextEvent, with_slugs};
 use crate::cli::arguments::shown;
 use crate::cli::goal::describe;
 use crate::cli::server::{Server, digits, list};
-use crate::cli::sse::Event;
+use crate::cli::sse::SseEvent;
 use crate::cli::terminal::Colour;
-use crate::cli::{Exit, Failure, json};
+use crate::cli::{CliExit, Failure, json};
 use crate::model::time::rfc3339;
 
 /// `servisor logs`.
-pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut target = "/logs?tail=".to_owned();
     digits(context.given.number("--lines")?.unwrap_or(100), &mut target);
     match context.given.value("--stream") {
@@ -34,7 +34,7 @@ pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
     // One that does not exist is waited for by the stream, but not by a person who mistyped it.
     if !slugs.is_empty() {
         let exit = super::look::all_or_named(context, "/servers", &mut |_, _| {})?;
-        if exit != Exit::Done {
+        if exit != CliExit::Done {
             return Ok(exit);
         }
     }
@@ -46,10 +46,10 @@ pub fn logs(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let lines = list(answer.body.0, "lines");
     context.prefix = width(&mut lines.iter().map(|line| Server(line).slug().len()));
     lines.iter().for_each(|line| print_line(context, line));
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }
 
-fn print_logged(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> {
+fn print_logged(context: &mut CommandContext<'_>, event: &SseEvent) -> Result<(), Failure> {
     let data = event.json()?;
     match event.name.as_str() {
         "line" => print_line(context, &data),
@@ -63,7 +63,7 @@ fn print_logged(context: &mut Context<'_>, event: &Event) -> Result<(), Failure>
     Ok(())
 }
 
-fn print_line(context: &mut Context<'_>, line: &Value) {
+fn print_line(context: &mut CommandContext<'_>, line: &Value) {
     if context.given.has("--json") {
         context.to.line(&json(line));
         return;
@@ -86,11 +86,11 @@ fn print_line(context: &mut Context<'_>, line: &Value) {
 }
 
 /// `servisor events`.
-pub fn events(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn events(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     follow(context, with_slugs("/events", &context.given.words), print_event)
 }
 
-fn print_event(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> {
+fn print_event(context: &mut CommandContext<'_>, event: &SseEvent) -> Result<(), Failure> {
     let data = event.json()?;
     if context.given.has("--json") {
         // Its name is a plain word.
@@ -135,10 +135,10 @@ fn print_event(context: &mut Context<'_>, event: &Event) -> Result<(), Failure> 
 
 /// Prints a stream until it ends. What has come is written before each wait.
 fn follow(
-    context: &mut Context<'_>,
+    context: &mut CommandContext<'_>,
     target: &str,
-    print: fn(&mut Context<'_>, &Event) -> Result<(), Failure>,
-) -> Result<Exit, Failure> {
+    print: fn(&mut CommandContext<'_>, &SseEvent) -> Result<(), Failure>,
+) -> Result<CliExit, Failure> {
     let mut events = context.api.events(target)?;
     loop {
         while let Some(event) = events.at_hand() {
@@ -147,12 +147,12 @@ fn follow(
         context.to.write_out();
         if context.to.is_closed() {
             // The reader has seen enough, or the end says what is wrong.
-            return Ok(Exit::Done);
+            return Ok(CliExit::Done);
         }
         match events.next(None)? {
-            Next::Event(event) => print(context, &event)?,
-            Next::Quiet => {}
-            Next::Ended => return Ok(Exit::Done),
+            NextEvent::SseEvent(event) => print(context, &event)?,
+            NextEvent::Quiet => {}
+            NextEvent::Ended => return Ok(CliExit::Done),
         }
     }
 }

@@ -6,17 +6,17 @@ use std::time::SystemTime;
 
 use serde_json::Value;
 
-use super::Context;
+use super::CommandContext;
 use crate::cli::api::path;
 use crate::cli::goal::describe;
 use crate::cli::list::Objects;
 use crate::cli::server::{Server, colour, digits, list, precise, short, size};
 use crate::cli::table::Table;
 use crate::cli::terminal::Colour;
-use crate::cli::{Exit, Failure, concat, joined, json};
+use crate::cli::{CliExit, Failure, concat, joined, json};
 
 /// `servisor ps`.
-pub fn ps(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn ps(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut listing = Listing::new();
     let exit = all_or_named(context, "/servers", &mut |context, server| {
         if context.given.has("--quiet") {
@@ -45,7 +45,7 @@ impl Listing {
 
     /// Adds a row, or prints a line.
     #[inline(never)]
-    pub fn show(&mut self, context: &mut Context<'_>, server: Server<'_>) {
+    pub fn show(&mut self, context: &mut CommandContext<'_>, server: Server<'_>) {
         if context.given.has("--json") {
             print_json(context, server);
             return;
@@ -61,7 +61,7 @@ impl Listing {
     }
 
     /// Prints the table.
-    pub fn end(self, context: &mut Context<'_>) {
+    pub fn end(self, context: &mut CommandContext<'_>) {
         if !context.given.has("--json") {
             self.table.print(context.to);
         }
@@ -72,15 +72,15 @@ impl Listing {
 /// reported, and makes the exit code 4.
 #[inline(never)]
 pub fn all_or_named(
-    context: &mut Context<'_>,
+    context: &mut CommandContext<'_>,
     target: &str,
-    with: &mut dyn FnMut(&mut Context<'_>, Value),
-) -> Result<Exit, Failure> {
+    with: &mut dyn FnMut(&mut CommandContext<'_>, Value),
+) -> Result<CliExit, Failure> {
     let slugs = &context.given.words;
     let mut missing = slugs.clone();
     let body = context.api.text(target)?;
     let Some(mut servers) = Objects::under("\"servers\"", &body) else {
-        return Err(Failure::new(Exit::Failed, &["the daemon's answer has no list of servers"]));
+        return Err(Failure::new(CliExit::Failed, &["the daemon's answer has no list of servers"]));
     };
     while let Some(server) = servers.take()? {
         let slug = Server(&server).slug();
@@ -92,11 +92,11 @@ pub fn all_or_named(
     for slug in &missing {
         context.to.complain(&["there is no server ", slug]);
     }
-    Ok(if missing.is_empty() { Exit::Done } else { Exit::NoServer })
+    Ok(if missing.is_empty() { CliExit::Done } else { CliExit::NoServer })
 }
 
 /// Prints a server as one line of JSON; its environment only if that was asked for.
-pub fn print_json(context: &mut Context<'_>, server: Server<'_>) {
+pub fn print_json(context: &mut CommandContext<'_>, server: Server<'_>) {
     match server.0 {
         // With `run` the option sets a variable.
         Value::Object(fields) if context.given.value("--env") != Some("") => {
@@ -116,8 +116,8 @@ pub fn print_json(context: &mut Context<'_>, server: Server<'_>) {
 }
 
 /// `servisor status`.
-pub fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
-    let mut exit = Exit::Done;
+pub fn status(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
+    let mut exit = CliExit::Done;
     let mut separator = "";
     for slug in context.given.slugs()? {
         match context.api.get(path(slug, "")) {
@@ -141,7 +141,7 @@ pub fn status(context: &mut Context<'_>) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn print_fields(context: &mut Context<'_>, server: Server<'_>) {
+fn print_fields(context: &mut CommandContext<'_>, server: Server<'_>) {
     let to = &mut *context.to;
     let [slug, is, status, reason @ ..] = describe(server);
     for part in [slug, is] {
@@ -178,7 +178,7 @@ fn print_fields(context: &mut Context<'_>, server: Server<'_>) {
     }
 }
 
-fn print_tail(context: &mut Context<'_>, slug: &str) -> Result<(), Failure> {
+fn print_tail(context: &mut CommandContext<'_>, slug: &str) -> Result<(), Failure> {
     let answer = match context.api.get(path(slug, "/logs?tail=10")) {
         Ok(answer) => answer,
         // Deleted since.
@@ -196,14 +196,14 @@ fn print_tail(context: &mut Context<'_>, slug: &str) -> Result<(), Failure> {
 }
 
 /// `servisor runs`.
-pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn runs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut limit = "/runs?limit=".to_owned();
     digits(context.given.number("--lines")?.unwrap_or(20), &mut limit);
     let answer = context.api.get(path(context.given.slug()?, &limit))?;
     let runs = list(answer.body.0, "runs");
     if context.given.has("--json") {
         runs.iter().for_each(|run| context.to.line(&json(run)));
-        return Ok(Exit::Done);
+        return Ok(CliExit::Done);
     }
     let mut table = Table::new("RUN|KIND|STARTED|LASTED|REASON|CPU|MEMORY|NEXT|HOW");
     for run in runs.iter().map(Server) {
@@ -220,22 +220,22 @@ pub fn runs(context: &mut Context<'_>) -> Result<Exit, Failure> {
         table.cell(run.text("sentence"));
     }
     table.print(context.to);
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }
 
 /// `servisor open`.
-pub fn open(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn open(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let view = context.api.get(path(context.given.slug()?, ""))?.server();
     let url = match view.text("access_url") {
         "" => view.text("url"),
         url => url,
     };
     if url.is_empty() {
-        return Err(Failure::new(Exit::Failed, &[joined(&describe(view)), "; it has no URL yet"]));
+        return Err(Failure::new(CliExit::Failed, &[joined(&describe(view)), "; it has no URL yet"]));
     }
     if context.given.has("--json") {
         print_json(context, view);
-        return Ok(Exit::Done);
+        return Ok(CliExit::Done);
     }
     context.to.plain_line(&[url]);
     let has_display = ["DISPLAY", "WAYLAND_DISPLAY"].iter().any(|name| (context.variable)(name).is_some());
@@ -245,5 +245,5 @@ pub fn open(context: &mut Context<'_>) -> Result<Exit, Failure> {
         let error = crate::os::terminal::exec("xdg-open", url);
         context.to.complain(&["no browser was opened: xdg-open: ", &error.to_string()]);
     }
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }

@@ -5,11 +5,11 @@
 
 use std::ffi::OsString;
 
-use super::api::Api;
+use super::api::ApiClient;
 use super::arguments::{Parsed, shown};
 use super::find::Variable;
 use super::terminal::Terminal;
-use super::{Exit, Failure, completion, find, help, joined, keep};
+use super::{CliExit, Failure, completion, find, help, joined, keep};
 use crate::model::nearest::nearest;
 
 mod control;
@@ -21,11 +21,11 @@ mod top;
 mod up;
 
 /// What a command gets.
-pub struct Context<'a> {
+pub struct CommandContext<'a> {
     /// Its options and words.
     pub given: &'a Parsed,
     /// The daemon.
-    pub api: &'a Api,
+    pub api: &'a ApiClient,
     /// What it prints to.
     pub to: &'a mut Terminal,
     /// The environment.
@@ -35,16 +35,16 @@ pub struct Context<'a> {
 }
 
 /// A command.
-pub struct Command {
+pub struct CliCommand {
     /// Its word.
     pub name: &'static str,
     /// All of its help but the common options. Its options are read from it, its third line is the summary.
     pub help: &'static str,
     /// Carries it out.
-    pub run: fn(&mut Context<'_>) -> Result<Exit, Failure>,
+    pub run: fn(&mut CommandContext<'_>) -> Result<CliExit, Failure>,
 }
 
-impl Command {
+impl CliCommand {
     /// What it does, in one line.
     pub fn summary(&self) -> &'static str {
         self.help.lines().nth(2).unwrap_or_default()
@@ -60,13 +60,13 @@ impl Command {
 const fn command(
     name: &'static str,
     help: &'static str,
-    run: fn(&mut Context<'_>) -> Result<Exit, Failure>,
-) -> Command {
-    Command { name, help, run }
+    run: fn(&mut CommandContext<'_>) -> Result<CliExit, Failure>,
+) -> CliCommand {
+    CliCommand { name, help, run }
 }
 
 /// All commands, in the order of the help.
-pub static COMMANDS: [Command; 14] = [
+pub static COMMANDS: [CliCommand; 14] = [
     command("ps", texts::PS, look::ps),
     command("status", texts::STATUS, look::status),
     command("run", texts::RUN, run::run),
@@ -91,7 +91,7 @@ pub const OTHERS: [(&str, &str); 3] = [
 ];
 
 /// The command that is called `name`.
-pub fn find_command(name: &str) -> Option<&'static Command> {
+pub fn find_command(name: &str) -> Option<&'static CliCommand> {
     COMMANDS.iter().find(|command| command.name == name)
 }
 
@@ -100,7 +100,7 @@ pub fn find_command(name: &str) -> Option<&'static Command> {
 /// # Errors
 /// Why it was not.
 #[inline(never)]
-pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Terminal) -> Result<Exit, Failure> {
+pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Terminal) -> Result<CliExit, Failure> {
     let mut texts = Vec::new();
     for argument in arguments {
         match argument.into_string() {
@@ -116,7 +116,7 @@ pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Termi
     let Some((&name, rest)) = texts[leading..].split_first() else {
         if given.has("--help") {
             help::overview(to);
-            return Ok(Exit::Done);
+            return Ok(CliExit::Done);
         }
         return Err(Failure::usage(&[
             "a command is missing: \"servisor serve\" starts the daemon, \"servisor --help\" lists the commands",
@@ -127,7 +127,7 @@ pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Termi
         "completion" => return complete(rest, variable, to),
         "version" => {
             to.line(concat!("servisor ", env!("CARGO_PKG_VERSION")));
-            return Ok(Exit::Done);
+            return Ok(CliExit::Done);
         }
         "serve" => return Err(Failure::usage(&["\"serve\" has to stand before its options"])),
         name => find_command(name).ok_or_else(|| no_command(name))?,
@@ -135,11 +135,11 @@ pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Termi
     given.read(rest, command.help, false, joined(&["servisor ", name]))?;
     if given.has("--help") {
         help::of(command, to);
-        return Ok(Exit::Done);
+        return Ok(CliExit::Done);
     }
     let timeout = given.timeout()?;
-    let api = Api::new(find::daemon(&given, variable)?, timeout);
-    (command.run)(&mut Context { given: &given, api: &api, to, variable, prefix: 0 })
+    let api = ApiClient::new(find::daemon(&given, variable)?, timeout);
+    (command.run)(&mut CommandContext { given: &given, api: &api, to, variable, prefix: 0 })
 }
 
 fn no_command(name: &str) -> Failure {
@@ -153,22 +153,22 @@ fn no_command(name: &str) -> Failure {
     Failure::usage(&["there is no command ", shown(name), "; ", hint])
 }
 
-fn help_on(name: Option<&&'static str>, to: &mut Terminal) -> Result<Exit, Failure> {
+fn help_on(name: Option<&&'static str>, to: &mut Terminal) -> Result<CliExit, Failure> {
     match name {
         None | Some(&("help" | "version")) => help::overview(to),
         Some(&"serve") => to.print(crate::config::help_text()),
         Some(&"completion") => to.print(completion::HELP),
         Some(name) => help::of(find_command(name).ok_or_else(|| no_command(name))?, to),
     }
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }
 
-fn complete(rest: &[&'static str], variable: Variable<'_>, to: &mut Terminal) -> Result<Exit, Failure> {
+fn complete(rest: &[&'static str], variable: Variable<'_>, to: &mut Terminal) -> Result<CliExit, Failure> {
     let text = match rest {
         ["words", "--", words @ ..] => return Ok(completion::words(words, variable, to)),
         ["--help" | "-h", ..] => Some(completion::HELP),
         rest => completion::script(rest.first().copied().unwrap_or_default()),
     };
     to.print(text.ok_or_else(|| Failure::usage(&["name a shell: servisor completion bash|zsh|fish"]))?);
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }

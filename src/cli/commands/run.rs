@@ -9,19 +9,19 @@ use std::io::Read;
 
 use serde_json::{Map, Value};
 
-use super::Context;
+use super::CommandContext;
 use super::look::Listing;
 use crate::cli::api::{Answer, path};
 use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
-use crate::cli::{Exit, Failure, json, keep, waiting};
+use crate::cli::{CliExit, Failure, json, keep, waiting};
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
 
 /// `servisor run`.
-pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn run(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let body = body(context.given)?;
     if let Some(words @ [_, _, ..]) = context.given.rest.as_deref()
         && let Some(word) = words.iter().find(|word| word.contains('$'))
@@ -36,7 +36,7 @@ pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
     let result = finish(context, &[Server(&body).slug()], &[server]);
     let is_absolute = context.given.value("--path").is_some_and(|path| path.starts_with('/'));
     if let Err(failure) = result
-        && failure.exit == Exit::Failed
+        && failure.exit == CliExit::Failed
         && !is_absolute
         && env::current_dir().is_ok_and(|own| own.as_os_str() != path)
     {
@@ -46,7 +46,11 @@ pub fn run(context: &mut Context<'_>) -> Result<Exit, Failure> {
 }
 
 /// Waits for what was started, unless `--no-wait` was given, and prints how it is.
-pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: &[Server<'static>]) -> Result<Exit, Failure> {
+pub fn finish(
+    context: &mut CommandContext<'_>,
+    slugs: &[&str],
+    started: &[Server<'static>],
+) -> Result<CliExit, Failure> {
     let servers = match context.given.has("--no-wait") {
         true => started.to_vec(),
         false => waiting::wait(context.api, context.to, Goal::Up, slugs)?.iter().map(Server).collect(),
@@ -71,14 +75,14 @@ pub fn finish(context: &mut Context<'_>, slugs: &[&str], started: &[Server<'stat
             listing.end(context);
         }
     }
-    Ok(Exit::Done)
+    Ok(CliExit::Done)
 }
 
 /// Creates a server. One that is active is stopped first if `replaces` says so.
 ///
 /// # Errors
 /// The daemon refuses.
-pub fn create(context: &mut Context<'_>, body: &Value, replaces: bool, target: &str) -> Result<Answer, Failure> {
+pub fn create(context: &mut CommandContext<'_>, body: &Value, replaces: bool, target: &str) -> Result<Answer, Failure> {
     let text = keep(json(body));
     let mut answer = context.api.ask("POST", target, Some(text));
     if let Err(failure) = answer
@@ -193,7 +197,7 @@ pub fn read(file: &str) -> Result<Vec<u8>, Failure> {
     let path = if file == "-" { "/dev/stdin" } else { file };
     match File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut text)) {
         Ok(_) => Ok(text),
-        Err(error) => Err(Failure::new(Exit::Failed, &[file, " can't be read: ", &error.to_string()])),
+        Err(error) => Err(Failure::new(CliExit::Failed, &[file, " can't be read: ", &error.to_string()])),
     }
 }
 
@@ -212,7 +216,7 @@ fn push_quoted(line: &mut String, word: &str) {
     if !line.is_empty() {
         line.push(' ');
     }
-    // A word with = at the front of a line would be an assignment; quoted it is a word.
+    // An argument with = at the front of a line would be an assignment; quoted it is an argument.
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-./:@%+,".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
         line.push_str(word);

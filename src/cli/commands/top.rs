@@ -7,18 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::Context;
+use super::CommandContext;
 use super::look::{all_or_named, print_json};
 use crate::cli::server::{Server, colour, digits, precise, short, size};
 use crate::cli::table::Table;
-use crate::cli::{Exit, Failure};
+use crate::cli::{CliExit, Failure};
 
 const EVERY: Duration = Duration::from_secs(2);
 /// To the top left corner, and what is below it erased.
 const REDRAW: &str = "\x1b[H\x1b[J";
 
 /// `servisor top`.
-pub fn top(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn top(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut before: Vec<Value> = Vec::new();
     let mut asked_at = Instant::now();
     loop {

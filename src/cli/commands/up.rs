@@ -7,15 +7,15 @@ use std::path::{self, Path};
 
 use serde_json::{Map, Value};
 
-use super::{Context, run};
+use super::{CommandContext, run};
 use crate::cli::api::path as server_path;
-use crate::cli::{Exit, Failure, json, keep, procfile};
+use crate::cli::{CliExit, Failure, json, keep, procfile};
 
 /// What a directory is searched for.
 const FILES: [&str; 2] = ["servisor.json", "Procfile"];
 
 /// `servisor up`.
-pub fn up(context: &mut Context<'_>) -> Result<Exit, Failure> {
+pub fn up(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let file = match context.given.word()? {
         Some(file) => file,
         None => FILES.into_iter().find(|file| Path::new(file).is_file()).ok_or_else(|| {
@@ -38,7 +38,7 @@ pub fn up(context: &mut Context<'_>) -> Result<Exit, Failure> {
         for overlay in overlays {
             context.api.ask("POST", "/filesystem/overlays", Some(keep(json(&overlay))))?;
         }
-        return Ok(Exit::Done);
+        return Ok(CliExit::Done);
     }
     let (mut slugs, mut started) = (Vec::new(), Vec::new());
     for mut server in servers {

@@ -195,7 +195,7 @@ mod tests {
         }
     }
 
-    /// Any interleaving of writers and readers: each reader gets each byte once, or in a gap that it is told of.
+    /// Any interleaving of writers and readers: each reader gets each byte once, or in a gap that is reported.
     #[test]
     fn every_byte_is_read_once_or_missed() {
         let mut dice = Dice(99);

@@ -44,7 +44,7 @@ fn by_hand(scratch: &Scratch, capacity: usize, limit: u64) -> (Writer, Inbox<Fil
 }
 
 /// Takes the words that are there, and tells how many they were.
-fn hear(writer: &mut Writer, inbox: &Inbox<FilesMessage>) -> usize {
+fn receive_all(writer: &mut Writer, inbox: &Inbox<FilesMessage>) -> usize {
     let mut words = 0;
     while let Ok(FilesMessage::Output(log)) = inbox.try_recv() {
         writer.write(log);
@@ -76,7 +76,7 @@ fn a_file_is_full_at_exactly_its_limit() {
     let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 20);
     let mut say = |text: &str| {
         log.append(StreamId::Stdout, text.as_bytes());
-        hear(&mut writer, &inbox);
+        receive_all(&mut writer, &inbox);
         (scratch.read("web.stdout.log"), scratch.read("web.stdout.log.1"))
     };
     let pair = |now: &str, before: &str| (now.to_owned(), before.to_owned());
@@ -93,13 +93,13 @@ fn a_disk_that_does_not_move_costs_the_ring_nothing_and_the_loss_is_noted() {
     let scratch = Scratch::new();
     let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 1 << 30);
     log.append(StreamId::Stdout, b"first\nunfin");
-    hear(&mut writer, &inbox);
+    receive_all(&mut writer, &inbox);
     let line = [&[b'x'; 99][..], b"\n"].concat();
-    // Nobody writes meanwhile, and one word is enough to say so.
+    // Without writes meanwhile, one message is enough.
     for _ in 0..10_000 {
         log.append(StreamId::Stdout, &line);
     }
-    assert_eq!(hear(&mut writer, &inbox), 1);
+    assert_eq!(receive_all(&mut writer, &inbox), 1);
     let text = scratch.read("web.stdout.log");
     let (before, after) = text.split_once("\nservisor: ").unwrap();
     assert_eq!(before, "first\nunfin");
@@ -107,7 +107,7 @@ fn a_disk_that_does_not_move_costs_the_ring_nothing_and_the_loss_is_noted() {
     assert_eq!(missing.parse::<usize>().unwrap() + after.len(), 10_000 * line.len());
     assert_eq!(log.render(Selection::Stdout, None).bytes, after.as_bytes());
     log.append(StreamId::Stdout, b"last\n");
-    hear(&mut writer, &inbox);
+    receive_all(&mut writer, &inbox);
     assert_eq!(scratch.read("web.stdout.log"), text + "last\n");
 }
 
@@ -116,7 +116,7 @@ fn what_could_not_be_written_is_written_late() {
     let scratch = Scratch::new();
     let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 1 << 20);
     let path = scratch.0.join("web.stderr.log");
-    // Neither a directory nor a link is written to, whoever made it.
+    // Neither a directory nor a link is written to, whatever made it.
     for obstacle in ["directory", "link"] {
         match obstacle {
             "directory" => fs::create_dir(&path).unwrap(),
@@ -124,10 +124,10 @@ fn what_could_not_be_written_is_written_late() {
         }
         log.append(StreamId::Stderr, b"one\n");
         log.append(StreamId::Stdout, b"out\n");
-        hear(&mut writer, &inbox);
+        receive_all(&mut writer, &inbox);
         assert_eq!(writer.blocked.len(), 1);
         log.append(StreamId::Stderr, b"two\n");
-        hear(&mut writer, &inbox);
+        receive_all(&mut writer, &inbox);
         writer.retry();
         assert_eq!(writer.blocked.len(), 1);
         fs::remove_dir(&path).or_else(|_| fs::remove_file(&path)).unwrap();
@@ -141,7 +141,7 @@ fn what_could_not_be_written_is_written_late() {
     fs::remove_dir_all(&scratch.0).unwrap();
     log.append(StreamId::Stderr, b"three\n");
     log.end();
-    hear(&mut writer, &inbox);
+    receive_all(&mut writer, &inbox);
     writer.retry();
     assert_eq!(writer.blocked.len(), 0);
 }

@@ -27,14 +27,14 @@ struct Clocked {
     time: u64,
     /// When each check began.
     checks_at: Vec<u64>,
-    /// What was told, and when.
-    told: Vec<(u64, HealthChange)>,
+    /// The changes, with their times.
+    changes: Vec<(u64, HealthChange)>,
 }
 
 impl Clocked {
     fn new(check: &HealthCheck) -> Clocked {
         let begun = Instant::now();
-        Clocked { checks: Checks::new(check, begun), begun, time: 0, checks_at: Vec::new(), told: Vec::new() }
+        Clocked { checks: Checks::new(check, begun), begun, time: 0, checks_at: Vec::new(), changes: Vec::new() }
     }
 
     fn now(&self) -> Instant {
@@ -56,7 +56,7 @@ impl Clocked {
             match self.checks.timeout(self.now(), self.at()) {
                 Due::Nothing => panic!("a deadline at which nothing is due is an endless loop"),
                 Due::Begin => self.checks_at.push(self.time),
-                Due::GiveUp(verdict) | Due::Tell(verdict) => self.told.push((self.time, verdict)),
+                Due::GiveUp(verdict) | Due::Tell(verdict) => self.changes.push((self.time, verdict)),
             }
         }
         self.time = time;
@@ -109,8 +109,8 @@ fn the_first_answer_may_take_25_seconds_of_one_request() {
     let mut server = Clocked::new(&check());
     server.pass(25_000);
     assert_eq!(server.checks_at, [0], "the server was asked again while it compiled");
-    // That it takes longer than it should is told, and is no failure.
-    assert_eq!(server.told, [(1500, HealthChange::Same)]);
+    // Exceeding its time-out is reported, and is no failure.
+    assert_eq!(server.changes, [(1500, HealthChange::Same)]);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Checking, 0));
     assert_eq!(server.error().as_deref(), Some("no answer within 1500 ms"));
     assert_eq!(server.checks.health().last_check, Some(UNIX_EPOCH + ms(1500)));
@@ -121,7 +121,7 @@ fn the_first_answer_may_take_25_seconds_of_one_request() {
     assert_eq!(server.checks_at, [0, 25_000]);
     server.pass(26_500);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Healthy, 1));
-    assert_eq!(server.told[1..], [(26_500, HealthChange::Same)]);
+    assert_eq!(server.changes[1..], [(26_500, HealthChange::Same)]);
 }
 
 #[test]
@@ -137,7 +137,7 @@ fn a_late_answer_that_is_no_success_is_a_failure() {
 fn a_request_is_given_up_after_60_seconds_and_another_follows() {
     let mut server = Clocked::new(&check());
     server.pass(60_000);
-    assert_eq!(server.told, [(1500, HealthChange::Same), (60_000, HealthChange::BecameUnhealthy)]);
+    assert_eq!(server.changes, [(1500, HealthChange::Same), (60_000, HealthChange::BecameUnhealthy)]);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Unhealthy, 1));
     assert_eq!(server.error().as_deref(), Some("no answer within 60000 ms"));
     assert_eq!(server.checks_at, [0, 60_000]);
@@ -156,10 +156,10 @@ fn nothing_but_failures_are_unhealthy_after_60_seconds() {
     }
     assert_eq!(server.failures(), 9);
     server.pass(59_999);
-    assert_eq!((server.status(), &*server.told), (HealthStatus::Checking, &[][..]));
+    assert_eq!((server.status(), &*server.changes), (HealthStatus::Checking, &[][..]));
     // Not only at the next check, which may be an hour away.
     server.pass(60_000);
-    assert_eq!(server.told, [(60_000, HealthChange::BecameUnhealthy)]);
+    assert_eq!(server.changes, [(60_000, HealthChange::BecameUnhealthy)]);
     assert_eq!((server.status(), server.failures()), (HealthStatus::Unhealthy, 9));
     assert_eq!(server.next(REFUSED), HealthChange::Same);
     assert_eq!(server.next(OK), HealthChange::BecameHealthy);
@@ -174,18 +174,18 @@ fn the_60_seconds_begin_with_the_first_check() {
         assert_eq!(server.next(REFUSED), HealthChange::Same, "at {}", server.time);
     }
     server.pass(109_999);
-    assert_eq!((server.status(), &*server.told), (HealthStatus::Checking, &[][..]));
+    assert_eq!((server.status(), &*server.changes), (HealthStatus::Checking, &[][..]));
     server.pass(110_000);
-    assert_eq!(server.told, [(110_000, HealthChange::BecameUnhealthy)]);
+    assert_eq!(server.changes, [(110_000, HealthChange::BecameUnhealthy)]);
 }
 
 #[test]
 fn a_time_out_beyond_60_seconds_is_kept() {
     let mut server = Clocked::new(&HealthCheck { timeout: ms(300_000), ..check() });
     server.pass(299_999);
-    assert_eq!((server.status(), &*server.told), (HealthStatus::Checking, &[][..]));
+    assert_eq!((server.status(), &*server.changes), (HealthStatus::Checking, &[][..]));
     server.pass(300_000);
-    assert_eq!(server.told, [(300_000, HealthChange::BecameUnhealthy)]);
+    assert_eq!(server.changes, [(300_000, HealthChange::BecameUnhealthy)]);
     assert_eq!(server.error().as_deref(), Some("no answer within 300000 ms"));
 }
 
@@ -281,8 +281,8 @@ fn checks_never_overlap_however_slow_they_are() {
     // Each is given up after its time-out, and the next one follows at once.
     server.pass(6000);
     assert_eq!(server.checks_at, [0, 100, 1600, 3100, 4600]);
-    assert_eq!(server.told.len(), 3);
-    assert_eq!(server.told[2], (4600, HealthChange::BecameUnhealthy));
+    assert_eq!(server.changes.len(), 3);
+    assert_eq!(server.changes[2], (4600, HealthChange::BecameUnhealthy));
 }
 
 #[test]
@@ -329,7 +329,7 @@ fn a_check_over_which_everything_was_paused_is_given_its_time_once_more() {
 }
 
 #[test]
-fn a_check_that_could_not_be_made_counts_against_nobody() {
+fn a_check_that_could_not_be_made_counts_as_no_failure() {
     let mut clocked = Clocked::new(&HealthCheck { restart_after_failures: NonZeroU32::new(3), ..check() });
     clocked.next(OK);
     for _ in 0..10 {

@@ -5,7 +5,7 @@
 
 /// A status set by a client; it overrides the observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Mark {
+pub enum StatusMark {
     Ready,
     /// Not ready yet.
     Running,
@@ -16,7 +16,7 @@ pub enum Mark {
 pub struct Signs {
     listens: bool,
     healthy: bool,
-    mark: Option<Mark>,
+    mark: Option<StatusMark>,
 }
 
 /// What readiness requires.
@@ -48,20 +48,20 @@ impl Signs {
 
     /// Records a client's mark. `Running` holds back a run that would be ready; on any other it only removes an earlier
     /// mark.
-    pub(super) fn marked(self, mark: Mark, demand: Demand) -> Signs {
+    pub(super) fn marked(self, mark: StatusMark, demand: Demand) -> Signs {
         let unmarked = Signs { mark: None, ..self };
         match mark {
-            Mark::Ready => Signs { mark: Some(Mark::Ready), ..self },
-            Mark::Running if unmarked.ready(demand) => Signs { mark: Some(Mark::Running), ..self },
-            Mark::Running => unmarked,
+            StatusMark::Ready => Signs { mark: Some(StatusMark::Ready), ..self },
+            StatusMark::Running if unmarked.ready(demand) => Signs { mark: Some(StatusMark::Running), ..self },
+            StatusMark::Running => unmarked,
         }
     }
 
     /// Whether the run is ready.
     pub fn ready(self, demand: Demand) -> bool {
         match (self.mark, demand) {
-            (Some(Mark::Ready), _) => true,
-            (Some(Mark::Running), _) => false,
+            (Some(StatusMark::Ready), _) => true,
+            (Some(StatusMark::Running), _) => false,
             (None, Demand::Listening) => self.listens,
             (None, Demand::Health) => self.listens && self.healthy,
         }

@@ -1,6 +1,6 @@
 //! The complete walk of the life-cycle: every state that can be reached, every edge out of it, every invariant.
 //!
-//! A *world* is a machine together with what is true of its processes (which the machine only hears about). Time is
+//! A *world* is a machine together with what is true of its processes (of which the machine only receives events). Time is
 //! virtual; a state's key has every moment relative to the present, so that the walk is finite.
 
 use std::collections::{HashMap, VecDeque};
@@ -41,13 +41,13 @@ struct World {
 struct Seen {
     listens: bool,
     healthy: bool,
-    mark: Option<Mark>,
+    mark: Option<StatusMark>,
 }
 
 impl Seen {
     fn ready(self, rules: &LifecycleRules) -> bool {
         let by_itself = self.listens && (rules.demand == Demand::Listening || self.healthy);
-        self.mark.map_or(by_itself, |mark| mark == Mark::Ready)
+        self.mark.map_or(by_itself, |mark| mark == StatusMark::Ready)
     }
 }
 
@@ -79,8 +79,8 @@ const COMMANDS: [Command; 7] = [
     Command::Restart,
     Command::Delete,
     Command::Kill,
-    Command::Mark(Mark::Ready),
-    Command::Mark(Mark::Running),
+    Command::Mark(StatusMark::Ready),
+    Command::Mark(StatusMark::Running),
 ];
 
 fn rules(install: bool, policy: RestartPolicy, max: u32, delay_ms: u64, delay_max_ms: Option<u64>) -> LifecycleRules {
@@ -211,7 +211,7 @@ fn take(before: &World, step: Step) -> World {
             check_refusal(before, &world, command, &answer);
             if let (Command::Mark(mark), Ok(_)) = (command, &answer) {
                 let unmarked = Seen { mark: None, ..world.seen };
-                let means_something = mark == Mark::Ready || unmarked.ready(&world.machine.rules);
+                let means_something = mark == StatusMark::Ready || unmarked.ready(&world.machine.rules);
                 world.seen.mark = means_something.then_some(mark);
             }
             answer.unwrap_or_default()

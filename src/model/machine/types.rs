@@ -4,7 +4,7 @@
 
 use std::time::Instant;
 
-use super::signs::{Mark, Signs};
+use super::signs::{Signs, StatusMark};
 
 /// The number of a run: one life of the server's process, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,7 +170,7 @@ pub enum Command {
     /// Ends it with SIGKILL at once. No route has it: the daemon sends it after a second SIGTERM.
     Kill,
     /// Sets its readiness by hand.
-    Mark(Mark),
+    Mark(StatusMark),
 }
 
 /// A report about a run.

@@ -83,7 +83,7 @@ fn who_counts_and_who_does_not() {
     let ready = |view| of(view).reachable;
     assert!(ready(view(|_, facts| facts.listens = true)));
     assert!(!ready(view(|_, facts| facts.since = Some(now))));
-    // A failed server never has its URL; one that is not started by itself, or was stopped, keeps nobody waiting.
+    // A failed server never has its URL; one that is not started by itself, or was stopped, does not hold up readiness.
     assert!(!ready(view(|_, facts| (facts.status, facts.activity) = (Status::Failed, Activity::Ended))));
     assert!(!ready(view(|_, facts| (facts.status, facts.activity) = (Status::Stopped, Activity::Ended))));
     assert!(ready(view(|_, facts| (facts.status, facts.activity) = (Status::Stopped, Activity::Stopped))));

@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use super::stat::{statx, times};
-use super::{Dir, Kind, Moment, Name, open, own_owner, read_link};
+use super::{Dir, FileKind, Moment, Name, open, own_owner, read_link};
 use crate::os::check;
 
 /// What a directory that was made for its owner only does not have.
@@ -40,7 +40,7 @@ impl Dir {
         let link = open(self.raw(), &name.0, libc::O_PATH | libc::O_NOFOLLOW | libc::O_CLOEXEC, 0)?;
         let fd = link.as_raw_fd();
         let stat = statx(fd, c"", libc::AT_EMPTY_PATH)?;
-        if stat.kind != Kind::Symlink || stat.links != 1 || read_link(fd, c"")? != text.as_bytes() {
+        if stat.kind != FileKind::Symlink || stat.links != 1 || read_link(fd, c"")? != text.as_bytes() {
             return Ok(());
         }
         let empty = c"".as_ptr();

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::stat::statx;
-use super::{Dir, Kind, Name, open};
+use super::{Dir, FileKind, Name, open};
 use crate::os::deadline;
 
 /// A read of a path that a user gave has this long.
@@ -125,10 +125,12 @@ fn check_plain(
     let found = open(at, name, libc::O_PATH | libc::O_CLOEXEC | links, 0)?;
     let stat = statx(found.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
     match stat.kind {
-        Kind::File => {}
-        Kind::Directory => return Err(Rejected::Unfit("it is a directory, not a regular file".into())),
-        Kind::Symlink => return Err(Rejected::Unfit("it is a symlink, not a regular file".into())),
-        Kind::Special => return Err(Rejected::Unfit("it is a pipe, a socket or a device, not a regular file".into())),
+        FileKind::File => {}
+        FileKind::Directory => return Err(Rejected::Unfit("it is a directory, not a regular file".into())),
+        FileKind::Symlink => return Err(Rejected::Unfit("it is a symlink, not a regular file".into())),
+        FileKind::Special => {
+            return Err(Rejected::Unfit("it is a pipe, a socket or a device, not a regular file".into()));
+        }
     }
     if let Some(owner) = demands.owner.filter(|owner| *owner != stat.owner.0) {
         return Err(Rejected::Unfit(format!("it belongs to user {}, not to user {owner}", stat.owner.0)));

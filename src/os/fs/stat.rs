@@ -10,7 +10,7 @@ use crate::os::check;
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -21,24 +21,24 @@ pub enum Kind {
     Special,
 }
 
-impl Kind {
+impl FileKind {
     /// From the type byte of a directory's entry; not every file system gives one.
-    pub(super) fn of_entry(kind: u8) -> Option<Kind> {
+    pub(super) fn of_entry(kind: u8) -> Option<FileKind> {
         match kind {
-            libc::DT_REG => Some(Kind::File),
-            libc::DT_DIR => Some(Kind::Directory),
-            libc::DT_LNK => Some(Kind::Symlink),
+            libc::DT_REG => Some(FileKind::File),
+            libc::DT_DIR => Some(FileKind::Directory),
+            libc::DT_LNK => Some(FileKind::Symlink),
             libc::DT_UNKNOWN => None,
-            _ => Some(Kind::Special),
+            _ => Some(FileKind::Special),
         }
     }
 
-    fn of_mode(mode: u32) -> Kind {
+    fn of_mode(mode: u32) -> FileKind {
         match mode & libc::S_IFMT {
-            libc::S_IFREG => Kind::File,
-            libc::S_IFDIR => Kind::Directory,
-            libc::S_IFLNK => Kind::Symlink,
-            _ => Kind::Special,
+            libc::S_IFREG => FileKind::File,
+            libc::S_IFDIR => FileKind::Directory,
+            libc::S_IFLNK => FileKind::Symlink,
+            _ => FileKind::Special,
         }
     }
 }
@@ -51,7 +51,7 @@ pub struct Moment(pub i64, pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
     /// What it is.
-    pub kind: Kind,
+    pub kind: FileKind,
     /// Its permissions, the set-id and sticky bits included.
     pub mode: u32,
     /// Its owner and group.
@@ -81,7 +81,7 @@ pub(super) fn statx(at: libc::c_int, name: &CStr, flags: libc::c_int) -> io::Res
     let stat = unsafe { stat.assume_init() };
     let moment = |time: libc::statx_timestamp| Moment(time.tv_sec, time.tv_nsec);
     Ok(Stat {
-        kind: Kind::of_mode(stat.stx_mode.into()),
+        kind: FileKind::of_mode(stat.stx_mode.into()),
         mode: u32::from(stat.stx_mode) & 0o7777,
         owner: (stat.stx_uid, stat.stx_gid),
         identity: (u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor), stat.stx_ino),

@@ -51,7 +51,7 @@ fn all_entries_are_found_and_none_twice() {
         fs::write(scratch.0.join(text), "").unwrap();
     }
     let entries = scratch.dir().entries().unwrap();
-    assert!(entries.iter().all(|(_, kind)| matches!(kind, None | Some(Kind::File))));
+    assert!(entries.iter().all(|(_, kind)| matches!(kind, None | Some(FileKind::File))));
     let mut found: Vec<String> = entries.iter().map(|(name, _)| name.as_os_str().to_str().unwrap().into()).collect();
     found.sort();
     expected.sort();
@@ -72,7 +72,7 @@ fn no_call_follows_a_symlink() {
     assert!(Dir::open(&scratch.0.join("link"), Last::Refuse).is_err());
     assert!(Dir::open(&scratch.0.join("link"), Last::Follow).is_ok());
     assert_eq!(dir.make_dir(&name("link"), 0o755).unwrap(), Made::Present);
-    assert_eq!(dir.stat(&name("link")).unwrap().kind, Kind::Symlink);
+    assert_eq!(dir.stat(&name("link")).unwrap().kind, FileKind::Symlink);
     assert_eq!(dir.read_link(&name("link")).unwrap(), b"real");
 }
 

@@ -71,7 +71,7 @@ pub struct Descriptors(fs::ReadDir);
 
 /// Whether a table was read to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Piece {
+pub enum FdChunk {
     /// There may be more.
     More,
     /// That was the last one.
@@ -91,14 +91,14 @@ impl Descriptors {
     ///
     /// # Errors
     /// They can't be read any more.
-    pub fn read(&mut self, wanted: &SortedSet<u64>, found: &mut Vec<u64>, deadline: Instant) -> io::Result<Piece> {
+    pub fn read(&mut self, wanted: &SortedSet<u64>, found: &mut Vec<u64>, deadline: Instant) -> io::Result<FdChunk> {
         while Instant::now() < deadline {
             for _ in 0..ENTRIES_A_CLOCK {
-                let Some(entry) = self.0.next() else { return Ok(Piece::Last) };
+                let Some(entry) = self.0.next() else { return Ok(FdChunk::Last) };
                 read_entry(entry, wanted, found)?;
             }
         }
-        Ok(Piece::More)
+        Ok(FdChunk::More)
     }
 }
 
@@ -224,10 +224,10 @@ mod tests {
         let (wanted, mut found) = (SortedSet::from([inode(&listener)]), Vec::new());
         let mut table = Descriptors::open(own, None).unwrap();
         let past = Instant::now();
-        assert_eq!(table.read(&wanted, &mut found, past).unwrap(), Piece::More);
+        assert_eq!(table.read(&wanted, &mut found, past).unwrap(), FdChunk::More);
         assert!(found.is_empty());
         let later = past + Duration::from_secs(60);
-        assert_eq!(table.read(&wanted, &mut found, later).unwrap(), Piece::Last);
+        assert_eq!(table.read(&wanted, &mut found, later).unwrap(), FdChunk::Last);
         assert_eq!(found, vec![inode(&listener); copies.len() + 1]);
     }
 }

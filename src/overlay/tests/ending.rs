@@ -319,15 +319,15 @@ fn watchers_hear_of_everything_once() {
     let scratch = Scratch::new();
     usual(&scratch);
     let overlays = scratch.overlays();
-    let (heard_tx, heard) = crossbeam_channel::unbounded();
-    let watcher: OverlayWatcher = Arc::new(move |id, change| heard_tx.send((id.clone(), change.clone())).unwrap());
+    let (sender, changes) = crossbeam_channel::unbounded();
+    let watcher: OverlayWatcher = Arc::new(move |id, change| sender.send((id.clone(), change.clone())).unwrap());
     let overlay = overlays.create(scratch.spec("app")).unwrap();
     let status = overlays.subscribe(&overlay.id, watcher.clone()).unwrap();
     overlay.wait(Until::Over, soon());
     if !status.is_over() {
-        let last = std::iter::from_fn(|| heard.recv_timeout(LIMIT).ok()).find(|(_, change)| *change != Change::Begun);
+        let last = std::iter::from_fn(|| changes.recv_timeout(LIMIT).ok()).find(|(_, change)| *change != Change::Begun);
         assert_eq!(last, Some((overlay.id.clone(), Change::Complete)));
     }
     assert_eq!(overlay.subscribe(watcher), CopyStatus::Complete);
-    assert!(heard.try_recv().is_err());
+    assert!(changes.try_recv().is_err());
 }

@@ -1,4 +1,4 @@
-//! Nothing is written outside of the target, whoever puts symlinks in the way.
+//! Nothing is written outside of the target, whatever process swaps in symlinks.
 
 use std::sync::atomic::AtomicBool;
 

@@ -45,12 +45,12 @@ fn a_copied_environment_is_one_of_its_own() {
         let app = scratch.root().join(strategy.as_str());
         scratch.copied(strategy.as_str(), strategy);
         let env = app.join(".venv").display().to_string();
-        let told = run(&app, ". .venv/bin/activate && touch $VIRTUAL_ENV/written && echo $VIRTUAL_ENV");
-        assert_eq!(told, format!("{env}\n"));
+        let output = run(&app, ". .venv/bin/activate && touch $VIRTUAL_ENV/written && echo $VIRTUAL_ENV");
+        assert_eq!(output, format!("{env}\n"));
         assert!(app.join(".venv/written").exists());
         for pip in ["pip", "pip3", "pip-again"] {
-            let told = run(&app, &format!(".venv/bin/{pip} -V"));
-            assert!(told.contains(&format!(" from {env}/lib/")), "{told}");
+            let output = run(&app, &format!(".venv/bin/{pip} -V"));
+            assert!(output.contains(&format!(" from {env}/lib/")), "{output}");
         }
         let left = run(&app, &format!("grep -rl -e {} .venv/bin | sort", scratch.template().display()));
         assert_eq!(left, ".venv/bin/binary\n.venv/bin/zip\n", "programs stay as they are");
@@ -81,10 +81,10 @@ fn the_mark_and_not_the_name_makes_an_environment() {
     let app = scratch.root().join("a b/app");
     for name in ["backend/env", "venv", "my-python"] {
         let env = app.join(name).display().to_string();
-        let told = run(&app, &format!(". {name}/bin/activate && echo \"$VIRTUAL_ENV\""));
-        assert_eq!(told, format!("{env}\n"));
-        let told = run(&app, &format!("{name}/bin/pip -V"));
-        assert!(told.contains(&format!(" from {env}/lib/")), "{told}");
+        let output = run(&app, &format!(". {name}/bin/activate && echo \"$VIRTUAL_ENV\""));
+        assert_eq!(output, format!("{env}\n"));
+        let output = run(&app, &format!("{name}/bin/pip -V"));
+        assert!(output.contains(&format!(" from {env}/lib/")), "{output}");
     }
     let tool = |top: &Path| fs::read(top.join("tools/bin/x")).unwrap();
     assert_eq!(tool(&app), tool(&scratch.template()), "no environment, no change");

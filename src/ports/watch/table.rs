@@ -1,16 +1,16 @@
 //! Which listener belongs to which server, as far as is known.
 //!
-//! Owns: the servers that are watched, the listeners there are, and what was told. Never: a look at the system; time
-//! and facts come in.
+//! Owns: the servers that are watched, the listeners there are, and what was published. Never: reads the system; time
+//! and facts are passed in.
 
 use std::time::{Duration, Instant};
 
-use super::eye::Scope;
-use super::{Id, Notify, Pace};
+use super::scanner::Scope;
+use super::{Id, ListeningFn, Pace};
 use crate::model::spec::Port;
 use crate::os::Pid;
 use crate::os::sockets::ListeningSocket;
-use crate::ports::listening::{Given, Listening, is_on_localhost, ports_of};
+use crate::ports::listening::{Listening, RequestedPort, is_on_localhost, ports_of};
 use crate::sorted::{Sorted, SortedSet};
 
 #[cfg(test)]
@@ -21,10 +21,10 @@ mod tests;
 const SETTLED_AFTER: Duration = Duration::from_millis(400);
 
 /// A server that is watched.
-pub struct Watched {
+pub struct WatchedRun {
     leader: Pid,
     requested: Option<Port>,
-    notify: Notify,
+    notify: ListeningFn,
     pace: Pace,
     pace_since: Instant,
     since: Instant,
@@ -32,13 +32,13 @@ pub struct Watched {
     first_look: u64,
     /// When the last complete search of its processes was begun.
     searched: Option<Instant>,
-    told: Listening,
+    published: Listening,
 }
 
 /// Whether something that was seen already can belong to a server that is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Heirs {
-    /// It may have been opened since that server's first process was born, and nobody's so far.
+pub enum Adoption {
+    /// It may have been opened since that server's first process was born, and has no owner so far.
     Possible,
     /// All of it is older, or has an owner.
     None,
@@ -46,7 +46,7 @@ pub enum Heirs {
 
 /// Where to search, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct SearchTask {
     /// Who is watched.
     pub id: Id,
     /// Its first process.
@@ -57,11 +57,11 @@ pub struct Place {
     pub is_due: bool,
 }
 
-impl Watched {
+impl WatchedRun {
     /// One that listens on nothing yet and has its processes since `born`, or a little later.
-    pub fn new(leader: Pid, requested: Option<Port>, notify: Notify, born: Instant) -> Watched {
-        let told = Listening::default();
-        Watched {
+    pub fn new(leader: Pid, requested: Option<Port>, notify: ListeningFn, born: Instant) -> WatchedRun {
+        let published = Listening::default();
+        WatchedRun {
             leader,
             requested,
             notify,
@@ -70,13 +70,13 @@ impl Watched {
             since: born,
             first_look: 0,
             searched: None,
-            told,
+            published,
         }
     }
 }
 
-struct Known {
-    /// The server it belongs to, if that is known. It may still be any one's that [`Watched::wants`] it.
+struct KnownListener {
+    /// The server it belongs to, if that is known. It may still be any one's that [`WatchedRun::wants`] it.
     owner: Option<Id>,
     first_look: u64,
     /// When it was there for certain: the listing that has it was over by then.
@@ -96,26 +96,26 @@ pub struct Searched {
 
 /// Servers and listeners.
 #[derive(Default)]
-pub struct Table {
-    watched: Sorted<Id, Watched>,
-    known: Sorted<ListeningSocket, Known>,
-    /// Whose listeners have changed since they were told.
+pub struct WatchTable {
+    watched: Sorted<Id, WatchedRun>,
+    known: Sorted<ListeningSocket, KnownListener>,
+    /// The servers whose listeners have changed since the last notification.
     changed: SortedSet<Id>,
     /// Ports on which something has changed, no matter whose.
     touched: SortedSet<Port>,
-    /// Who is told even if nothing has changed.
+    /// The servers to notify even without a change.
     asked: SortedSet<Id>,
     unsearched: bool,
     looks: u64,
 }
 
-impl Table {
+impl WatchTable {
     /// One more is watched.
-    pub fn add(&mut self, id: Id, watched: Watched) -> Heirs {
-        let is_young = |known: &Known| known.owner.is_none() && known.seen_by >= watched.since;
-        let heirs = if self.known.values().any(is_young) { Heirs::Possible } else { Heirs::None };
-        self.watched.insert(id, Watched { first_look: self.looks + 1, ..watched });
-        heirs
+    pub fn add(&mut self, id: Id, watched: WatchedRun) -> Adoption {
+        let is_young = |known: &KnownListener| known.owner.is_none() && known.seen_by >= watched.since;
+        let adoption = if self.known.values().any(is_young) { Adoption::Possible } else { Adoption::None };
+        self.watched.insert(id, WatchedRun { first_look: self.looks + 1, ..watched });
+        adoption
     }
 
     /// One less; what it listens on may belong to another that watches the same processes.
@@ -129,7 +129,7 @@ impl Table {
         }
     }
 
-    /// Has it looked into at the next look, and told, whether something has changed or not.
+    /// Includes it in the next scan, and notifies it, changed or not.
     pub fn ask(&mut self, id: Id) {
         if self.watched.contains_key(&id) {
             self.asked.insert(id);
@@ -144,7 +144,7 @@ impl Table {
             watched.pace_since = now;
         }
         // What has come meanwhile was not looked for with it.
-        let is_behind = |watched: &Watched| watched.pace == Pace::Fast && self.is_wanted_by(watched);
+        let is_behind = |watched: &WatchedRun| watched.pace == Pace::Fast && self.is_wanted_by(watched);
         self.unsearched |= self.watched.get(&id).is_some_and(is_behind);
     }
 
@@ -178,7 +178,7 @@ impl Table {
         });
         for listener in all.iter() {
             if !self.known.contains_key(listener) {
-                self.known.insert(*listener, Known { owner: None, first_look: self.looks, seen_by: now });
+                self.known.insert(*listener, KnownListener { owner: None, first_look: self.looks, seen_by: now });
                 self.unsearched = true;
             }
         }
@@ -195,7 +195,7 @@ impl Table {
         youngest.is_some_and(|known| self.watched.values().any(|watched| watched.wants(known)))
     }
 
-    fn is_wanted_by(&self, watched: &Watched) -> bool {
+    fn is_wanted_by(&self, watched: &WatchedRun) -> bool {
         self.known.values().any(|known| watched.wants(known))
     }
 
@@ -205,18 +205,18 @@ impl Table {
     }
 
     /// Where to search, for those in `scope` and for who is new: at the urgent ones first, and of these at the youngest.
-    pub fn places(&self, scope: Scope, now: Instant) -> Vec<Place> {
-        let is_in_scope = |id: &Id, watched: &Watched| {
+    pub fn places(&self, scope: Scope, now: Instant) -> Vec<SearchTask> {
+        let is_in_scope = |id: &Id, watched: &WatchedRun| {
             scope == Scope::All || watched.pace == Pace::Fast || watched.searched.is_none() || self.asked.contains(id)
         };
         let mut all: Vec<_> = self.watched.iter().filter(|(id, watched)| is_in_scope(id, watched)).collect();
         all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(*id)));
-        let place = |id: Id, watched: &Watched| {
+        let place = |id: Id, watched: &WatchedRun| {
             let wanted: Vec<_> = self.known.iter().filter(|(_, known)| watched.wants(known)).collect();
-            let has_come = |known: &Known| watched.searched.is_none_or(|searched| searched < known.seen_by);
+            let has_come = |known: &KnownListener| watched.searched.is_none_or(|searched| searched < known.seen_by);
             let is_due = wanted.iter().any(|(_, known)| has_come(known) || known.is_settled(now));
             let wanted = wanted.into_iter().map(|(listener, _)| listener.inode).collect();
-            Place { id, leader: watched.leader, wanted, is_due }
+            SearchTask { id, leader: watched.leader, wanted, is_due }
         };
         all.into_iter().map(|(id, watched)| place(*id, watched)).filter(|place| !place.wanted.is_empty()).collect()
     }
@@ -240,7 +240,7 @@ impl Table {
             } else if before.is_none() {
                 let asked_for_it = only(hidden.iter().filter(|(_, watched)| watched.requested == Some(listener.port)));
                 let waits_for_one = || {
-                    let is_new = |watched: &Watched| known.first_look > watched.first_look;
+                    let is_new = |watched: &WatchedRun| known.first_look > watched.first_look;
                     only(hidden.iter().filter(|(_, watched)| watched.pace == Pace::Fast && is_new(watched)))
                 };
                 let guessed = asked_for_it.or_else(|| known.is_settled(begun).then(waits_for_one).flatten());
@@ -260,45 +260,45 @@ impl Table {
         if !touched.is_empty() {
             let owners = self.known.iter().filter(|(listener, _)| touched.contains(&listener.port));
             concerned.extend(owners.filter_map(|(_, known)| known.owner));
-            let given = |watched: &Watched| watched.requested.is_some_and(|port| touched.contains(&port));
+            let given = |watched: &WatchedRun| watched.requested.is_some_and(|port| touched.contains(&port));
             concerned.extend(self.watched.iter().filter(|(_, watched)| given(watched)).map(|(id, _)| *id));
         }
         for id in concerned.iter().copied() {
             let listening = self.listening(id);
             let is_asked = self.asked.remove(&id);
             let Some(watched) = self.watched.get_mut(&id) else { continue };
-            if is_asked || listening != watched.told {
-                watched.told = listening.clone();
+            if is_asked || listening != watched.published {
+                watched.published = listening.clone();
                 (watched.notify)(listening);
             }
         }
     }
 
     fn listening(&self, id: Id) -> Listening {
-        let is_own = |known: &Known| known.owner == Some(id);
+        let is_own = |known: &KnownListener| known.owner == Some(id);
         let own: Vec<ListeningSocket> =
             self.known.iter().filter(|(_, known)| is_own(known)).map(|(listener, _)| *listener).collect();
         let foreign = || self.known.iter().filter(|(_, known)| !is_own(known));
         let is_shared = |port| foreign().any(|(listener, _)| listener.port == port && is_on_localhost(listener));
         let requested = self.watched.get(&id).and_then(|watched| Some((watched, watched.requested?)));
-        let is_foreign = |(watched, port): (&Watched, Port)| {
+        let is_foreign = |(watched, port): (&WatchedRun, Port)| {
             own.iter().all(|listener| listener.port != port)
                 && foreign().any(|(listener, known)| listener.port == port && !watched.wants(known))
         };
-        let given = if requested.is_some_and(is_foreign) { Given::Foreign } else { Given::Free };
+        let given = if requested.is_some_and(is_foreign) { RequestedPort::Foreign } else { RequestedPort::Free };
         Listening { open: ports_of(&own, is_shared), given }
     }
 }
 
-impl Watched {
-    /// Whether that may be its listener as far as is known: nobody has it, and this one was not searched for it, or not yet
+impl WatchedRun {
+    /// Whether that may be its listener as far as is known: it has no owner, and this one was not searched for it, or not yet
     /// when it had settled.
-    fn wants(&self, known: &Known) -> bool {
+    fn wants(&self, known: &KnownListener) -> bool {
         known.owner.is_none() && self.searched.is_none_or(|searched| !known.is_settled(searched))
     }
 }
 
-impl Known {
+impl KnownListener {
     fn is_settled(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.seen_by) >= SETTLED_AFTER
     }

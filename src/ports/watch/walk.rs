@@ -9,15 +9,15 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::Id;
-use super::eye::Scope;
+use super::scanner::Scope;
 use super::table::Searched;
 use crate::log;
 use crate::os::proc::Process;
-use crate::os::sockets::{Descriptors, Piece, is_gone, threads_apart};
+use crate::os::sockets::{Descriptors, FdChunk, is_gone, threads_apart};
 use crate::os::{Pid, is_shortage};
 use crate::sorted::SortedSet;
 
-/// So long a walk goes on at a time.
+/// The limit of one part of a walk.
 const PIECE: Duration = Duration::from_millis(4);
 
 /// What is read of a process.
@@ -67,12 +67,12 @@ impl Walk {
     ///
     /// # Errors
     /// The system has nothing left to look with: this walk has no result.
-    pub fn proceed(&mut self) -> io::Result<Piece> {
+    pub fn proceed(&mut self) -> io::Result<FdChunk> {
         let deadline = Instant::now() + PIECE;
         while !self.wanted.is_empty() {
             let Some((stop, mut table)) = self.reading.take().map_or_else(|| self.open_next(), |it| Ok(Some(it)))?
             else {
-                return Ok(Piece::Last);
+                return Ok(FdChunk::Last);
             };
             let mut found = Vec::new();
             let piece = table.read(&self.wanted, &mut found, deadline);
@@ -81,15 +81,15 @@ impl Walk {
                 self.searched.found.insert(inode, stop.id);
             }
             match piece {
-                Ok(Piece::Last) => {}
-                Ok(Piece::More) => {
+                Ok(FdChunk::Last) => {}
+                Ok(FdChunk::More) => {
                     self.reading = Some((stop, table));
-                    return Ok(Piece::More);
+                    return Ok(FdChunk::More);
                 }
                 Err(error) => self.refused(stop, error)?,
             }
         }
-        Ok(Piece::Last)
+        Ok(FdChunk::Last)
     }
 
     fn open_next(&mut self) -> io::Result<Option<(Stop, Descriptors)>> {

@@ -142,7 +142,7 @@ fn what_can_not_be_stored_leaves_what_was_before() {
     let scratch = Scratch::new("refused");
     let files = scratch.open();
     files.put("a", &contents("a")).unwrap();
-    // A directory in the way of the unfinished file: it can't be written, nor can the old one be moved there.
+    // A directory with the name of the unfinished file: it can't be written, nor can the old one be moved there.
     fs::create_dir_all(scratch.0.join("a.json.tmp/x")).unwrap();
     assert!(files.put("a", &contents("a, but newer")).is_err());
     assert!(files.remove("a").is_err());

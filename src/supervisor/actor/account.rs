@@ -8,11 +8,11 @@ use std::time::{Instant, SystemTime};
 use super::super::run::{self, Run};
 use super::super::system::System;
 use super::{Actor, Stay};
-use crate::model::ending::{self, Daemon, Kind, Next, Oom, Reason};
+use crate::model::ending::{self, AfterEnding, EndingDaemon, EndingKind, Oom, Reason};
 use crate::model::machine::{Cause, Effect, Event, Exit, IdleReason, Job, Phase, RunId, Wanted};
 use crate::ports::Reservation;
 use crate::runs::tail::{self, Tail};
-use crate::runs::{Ended, Living};
+use crate::runs::{EndedRun, Living};
 
 /// What the machine says of a run just before it is over.
 pub(super) struct Ending {
@@ -24,8 +24,8 @@ impl<S: System> Actor<S> {
     #[inline(never)]
     pub(super) fn begin_account(&mut self, job: Job) {
         let kind = match job {
-            Job::Install => Kind::Install,
-            Job::Start => Kind::Start,
+            Job::Install => EndingKind::Install,
+            Job::Start => EndingKind::Start,
         };
         self.log_from = self.shared.log.totals().written;
         self.context.oom.refresh();
@@ -38,7 +38,7 @@ impl<S: System> Actor<S> {
         self.shared.book.note(|living| (living.pid, living.port) = (Some(run.pid().number()), port));
     }
 
-    /// To be asked before the machine hears of the end.
+    /// Call it before the machine receives the end.
     pub(super) fn ending(&self) -> Ending {
         let cause = match self.machine.phase() {
             Phase::Draining { cause, .. } | Phase::Killing { cause, .. } => *cause,
@@ -52,10 +52,10 @@ impl<S: System> Actor<S> {
         Ending { cause, wanted: self.machine.wanted() }
     }
 
-    /// To be called when the machine has heard of the end.
+    /// Call it after the machine has received the end.
     #[inline(never)]
-    pub(super) fn account(&mut self, before: &Ending, ended: &run::Ended) {
-        let daemon = if self.stay == Stay::UntilRest { Daemon::Ends } else { Daemon::Stays };
+    pub(super) fn account(&mut self, before: &Ending, ended: &run::RunOutcome) {
+        let daemon = if self.stay == Stay::UntilRest { EndingDaemon::Ends } else { EndingDaemon::Stays };
         let oom = match (before.cause, ended.exit) {
             (Cause::Own, Exit::Signal(9)) => self.context.oom.take_kill(),
             (Cause::Own | Cause::Asked | Cause::Unhealthy, _) => Oom::No,
@@ -68,13 +68,13 @@ impl<S: System> Actor<S> {
             tail::tail_of(&lines.iter().map(|(stream, line)| (*stream, line.as_slice())).collect::<Vec<_>>())
         };
         let next = match reason {
-            Reason::Restarted => Next::Restart,
+            Reason::Restarted => AfterEnding::Restart,
             _ => self.next(),
         };
         let now = self.now();
         self.close_account(|run, begun| {
             let lasted = now.saturating_duration_since(begun);
-            Ended {
+            EndedRun {
                 run,
                 ended_at: SystemTime::now(),
                 lasted: Some(lasted),
@@ -90,11 +90,11 @@ impl<S: System> Actor<S> {
         });
     }
 
-    /// A run that never had a process. To be called when the machine has heard of it.
+    /// A run that never had a process. Call it after the machine has received its end.
     #[inline(never)]
     pub(super) fn account_without_process(&mut self, reason: Reason, why: String) {
         let (next, now) = (self.next(), self.now());
-        self.close_account(|run, begun| Ended {
+        self.close_account(|run, begun| EndedRun {
             run,
             ended_at: SystemTime::now(),
             lasted: Some(now.saturating_duration_since(begun)),
@@ -111,24 +111,26 @@ impl<S: System> Actor<S> {
 
     /// What was waited for before the first start can't come.
     pub(super) fn prepare_failed(&mut self, id: RunId, why: String) -> Vec<Effect> {
-        self.shared.book.begin(Kind::Overlay, (SystemTime::now(), self.now()));
+        self.shared.book.begin(EndingKind::Overlay, (SystemTime::now(), self.now()));
         let effects = self.machine.event(Event::PrepareFailed(id, why.clone()), self.now());
         self.account_without_process(Reason::OverlayFailed, why);
         effects
     }
 
-    fn next(&self) -> Next {
+    fn next(&self) -> AfterEnding {
         match self.machine.phase() {
-            Phase::Waiting { .. } | Phase::Spawning { .. } | Phase::Preparing | Phase::Alive { .. } => Next::Restart,
-            Phase::Idle(IdleReason::GaveUp { .. }) => Next::GaveUp,
-            Phase::Idle(_) | Phase::Draining { .. } | Phase::Killing { .. } | Phase::Removed => Next::None,
+            Phase::Waiting { .. } | Phase::Spawning { .. } | Phase::Preparing | Phase::Alive { .. } => {
+                AfterEnding::Restart
+            }
+            Phase::Idle(IdleReason::GaveUp { .. }) => AfterEnding::GaveUp,
+            Phase::Idle(_) | Phase::Draining { .. } | Phase::Killing { .. } | Phase::Removed => AfterEnding::None,
         }
     }
 
-    fn close_account(&mut self, ended: impl FnOnce(Living, Instant) -> Ended) {
+    fn close_account(&mut self, ended: impl FnOnce(Living, Instant) -> EndedRun) {
         let (changes, slug) = (&self.context.changes, &self.spec.slug);
         let Some(run) = self.shared.book.end(ended, || changes.mark(slug)) else { return };
-        if run.next == Next::Restart && !run.reason.was_asked_for() {
+        if run.next == AfterEnding::Restart && !run.reason.was_asked_for() {
             self.shared.book.count_restart();
         }
         self.schedule.ended(self.now());

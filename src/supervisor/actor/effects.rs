@@ -1,6 +1,6 @@
 //! Carrying out what the life-cycle says.
 //!
-//! Owns: the making of a run and of its senses, and the answer to the machine of what came of it. Never: a decision.
+//! Owns: the making of a run and of its observer, and the answer to the machine of what came of it. Never: a decision.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -9,9 +9,9 @@ use std::time::SystemTime;
 use super::super::Message;
 use super::super::command::{self, NotStarted};
 use super::super::diagnosis;
+use super::super::observer::RunObserver;
 use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
-use super::super::senses::Senses;
 use super::super::system::System;
 use super::{Actor, News};
 use crate::log::Level;
@@ -158,7 +158,7 @@ impl<S: System> Actor<S> {
         if job == Job::Start {
             let inbox = self.own_inbox.clone();
             let tell = Arc::new(move |sight| drop(inbox.send(Message::Heard(id, News::Seen(sight)))));
-            self.senses = Some(Senses::open(&self.context, &self.spec, id, run.tree(), port, tell, born));
+            self.observer = Some(RunObserver::open(&self.context, &self.spec, id, run.tree(), port, tell, born));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(self.now());
             self.ready_at = None;
@@ -168,7 +168,7 @@ impl<S: System> Actor<S> {
 }
 
 impl<S: System> Actor<S> {
-    /// Finds out what has to be said of a run that ended by itself, before the machine goes on.
+    /// Diagnoses a run that ended by itself, before the machine proceeds.
     #[inline(never)]
     pub(super) fn look_back(&mut self, left: &[String], exit: Exit) {
         let (Phase::Alive { stage, .. } | Phase::Killing { stage, cause: Cause::Own, .. }) = *self.machine.phase()

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::super::observer::RunObserver;
 use super::super::run::Run;
-use super::super::senses::Senses;
 use super::super::system::System;
 use super::Actor;
 use crate::log::Level;
@@ -16,7 +16,7 @@ use crate::model::stop::StopRules;
 use crate::model::view::{Activity, ServerView};
 
 impl<S: System> Actor<S> {
-    /// Makes the present state visible, if anyone could see a difference.
+    /// Publishes the present state, if it differs visibly.
     #[inline(never)]
     pub(super) fn publish(&mut self) {
         let last = self.shared.view();
@@ -27,9 +27,9 @@ impl<S: System> Actor<S> {
             let after = self.alive_since.map(|since| self.now().saturating_duration_since(since));
             self.shared.book.note(|run| (run.ready_at, run.ready_after) = (Some(now), after));
         }
-        let senses = self.senses.as_deref();
-        let detected = senses.and_then(Senses::port);
-        let named = senses.and_then(Senses::named).map(|named| named.to_string());
+        let observer = self.observer.as_deref();
+        let detected = observer.and_then(RunObserver::port);
+        let named = observer.and_then(RunObserver::named).map(|named| named.to_string());
         let allocated = match &self.reservation {
             Some(reservation) => Some(reservation.port()),
             None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
@@ -41,10 +41,10 @@ impl<S: System> Actor<S> {
             reason: self.reason(),
             pid: self.run.as_ref().map(|run| run.pid().number()),
             port: detected.or(allocated),
-            ports: senses.map(|senses| senses.ports().to_vec()).unwrap_or_default(),
+            ports: observer.map(|observer| observer.ports().to_vec()).unwrap_or_default(),
             url: detected.map(|port| self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
-            health: match &self.senses {
-                Some(senses) => senses.health().cloned(),
+            health: match &self.observer {
+                Some(observer) => observer.health().cloned(),
                 None => self.spec.health_check.as_ref().map(|_| Health::default()),
             },
             activity: Activity::of(&self.machine),
@@ -90,7 +90,7 @@ impl<S: System> Actor<S> {
 
     /// Why the status is what it is. A process that can't be ended, or that may be left, is said first.
     fn reason(&self) -> Option<String> {
-        let seen = || Some(self.senses.as_ref()?.reason()?.to_owned());
+        let seen = || Some(self.observer.as_ref()?.reason()?.to_owned());
         let install_left = || self.install_left.clone().filter(|_| self.machine.active());
         let signal = StopRules::of(&self.spec, self.machine.phase()).signal;
         let reason = status::reason_with(&self.machine, self.fault.as_deref(), signal);

@@ -11,7 +11,7 @@ use crate::model::machine::{Machine, Phase, RunId};
 
 /// The event that a request waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Goal {
+pub(super) enum StateGoal {
     /// A run after this one was spawned, or none will be.
     Spawned { after: RunId },
     /// This run is over.
@@ -24,7 +24,7 @@ pub(super) enum Goal {
 
 /// A request without a reply.
 pub(super) struct Waiter {
-    pub(super) goal: Goal,
+    pub(super) goal: StateGoal,
     pub(super) reply: Replier,
 }
 
@@ -49,8 +49,8 @@ impl<S: System> Actor<S> {
             }
             waiter.reply.send(match (waiter.goal, self.stay) {
                 // It was to run, and the end of the daemon came between.
-                (Goal::Spawned { .. }, Stay::UntilRest) => CommandReply::ShuttingDown,
-                (Goal::Spawned { .. } | Goal::Over { .. } | Goal::Removed | Goal::Done, _) => {
+                (StateGoal::Spawned { .. }, Stay::UntilRest) => CommandReply::ShuttingDown,
+                (StateGoal::Spawned { .. } | StateGoal::Over { .. } | StateGoal::Removed | StateGoal::Done, _) => {
                     CommandReply::Done(Arc::clone(&view))
                 }
             });
@@ -58,13 +58,13 @@ impl<S: System> Actor<S> {
     }
 }
 
-impl Goal {
+impl StateGoal {
     fn is_reached(self, machine: &Machine) -> bool {
         match self {
-            Goal::Done => true,
-            Goal::Removed => *machine.phase() == Phase::Removed,
-            Goal::Over { run } => !machine.active() || machine.run() > run,
-            Goal::Spawned { after } => {
+            StateGoal::Done => true,
+            StateGoal::Removed => *machine.phase() == Phase::Removed,
+            StateGoal::Over { run } => !machine.active() || machine.run() > run,
+            StateGoal::Spawned { after } => {
                 !machine.active() || machine.run() > after && !matches!(machine.phase(), Phase::Spawning { .. })
             }
         }

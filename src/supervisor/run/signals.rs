@@ -31,7 +31,7 @@ impl<S: System> Run<S> {
         for process in left {
             if process.group != self.tree.leader.raw() {
                 self.signal(process, signal);
-                // Whoever refuses it has refused the first one too.
+                // A process that refuses it has refused the first one too.
                 let _ = self.system.signal(process, Signal::Continue);
             } else if let Some(error) = self.system.refuses(process) {
                 self.note_refusal(process, signal, &error);

@@ -103,8 +103,8 @@ fn install_precedes_the_first_start_alone_and_its_failure_is_one_of_the_server()
     scene.exit(Exit::Code(0));
     scene.exit(Exit::Code(0));
     let scripts: Vec<String> = scene.world.spawned().into_iter().map(|(_, script)| script).collect();
-    let told: Vec<bool> = scripts.iter().map(|script| script.contains("make")).collect();
-    assert_eq!(told, [true, true, false, false], "{scripts:?}");
+    let diagnosed: Vec<bool> = scripts.iter().map(|script| script.contains("make")).collect();
+    assert_eq!(diagnosed, [true, true, false, false], "{scripts:?}");
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn without_descriptors_no_run_is_taken_for_over() {
 }
 
 #[test]
-fn an_unclear_look_that_finds_nobody_is_believed_in_the_end() {
+fn an_incomplete_snapshot_without_members_counts_in_the_end() {
     let mut scene = Scene::running(json!({}));
     let left = scene.world.fork(Group::Own, AtStop::Exits(Exit::Code(0)));
     scene.world.completeness(Completeness::Incomplete);

@@ -57,13 +57,13 @@ fn failed_checks_restart_a_healthy_server_until_the_limit() {
 
 #[test]
 fn a_mark_by_hand_counts_until_the_run_is_over() {
-    use crate::model::machine::Mark;
+    use crate::model::machine::StatusMark;
     let mut scene = Scene::running(checked());
-    scene.obeys(Command::Mark(Mark::Ready));
+    scene.obeys(Command::Mark(StatusMark::Ready));
     assert_eq!(scene.status().0, Status::Ready);
-    scene.obeys(Command::Mark(Mark::Running));
+    scene.obeys(Command::Mark(StatusMark::Running));
     assert_eq!(scene.status().0, Status::Running);
-    scene.obeys(Command::Mark(Mark::Ready));
+    scene.obeys(Command::Mark(StatusMark::Ready));
     scene.obeys(Command::Restart);
     assert_eq!(scene.status().0, Status::Starting);
 }

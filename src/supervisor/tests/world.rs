@@ -15,7 +15,7 @@ use crate::os::Pid;
 use crate::os::child::Plan;
 use crate::os::pidfd::Signal;
 use crate::os::proc::Process;
-use crate::ports::{Given, Listening, Localhost, Open};
+use crate::ports::{Listening, Localhost, Open, RequestedPort};
 use crate::process::reaper::{Notice, OrphanWait, Orphans};
 use crate::process::snapshot::Completeness;
 use crate::process::tracker::{RunMembers, RunTree};
@@ -193,7 +193,7 @@ impl World {
         };
         let state = self.state();
         let watched = state.watched.iter().find(|watched| watched.leader == leader).unwrap();
-        (watched.notify)(Listening { open: ports.iter().map(open).collect(), given: Given::Free });
+        (watched.notify)(Listening { open: ports.iter().map(open).collect(), given: RequestedPort::Free });
     }
 
     /// When the next health check is due.

@@ -12,24 +12,24 @@ fn listener(inode: u64, number: u16) -> ListeningSocket {
 }
 
 struct Scene {
-    table: Table,
+    table: WatchTable,
     /// The present moment.
     now: Instant,
-    told: Sorted<Id, Receiver<Listening>>,
+    notices: Sorted<Id, Receiver<Listening>>,
 }
 
 impl Scene {
     fn new(watched: &[(Id, Option<u16>)]) -> Scene {
-        let mut scene = Scene { table: Table::default(), now: Instant::now(), told: Sorted::default() };
+        let mut scene = Scene { table: WatchTable::default(), now: Instant::now(), notices: Sorted::default() };
         watched.iter().for_each(|(id, requested)| scene.add(*id, *requested));
         scene
     }
 
     fn add(&mut self, id: Id, requested: Option<u16>) {
         let (tx, rx) = channel();
-        let notify: Notify = Box::new(move |listening| drop(tx.send(listening)));
-        let _ = self.table.add(id, Watched::new(Pid::own(), requested.map(port), notify, self.now));
-        self.told.insert(id, rx);
+        let notify: ListeningFn = Box::new(move |listening| drop(tx.send(listening)));
+        let _ = self.table.add(id, WatchedRun::new(Pid::own(), requested.map(port), notify, self.now));
+        self.notices.insert(id, rx);
     }
 
     fn look(&mut self, all: &[(u64, u16)]) {
@@ -59,7 +59,7 @@ impl Scene {
     /// The ports of the only news for `id`, `None` if there are none.
     fn news(&mut self, id: Id) -> Option<Vec<u16>> {
         self.table.tell();
-        let news: Vec<_> = self.told.get(&id).unwrap().try_iter().collect();
+        let news: Vec<_> = self.notices.get(&id).unwrap().try_iter().collect();
         assert!(news.len() <= 1, "{news:?}");
         news.first().map(|listening| listening.open.iter().map(|open| open.port.get()).collect())
     }
@@ -75,12 +75,12 @@ fn what_is_older_than_a_server_is_not_looked_for_with_it() {
     scene.look(&[(1, 80), (2, 81)]);
     scene.find(&[(1, A)], &[]);
     let after = before + Duration::from_millis(1);
-    let mut born = |at: Instant| scene.table.add(B, Watched::new(Pid::own(), None, Box::new(|_| {}), at));
-    assert_eq!(born(after), Heirs::None);
+    let mut born = |at: Instant| scene.table.add(B, WatchedRun::new(Pid::own(), None, Box::new(|_| {}), at));
+    assert_eq!(born(after), Adoption::None);
     // Its listener was seen before it was watched itself.
-    assert_eq!(born(before), Heirs::Possible);
+    assert_eq!(born(before), Adoption::Possible);
     scene.find(&[(2, B)], &[]);
-    assert_eq!(scene.table.add(Id(3), Watched::new(Pid::own(), None, Box::new(|_| {}), before)), Heirs::None);
+    assert_eq!(scene.table.add(Id(3), WatchedRun::new(Pid::own(), None, Box::new(|_| {}), before)), Adoption::None);
 }
 
 #[test]
@@ -89,13 +89,13 @@ fn a_change_is_told_once_and_to_whom_it_concerns() {
     scene.look(&[(1, 80), (2, 81)]);
     assert!(scene.table.take_unsearched() && !scene.table.take_unsearched());
     assert_eq!((scene.wanted(A), scene.wanted(B)), (vec![1, 2], vec![1, 2]));
-    assert_eq!((scene.news(A), scene.news(B)), (None, None), "nobody knows whose they are");
+    assert_eq!((scene.news(A), scene.news(B)), (None, None), "their owner is unknown");
     scene.find(&[(1, A)], &[]);
     assert_eq!((scene.news(A), scene.news(B)), (Some(vec![80]), None));
     scene.look(&[(1, 80), (2, 81)]);
     assert!(!scene.table.take_unsearched());
     assert_eq!((scene.news(A), scene.news(B)), (None, None));
-    // Another listener on the same port, as after a quick restart of a worker: nothing that anyone could see.
+    // Another listener on the same port, as after a quick restart of a worker: not visible.
     scene.look(&[(3, 80), (2, 81)]);
     scene.find(&[(3, A)], &[]);
     assert_eq!(scene.news(A), None);
@@ -170,7 +170,11 @@ fn the_requested_port_is_given_to_a_hidden_server_at_once() {
     scene.find(&[], &[]);
     assert_eq!((scene.news(A), scene.news(B)), (None, None), "it may turn out to be its own");
     scene.find_settled(&[], &[]);
-    assert_eq!((scene.news(A), scene.news(B)), (None, Some(vec![])), "it is told that a foreign process has its port");
+    assert_eq!(
+        (scene.news(A), scene.news(B)),
+        (None, Some(vec![])),
+        "it is notified that a foreign process has its port"
+    );
 }
 
 #[test]
@@ -183,7 +187,7 @@ fn what_is_new_is_given_to_the_only_hidden_server_that_waits() {
     assert_eq!(scene.news(A), None, "both may have been there before it");
     scene.look(&[(1, 70), (2, 71), (3, 3000)]);
     scene.find(&[], &[A]);
-    assert_eq!(scene.news(A), None, "somebody else's proof may still come");
+    assert_eq!(scene.news(A), None, "another server's proof may still follow");
     scene.find_settled(&[], &[A]);
     assert_eq!(scene.news(A), Some(vec![3000]));
 

@@ -1,4 +1,4 @@
-//! A server for the tests: this test program itself, called with one test that does what it is told.
+//! A server for the tests: this test program itself, called with one test that obeys instructions.
 
 use crate::model::spec::Stdin;
 use std::io::{BufRead, BufReader, Write};

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Pace, PortWatch, Senses, System};
+use super::{Pace, PortWatch, RunObserver, System};
 use crate::model::machine::Event;
 use crate::ports::Checked;
 
@@ -36,7 +36,7 @@ impl Rescue {
     }
 }
 
-impl<S: System> Senses<S> {
+impl<S: System> RunObserver<S> {
     /// Looks at its ports. Its own is not checked any more.
     pub(super) fn begin_rescue(&mut self, now: Instant) {
         let until = now + LOOK_LIMIT;

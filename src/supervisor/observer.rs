@@ -14,7 +14,7 @@ use crate::model::machine::{Demand, Event, RunId};
 use crate::model::spec::{HealthCheck, Port, ServerSpec};
 use crate::model::view::WORKER_AFTER;
 use crate::os::port;
-use crate::ports::{Checked, Choice, Given, Listening, Open, Pace, Rules};
+use crate::ports::{Checked, Choice, Listening, Open, Pace, RequestedPort, Rules};
 use crate::process::tracker::RunTree;
 
 mod rescue;
@@ -28,35 +28,34 @@ const EXPECTED_FOR: Duration = Duration::from_secs(10 * 60);
 const DOUBT_FOR: Duration = Duration::from_secs(1);
 
 /// Tells the actor what was seen; called on the threads that see it.
-pub type Tell = Arc<dyn Fn(Sight) + Send + Sync>;
+pub type Tell = Arc<dyn Fn(Observation) + Send + Sync>;
 
 /// What was seen.
-pub enum Sight {
+pub enum Observation {
     /// What it listens on, changed or not.
     Listening(Listening),
     /// A check has ended; the number of the probe.
     Health(u64, Health, HealthChange),
 }
 
-/// Whether somebody waits for the server.
+/// Whether a client waits for the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Attention {
-    /// Nobody.
     None,
     /// A client waits for its status.
     Some,
 }
 
 /// The checks of one port.
-struct Probe<P> {
+struct PortProbe<P> {
     number: u64,
     target: Checked,
     health: Health,
     _probing: P,
 }
 
-/// The senses for one run.
-pub struct Senses<S: System> {
+/// The observer for one run.
+pub struct RunObserver<S: System> {
     context: Arc<Context<S>>,
     spec: Arc<ServerSpec>,
     run: RunId,
@@ -66,7 +65,7 @@ pub struct Senses<S: System> {
     choice: Choice,
     requested: Option<Port>,
     ports: Vec<Port>,
-    probes: Vec<Probe<S::Probing>>,
+    probes: Vec<PortProbe<S::Probing>>,
     /// The number of the last probe.
     last_probe: u64,
     health: Option<Health>,
@@ -78,7 +77,7 @@ pub struct Senses<S: System> {
     close_until: Instant,
 }
 
-impl<S: System> Senses<S> {
+impl<S: System> RunObserver<S> {
     /// Begins to look at `tree`, whose run was spawned just now, after `born`, with the port `requested`.
     #[inline(never)]
     pub fn open(
@@ -89,13 +88,13 @@ impl<S: System> Senses<S> {
         requested: Option<Port>,
         tell: Tell,
         born: Instant,
-    ) -> Box<Senses<S>> {
-        let watcher_tell = Arc::clone(&tell);
-        let hears = move |listening| watcher_tell(Sight::Listening(listening));
-        let watch = context.system.watch_ports(tree, requested, born, hears);
+    ) -> Box<RunObserver<S>> {
+        let watcher_sender = Arc::clone(&tell);
+        let notify = move |listening| watcher_sender(Observation::Listening(listening));
+        let watch = context.system.watch_ports(tree, requested, born, notify);
         let demand = if spec.health_check.is_some() { Demand::Health } else { Demand::Listening };
         let rules = Rules { requested, ignored: spec.ignore_ports.clone(), ephemeral: port::ephemeral(), demand };
-        Box::new(Senses {
+        Box::new(RunObserver {
             context: Arc::clone(context),
             run,
             tell,
@@ -141,14 +140,14 @@ impl<S: System> Senses<S> {
 
     /// Takes what was seen, and gives what it means for the life-cycle.
     #[inline(never)]
-    pub fn take(&mut self, sight: Sight, now: Instant) -> Vec<Event> {
+    pub fn take(&mut self, sight: Observation, now: Instant) -> Vec<Event> {
         match sight {
-            Sight::Listening(listening) => self.take_listening(listening, now),
-            Sight::Health(number, health, verdict) => self.take_health(number, health, verdict, now),
+            Observation::Listening(listening) => self.take_listening(listening, now),
+            Observation::Health(number, health, verdict) => self.take_health(number, health, verdict, now),
         }
     }
 
-    /// When [`Senses::timeout`] and [`Senses::adjust`] want to be called: when the choice may change, and when not to look
+    /// When [`RunObserver::timeout`] and [`RunObserver::adjust`] want to be called: when the choice may change, and when not to look
     /// closely any more.
     #[inline(never)]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
@@ -204,8 +203,8 @@ impl<S: System> Senses<S> {
     }
 
     /// Names the holder of its port once, if it has none itself.
-    fn take_given(&mut self, given: Given) {
-        let port = self.requested.filter(|_| given == Given::Foreign && self.choice.chosen().is_none());
+    fn take_given(&mut self, given: RequestedPort) {
+        let port = self.requested.filter(|_| given == RequestedPort::Foreign && self.choice.chosen().is_none());
         if port.is_some() == self.holder.is_some() {
             return;
         }
@@ -264,9 +263,9 @@ impl<S: System> Senses<S> {
     fn begin(&mut self, target: Checked, check: &HealthCheck) {
         self.last_probe += 1;
         let (number, tell) = (self.last_probe, Arc::clone(&self.tell));
-        let tell = move |health, verdict| tell(Sight::Health(number, health, verdict));
+        let tell = move |health, verdict| tell(Observation::Health(number, health, verdict));
         let probing = self.context.system.probe(target.probe, check, target.since, tell);
-        self.probes.push(Probe { number, target, health: Health::default(), _probing: probing });
+        self.probes.push(PortProbe { number, target, health: Health::default(), _probing: probing });
     }
 
     fn take_health(&mut self, number: u64, health: Health, verdict: HealthChange, now: Instant) -> Vec<Event> {

@@ -6,12 +6,12 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::table::{Place, Searched, Table};
+use super::table::{SearchTask, Searched, WatchTable};
 use super::walk::{Part, Stop, Walk};
 use crate::log;
 use crate::os::is_shortage;
 use crate::os::proc::Process;
-use crate::os::sockets::{Extent, ListeningSocket, ListeningSockets, Piece, extent, open_sockets};
+use crate::os::sockets::{Extent, FdChunk, ListeningSocket, ListeningSockets, extent, open_sockets};
 use crate::process::tracker::ProcessTracker;
 use crate::sorted::SortedSet;
 
@@ -43,7 +43,7 @@ pub enum Scope {
 }
 
 /// What looks.
-pub struct Eye {
+pub struct SocketScanner {
     listeners: ListeningSockets,
     tracker: Arc<ProcessTracker>,
     inodes_match: bool,
@@ -68,15 +68,15 @@ struct Search {
     pause: Duration,
 }
 
-impl Eye {
+impl SocketScanner {
     /// One that has seen nothing yet.
     pub fn new(
         listeners: ListeningSockets,
         tracker: Arc<ProcessTracker>,
         inodes_match: bool,
         before: SortedSet<u64>,
-    ) -> Eye {
-        Eye {
+    ) -> SocketScanner {
+        SocketScanner {
             listeners,
             tracker,
             inodes_match,
@@ -90,7 +90,7 @@ impl Eye {
         }
     }
 
-    /// There is somebody new who may own what is there already: the next look is a search, at least a single one.
+    /// A new server may own a known listener: the next scan includes a search, at least a single one.
     pub fn look_again(&mut self, now: Instant) {
         self.search.get_or_insert(Search { at: now, pause: SEARCH_LAST }).at = now;
     }
@@ -107,7 +107,7 @@ impl Eye {
 
     /// Brings `table` up to date. Returns the moment since which nothing in `scope` was missed; none if a walk still has to
     /// end for that.
-    pub fn look(&mut self, table: &mut Table, scope: Scope, now: Instant) -> Option<Instant> {
+    pub fn look(&mut self, table: &mut WatchTable, scope: Scope, now: Instant) -> Option<Instant> {
         table.begin_look();
         match self.read(table) {
             Ok(()) => self.told_reading = false,
@@ -135,17 +135,17 @@ impl Eye {
     }
 
     /// Continues the walk, and returns it when it has ended.
-    fn proceed(&mut self, table: &mut Table, now: Instant) -> Option<Walk> {
+    fn proceed(&mut self, table: &mut WatchTable, now: Instant) -> Option<Walk> {
         let mut walk = self.walk.take()?;
         let begun = Instant::now();
         let piece = walk.proceed();
         self.rest = self.rest.max(begun.elapsed().min(SEARCH_REST_MAX));
         let pause = match piece {
-            Ok(Piece::More) => {
+            Ok(FdChunk::More) => {
                 self.walk = Some(walk);
                 return None;
             }
-            Ok(Piece::Last) => {
+            Ok(FdChunk::Last) => {
                 self.warn_of_hidden(&walk.searched);
                 table.take(&walk.searched, walk.begun);
                 Duration::ZERO
@@ -160,7 +160,7 @@ impl Eye {
         Some(walk)
     }
 
-    fn read(&mut self, table: &mut Table) -> io::Result<()> {
+    fn read(&mut self, table: &mut WatchTable) -> io::Result<()> {
         let begun = Instant::now();
         let mut now = Vec::with_capacity(self.seen.len());
         self.listeners.read(&mut now)?;
@@ -183,7 +183,7 @@ impl Eye {
         Ok(())
     }
 
-    fn search(&mut self, table: &mut Table, scope: Scope, now: Instant) {
+    fn search(&mut self, table: &mut WatchTable, scope: Scope, now: Instant) {
         let places = table.places(scope, now);
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
         let gives_up = pause * SEARCH_FACTOR > SEARCH_LAST;
@@ -204,7 +204,13 @@ impl Eye {
     ///
     /// # Errors
     /// The system has nothing left to look with: what was not found may be there all the same.
-    fn search_processes(&mut self, table: &mut Table, places: &[Place], scope: Scope, now: Instant) -> io::Result<()> {
+    fn search_processes(
+        &mut self,
+        table: &mut WatchTable,
+        places: &[SearchTask],
+        scope: Scope,
+        now: Instant,
+    ) -> io::Result<()> {
         let mut wanted: SortedSet<u64> = places.iter().flat_map(|place| place.wanted.iter().copied()).collect();
         let mut searched = Searched::default();
         if wanted.is_empty() {
@@ -213,7 +219,7 @@ impl Eye {
         let census = match self.inodes_match.then(|| self.tracker.census(now)) {
             Some(Ok(census)) => census,
             Some(Err(error)) if is_shortage(&error) => return Err(error),
-            // Nobody can be looked into.
+            // No process can be inspected.
             unseen @ (None | Some(Err(_))) => {
                 if let Some(Err(error)) = unseen {
                     log::debug(format_args!("the processes of servers can't be looked at: {error}"));
