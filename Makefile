@@ -169,7 +169,7 @@ check: target-$(TARGET) ## Format, lints as errors, documentation, packages, and
 MSRV = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # The database of advisories is not in a package registry: without it the other checks are made.
-DENY = cargo deny --locked check --config .cargo/deny.toml $(if $(ADVISORIES),,bans licenses sources)
+DENY = cargo deny --locked check $(if $(ADVISORIES),,bans licenses sources)
 
 target/tools/bin/cargo-deny:
 	cargo install --locked --root target/tools --version 0.20.2 cargo-deny
