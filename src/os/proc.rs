@@ -5,13 +5,13 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::oneshot::oneshot;
 use super::{Pid, is_shortage, thread};
 use crate::model::marker::MARKER_VARIABLE;
+use crate::sync::lock;
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
@@ -145,34 +145,38 @@ fn known<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The limit on a read of `/proc/PID/environ`. It blocks for as long as the process's memory is on a file system that does not
-/// answer, so each read has a thread of its own. At most `STUCK_MAX` of them may be blocked.
+/// The limit on a read of `/proc/PID/environ`. It blocks for as long as the process's memory is locked, for example by a file
+/// system that does not answer, so each read has a thread of its own.
 const ENVIRONMENT_LIMIT: Duration = Duration::from_millis(200);
+/// The processes whose environment was not read within the limit: it is not tried again before the first read has ended. So
+/// one of them costs one thread and one wait, whatever looks for it how often.
+static STUCK: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
+/// As many of them may be there at most.
 const STUCK_MAX: usize = 4;
-static STUCK: AtomicUsize = AtomicUsize::new(0);
 
 /// Reads the environment of a process.
 ///
 /// # Errors
 /// It can't be read, or not within `ENVIRONMENT_LIMIT` (`TimedOut`).
 fn environment(pid: Pid) -> io::Result<Vec<u8>> {
-    let waiting = STUCK.fetch_add(1, Ordering::SeqCst);
-    if waiting >= STUCK_MAX {
-        STUCK.fetch_sub(1, Ordering::SeqCst);
+    let is_stuck = |stuck: &[Pid]| stuck.len() >= STUCK_MAX || stuck.contains(&pid);
+    if is_stuck(&lock(&STUCK)) {
         return Err(io::ErrorKind::TimedOut.into());
     }
     let (read, reading) = oneshot();
     let path = format!("/proc/{pid}/environ");
     let body = move || {
-        let environment = fs::read(path).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-        STUCK.fetch_sub(1, Ordering::SeqCst);
-        read.send(environment);
+        read.send(fs::read(path).map_err(|error| error.raw_os_error().unwrap_or(libc::EIO)));
+        // In this order: one that is not found here yet will find the result.
+        lock(&STUCK).retain(|stuck| *stuck != pid);
     };
-    if let Err(error) = thread::spawn("environ", thread::SMALL_STACK, body) {
-        STUCK.fetch_sub(1, Ordering::SeqCst);
-        return Err(error);
-    }
-    match reading.recv_deadline(Instant::now() + ENVIRONMENT_LIMIT) {
+    thread::spawn("environ", thread::SMALL_STACK, body)?;
+    let read = reading.recv_deadline(Instant::now() + ENVIRONMENT_LIMIT).or_else(|late| {
+        lock(&STUCK).push(pid);
+        // It may have ended just before.
+        reading.recv_deadline(Instant::now()).inspect(|_| lock(&STUCK).retain(|stuck| *stuck != pid)).map_err(|_| late)
+    });
+    match read {
         Ok(environment) => environment.map_err(io::Error::from_raw_os_error),
         Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }

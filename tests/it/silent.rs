@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use self::halting::Halting;
-use crate::support::{Daemon, Guarded, testchild, wait_until};
+use crate::support::{Control, Daemon, Guarded, Scratch, testchild, wait_until};
 
 mod halting;
 
@@ -136,7 +136,7 @@ fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_no
         longest = longest.max(begun.elapsed());
     }
     println!("the longest stop beside {} programs that wait for their file system took {longest:?}", stuck.len());
-    assert!(longest < Duration::from_secs(3), "{longest:?}");
+    assert!(longest < Duration::from_secs(8), "{longest:?}");
     for ((slug, _), pid) in starts.iter().zip(stuck) {
         assert!(lives(pid), "{slug} waits no more");
         assert_eq!(client.post(&format!("/servers/{slug}/stop")).server(200)["status"], "stopped", "{slug}");
@@ -201,7 +201,7 @@ fn a_program_that_hangs_with_its_memory_locked_delays_nobody() {
         longest = longest.max(begun.elapsed());
     }
     println!("the longest start and stop beside a program with its memory locked took {longest:?}");
-    assert!(longest < Duration::from_secs(5), "{longest:?}");
+    assert!(longest < Duration::from_secs(10), "{longest:?}");
     // No signal ends what waits for a page to be written: as long as it lives, its server is not stopped.
     let stop = {
         let client = client.clone();
@@ -216,4 +216,37 @@ fn a_program_that_hangs_with_its_memory_locked_delays_nobody() {
     assert_eq!(stop.join().unwrap(), 200);
     assert_eq!(client.show("away")["status"], "stopped");
     assert!(!lives(stuck), "it lives after the stop");
+}
+
+/// Where no limit carries the mark of a run, the environment is all that says whose an orphan is. It is read of all
+/// processes, again and again until none is left; one of them that does not show it must not hide the others.
+#[test]
+fn beside_a_program_with_its_memory_locked_an_orphan_of_an_earlier_daemon_is_found() {
+    let scratch = Scratch::new();
+    let Some(halting) = Halting::mount(&scratch.0.join("halting")) else {
+        println!("no FUSE here: a file system that halts is not tried");
+        return;
+    };
+    let file = scratch.0.join("halting").join(halting::FILE);
+    let _program = Guarded(Command::new(testchild()).arg("map-over").arg(file).spawn().unwrap());
+    let stuck = halting.halted();
+    wait_until("the program hangs", || is_stuck_in(stuck, libc::SYS_mmap).then_some(()));
+    let Some(_reader) = reader_that_hangs(stuck) else {
+        println!("this kernel shows the environment of a process whose memory is locked: nothing can hang");
+        return;
+    };
+    let own = Scratch::new();
+    fs::create_dir(own.0.join("root")).unwrap();
+    let mut daemon = Daemon::wrapped(own, &["prlimit", "--locks=0:0"]);
+    let control = Control::new();
+    let start = format!("exec {} daemonize ignore-term ctl away stay", testchild());
+    let environment = json!({"CTL": control.address.to_string()});
+    daemon.client.create(&json!({"slug": "app", "start": start, "environment": environment})).server(201);
+    let mut orphan = control.child();
+    daemon.signal(libc::SIGKILL);
+    daemon.wait();
+    daemon.begin_anew(&[], &[]);
+    let _again = control.child();
+    orphan.wait_dead();
+    drop(halting);
 }
