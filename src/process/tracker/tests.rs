@@ -176,7 +176,8 @@ fn however_many_unknown_children_come_and_go_a_look_is_clear() {
             });
         }
         while looks < 100 {
-            let members = planted.tracker.try_members(&planted.tree, Instant::now()).unwrap();
+            // With its repetitions: a single look at a machine on which much else comes and goes may miss one.
+            let members = planted.tracker.members(&planted.tree, Instant::now()).unwrap();
             assert!(members.living.iter().any(|process| process.pid == writer.pid()));
             clear += u32::from(members.completeness == Completeness::Complete);
             looks += 1;
