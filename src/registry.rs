@@ -141,7 +141,7 @@ impl Registry {
         self.supervisors().into_iter().filter_map(of).collect()
     }
 
-    /// Hears of everything that clients can see, the coming and going of servers too.
+    /// Receives all visible changes, creations and deletions of servers included.
     pub fn changes(&self) -> &Changes {
         &self.context.changes
     }

@@ -150,9 +150,9 @@ impl EventReader {
             if !self.wants(&slug) {
                 continue;
             }
-            let last_told = self.known.get(&slug).map_or(0, |known| known.run);
+            let last_sent = self.known.get(&slug).map_or(0, |known| known.run);
             let seen = self.gone.remove(&slug).unwrap_or(seen);
-            let last = runs.last.filter(|(number, run)| *number > seen && run.run.number > last_told);
+            let last = runs.last.filter(|(number, run)| *number > seen && run.run.number > last_sent);
             if let Some((number, run)) = last {
                 let missed = runs.earlier.iter().filter(|earlier| **earlier > seen).count() as u64;
                 insert(&mut items, number, Item::Run { slug: slug.clone(), run, missed });
@@ -172,10 +172,10 @@ impl EventReader {
             };
             self.attend(&supervisor);
             let book = supervisor.book().since(self.seen.number()).ok()?;
-            let last_told = self.known.get(&slug).map_or(0, |known| known.run);
+            let last_sent = self.known.get(&slug).map_or(0, |known| known.run);
             let mut missed = book.missed;
             for (number, run) in book.runs {
-                if number <= count.number() && run.run.number > last_told {
+                if number <= count.number() && run.run.number > last_sent {
                     insert(
                         &mut items,
                         number,
@@ -184,8 +184,8 @@ impl EventReader {
                 }
             }
             let view = supervisor.view();
-            let is_told = self.known.get(&slug).is_some_and(|known| Arc::ptr_eq(&known.view, &view));
-            if !is_told {
+            let is_known = self.known.get(&slug).is_some_and(|known| Arc::ptr_eq(&known.view, &view));
+            if !is_known {
                 insert(&mut items, mark, Item::Server(view));
             }
         }

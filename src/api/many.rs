@@ -170,12 +170,12 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Permit) -> Resul
             let now = Instant::now();
             let mut failed = Ok(());
             sources.retain_mut(|source: &mut FollowedServer| {
-                let read = source.read(&mut show).and_then(|goes_on| {
+                let read = source.read(&mut show).and_then(|continues| {
                     if source.unfinished_at().is_some_and(|at| at <= now) || is_over {
                         let slug = source.slug.clone();
                         source.lines.flush(|shown| show(&slug, shown))?;
                     }
-                    Ok(goes_on)
+                    Ok(continues)
                 });
                 read.unwrap_or_else(|error| {
                     failed = Err(error);

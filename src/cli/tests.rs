@@ -63,7 +63,7 @@ fn start_of_a_running_server_is_done() {
 }
 
 #[test]
-fn who_is_not_let_in_is_told_so() {
+fn a_refused_client_gets_the_reason() {
     let refused = r#"{"status":"error","error":"the access token is wrong","code":"unauthorized"}"#;
     assert_eq!(run(&["ps"], &[&json(401, refused)]).0.unwrap_err().exit, CliExit::NoDaemon);
 }

@@ -29,7 +29,7 @@ const ALL: [Code; 23] = [
 ];
 
 #[test]
-fn each_way_to_fail_has_a_word_of_its_own_and_a_status_of_an_error() {
+fn each_error_has_its_own_code_and_a_status() {
     for (place, code) in ALL.iter().enumerate() {
         assert!((400..600).contains(&code.status()), "{code:?}");
         assert!(ALL[..place].iter().all(|other| other.as_str() != code.as_str()), "{code:?} shares its word");

@@ -225,7 +225,7 @@ impl<'a> Scanner<'a> {
         Some(Found::Yes)
     }
 
-    /// A word up to the next blank or the end.
+    /// An argument up to the next blank or the end.
     fn word(&mut self) -> Option<&'a str> {
         let start = self.rest;
         let mut first = true;
@@ -239,9 +239,9 @@ impl<'a> Scanner<'a> {
                 '"' => self.double_quoted()?,
                 '\\' => self.escaped()?,
                 '$' => self.expansion()?,
-                // A comment at the start of a word, a part of it elsewhere.
+                // A comment at the start of an argument, a part of it elsewhere.
                 '#' if first => return None,
-                // Operators, substitutions, and all else that is no part of a word.
+                // Operators, substitutions, and all else that is no part of an argument.
                 '|' | '&' | ';' | '<' | '>' | '(' | ')' | '`' | '\n' | '\r' | '\0' => return None,
                 other => self.rest = &self.rest[other.len_utf8()..],
             }

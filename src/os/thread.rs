@@ -177,9 +177,9 @@ mod tests {
             u64::from_str_radix(mask.trim(), 16).unwrap()
         };
         let before = blocked();
-        let (mask, told) = std::sync::mpsc::channel();
+        let (mask, reported) = std::sync::mpsc::channel();
         let thread = spawn("masked", SMALL_STACK, move || mask.send(blocked()).unwrap()).unwrap();
-        assert_eq!(told.recv_timeout(Duration::from_secs(10)).unwrap() & SIGNALS, SIGNALS);
+        assert_eq!(reported.recv_timeout(Duration::from_secs(10)).unwrap() & SIGNALS, SIGNALS);
         assert_eq!(thread.join_by(soon()), Joined::Ended);
         assert_eq!(under_name(c"other", || std::thread::spawn(blocked).join().unwrap()) & SIGNALS, SIGNALS);
         assert_eq!(blocked(), before);

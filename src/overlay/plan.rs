@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_told_from_what_was_there_or_was_changed() {
+    fn a_copy_differs_from_what_was_there_or_was_changed() {
         let source = Stat {
             kind: FileKind::File,
             mode: 0o644,

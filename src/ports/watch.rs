@@ -40,7 +40,7 @@ const TICK: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from
 /// of the time waited for already.
 const TICK_PART: u32 = 1000;
 
-/// Hears on what a server listens, at each change, on the watcher's thread: it must not wait for anything.
+/// Called with the listeners of a server at each change, on the watcher's thread: it must not block.
 pub type ListeningFn = Box<dyn Fn(Listening) + Send>;
 
 /// How urgent a change of a server's listeners is.

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_is_known_by_its_alert_and_by_an_end_without_a_word() {
+    fn tls_is_known_by_its_alert_and_by_an_end_without_a_byte() {
         for alert in [&b"\x15\x03\x01\x00\x02\x02\x46"[..], b"\x15\x03\x03\x00\x02\x02\x16", b"\x15\x03\x01"] {
             assert_eq!(whole(alert), CheckOutcome::Failed(CheckFailure::TlsAlert), "{alert:?}");
         }

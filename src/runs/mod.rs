@@ -86,7 +86,7 @@ struct BookState {
 }
 
 impl Book {
-    /// Goes on where an earlier daemon stopped: its runs, and the number of its newest one.
+    /// Continues where an earlier daemon stopped: its runs, and the number of its newest one.
     pub fn restored(ended: Vec<EndedRun>, last: u64) -> Book {
         let ended: VecDeque<_> = ended.into_iter().map(|run| (0, Arc::new(run))).collect();
         let last = ended.back().map_or(last, |(_, run)| last.max(run.run.number));

@@ -47,7 +47,7 @@ fn the_wrong_place_is_named() {
 }
 
 #[test]
-fn what_is_strange_is_told_and_secrets_are_not() {
+fn warnings_are_shown_and_secrets_are_not() {
     let odd = parsed(r#"{"server": [], "servers": [{"slug": "a", "start": "true", "prot": 1}]}"#).unwrap();
     assert_eq!(odd.warnings.len(), 2, "{:?}", odd.warnings);
     assert!(odd.warnings[0].starts_with("unknown field of servers[0] \"prot\" was ignored"), "{:?}", odd.warnings);

@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn members_are_what_they_have_to_be_or_are_told_of() {
+    fn members_are_valid_or_reported() {
         let text = br#"{"n": 7, "t": "x", "f": true, "l": ["a", "b"], "o": {"n": 8}, "mixed": ["a", 1], "minus": -1}"#;
         let mut members = Members::read(text).unwrap();
         assert_eq!(members.number("n"), Ok(7));

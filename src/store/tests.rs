@@ -76,7 +76,7 @@ fn an_existing_directory_is_closed_to_others() {
 }
 
 #[test]
-fn a_second_daemon_is_kept_out_and_told_who_is_in() {
+fn a_second_daemon_is_refused_with_the_number_of_the_first() {
     let scratch = Scratch::new("lock");
     let first = Store::open(&scratch.0).unwrap();
     let refusal = Store::open(&scratch.0).unwrap_err();

@@ -209,7 +209,7 @@ impl<S: System> Actor<S> {
     pub(super) fn take(&mut self, message: Option<Message>) {
         match message {
             Some(Message::Asked(request)) => self.take_request(request),
-            Some(Message::Heard(run, news)) => self.take_news(run, news),
+            Some(Message::RunNews(run, news)) => self.take_news(run, news),
             None => self.take_alarm(),
         }
     }

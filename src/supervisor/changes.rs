@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn deletions_are_told_once_and_forgotten_in_the_end() {
+    fn deletions_are_reported_once_and_dropped_in_the_end() {
         let changes = Changes::default();
         changes.mark(&slug("a"));
         let seen = changes.count();

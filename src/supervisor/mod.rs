@@ -81,16 +81,16 @@ pub struct Context<S: System = Kernel> {
     pub log_bytes: usize,
     /// Where it is also written to.
     pub log_files: Option<LogFiles>,
-    /// Hears of the end of each supervisor.
+    /// Receives the end of each supervisor.
     pub control: Sender<Control>,
-    /// Hears of everything that clients can see.
+    /// Receives all visible changes.
     pub changes: Arc<Changes>,
 }
 
 /// What comes into a supervisor's inbox. There is one for both, so that they are taken in the order in which they came.
 enum Message {
     Asked(Request),
-    Heard(RunId, News),
+    RunNews(RunId, News),
 }
 
 /// The side of the supervisor that replies to a request.

@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn one_stream_goes_on_after_the_end_of_the_other() {
+    fn one_stream_continues_after_the_end_of_the_other() {
         let ((out, mut stdout), (err, mut stderr)) = (std::io::pipe().unwrap(), std::io::pipe().unwrap());
         let (log, stop) = (Arc::new(SharedLog::new(1 << 20)), Arc::new(StopRequest::new().unwrap()));
         let reader = Reader::start("log:test", out.into(), err.into(), Arc::clone(&log), stop).unwrap();

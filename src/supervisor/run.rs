@@ -53,7 +53,7 @@ pub struct Run<S: System> {
     leader_is: LeaderIs,
     look_at: Option<Instant>,
     look_every: Duration,
-    told_unseen: bool,
+    reported_unseen: bool,
     /// Of what lived when the leader had ended, for a person.
     left_behind: Vec<String>,
     /// Which processes beside the leader had to be killed.
@@ -110,7 +110,7 @@ impl<S: System> Run<S> {
             leader_is: LeaderIs::Alive,
             look_at: None,
             look_every: LOOK_FIRST,
-            told_unseen: false,
+            reported_unseen: false,
             left_behind: Vec::new(),
             killed: SortedSet::default(),
             blurred_at: None,
@@ -279,7 +279,7 @@ impl<S: System> Run<S> {
             }
             Err(error) => {
                 let is_shortage = os::is_shortage(&error);
-                if !std::mem::replace(&mut self.told_unseen, true) {
+                if !std::mem::replace(&mut self.reported_unseen, true) {
                     let what = if is_shortage { "looked for again" } else { "left alone" };
                     self.warn(format_args!(
                         "the processes can't be looked at ({error}); who has left its process group is {what}"

@@ -46,7 +46,7 @@ def picked(text, known, what):
 
 
 def quiet(found):
-    """Waits for the machine to be at rest, as long as there is patience left, and says how it is."""
+    """Waits for the machine to be idle, as long as there is patience left, and says how it is."""
     while machine.load_average() > QUIET_LOAD and found["waited_s"] < PATIENCE_S:
         time.sleep(2)
         found["waited_s"] += 2

@@ -79,16 +79,16 @@ def memory(options):
 
 def counted(options, argv, environment=None, meanwhile=lambda root: None):
     """The instructions of a program, from its first to its last."""
-    told = os.path.join(options.into, "callgrind.told")
-    if os.path.exists(told):
-        os.remove(told)
+    reported = os.path.join(options.into, "callgrind.report")
+    if os.path.exists(reported):
+        os.remove(reported)
     _, root = machine.spawn(
-        [shutil.which("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", *argv], environment, told)
+        [shutil.which("valgrind"), "--tool=callgrind", "--callgrind-out-file=/dev/null", *argv], environment, reported)
     meanwhile(root)
-    if not machine.wait_for(lambda: "Collected" in machine.read(told), 120, 0.05):
-        sys.exit(f"budgets: callgrind gives no count: {machine.read(told)[-500:]}")
+    if not machine.wait_for(lambda: "Collected" in machine.read(reported), 120, 0.05):
+        sys.exit(f"budgets: callgrind gives no count: {machine.read(reported)[-500:]}")
     machine.end_all()
-    return int(re.findall(r"Collected : (\d+)", machine.read(told))[-1])
+    return int(re.findall(r"Collected : (\d+)", machine.read(reported))[-1])
 
 
 def append(options):
@@ -107,7 +107,7 @@ def panic(options):
 
 def get(options):
     def asked(count):
-        # A server that rests: nobody looks for what it listens on while it is counted.
+        # An idle server: its listeners are not searched while it is counted.
         one = daemon(options, f"get-{count}", 1)
         setup = json.loads(machine.read(one.path("setup.json")))
         setup["servers"][0]["autostart"] = False

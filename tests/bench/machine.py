@@ -14,7 +14,7 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def adopt():
-    """Whatever leaves its parent comes to us: so everything that we started can be found and ended."""
+    """Whatever leaves its parent becomes our child: so everything that we started can be found and ended."""
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError("can't become a subreaper")
 
@@ -85,7 +85,7 @@ def reap():
 
 
 def end_all():
-    """Ends every process that descends from this one, and so nobody else."""
+    """Ends every process that descends from this one, and no other."""
     limit = time.monotonic() + 20
     while time.monotonic() < limit:
         reap()

@@ -48,8 +48,8 @@ def npm(package):
 
 def with_libraries(package):
     """Its own libraries have the version in their names, which is another one in each Debian."""
-    told = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True, timeout=60, check=False)
-    depends = [line.split()[1] for line in told.stdout.splitlines() if line.startswith("  Depends: lib")]
+    reported = subprocess.run(["apt-cache", "depends", package], capture_output=True, text=True, timeout=60, check=False)
+    depends = [line.split()[1] for line in reported.stdout.splitlines() if line.startswith("  Depends: lib")]
     return [package, *(name for name in depends if name not in SYSTEM)]
 
 
@@ -87,7 +87,7 @@ def s6(home):
                         program.write(text.replace(S6_BUILT_IN, S6_PLACE))
             if os.path.basename(file).startswith("libs6.so"):
                 libraries = place
-    # This one is run without any environment, so it has to be told anew where the libraries are.
+    # This one is run without any environment, so it needs to know again where the libraries are.
     real, named = f"{home}/usr/bin/s6-ftrigrd.real", f"{home}/usr/bin/s6-ftrigrd"
     os.rename(named, real)
     with open(named, "w", encoding="utf-8") as script:

@@ -173,7 +173,7 @@ fn floor_restart(times: u64) {
     print(&mut all, "restart_us");
 }
 
-/// Someone who does nothing but read a pipe of 1 MiB.
+/// A reader that only reads a pipe of 1 MiB.
 fn floor_pipe(seconds: u64) {
     let mut child =
         own(&["flood", "/dev/null", &seconds.to_string(), "1000000000000"]).stdout(Stdio::piped()).spawn().unwrap();

@@ -105,7 +105,7 @@ def idle(bench, kind):
     seconds = bench.times(60 if kind is Servisor else 15, 2)
     with bench.life(kind, bench.times(100, 10)) as life:
         machine.wait_for(lambda: asleep(life), 120, 0.05)
-        # What has begun comes to its end: a server is a worker after 10 s without a port.
+        # What has begun ends: a server is a worker after 10 s without a port.
         time.sleep(bench.times(15 if kind is Servisor else 5, 1))
         own = life.own()
         cpu, switches = machine.accounts(own)
@@ -277,9 +277,9 @@ def api(bench, kind):
 def load(bench, life, clients, seconds):
     if hasattr(life, "load"):
         return life.load("s0", clients, seconds)
-    told = subprocess.run([bench.probe, "load", f"127.0.0.1:{life.port}", str(clients), str(seconds)], check=True,
+    reported = subprocess.run([bench.probe, "load", f"127.0.0.1:{life.port}", str(clients), str(seconds)], check=True,
                           env={**os.environ, "REQUEST": life.status("s0")}, capture_output=True, text=True, timeout=60)
-    return json.loads(told.stdout)
+    return json.loads(reported.stdout)
 
 
 def starved(bench, kind):
@@ -327,11 +327,11 @@ def growth(bench, kind):
 
 def floors(bench):
     """What this machine allows at best, now."""
-    def told(*orders):
+    def reported(*orders):
         done = subprocess.run([bench.probe, *map(str, orders)], check=True, capture_output=True, text=True, timeout=60)
         return json.loads(done.stdout)
-    found = {**told("floor-spawn", bench.times(300, 20)), **told("floor-restart", bench.times(30, 3)),
-             "pipes": [told("floor-pipe", bench.times(2, 1)) for _ in range(bench.times(3, 1))]}
+    found = {**reported("floor-spawn", bench.times(300, 20)), **reported("floor-restart", bench.times(30, 3)),
+             "pipes": [reported("floor-pipe", bench.times(2, 1)) for _ in range(bench.times(3, 1))]}
     many = {name: summary([spawned(bench, order) for _ in range(bench.times(5, 1))])
             for name, order in (("many_ms", "floor-many"), ("many_shell_ms", "floor-many-shell"))}
     return {**found, **many}

@@ -264,10 +264,10 @@ class SandboxAgent(Supervisor):
                 self.ids[one.slug] = json.loads(body)["id"]
 
     def confirmed_stop(self, slug):
-        # It never goes on to SIGKILL by itself: that is a second request.
+        # It never sends SIGKILL by itself: that is a second request.
         path = f"/v1/processes/{self.ids[slug]}"
-        told = self.asked(self.request("POST", f"{path}/stop?waitMs={KILL_MS}"))
-        if json.loads(told)["status"] == "running":
+        reported = self.asked(self.request("POST", f"{path}/stop?waitMs={KILL_MS}"))
+        if json.loads(reported)["status"] == "running":
             self.asked(self.request("POST", f"{path}/kill?waitMs=5000"))
         return True
 

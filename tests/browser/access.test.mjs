@@ -1,7 +1,7 @@
 // Pages in a real browser try to make the daemon do something. Run by `make test-browser`, which brings Chromium.
 //
 // Every name leads to this machine, as the attacker of a DNS rebinding would have it. What a page can do is not what it is
-// told: so after each attack the servers are counted and the files that a command would have made are looked for.
+// shown: so after each attack the servers are counted and the files that a command would have made are looked for.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -137,8 +137,8 @@ async function attack(targets, patience) {
 
 /** Serves a page that runs what `script` gives, and takes what it reports. */
 async function pages(script) {
-  let told;
-  const report = new Promise((done) => (told = done));
+  let reported;
+  const report = new Promise((done) => (reported = done));
   const server = createServer((request, response) => {
     response.setHeader('Connection', 'close');
     response.setHeader('Access-Control-Allow-Origin', '*');
@@ -151,7 +151,7 @@ async function pages(script) {
     request.on('data', (piece) => (body += piece));
     request.on('end', () => {
       response.end();
-      told(JSON.parse(body));
+      reported(JSON.parse(body));
     });
   });
   server.listen(0, '127.0.0.1');

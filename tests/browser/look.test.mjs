@@ -119,7 +119,7 @@ pageTest('a hundred servers: soon there, little work, and a change touches one r
   const [before, from] = [await cpuTime(page), performance.now()];
   await pause(10_000);
   const share = (await cpuTime(page) - before) / ((performance.now() - from) / 1000);
-  console.log(`100 servers: shown after ${Math.round(shown)} ms, ${(100 * share).toFixed(1)} % of a core at rest`);
+  console.log(`100 servers: shown after ${Math.round(shown)} ms, ${(100 * share).toFixed(1)} % of an idle core`);
   assert.ok(share <= 0.05, `${(100 * share).toFixed(1)} % of a core`);
 
   // The statistics would draw all rows in between.

@@ -111,7 +111,7 @@ pageTest('a page of a managed server can not read, frame or steer it', {}, async
   const other = await context.browser().newContext();
   const attacker = await other.newPage();
   await attacker.goto(url);
-  const told = await attacker.evaluate(async (target) => {
+  const reported = await attacker.evaluate(async (target) => {
     const tried = {};
     tried.read = await fetch(`${target}/ui`).then((answer) => answer.text()).catch(() => 'refused');
     tried.stop = await fetch(`${target}/servers/app/stop`, { method: 'POST', mode: 'no-cors' }).then(({ type }) => type).catch(() => 'refused');
@@ -126,7 +126,7 @@ pageTest('a page of a managed server can not read, frame or steer it', {}, async
     tried.opened = opened.closed;
     return tried;
   }, daemon.origin);
-  assert.deepEqual(told, { read: 'refused', stop: 'opaque', frame: 'out of reach', opened: true });
+  assert.deepEqual(reported, { read: 'refused', stop: 'opaque', frame: 'out of reach', opened: true });
   await until('the frame', async () => attacker.frames().some((frame) => frame.url().startsWith('chrome-error:')));
   await other.close();
   assert.equal((await daemon.info('app')).status, 'ready');

@@ -1,5 +1,5 @@
 // A daemon and a browser for the tests of the status page, and what has to hold in each of them: no violation of the page's
-// policy, no request to anyone but the daemon, no error of the script, no dialog of the browser.
+// policy, requests only to the daemon, no error of the script, no dialog of the browser.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

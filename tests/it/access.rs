@@ -1,4 +1,4 @@
-//! Who gets in, and what nobody gets to see.
+//! Access, and what stays hidden.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -67,7 +67,7 @@ fn no_route_and_no_method_does_anything_without_the_token() {
                     panic!("no answer to {method} {path}");
                 };
                 // What is no request at all (CONNECT, a body where none may be) is refused by the front.
-                // What stands for nothing is said to be missing, whoever asks.
+                // What stands for nothing is 404 for every client.
                 let expected = if MISSING.contains(&path) { 404 } else { 401 };
                 let is_refused =
                     answer.status == expected || [400, 405, 501].contains(&answer.status) && method == "CONNECT";
@@ -85,7 +85,7 @@ fn no_route_and_no_method_does_anything_without_the_token() {
 }
 
 /// What another user gets to see there.
-fn as_nobody(script: &str, argument: &Path) -> std::process::Output {
+fn as_other_user(script: &str, argument: &Path) -> std::process::Output {
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(argument).current_dir("/").stdin(Stdio::null());
     command.uid(65_534).gid(65_534).finish()
@@ -100,7 +100,7 @@ fn another_user_sees_nothing_of_the_state_and_reaches_no_socket_of_it() {
     daemon.client.create(&json!({"slug": "app", "start": "echo secret; exec sleep 600"})).server(201);
     let script =
         "ls \"$1\" || cat \"$1/servers/app.json\" || cat \"$1/access-token\" || cat \"$1/lock\" || echo > \"$1/x\"";
-    let output = as_nobody(script, &daemon.state);
+    let output = as_other_user(script, &daemon.state);
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
     // The same files are there.
     assert!(daemon.state.join("servers/app.json").exists());
@@ -115,7 +115,7 @@ fn another_user_sees_nothing_of_the_state_and_reaches_no_socket_of_it() {
     }
     // Nor does what it has open or was given lead there.
     let proc = format!("/proc/{}", daemon.pid());
-    let output = as_nobody("ls \"$1/fd/\" || cat \"$1/environ\" || ls \"$1/root/\"", Path::new(&proc));
+    let output = as_other_user("ls \"$1/fd/\" || cat \"$1/environ\" || ls \"$1/root/\"", Path::new(&proc));
     assert!(!output.status.success() && output.stdout.is_empty(), "{output:?}");
 }
 
@@ -173,7 +173,7 @@ fn no_secret_is_in_the_log_in_the_arguments_or_in_an_error() {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
     }
-    // Whoever has the token may see what he has given; the servers see nothing of the daemon's.
+    // A client with the token may see what he has given; the servers see nothing of the daemon's.
     assert_eq!(client.show("app")["environment"]["KEY"], VALUE);
     let pid = client.show("boot")["pid"].as_u64().unwrap();
     let environment = fs::read_to_string(format!("/proc/{pid}/environ")).unwrap();
@@ -241,7 +241,7 @@ fn a_page_of_a_server_does_not_stop_another_one_without_auth() {
 }
 
 #[test]
-fn without_the_token_servers_are_told_of_under_own_names_only() {
+fn without_the_token_servers_are_shown_under_own_names_only() {
     let daemon = Daemon::with(&["--public-url", "https://{port}-abc.sandbox.example"], &[]);
     daemon.client.create(&json!({"slug": "secret", "start": "exec sleep 600"})).server(201);
     let headers = |host: &str| if host.is_empty() { String::new() } else { format!("Host: {host}\r\n") };

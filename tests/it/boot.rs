@@ -25,7 +25,7 @@ fn refused(options: &[&str], variables: &[(&str, &str)]) -> Output {
 }
 
 #[test]
-fn a_payload_is_applied_and_its_text_is_for_nobody_else() {
+fn a_payload_is_applied_and_its_text_is_hidden() {
     let payload = json!({"servers": [
         {"slug": "web", "start": "env; exec sleep 600", "environment": {"KEY": "hush-hush"}},
         {"slug": "lazy", "start": "exec sleep 600", "autostart": false},

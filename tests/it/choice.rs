@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Child, Control, Daemon, free_helper, quiet_port, testchild, wait_until};
 
-/// A server that listens where it is told to.
+/// A server that listens where it is asked to.
 fn obedient(daemon: &Daemon, control: &Control, spec: Value) -> Child {
     let mut full = json!({
         "slug": "app", "start": format!("{} obey app", testchild()),
@@ -135,7 +135,7 @@ fn a_better_port_that_passes_early_takes_its_place_and_is_ready_throughout() {
 #[test]
 fn a_server_that_has_moved_its_port_is_not_restarted() {
     let check = json!({"interval_ms": 50, "timeout_ms": 300, "restart_after_failures": 1});
-    // The old port is closed, or goes on and fails, or says nothing any more.
+    // The old port is closed, or stays and fails, or says nothing any more.
     for (script, close) in [("200", true), ("200,500", false), ("200,cut", false), ("200,hang", false)] {
         let daemon = Daemon::start();
         let control = Control::new();

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Daemon, Random, Scratch, number, testchild, wait_until};
 
-/// A configuration, told apart by a number; `None` is no server.
+/// A configuration, identified by a number; `None` is no server.
 type Version = Option<u64>;
 
 /// What a slug may have: more than one thing only while a call about it has had no answer.

@@ -12,7 +12,7 @@ use crate::support::{Daemon, Stream, wait_until};
 struct Reader {
     last_id: Option<String>,
     servers: BTreeMap<String, Value>,
-    /// Of each server: the runs that it saw, and those that it was told of as missed.
+    /// Of each server: the runs that it saw, and those that were reported as missed.
     runs: BTreeMap<String, (Vec<u64>, u64)>,
     snapshots: usize,
 }
@@ -169,7 +169,7 @@ fn the_logs_of_many_servers_come_in_one_stream() {
     daemon.client.create(&json!({"slug": "later", "start": "echo two; printf half; exec sleep 600"})).server(201);
     let rest = stream.read_until(|text| text.contains("half"));
     assert!(rest.contains(r#"{"slug":"later","stream":"stdout","line":"two"}"#), "{rest}");
-    let mut answer = Stream::open(&daemon.client, "/logs?slug=a&slug=nobody&stream=stderr", &[]);
+    let mut answer = Stream::open(&daemon.client, "/logs?slug=a&slug=missing&stream=stderr", &[]);
     let body: Value = serde_json::from_slice(&answer.read_to_end()).unwrap();
     assert_eq!(body["data"]["lines"], json!([{"slug": "a", "stream": "stderr", "line": "bad"}]));
     assert_eq!(daemon.client.get("/logs?slug=.x").status, 422);

@@ -73,7 +73,7 @@ fn history_comes_first_and_then_each_line_as_it_is_written() {
 }
 
 #[test]
-fn a_stream_goes_on_over_restarts_and_ends_with_the_server() {
+fn a_stream_continues_over_restarts_and_ends_with_the_server() {
     let daemon = Daemon::start();
     let mut echo = Echo::start(&daemon);
     let mut plain = follow(&daemon, "", &[]);
@@ -134,14 +134,14 @@ fn head_and_bad_values() {
 }
 
 #[test]
-fn a_reader_that_stalls_is_told_what_it_missed_and_slows_nobody() {
+fn a_reader_that_stalls_gets_a_gap_and_slows_no_other() {
     const LINES: usize = 1_000_000;
     let daemon = Daemon::with(&["--log-buffer-bytes", "65536"], &[]);
     let mut echo = Echo::with(&daemon, &format!("read go <>pipe; {} lines {LINES}; exec sleep 600", testchild()));
     let mut plain = follow(&daemon, "", &[]);
     let mut events = follow(&daemon, "", &[EVENTS]);
     echo.say("go\n");
-    // Nobody reads until the server has written everything.
+    // There is no reader until the server has written everything.
     wait_until("the server is through", || {
         daemon.client.logs("app", "?tail=1").contains(&format!("line {}\n", LINES - 1)).then_some(())
     });
@@ -209,7 +209,7 @@ fn a_client_that_leaves_costs_nothing_any_more() {
     let daemon = Daemon::start();
     let mut echo = Echo::start(&daemon);
     daemon.client.show("app");
-    let before = wait_until("the daemon is at rest", || {
+    let before = wait_until("the daemon is idle", || {
         let size = daemon.size();
         std::thread::sleep(Duration::from_millis(50));
         (daemon.size() == size).then_some(size)
@@ -236,7 +236,7 @@ fn forty_clients_get_thirty_two_streams() {
     let refused = streams.iter().filter(|stream| stream.status == 503).count();
     assert_eq!((served, refused), (32, 8));
     assert!(daemon.client.get(target).error(503).contains("32"));
-    // All else goes on, and places come free.
+    // All other requests are answered, and permits are released.
     assert_eq!(daemon.client.get("/servers/app/logs").status, 200);
     assert_eq!(daemon.client.delete("/servers/app").status, 204);
     for mut stream in streams.into_iter().filter(|stream| stream.status == 200) {

@@ -66,14 +66,14 @@ fn a_hundred_ready_servers_cost_nothing() {
     // Who has asked once has started nothing.
     assert_eq!(daemon.client.get("/servers?stats=true").json()["data"]["servers"].as_array().unwrap().len(), SERVERS);
     assert_eq!(daemon.client.get("/metrics").status, 200);
-    // What the last answers have begun comes to its end first; tiny_http lets threads that it does not need go after 5 s.
+    // What the last answers have begun ends first; tiny_http ends threads that it does not need after 5 s.
     let mut before = accounts(pid);
-    wait_until("it is at rest", || {
+    wait_until("it is idle", || {
         thread::sleep(Duration::from_secs(6));
         let now = accounts(pid);
-        let at_rest = now == before;
+        let is_idle = now == before;
         before = now;
-        at_rest.then_some(())
+        is_idle.then_some(())
     });
     let ticks_before = ticks(pid);
     thread::sleep(Duration::from_secs(seconds));

@@ -151,11 +151,11 @@ fn a_program_that_needs_no_shell_gets_every_variable() {
         let created = daemon.client.create(&spec(slug, start)).server(201);
         assert_eq!(created.get("warnings").is_none(), arrives, "{created}");
         daemon.client.wait_for_status(slug, "stopped");
-        let told = daemon.client.logs(slug, "?stream=stdout");
-        assert!(told.contains("env.PLAIN=x"));
+        let reported = daemon.client.logs(slug, "?stream=stdout");
+        assert!(reported.contains("env.PLAIN=x"));
         // dash and busybox drop them; bash keeps them.
-        let all = ["env.discovery.type=single", "env.a-b=c"].iter().all(|line| told.contains(line));
-        assert!(all == arrives || std::fs::canonicalize("/bin/sh").unwrap().ends_with("bash"), "{slug}: {told}");
+        let all = ["env.discovery.type=single", "env.a-b=c"].iter().all(|line| reported.contains(line));
+        assert!(all == arrives || std::fs::canonicalize("/bin/sh").unwrap().ends_with("bash"), "{slug}: {reported}");
     }
 }
 

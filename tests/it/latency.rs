@@ -48,7 +48,7 @@ fn measure(slug: &str, check: Option<Value>) -> Times {
             assert_eq!(answer.server(200)["status"], "ready", "{}", answer.text());
             at
         });
-        // The waiter gets into its place, and the moment is another one each time in the rhythm of whoever looks.
+        // The waiter gets into its place, and the moment is another one each time of the interval.
         thread::sleep(Duration::from_micros(30_000 + (trial as u64 * 7919) % 20_000));
         let listens = app.order("serve 127.0.0.1:PORT 200");
         times.push(Duration::from_micros(waiter.join().unwrap() - listens));

@@ -11,9 +11,9 @@ use crate::support::limits::is_root;
 use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
 
 /// A user without any rights.
-const NOBODY: u32 = 65534;
+const OTHER_USER: u32 = 65534;
 
-/// A program in `scratch` that a server can run by this path, whoever it is.
+/// A program in `scratch` that a server can run by this path, as any user.
 fn copied(scratch: &Scratch, name: &str, from: &str, mode: u32) -> String {
     let path = scratch.0.join(name);
     fs::copy(from, &path).unwrap();
@@ -29,7 +29,7 @@ fn unprivileged() -> (Daemon, String, String) {
     fs::create_dir_all(&root).unwrap();
     fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
     for path in [&scratch.0, &root] {
-        chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+        chown(path, Some(OTHER_USER), Some(OTHER_USER)).unwrap();
     }
     let child = copied(&scratch, "testchild", &testchild(), 0o755);
     let raise = copied(&scratch, "raise", "/usr/bin/setpriv", 0o4755);
@@ -162,7 +162,7 @@ impl Mute {
         Mute { process, folder }
     }
 
-    /// Whoever waits for it gets an error.
+    /// A waiting client gets an error.
     fn end(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();

@@ -100,7 +100,7 @@ fn at_its_end_the_daemon_removes_no_socket_but_its_own() {
     assert!(ask(&socket).starts_with("HTTP/1.1 200 "), "the other daemon's socket is still there");
     second.end();
     assert!(!socket.exists(), "its own is removed");
-    // A file in its place is nobody's socket.
+    // A file in its place is no socket.
     let third = OnSocket::start(&scratch, "first", &["--no-auth"]);
     fs::remove_file(&socket).unwrap();
     fs::write(&socket, "notes").unwrap();

@@ -74,7 +74,7 @@ fn the_newest_lines_are_kept_and_the_rest_is_counted() {
 }
 
 #[test]
-fn a_flood_costs_no_more_than_the_buffer_and_holds_nobody_up() {
+fn a_flood_costs_no_more_than_the_buffer_and_delays_no_other() {
     const SECONDS: u64 = 5;
     // glibc, of which a debug build has its memory, would give every client's thread a heap of its own.
     let daemon = Daemon::with(&[], &[("MALLOC_ARENA_MAX", "1")]);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::attacks::reset;
 use crate::support::{Client, Daemon, quiet_port, testchild};
 
-/// For so long everybody is at it.
+/// The duration of the test.
 const TIME: Duration = Duration::from_secs(6);
 /// Far above the milliseconds that a call takes, far below the 30 s after which the SDK gives up.
 const WORST: Duration = Duration::from_secs(10);
@@ -25,7 +25,7 @@ type Attack = fn(SocketAddr);
 fn connect(address: SocketAddr, bytes: &[u8]) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    // Whoever is cut off in the middle has had what it wanted.
+    // A client that is cut off in the middle is served enough.
     let _ = stream.write_all(bytes);
     Some(stream)
 }

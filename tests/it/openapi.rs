@@ -1,4 +1,4 @@
-//! The daemon's own document of its API is true: whatever it answers has the form that is told there.
+//! The daemon's own document of its API is true: whatever it answers has the documented form.
 
 use serde_json::{Value, json};
 
@@ -38,8 +38,11 @@ fn every_answer_is_as_the_document_says() {
     let stranger = Client { token: None, ..daemon.client.clone() };
     let served = stranger.get("/openapi.json");
     assert_eq!((served.status, served.header("Content-Type")), (200, Some("application/json")));
-    let told = served.text();
-    assert!(!told.contains("127.0.0.1") && !told.contains(&*daemon.root.to_string_lossy()), "it tells of this daemon");
+    let reported = served.text();
+    assert!(
+        !reported.contains("127.0.0.1") && !reported.contains(&*daemon.root.to_string_lossy()),
+        "it describes this daemon"
+    );
     let witness = Witness { client: &daemon.client, document: Document(served.json()) };
     for path in ["/openapi.json", "/health", "/ready", "/info", "/auth/status", "/servers", "/filesystem/overlays"] {
         witness.expect(200, "GET", path, path, None);

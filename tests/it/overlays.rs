@@ -168,7 +168,7 @@ fn a_file_that_is_too_large_for_the_disk_fails_the_overlay_and_not_the_daemon() 
 }
 
 #[test]
-fn a_full_disk_fails_the_overlay_and_harms_nobody() {
+fn a_full_disk_fails_the_overlay_and_no_other() {
     let scratch = Scratch::new();
     let root = scratch.0.join("root");
     fs::create_dir_all(&root).unwrap();
@@ -272,7 +272,7 @@ fn the_daemon_ends_in_the_middle_of_a_copy() {
 }
 
 #[test]
-fn a_killed_daemon_is_followed_by_one_that_goes_on() {
+fn a_killed_daemon_is_followed_by_one_that_continues() {
     let mut daemon = Daemon::start();
     let scratch = Scratch::new();
     let source = template(&scratch, 20, 4000);

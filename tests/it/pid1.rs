@@ -30,9 +30,7 @@ fn namespaces() -> Vec<&'static str> {
         Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
         Err(error) => error.to_string(),
     };
-    panic!(
-        "this machine lets nobody make a PID namespace, so that servisor can't be tried as PID 1 (run as root): {why}"
-    );
+    panic!("this machine permits no PID namespace, so that servisor can't be tried as PID 1 (run as root): {why}");
 }
 
 impl Init {
@@ -175,7 +173,7 @@ fn a_stop_is_over_when_everyone_is_gone_and_not_later_however_many_orphans_come_
 fn every_exit_code_and_every_signal_is_passed_through() {
     let init = Init::start();
     let client = &init.daemon.client;
-    // Not those that are ignored unless somebody listens, or stop a process.
+    // Not those that are ignored without a handler, or stop a process.
     let harmless = [libc::SIGCHLD, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
     let stopping = [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
     let signals: Vec<i32> =
@@ -228,7 +226,7 @@ fn whatever_asks_the_first_process_to_end_ends_it_and_nothing_else_does() {
 
 #[test]
 fn who_has_started_it_with_children_ignored_loses_no_exit_code() {
-    // The kernel itself would reap them, and nobody would know how they ended.
+    // The kernel itself would reap them, and their exit status would be lost.
     let init = Init::wrapped(&["sh", "-c", "trap '' CHLD TERM INT HUP; exec \"$@\"", "sh"]);
     init.daemon.client.create(&json!({"slug": "app", "start": "exit 77"})).server(201);
     assert_eq!(init.daemon.client.wait_for_status("app", "failed")["exit_code"], 77);
@@ -251,7 +249,7 @@ fn everything_ends_with_it() {
         init.daemon.client.create(&spec).server(201);
     }
     let mut children: Vec<_> = (0..20).map(|_| control.child()).collect();
-    // What nobody in the namespace has sent means nothing to the first process unless it listens.
+    // A signal from outside of the namespace means nothing to the first process unless it listens.
     init.signal(libc::SIGHUP);
     init.end();
     children.iter_mut().for_each(|child| child.wait_dead());
@@ -308,7 +306,7 @@ fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
     client.post("/servers/tree/stop").server(200);
     wait_until("only one server is left", || (children(init.pid).len() == 1).then_some(()));
     assert!(image.join("state/servers/app.json").exists());
-    // Plain words need no shell, and whatever else does is told what is missing.
+    // Plain words need no shell, and all others fail with what is missing.
     fs::remove_file(image.join("bin/sh")).unwrap();
     let plain =
         json!({"slug": "plain", "start": "busybox sleep $LONG", "environment": {"PATH": "/bin", "LONG": "600"}});

@@ -211,7 +211,7 @@ fn an_env_file_that_is_a_pipe_a_device_or_has_no_end_holds_no_supervisor() {
         let begun = Instant::now();
         daemon.client.create(&json!({"slug": slug, "start": "exec sleep 600", "env_file": file}));
         let server = daemon.client.show(&slug);
-        // Root may read the kernel's log; whoever it is, the supervisor does not wait for more of it.
+        // Root may read the kernel's log; for any user, the supervisor does not wait for more of it.
         if *file != "/proc/kmsg" || server["status"] != "running" {
             let server = daemon.client.wait_for_status(&slug, "failed");
             let reason = server["status_reason"].as_str().unwrap();

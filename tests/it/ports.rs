@@ -10,7 +10,7 @@ use crate::support::{
     Child, Control, Daemon, Finish, Guarded, Scratch, free_helper, quiet_port, testchild, wait_until,
 };
 
-/// A server that listens where it is told to.
+/// A server that listens where it is asked to.
 fn obedient(daemon: &Daemon, control: &Control, spec: Value) -> (Value, Child) {
     let mut full = json!({
         "slug": "app", "start": format!("{} obey app", testchild()),
@@ -79,7 +79,7 @@ fn what_listens_first_is_not_checked_for_ever() {
         if waits {
             assert_eq!(daemon.client.when_ready("app")["port"], requested);
         } else {
-            // Nobody asks for the server here.
+            // Without a request for the server.
             let is_ready = || daemon.statuses("app").last().is_some_and(|status| status == "ready");
             wait_until("it is ready", || is_ready().then_some(()));
         }
@@ -117,7 +117,7 @@ fn a_debugger_is_not_the_server_and_neither_is_a_random_port() {
     all.sort_unstable();
     assert_eq!(daemon.client.show("app")["ports"], json!(all));
     assert_eq!(daemon.client.delete("/servers/app").status, 204);
-    // `node --inspect`: whoever waits is told of the server and not of its debugger.
+    // `node --inspect`: a client that waits gets the server and not its debugger.
     let requested = quiet_port();
     let (_, mut app) = obedient(&daemon, &control, json!({"port": requested}));
     app.order(&format!("serve 127.0.0.1:{debugger} 200 nap 300 serve 127.0.0.1:PORT 200"));
@@ -148,7 +148,7 @@ fn an_answer_about_ports_is_never_older_than_a_second() {
     }
     app.order(&format!("close {}", first + 1));
     std::thread::sleep(Duration::from_secs(1));
-    // Who waits for readiness must not be told of the one that was.
+    // Who waits for readiness must not get the one that was.
     let answer = daemon.client.get("/servers/app?wait_for=ready&timeout_ms=200").server(200);
     assert_eq!(answer["status"], "running", "{answer:#}");
     app.order(&format!("serve 127.0.0.1:{first} 200"));
@@ -205,7 +205,7 @@ fn what_a_process_that_can_not_be_looked_into_listens_on_is_guessed_and_the_log_
     });
     assert!(daemon.log().contains("can't be looked into"), "{}", daemon.log());
     assert_eq!(daemon.client.delete("/servers/app").status, 204);
-    // It ignores what it was given: what is new is taken for its own, since nobody else waits.
+    // It ignores what it was given: what is new is taken for its own, since no other server waits.
     let (_, mut app) = obedient(&daemon, &control, json!({"port": port}));
     app.order("hide");
     // What is open before the first look for the server is not new, so there is a second one.
@@ -269,7 +269,7 @@ fn a_port_below_1024_needs_a_right() {
     let first: u16 = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start")
         .map_or(1024, |text| text.trim().parse().unwrap());
     let Some(port) = first.checked_sub(1).filter(|port| *port > 0) else {
-        println!("skipped: this system gives every port to everybody");
+        println!("skipped: this system gives every port to every process");
         return;
     };
     let daemon = without(CAP_NET_BIND_SERVICE);

@@ -99,7 +99,7 @@ fn a_failed_overlay_fails_its_servers_with_its_reason() {
     let source = template(&scratch, 10);
     let daemon = Daemon::start();
     let client = &daemon.client;
-    // Nobody can make a directory there.
+    // No directory can be made there.
     let target = "/proc/no-place-for-an-app";
     let inline =
         json!({"slug": "web", "path": target, "start": "true", "overlay": {"source": source, "target": target}});
@@ -227,7 +227,7 @@ fn overlay_count(client: &Client) -> usize {
 }
 
 #[test]
-fn the_same_inline_overlay_is_one_overlay_whoever_asks_for_it_and_when() {
+fn the_same_inline_overlay_is_one_overlay_for_all_servers() {
     let scratch = Scratch::new();
     let source = template(&scratch, 3000);
     let mut daemon = Daemon::start();
@@ -352,8 +352,8 @@ fn install_may_make_the_directory_that_start_runs_in() {
         }
         created.server(201);
         client.wait_for_status(slug, "running");
-        let told = [daemon.root.join(cwd).canonicalize().unwrap(), daemon.root.join(path)];
-        let expected = format!("{}\ncloned in {}\n", told[0].display(), told[1].display());
+        let reported = [daemon.root.join(cwd).canonicalize().unwrap(), daemon.root.join(path)];
+        let expected = format!("{}\ncloned in {}\n", reported[0].display(), reported[1].display());
         wait_until("both have written", || (client.logs(slug, "?stream=stdout") == expected).then_some(()));
     }
     for (slug, install) in [("nothing", "true"), ("elsewhere", "mkdir other")] {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Child, Control, Daemon, quiet_port, testchild, wait_until};
 
-/// A server that listens when it is told to, on its port.
+/// A server that listens on request, on its port.
 fn obedient(daemon: &Daemon, control: &Control, slug: &str, more: Value) -> Child {
     let mut spec = json!({
         "slug": slug, "start": format!("{} obey {slug}", testchild()), "port": quiet_port(),
@@ -35,7 +35,7 @@ fn without_a_check_it_is_ready_as_long_as_it_listens() {
     assert!(ready.get("healthy").is_none() && ready.get("health_status").is_none(), "only with a check: {ready:#}");
     close(&mut app, &ready);
     let lost = daemon.client.wait_for_status("web", "running");
-    assert_eq!(lost["ready_at"], ready["ready_at"], "it is told when the run could first be used");
+    assert_eq!(lost["ready_at"], ready["ready_at"], "the time when the run could first be used");
     app.order("serve 127.0.0.1:PORT 500");
     daemon.client.when_ready("web");
     assert_eq!(daemon.statuses("web"), ["starting", "running", "ready", "running", "ready"]);
@@ -53,7 +53,7 @@ fn with_a_check_a_closed_port_is_lost_readiness_too() {
     app.order("serve 127.0.0.1:PORT 200");
     let ready = daemon.client.when_ready("web");
     close(&mut app, &ready);
-    // Nobody asks: the checks notice it, and by them the watcher.
+    // Without a request: the checks notice it, and by them the watcher.
     wait_until("it is seen without a question", || {
         (daemon.statuses("web").last().is_some_and(|status| status == "running")).then_some(())
     });
@@ -148,7 +148,7 @@ fn what_counts_when_everything_is_asked_for() {
     }
     assert_eq!((&brief["port"], &brief["url"]), (&server["port"], &server["url"]));
     assert_eq!(brief["health_check"]["last_status"], 200);
-    assert!(!body.to_string().contains("testchild"), "without a token nothing of a configuration is told: {body}");
+    assert!(!body.to_string().contains("testchild"), "without a token no configuration is shown: {body}");
 
     // One that failed never has its port; one that was stopped by hand is not missed.
     daemon.client.create(&json!({"slug": "broken", "start": "exit 1", "port": quiet_port()})).server(201);
@@ -161,7 +161,7 @@ fn what_counts_when_everything_is_asked_for() {
     assert!(!all(&daemon).0, "it has ended by itself");
     assert_eq!(daemon.client.delete("/servers/done").status, 204);
 
-    // One that is not started at boot is nobody's business.
+    // One that is not started at boot does not count.
     let _quiet = obedient(&daemon, &control, "quiet", json!({"autostart": false}));
     assert_eq!(all(&daemon), (true, true));
     // One with a port or a check has to listen, however long it takes; a worker only for its first ten seconds.

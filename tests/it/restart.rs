@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::support::{Control, Daemon, median_and_max, testchild, wait_until};
 
 #[test]
-fn every_signal_and_exit_code_is_told() {
+fn every_signal_and_exit_code_is_reported() {
     let daemon = Daemon::start();
     for (slug, end, code, signal) in [
         ("s1", "exit 255", 255, None),

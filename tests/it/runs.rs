@@ -47,9 +47,9 @@ fn an_end_that_was_asked_for_says_by_what_and_keeps_no_words() {
     daemon.client.post("/servers/app/restart").server(200);
     daemon.client.post("/servers/app/stop").server(200);
     let all = runs(&daemon, "app");
-    let told: Vec<_> = all.iter().map(|run| (&run["run"], &run["reason"], &run["next"], &run["tail"])).collect();
+    let reported: Vec<_> = all.iter().map(|run| (&run["run"], &run["reason"], &run["next"], &run["tail"])).collect();
     assert_eq!(
-        told,
+        reported,
         [
             (&json!(2), &json!("stopped"), &json!("none"), &json!([])),
             (&json!(1), &json!("restarted"), &json!("restart"), &json!([])),

@@ -66,7 +66,7 @@ fn a_second_signal_kills() {
     daemon.client.create(&spec).server(201);
     let mut child = control.child();
     daemon.signal(libc::SIGTERM);
-    wait_until("the first signal is heard", || daemon.log().contains("SIGTERM: stopping").then_some(()));
+    wait_until("the first signal is handled", || daemon.log().contains("SIGTERM: stopping").then_some(()));
     daemon.signal(libc::SIGTERM);
     assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
     assert!(child.is_dead());
@@ -133,7 +133,7 @@ fn hang_up_and_a_lost_stderr_are_no_reasons_to_end() {
 }
 
 #[test]
-fn a_stderr_that_nobody_reads_blocks_nothing() {
+fn a_stderr_without_a_reader_blocks_nothing() {
     let scratch = Scratch::new();
     let mut process = Daemon::command()
         .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])

@@ -113,7 +113,7 @@ fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_no
     };
     let client = &daemon.client;
     // As the first process, as one of its group, and as one that has left session, pipes and parent. Each has a name of its
-    // own: whoever looks up the same one waits for the first of them, and no signal ends that.
+    // own: a lookup of the same one waits for the first, and no signal ends that.
     let stuck = |slug: &str| format!("echo $$ > {slug}; exec silent/{slug}");
     let starts = [
         ("leader", stuck("leader")),
@@ -172,7 +172,7 @@ fn reader_that_hangs(pid: u32) -> Option<Guarded> {
 /// `limits`, `fd` and `exe` do not. Before membership came from resource limits, every look read the environment of every
 /// orphan: here all stops on the machine hung until the file system was gone.
 #[test]
-fn a_program_that_hangs_with_its_memory_locked_delays_nobody() {
+fn a_program_that_hangs_with_its_memory_locked_delays_no_other() {
     let daemon = Daemon::start();
     let Some(halting) = Halting::mount(&daemon.root.join("halting")) else {
         println!("no FUSE here: a file system that halts is not tried");

@@ -2,7 +2,7 @@
 //!
 //! `SOAK_SECONDS` is how long (60; `make soak` takes an hour), `SOAK_SEED` repeats the choices of a run; the seed of each is
 //! printed. In the first tenth the daemon itself is killed now and then, in the second one it warms up. From then on it has
-//! to live, is looked at again and again when it is at rest, and must not grow.
+//! to live, is looked at again and again when it is idle, and must not grow.
 
 use std::time::{Duration, Instant};
 
@@ -128,12 +128,12 @@ fn whatever_happens_it_is_as_the_model_says() {
     let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
     let (before, after) = (median(&sizes[..part]), median(&sizes[sizes.len() - part..]));
     println!(
-        "at rest, {:?} apart, KiB of its own: {:?}",
+        "idle, {:?} apart, KiB of its own: {:?}",
         whole * 4 / 5 / looks,
         sizes.iter().map(|size| size.memory).collect::<Vec<_>>()
     );
     println!(
-        "soak of {:?}, seed {seed}: {} operations, {} faults ({}), 0 deviations; at rest {} to {} descriptors, {} to {} \
+        "soak of {:?}, seed {seed}: {} operations, {} faults ({}), 0 deviations; idle {} to {} descriptors, {} to {} \
          threads, {before} to {after} KiB (the medians of the first and of the last {part} of {} looks)",
         begun.elapsed(),
         soak.operations,

@@ -48,7 +48,7 @@ fn configurations_survive_a_clean_end_and_a_violent_one() {
         let listed = list["data"]["servers"].as_array().unwrap().iter().map(|server| server["slug"].clone());
         assert_eq!(listed.collect::<Vec<_>>(), slugs);
         assert_eq!(slugs.map(|slug| lasting(&daemon.client.show(slug))), before);
-        // One that was stopped by hand is started by the next boot, unless it was told not to be.
+        // One that was stopped by hand is started by the next boot, unless it is marked otherwise.
         for slug in ["Web.1_x-y", "web.1_x-y", "halted"] {
             daemon.client.wait_for_status(slug, "running");
         }
@@ -86,7 +86,7 @@ fn what_a_killed_daemon_has_left_is_ended_before_anything_starts() {
     let mut daemon = Daemon::start();
     let control = Control::new();
     let port = crate::support::free_port();
-    // The first has a descendant that has left group, session and parent; the second hears no SIGTERM.
+    // The first has a descendant that has left group, session and parent; the second ignores SIGTERM.
     let away = format!("({0} daemonize ctl away stay &); exec {0} ctl main listen stay", testchild());
     let deaf = format!("{} ignore-term ctl deaf stay", testchild());
     for (slug, start) in [("away", away), ("deaf", deaf)] {
@@ -205,7 +205,7 @@ fn a_full_disk_is_refused_and_undone() {
     let state = scratch.0.join("state");
     fs::create_dir_all(scratch.0.join("root")).unwrap();
     fs::create_dir_all(&state).unwrap();
-    // A disk of its own that nobody else sees. Where that is not allowed the test above has to do.
+    // A disk of its own that no other process sees. Where that is not allowed the test above has to do.
     let mount = format!("mount -t tmpfs -o size=64k none {} && exec \"$@\"", state.display());
     let allowed = Command::new("unshare").args(["-rm", "sh", "-c", &mount, "sh", "true"]).output();
     if !allowed.is_ok_and(|output| output.status.success()) {

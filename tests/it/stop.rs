@@ -55,7 +55,7 @@ fn npm_is_gone_long_before_its_app_and_the_stop_waits_for_the_app() {
 }
 
 #[test]
-fn whoever_ignores_sigterm_is_dead_at_the_stop_timeout() {
+fn a_process_that_ignores_sigterm_is_dead_at_the_stop_timeout() {
     let daemon = Daemon::start();
     let mut late: Vec<Duration> = (0..10)
         .map(|number| {
@@ -139,11 +139,11 @@ fn a_stopped_process_is_woken_to_end() {
     // SAFETY: plain numbers; the child is alive.
     unsafe { libc::kill(child.pid as i32, libc::SIGSTOP) };
     let stopped = daemon.client.post("/servers/app/stop").server(200);
-    assert_eq!(stopped["exit_code"], 0, "it has heard SIGTERM and ended by itself");
+    assert_eq!(stopped["exit_code"], 0, "it has handled SIGTERM and ended by itself");
 }
 
 #[test]
-fn a_pipe_that_a_stranger_holds_open_keeps_nobody_waiting() {
+fn a_pipe_that_a_stranger_holds_open_delays_no_stop() {
     let daemon = Daemon::start();
     let control = Control::new();
     let start = format!("{} ctl main say ready stay", testchild());
@@ -174,7 +174,7 @@ fn orphans_are_reaped_while_servers_run() {
 }
 
 #[test]
-fn whoever_forks_away_just_when_the_leader_dies_is_found() {
+fn a_process_that_forks_while_the_leader_dies_is_found() {
     const ROUNDS: u64 = 150;
     let daemon = Daemon::start();
     std::thread::scope(|scope| {

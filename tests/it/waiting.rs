@@ -111,7 +111,7 @@ fn a_restart_is_waited_through() {
 }
 
 #[test]
-fn a_hundred_waiters_cost_nobody_s_time() {
+fn a_hundred_waiters_delay_no_other() {
     const WAITERS: usize = 100;
     let daemon = Daemon::start();
     let control = Control::new();
@@ -133,7 +133,7 @@ fn a_hundred_waiters_cost_nobody_s_time() {
     daemon.client.post("/servers/other/stop").server(200);
     println!("with {WAITERS} waiters the longest of 50 other calls took {longest:?}");
     assert!(longest < Duration::from_secs(2), "{longest:?}");
-    assert!(waiting.iter().all(|one| !one.is_finished()), "nobody was answered yet");
+    assert!(waiting.iter().all(|one| !one.is_finished()), "a wait was answered");
     let begun = Instant::now();
     app.order("serve 127.0.0.1:PORT 200");
     for one in waiting {
@@ -165,7 +165,7 @@ fn a_body_is_not_kept_while_its_client_waits() {
         .collect();
     until_waiting(&daemon, WAITERS);
     let most = before + (WAITERS * BODY / 1024 / 4) as u64;
-    wait_until("the bodies are let go of", || (daemon.memory_kib("Anonymous") < most).then_some(()));
+    wait_until("the bodies are freed", || (daemon.memory_kib("Anonymous") < most).then_some(()));
     drop(waiting);
 }
 
@@ -174,13 +174,13 @@ fn a_waiter_that_leaves_is_let_go() {
     let daemon = Daemon::start();
     let control = Control::new();
     let _app = obedient(&daemon, &control, "app");
-    let nobody_waits = || (daemon.threads("conn-") == 0).then_some(());
+    let all_have_gone = || (daemon.threads("conn-") == 0).then_some(());
     for target in ["/servers/app?wait_for=ready&timeout_ms=3600000", "/ready?wait=true&timeout_ms=3600000"] {
-        wait_until("all others have gone", nobody_waits);
+        wait_until("all others have gone", all_have_gone);
         let leavers: Vec<TcpStream> = (0..20).map(|_| daemon.client.begin("GET", target)).collect();
         until_waiting(&daemon, 20);
         drop(leavers);
-        wait_until("their threads are given back", nobody_waits);
+        wait_until("their threads are given back", all_have_gone);
     }
 }
 

@@ -1,5 +1,5 @@
 """What schemathesis makes up is sent with harmless commands and with paths of the daemon's own directory, so that requests
-that are taken can be carried out for real. And one check of ours: each status is told of by name."""
+that are taken can be carried out for real. And one check of ours: each status is documented by name."""
 
 import json
 import os
@@ -101,7 +101,7 @@ def before_call(ctx, case, kwargs):
     known = case.path_parameters.get("id")
     if isinstance(known, str) and overlays and re.fullmatch("[a-z0-9]{1,32}", known):
         case.path_parameters["id"] = pick(overlays[-8:], known)
-    # Nobody waits for an hour here, and a log that is followed has no end.
+    # No check waits for an hour, and a log that is followed has no end.
     limit = str(case.query.get("timeout_ms", ""))
     if limit.isascii() and limit.isdigit() and int(limit) <= 3600000:
         case.query["timeout_ms"] = str(min(int(limit), 20))
@@ -118,12 +118,12 @@ def after_call(ctx, case, response):
 
 
 @schemathesis.check
-def status_is_told_of(ctx, response, case):
+def status_is_documented(ctx, response, case):
     """Schemathesis takes any status where there is a `default`; the document names those that it stands for."""
     if response.request.method == "OPTIONS":
         assert response.status_code in (204, 400, 401, 403, 404), f"{response.status_code} to OPTIONS"
         return
-    told = set(case.operation.definition.raw["responses"])
-    told |= set(re.findall(r"\b[45]\d\d\b", case.operation.schema.raw_schema["info"]["description"]))
-    assert str(response.status_code) in told, f"{response.status_code} is not told of"
+    reported = set(case.operation.definition.raw["responses"])
+    reported |= set(re.findall(r"\b[45]\d\d\b", case.operation.schema.raw_schema["info"]["description"]))
+    assert str(response.status_code) in reported, f"{response.status_code} is not documented"
     assert response.status_code != 500, "a fault of the daemon"

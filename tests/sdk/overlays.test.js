@@ -177,7 +177,7 @@ test('servers and overlays at creation, at every boot of the same sandbox', asyn
   }, { COMPUTESDK_SETUP_B64: payload })();
 });
 
-test('what the user is told when it can not be', withDaemon(async ({ daemon, sandbox, root }) => {
+test('what the user sees when it can not be', withDaemon(async ({ daemon, sandbox, root }) => {
   const { overlay } = sandbox.filesystem;
   const source = template('refused', 2);
   const missing = path.join(TEMPLATES, 'no-such-template');

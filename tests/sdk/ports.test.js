@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ask, canListen, close, freePort, install, listen, reaches, withDaemon } from './support.js';
 
-test('the port asked for, told from the first answer on', withDaemon(async ({ sandbox, root }) => {
+test('the port asked for, shown from the first answer on', withDaemon(async ({ sandbox, root }) => {
   install(root, 'node', 'app');
   const port = await freePort();
   const server = await sandbox.server.start({ slug: 'api', start: 'node server.js', path: 'app', port, strict_port: false });

@@ -133,7 +133,7 @@ test('a status by hand', withDaemon(async ({ sandbox }) => {
 
 test('the last example of the docs, with its loop', withDaemon(async ({ sandbox, root }) => {
   install(root, 'node', 'app');
-  // 3000 is what the docs ask for, but it may be somebody else's here: then the next one is taken.
+  // 3000 is what the docs ask for, but it may be in use here: then the next one is taken.
   const other = await canListen(3000) && await listen(3000);
   const server = await sandbox.server.start({
     slug: 'nextjs',

@@ -50,7 +50,7 @@ export function withDaemon(body, variables) {
 const living = new Set();
 process.prependListener('exit', () => living.forEach((daemon) => daemon.kill('SIGTERM')));
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP']) process.prependListener(signal, () => process.exit(1));
-// Whoever ran the tests is gone.
+// The parent of the tests is gone.
 process.stdout.on('error', () => process.exit(1));
 
 export class Daemon {
@@ -163,7 +163,7 @@ export function install(root, app, name = app) {
 
 /**
  * The next port to give. Below those that the system gives to outgoing connections, and another range for each process:
- * nobody takes one by chance between its being found free and its being used.
+ * no process takes one by chance between its being found free and its being used.
  */
 let next = 12_000 + (process.pid % 180) * 100;
 

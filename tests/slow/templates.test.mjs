@@ -146,7 +146,7 @@ test('smart: usable at the answer, and a world of its own when it is complete', 
   assert.deepEqual(leavers(target), []);
   assert.equal(paint(target).hash, portrait.hash, 'the copy is the template');
 
-  // As long as this process hashed it could not hear that idle connections were closed.
+  // As long as this process hashed it could not see that idle connections were closed.
   await pause(100);
   for (const [slug, { environment }] of Object.entries(APPS)) {
     const config = { slug, path: `app/${slug}`, start: 'npm run dev', port: await freePort(), environment, depends_on: [id] };
@@ -173,7 +173,7 @@ test('copy: against cp -a, in turns', { timeout: 1_800_000 }, async () => {
   const { overlay } = daemon.sandbox().filesystem;
   const timed = async (body) => {
     // What was written before is not for this one to wait for. And while this process hashed or removed trees it could
-    // not hear that idle connections were closed; now it does.
+    // not see that idle connections were closed; now it does.
     await run('sync');
     const begun = performance.now();
     await body();

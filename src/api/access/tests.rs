@@ -49,7 +49,7 @@ fn the_right_token_opens() {
 }
 
 #[test]
-fn everything_else_does_not_and_is_told_what_would() {
+fn every_other_request_is_refused_with_advice() {
     let (upper, (start, end)) = (SECRET.to_ascii_uppercase(), SECRET.split_at(1));
     let shorter = &SECRET[..SECRET.len() - 1];
     #[rustfmt::skip]

@@ -347,7 +347,7 @@ fn readiness_shows_no_configuration() {
 }
 
 #[test]
-fn a_marked_server_is_told_by_its_status() {
+fn a_marked_server_has_its_status() {
     let view = ServerView { status: Status::Ready, ..minimal() };
     let expected = json!({"status": "success", "message": "m", "data": {"slug": "web", "status": "ready"}});
     assert_eq!(body(marked("m", &view, &[])), expected);

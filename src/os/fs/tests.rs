@@ -129,7 +129,7 @@ fn each_way_to_copy_gives_the_same_and_keeps_holes() {
 }
 
 #[test]
-fn a_copy_stops_when_it_is_told_to() {
+fn a_copy_stops_on_request() {
     let scratch = Scratch::new("stop");
     fs::write(scratch.0.join("big"), vec![1; 20 << 20]).unwrap();
     let dir = scratch.dir();

@@ -150,7 +150,7 @@ fn parsed(records: &StoredOverlay) -> Vec<record::StoredOverlay> {
 }
 
 #[test]
-fn the_next_daemon_goes_on() {
+fn the_next_daemon_continues() {
     let scratch = Scratch::new();
     large(&scratch);
     usual(&scratch);
@@ -315,7 +315,7 @@ fn of_several_who_delete_it_at_once_one_does() {
 }
 
 #[test]
-fn watchers_hear_of_everything_once() {
+fn watchers_get_each_change_once() {
     let scratch = Scratch::new();
     usual(&scratch);
     let overlays = scratch.overlays();

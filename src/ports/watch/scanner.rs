@@ -57,8 +57,8 @@ pub struct SocketScanner {
     search: Option<Search>,
     walk: Option<Walk>,
     /// What was complained about already.
-    told_reading: bool,
-    told_guessing: bool,
+    reported_reading: bool,
+    reported_guessing: bool,
 }
 
 /// The next search for owners.
@@ -85,8 +85,8 @@ impl SocketScanner {
             rest: Duration::ZERO,
             search: None,
             walk: None,
-            told_reading: false,
-            told_guessing: false,
+            reported_reading: false,
+            reported_guessing: false,
         }
     }
 
@@ -110,10 +110,10 @@ impl SocketScanner {
     pub fn look(&mut self, table: &mut WatchTable, scope: Scope, now: Instant) -> Option<Instant> {
         table.begin_look();
         match self.read(table) {
-            Ok(()) => self.told_reading = false,
-            Err(error) if self.told_reading => log::debug(format_args!("still: {error}")),
+            Ok(()) => self.reported_reading = false,
+            Err(error) if self.reported_reading => log::debug(format_args!("still: {error}")),
             Err(error) => {
-                self.told_reading = true;
+                self.reported_reading = true;
                 log::error(format_args!("the ports of servers can't be seen: {error}"));
             }
         }
@@ -270,7 +270,7 @@ impl SocketScanner {
     }
 
     fn warn_of_hidden(&mut self, searched: &Searched) {
-        if !searched.hidden.is_empty() && !std::mem::replace(&mut self.told_guessing, true) {
+        if !searched.hidden.is_empty() && !std::mem::replace(&mut self.reported_guessing, true) {
             log::warn(format_args!(
                 "some processes of servers can't be looked into; what they listen on is guessed from what was asked for \
                  and from what is new"

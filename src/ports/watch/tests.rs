@@ -59,7 +59,7 @@ fn ports(listening: &Listening) -> Vec<Port> {
 }
 
 #[test]
-fn a_listener_is_told_when_it_comes_and_when_it_goes() {
+fn a_listener_is_reported_when_it_opens_and_closes() {
     let mut scene = Scene::new();
     let (v4, v6) = (Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into());
     for (address, reached_by) in [
@@ -101,7 +101,7 @@ fn a_listener_that_is_handed_over_stays_the_servers() {
 }
 
 #[test]
-fn each_port_is_told_with_the_others() {
+fn each_port_is_reported_with_the_others() {
     let mut scene = Scene::new();
     let first = scene.server.listen("127.0.0.1:0");
     next(&scene.notices);
@@ -115,7 +115,7 @@ fn each_port_is_told_with_the_others() {
 }
 
 #[test]
-fn two_servers_on_one_port_are_told_that_localhost_leads_to_both() {
+fn two_servers_on_one_port_share_localhost() {
     let mut scene = Scene::new();
     let mut other = Server::start(&scene.tracker);
     let (_watch, notices) = watch(&scene.watcher, &other, None);
@@ -133,7 +133,7 @@ fn two_servers_on_one_port_are_told_that_localhost_leads_to_both() {
 }
 
 #[test]
-fn who_asks_is_told_although_nothing_has_changed() {
+fn a_request_is_answered_without_a_change() {
     let mut scene = Scene::new();
     let number = scene.server.listen("127.0.0.1:0");
     next(&scene.notices);
@@ -145,7 +145,7 @@ fn who_asks_is_told_although_nothing_has_changed() {
 }
 
 #[test]
-fn a_foreign_process_on_the_requested_port_is_told() {
+fn a_foreign_process_on_the_requested_port_is_reported() {
     let mut scene = Scene::new();
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let number = stranger.local_addr().unwrap().port();
@@ -167,7 +167,7 @@ fn the_sockets_of_a_thread_with_its_own_table_count() {
 }
 
 #[test]
-fn who_is_watched_late_is_told_what_is_there() {
+fn a_late_watch_reports_known_listeners() {
     let mut scene = Scene::new();
     let numbers = [scene.server.listen("127.0.0.1:0"), scene.server.listen("127.0.0.1:0")];
     while next(&scene.notices).open.len() < 2 {}
@@ -212,7 +212,7 @@ fn an_answer_has_also_those_who_wait_for_nothing() {
 }
 
 #[test]
-fn with_nothing_urgent_it_sleeps_and_who_asks_is_told_first() {
+fn with_nothing_urgent_it_sleeps_and_requests_are_answered_first() {
     let mut scene = Scene::new();
     scene.watch.set_pace(Pace::OnRequest);
     assert_eq!(scene.watcher.refresh(Instant::now(), soon()), Refreshed::Fresh);

@@ -63,7 +63,7 @@ impl Walk {
         Walk { scope, begun, searched, wanted, stops, reading: None }
     }
 
-    /// Goes on for a few milliseconds, or to the end.
+    /// Proceeds for a few milliseconds, or to the end.
     ///
     /// # Errors
     /// The system has nothing left to look with: this walk has no result.

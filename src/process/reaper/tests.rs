@@ -46,7 +46,7 @@ fn sweep_until(reaper: &Reaper, notices: &Receiver<Notice>) -> Notice {
 }
 
 #[test]
-fn every_way_to_end_is_told_once_and_known_exactly() {
+fn every_exit_is_reported_once_and_exactly() {
     let reaper = Arc::new(Reaper::default());
     for (script, exit) in [
         ("exit 0", Exit::Code(0)),

@@ -59,7 +59,7 @@ struct Task {
 struct Leads {
     pid: Pid,
     notify: Box<dyn Fn(Notice) + Send>,
-    is_told: bool,
+    is_known: bool,
     awaited: SortedSet<Pid>,
 }
 
@@ -255,7 +255,7 @@ impl State {
         let has_ended = |pid| self.tasks.iter().any(|task| task.pid == pid && task.exit.is_some());
         let ended: Vec<Pid> = self.leads.iter().map(|leads| leads.pid).filter(|&pid| has_ended(pid)).collect();
         for leads in &mut self.leads {
-            if ended.contains(&leads.pid) && !std::mem::replace(&mut leads.is_told, true) {
+            if ended.contains(&leads.pid) && !std::mem::replace(&mut leads.is_known, true) {
                 (leads.notify)(Notice::LeaderExited(orphans));
             }
             if !leads.awaited.is_empty() {
@@ -294,7 +294,7 @@ impl System for World {
         state.spawned.push((now, plan.script.clone()));
         state.tasks.push(Task { pid, leader: pid, group: Group::Leaders, at_stop, exit: None });
         let awaited = SortedSet::default();
-        state.leads.push(Leads { pid, notify: Box::new(notify), is_told: false, awaited });
+        state.leads.push(Leads { pid, notify: Box::new(notify), is_known: false, awaited });
         let tree = Arc::new(RunTree { leader: pid, mark: None, marker, pipes: [0; 2] });
         Ok(FakeChild { world: Arc::clone(self), tree })
     }

@@ -71,7 +71,7 @@ fuzz_target!(|bytes: &[u8]| {
     // What is passed on is vetted once more, and comes out as it is: there is nothing left to understand in two ways.
     let passed = head.canonical;
     let limits = FrontLimits { head: 4096, ..limits() };
-    // With HTTP/1.0 there may be none; whoever needs to know it refuses the request.
+    // With HTTP/1.0 there may be none; a request that needs to know it is refused.
     if !passed.windows(8).any(|part| part == b"\r\nHost: ") {
         return;
     }

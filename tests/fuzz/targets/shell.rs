@@ -107,8 +107,8 @@ fuzz_target!(|input: &[u8]| {
     let value = |name: &str| (name == "A").then_some("a value").or((name == "B").then_some("plain"));
     // A shell adds to the environment and sorts it anew; what shows that is left out.
     if let Some(words) = words(&command, value).filter(|_| is_harmless && !command.contains("env")) {
-        if let Some(told) = run_words(&words) {
-            assert_eq!(told, run(&command), "{command:?} is not {words:?}");
+        if let Some(reported) = run_words(&words) {
+            assert_eq!(reported, run(&command), "{command:?} is not {words:?}");
         }
     }
     let form = exec_form(&command);

@@ -101,7 +101,7 @@ fn requests_that_end_a_bare_tiny_http() {
 }
 
 #[test]
-fn idle_and_trickling_clients_keep_nobody_out() {
+fn idle_and_trickling_clients_keep_no_owner_out() {
     let target = Target::new();
     let size = target.daemon.size();
     let mut longest = Duration::ZERO;
@@ -130,7 +130,7 @@ fn idle_and_trickling_clients_keep_nobody_out() {
 }
 
 #[test]
-fn clients_that_do_not_read_hold_nobody_up() {
+fn clients_that_do_not_read_delay_no_other() {
     let target = Target::new();
     let flood = json!({"slug": "text", "start": format!("{} lines 100000", testchild())});
     target.daemon.client.create(&flood).server(201);

@@ -104,12 +104,12 @@ fn listener_of(daemon: &Daemon) -> OwnedFd {
     // SAFETY: plain numbers; the process is ours.
     let process = unsafe { libc::syscall(libc::SYS_pidfd_open, daemon.pid(), 0) };
     assert!(process >= 0, "{}", std::io::Error::last_os_error());
-    // SAFETY: it was opened just now and is nobody else's.
+    // SAFETY: it was opened just now and has no other owner.
     let process = unsafe { OwnedFd::from_raw_fd(process as i32) };
     let copies = open_descriptors(daemon.pid()).into_iter().filter_map(|number| {
         // SAFETY: plain numbers.
         let copy = unsafe { libc::syscall(libc::SYS_pidfd_getfd, process.as_raw_fd(), number as i32, 0) };
-        // SAFETY: it was opened just now and is nobody else's.
+        // SAFETY: it was opened just now and has no other owner.
         (copy >= 0).then(|| unsafe { OwnedFd::from_raw_fd(copy as i32) })
     });
     let listens = |socket: &OwnedFd| {

@@ -25,7 +25,7 @@ fn the_address_is_in_the_state_directory_while_the_daemon_listens() {
     daemon.signal(libc::SIGTERM);
     assert!(daemon.wait().success());
     assert!(!file.exists());
-    // A link that somebody put there is replaced, and what it leads to stays as it is.
+    // A link that exists already is replaced, and what it leads to stays as it is.
     let victim = daemon.scratch().0.join("victim");
     fs::write(&victim, "mine").unwrap();
     std::os::unix::fs::symlink(&victim, &file).unwrap();
@@ -106,7 +106,7 @@ fn options_come_before_variables_and_these_before_the_state_directory() {
     }
 }
 
-/// The head of the first request that comes to `listener`.
+/// The head of the first request on `listener`.
 fn request(listener: &TcpListener) -> String {
     let (mut stream, _) = listener.accept().unwrap();
     let mut head = Vec::new();
@@ -152,7 +152,7 @@ fn the_kept_token_never_leaves_this_machine() {
             let head = request(&listener);
             assert_eq!(head.contains("kept-secret"), is_local, "{address}: {head}");
             assert!(child.wait_with_output().unwrap().status.success());
-            // One that is given is sent where it is told to go.
+            // One that is given is sent to its target.
             let mut ps = Daemon::command();
             ps.args(["ps", "--address", &address]).env("SERVISOR_ACCESS_TOKEN", "given");
             let child = ps.stdout(std::process::Stdio::null()).spawn().unwrap();

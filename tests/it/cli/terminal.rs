@@ -208,7 +208,7 @@ fn ctrl_c_is_130_and_the_terminal_is_as_it_was() {
 }
 
 #[test]
-fn long_work_shows_that_it_goes_on_to_a_terminal_only() {
+fn long_work_shows_progress_on_a_terminal_only() {
     let daemon = Daemon::start();
     run(&daemon, &["run", "web", "--no-wait", "--", "sleep 600"]).done();
     assert!(on_terminal(&daemon, 80, "stop web", &[]).contains("web: stopping"));

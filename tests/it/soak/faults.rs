@@ -1,4 +1,4 @@
-//! What nobody asks for.
+//! Faults that no request causes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -71,7 +71,7 @@ impl Soak {
         });
     }
 
-    /// What is not the first process of a run may die: nobody has promised it a restart.
+    /// What is not the first process of a run may die: no restart is promised for it.
     fn kill_grandchild(&mut self) {
         let trees = self.model.iter().filter(|(_, server)| server.spec.kind == Kind::Tree && server.state == State::Up);
         let trees: Vec<String> = trees.map(|(slug, _)| slug.clone()).collect();

@@ -59,7 +59,7 @@ fn look(client: &Client, stop: &AtomicBool, random: &mut Random) {
     }
 }
 
-/// Whoever only looks gets an answer, and no fault. None at all is for those who are cut off when descriptors are short.
+/// A mere reader gets an answer, and no fault. None at all is for those who are cut off when descriptors are short.
 fn check(client: &Client, target: &str) {
     if let Some(answer) = client.try_request("GET", target, &[], None) {
         assert!(answer.status < 500 || answer.status == 503, "{target}: {} {}", answer.status, answer.text());

@@ -1,4 +1,4 @@
-//! The time of day jumps, forwards and backwards, while the time that passes goes on as ever.
+//! The time of day jumps, forwards and backwards, while the monotonic clock does not.
 
 use std::fs;
 use std::path::PathBuf;
@@ -32,7 +32,7 @@ impl Day {
         }
     }
 
-    /// Whether a moment that was told is of that day, and lies in it where the clock is now, give or take some minutes.
+    /// Whether a reported moment is of that day, and lies in it where the clock is now, give or take some minutes.
     fn has(self, moment: &Value) -> bool {
         let text = moment.as_str().unwrap_or_default();
         let some = Duration::from_secs(300);
@@ -102,7 +102,7 @@ impl Scene<'_> {
 #[test]
 fn when_the_time_of_day_jumps_nothing_happens_early_or_late() {
     if std::env::var_os("SERVISOR_BIN").is_some() {
-        println!("not here: a static binary has its clock from nobody else");
+        println!("not here: a static binary reads its clock directly");
         return;
     }
     let (daemon, clock) = start();
@@ -148,7 +148,7 @@ fn when_the_time_of_day_jumps_nothing_happens_early_or_late() {
         let took = [again.at, stop.join().unwrap().1, in_vain.join().unwrap().1].map(|at| since(begun, at));
         println!("to {day:?}: a restart, a stop and a wait of {EACH:?} took {took:?}");
         assert!(took.iter().all(|&took| took >= EACH) && deaf_child.is_dead());
-        wait_until("the restart is told, with its time", || {
+        wait_until("the restart is logged, with its time", || {
             let anew = client.show("again");
             (day.has(&anew["started_at"]) && anew["restart_count"] == round + 1).then_some(())
         });

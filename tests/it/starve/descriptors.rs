@@ -35,7 +35,7 @@ fn without_descriptors_it_answers_says_so_and_recovers() {
     assert_eq!(ask(&daemon, "GET", "/servers/new", None).status, 404);
     // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
     unsafe { libc::kill(before as i32, libc::SIGKILL) };
-    wait_until("the reason is told", || {
+    wait_until("the reason is logged", || {
         let server = ask(&daemon, "GET", "/servers/app", None).server(200);
         server["status_reason"]
             .as_str()
@@ -65,7 +65,7 @@ fn a_stop_without_descriptors_is_not_over_before_the_last_process_is_gone() {
     let starved = Starved::of_descriptors(&daemon, 0);
     let client = daemon.client.clone();
     let stop = thread::spawn(move || client.post("/servers/app/stop").server(200));
-    wait_until("it is said that nobody can be seen", || {
+    wait_until("it is logged that no process can be read", || {
         daemon.log().contains("the processes can't be looked at").then_some(())
     });
     // Past the stop timeout, and the time in which SIGKILL is repeated.

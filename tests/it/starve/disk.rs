@@ -112,7 +112,7 @@ fn a_full_disk_for_log_files_costs_no_server_its_time() {
     let start = format!("{} lines 20000 say end stay", testchild());
     daemon.client.create(&json!({"slug": "app", "start": start})).server(201);
     wait_until("it has written everything", || daemon.client.logs("app", "?tail=1").contains("end").then_some(()));
-    wait_until("the full disk is told of", || daemon.log().contains("can't be written").then_some(()));
+    wait_until("the full disk is logged", || daemon.log().contains("can't be written").then_some(()));
     assert!(fs::metadata(&seen).unwrap().is_dir());
     daemon.client.post("/servers/app/stop").server(200);
 }

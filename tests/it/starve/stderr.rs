@@ -1,4 +1,4 @@
-//! Nobody reads the daemon's own log, or nobody can. See `shutdown` for a reader that leaves.
+//! The daemon's own log has no reader, or one that stalls. See `shutdown` for a reader that leaves.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -46,7 +46,7 @@ fn with_stderr_closed_from_the_start_it_works_all_the_same() {
 }
 
 #[test]
-fn a_full_stderr_loses_lines_which_are_counted_and_told_when_there_is_room() {
+fn a_full_stderr_loses_lines_which_are_counted_and_reported_later() {
     let scratch = Scratch::new();
     let mut process = Daemon::command()
         .args(["serve", "--listen", "127.0.0.1:0", "--state-dir"])
@@ -66,7 +66,7 @@ fn a_full_stderr_loses_lines_which_are_counted_and_told_when_there_is_room() {
         let lines: Vec<String> = stderr.lines().map_while(Result::ok).collect();
         lines
     });
-    wait_until("the loss is told", || {
+    wait_until("the loss is logged", || {
         chatter(&client);
         // SAFETY: plain numbers; the process is ours and not reaped.
         unsafe { libc::kill(process.id() as i32, libc::SIGHUP) };
@@ -76,7 +76,7 @@ fn a_full_stderr_loses_lines_which_are_counted_and_told_when_there_is_room() {
     unsafe { libc::kill(process.id() as i32, libc::SIGTERM) };
     assert!(process.wait().unwrap().success());
     let lines = reader.join().unwrap();
-    let told = lines.iter().filter(|line| line.contains("lines of this log were lost")).count();
-    assert!(told > 0, "{} lines, none of which tells of the lost ones", lines.len());
+    let reported = lines.iter().filter(|line| line.contains("lines of this log were lost")).count();
+    assert!(reported > 0, "{} lines, none of which reports the lost ones", lines.len());
     assert!(lines.last().is_some_and(|line| line.contains("all servers are stopped")), "{:?}", lines.last());
 }

@@ -73,8 +73,8 @@ fn without_threads_it_refuses_politely_and_recovers() {
     assert_eq!(stop.join().unwrap(), 200);
     // SAFETY: plain numbers; the process is a child of the daemon that has not been waited for.
     unsafe { libc::kill(before as i32, libc::SIGKILL) };
-    wait_until("the reason is told", || daemon.log().contains("the limit on processes is reached").then_some(()));
-    assert!(early.is_quiet_for(std::time::Duration::from_millis(10)), "who is served already goes on to be");
+    wait_until("the reason is logged", || daemon.log().contains("the limit on processes is reached").then_some(()));
+    assert!(early.is_quiet_for(std::time::Duration::from_millis(10)), "a client that is served already still is");
     drop(starved);
     assert_ne!(client.wait_for_status("app", "running")["pid"], before);
     assert_eq!(client.show("rest")["status"], "running");

@@ -125,7 +125,7 @@ impl Daemon {
         command
     }
 
-    /// Ends it without a word of warning.
+    /// Ends it without warning.
     pub fn kill(&mut self) {
         self.process.kill().unwrap();
         self.process.wait().unwrap();
@@ -172,12 +172,12 @@ impl Daemon {
     pub fn statuses(&self, slug: &str) -> Vec<String> {
         let mark = format!("[{slug}] ");
         let log = self.log();
-        let told = log.lines().filter_map(|line| line.split_once(&mark)).map(|(_, text)| text);
+        let reported = log.lines().filter_map(|line| line.split_once(&mark)).map(|(_, text)| text);
         let first_word = |text: &str| text.split(' ').next().unwrap_or_default().to_owned();
         let is_status = |word: &String| {
             ["installing", "starting", "running", "ready", "restarting", "stopped", "failed"].contains(&word.as_str())
         };
-        told.map(first_word).filter(is_status).collect()
+        reported.map(first_word).filter(is_status).collect()
     }
 
     /// Its threads whose names begin like this.
@@ -188,15 +188,15 @@ impl Daemon {
     /// Their names, and in which call of the system each of them is.
     pub fn calls(&self, name: &str) -> Vec<String> {
         let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
-        let told = tasks.filter_map(|task| {
+        let reported = tasks.filter_map(|task| {
             let read = |file| fs::read_to_string(task.path().join(file));
             let found = read("comm").ok().filter(|found| found.starts_with(name))?;
             Some(found + &read("syscall").unwrap_or_default())
         });
-        told.collect()
+        reported.collect()
     }
 
-    /// Its descriptors and threads, when tiny_http has let go of the threads that it does not need, which it does after 5 s.
+    /// Its descriptors and threads, when tiny_http has ended the threads that it does not need, which it does after 5 s.
     #[track_caller]
     pub fn size(&self) -> (usize, usize) {
         wait_until("tiny_http's spare threads end", || self.size_now())
@@ -314,8 +314,8 @@ fn watch(command: &mut Command, log: &Arc<Mutex<String>>) -> (Child, SocketAddr)
     let limit = Instant::now() + LIMIT;
     let address = loop {
         // In this order: what was read last is there when the reader has ended.
-        let (is_over, told) = (reader.is_finished(), log.lock().unwrap()[from..].to_owned());
-        let line = told.split_once("listening on http://").and_then(|(_, rest)| rest.split_once('\n'));
+        let (is_over, reported) = (reader.is_finished(), log.lock().unwrap()[from..].to_owned());
+        let line = reported.split_once("listening on http://").and_then(|(_, rest)| rest.split_once('\n'));
         if let Some((address, _)) = line {
             break address.trim().parse().ok();
         }

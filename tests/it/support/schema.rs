@@ -10,19 +10,19 @@ impl Document {
     pub fn fault(&self, method: &str, path: &str, status: u16, content_type: &str, body: &[u8]) -> Result<(), String> {
         let operation = &self.0["paths"][path][method.to_lowercase()];
         let code = status.to_string();
-        let told = match &operation["responses"][&code] {
+        let reported = match &operation["responses"][&code] {
             Value::Null if status >= 400 => &operation["responses"]["default"],
-            told => told,
+            reported => reported,
         };
-        let told = self.resolved(told);
-        if told.is_null() {
-            return Err(format!("status {status} is not told of"));
+        let reported = self.resolved(reported);
+        if reported.is_null() {
+            return Err(format!("status {status} is not documented"));
         }
         let kind = content_type.split(';').next().unwrap_or_default();
-        match (&told["content"], body) {
+        match (&reported["content"], body) {
             (Value::Null, []) => Ok(()),
             (Value::Null, _) => Err("there is a body".into()),
-            (content, _) if content[kind].is_null() => Err(format!("content type {content_type:?} is not told of")),
+            (content, _) if content[kind].is_null() => Err(format!("content type {content_type:?} is not documented")),
             (content, _) if kind != "application/json" => match &content[kind]["schema"]["type"] {
                 Value::String(word) if word == "string" => Ok(()),
                 other => Err(format!("{kind} is {other}")),
@@ -41,8 +41,8 @@ impl Document {
         }
     }
 
-    /// Stricter than a schema is by itself: a member that is not told of is a fault. `more` are schemas whose members
-    /// are told of beside those of this one.
+    /// Stricter than a schema is by itself: a member that is not documented is a fault. `more` are schemas whose members
+    /// are documented beside those of this one.
     fn check(&self, schema: &Value, value: &Value, at: &str, more: &[&Value]) -> Result<(), String> {
         let schema = self.resolved(schema);
         let fault = |what: &str| Err(format!("{at}: {what}: {value}"));
@@ -111,15 +111,15 @@ impl Document {
                 return Err(format!("{at}: {name} is missing: {value}"));
             }
         }
-        // An object of which nothing is told can be any.
+        // An object of which nothing is documented can be any.
         let is_open = schema["properties"].is_null() && schema["additionalProperties"].is_null();
         for (name, member) in members {
             let at = format!("{at}.{name}");
             match (&schema["properties"][name], &schema["additionalProperties"]) {
                 (Value::Null, Value::Null) => {
-                    let is_told = all.iter().any(|other| !self.resolved(other)["properties"][name].is_null());
-                    if !is_told && !is_open {
-                        return Err(format!("{at}: is not told of"));
+                    let is_known = all.iter().any(|other| !self.resolved(other)["properties"][name].is_null());
+                    if !is_known && !is_open {
+                        return Err(format!("{at}: is not documented"));
                     }
                 }
                 (Value::Null, values) => self.check(values, member, &at, &[])?,

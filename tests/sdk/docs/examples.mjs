@@ -205,7 +205,7 @@ const promises = [
     assert.match((await server.logs('api')).logs, /SIGTERM: closing/);
     assert.ok(!fs.existsSync(`/proc/${pid}`));
   },
-  // A placeholder that nobody can run: it says what is missing.
+  // A placeholder that can not be run: it says what is missing.
   async (block) => assert.match(await run(block, { fails: true }), /slug is required; start is required/),
   async (block) => {
     const made = await run('');
@@ -282,7 +282,7 @@ const promises = [
     assert.deepEqual([overlay.source, overlay.target, overlay.copyStatus], ['/templates/react', '/app', 'complete']);
   },
   async (block) => {
-    // As printed this loop can't end: `server` is what start() has answered, which nobody changes afterwards; nor would
+    // As printed this loop can't end: `server` is what start() has answered, which does not change afterwards; nor would
     // the last line have a URL. So what was retrieved is put into it, which is the one change.
     const corrected = block.replace('const updated = await', 'const updated = Object.assign(server, await');
     const ends = corrected.replace("retrieve('nextjs');", "retrieve('nextjs'));");

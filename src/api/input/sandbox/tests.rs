@@ -114,7 +114,7 @@ fn every_wrong_place_is_named() {
 }
 
 #[test]
-fn what_means_nothing_here_is_told() {
+fn unknown_members_give_warnings() {
     let body =
         json!({"snapshotId": "s", "image": "i", "nmae": "x", "servers": [{"slug": "a", "start": "x", "prot": 1}]});
     let (spec, warnings) = read(&body).unwrap();

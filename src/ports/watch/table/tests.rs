@@ -84,7 +84,7 @@ fn what_is_older_than_a_server_is_not_looked_for_with_it() {
 }
 
 #[test]
-fn a_change_is_told_once_and_to_whom_it_concerns() {
+fn a_change_is_reported_once_to_its_server() {
     let mut scene = Scene::new(&[(A, None), (B, None)]);
     scene.look(&[(1, 80), (2, 81)]);
     assert!(scene.table.take_unsearched() && !scene.table.take_unsearched());

@@ -16,12 +16,12 @@ use crate::process::reaper::{Leader, Reaper};
 use crate::process::tracker::{ProcessTracker, RunTree};
 
 const CONTROL: &str = "TEST_CONTROL";
-const ARGUMENTS: [&str; 4] = ["--exact", "--ignored", "--nocapture", "ports::watch::tests::child::do_what_is_told"];
+const ARGUMENTS: [&str; 4] = ["--exact", "--ignored", "--nocapture", "ports::watch::tests::child::obey"];
 
 /// Takes orders until the other side goes away: `listen ADDRESS` or `listen v6only`, `listen-apart`, `hand-over`, `close` and `spawn`.
 #[test]
 #[ignore = "the server of the other tests, and nothing by itself"]
-fn do_what_is_told() {
+fn obey() {
     let Ok(address) = std::env::var(CONTROL) else { return };
     let control = TcpStream::connect(address).unwrap();
     let mut listeners = Vec::new();

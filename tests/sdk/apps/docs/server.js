@@ -1,5 +1,5 @@
 // An app as the docs assume it: it has the health endpoint that they print (`health.js`), takes the port of its
-// environment, or else 3000 or the next free one as dev servers do, and takes DRAIN_MS to end when it is told to.
+// environment, or else 3000 or the next free one as dev servers do, and takes DRAIN_MS to end on request.
 const fs = require('node:fs');
 const http = require('node:http');
 
