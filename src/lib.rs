@@ -87,8 +87,8 @@
 //!
 //! # To change X, touch Y
 //!
-//! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `api/wire/server.rs` (write), `store/server.rs` (store),
-//!   `api/openapi.json`; tests compare the four.
+//! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `store/fields.rs` (written, in records and answers),
+//!   `api/openapi.json`; tests compare the names.
 //! - A query parameter: `api/route.rs` and `api/route/query.rs`, `api/openapi.json`.
 //! - A route: `api/route.rs` (target), `api/handlers.rs` (action), `api/openapi.json`.
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.

@@ -132,6 +132,19 @@ fn it_has_every_field_of_a_request() {
 }
 
 #[test]
+fn a_record_has_every_field_of_a_request() {
+    let record = wire::tests::full_answers().record;
+    let [(_, server), (_, check), (_, overlay), _] = input::tests::known();
+    let set = |names: Vec<&'static str>| names.into_iter().collect::<BTreeSet<&str>>();
+    // One of these is an overlay by itself, and the other is the client's own.
+    let (mut server, mut overlay) = (set(server), set(overlay));
+    assert!(server.remove("overlay") && overlay.remove("waitForCompletion"));
+    assert_eq!(names(&record), server);
+    assert_eq!(names(&record["health_check"]), set(check));
+    assert_eq!(names(&record["overlays"][0]), overlay);
+}
+
+#[test]
 fn it_has_every_field_of_an_answer() {
     let document = document();
     let schemas = &document["components"]["schemas"];

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{EndedRun, Living};
 use crate::model::time::rfc3339;
+use crate::store::fields::millis;
 
 /// A run.
 #[derive(Debug, Serialize)]
@@ -101,8 +102,4 @@ fn begun(run: &Living) -> RunInfo<'static> {
         tail: None,
         tail_truncated: None,
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::os::fs::Name;
 
+pub mod fields;
 pub mod files;
 pub mod home;
 pub mod leaders;

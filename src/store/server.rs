@@ -3,18 +3,17 @@
 //! Owns: the format of its file. Never: the rules of a configuration: it is stored like the body of a request, with all
 //! defaults, and read by `api::input`.
 
-use std::borrow::Cow;
 use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::fields::{SpecFields, millis};
 use super::files::{Files, VERSION};
 use super::members::Members;
-use crate::model::overlay::{OverlayId, OverlaySpec};
-use crate::model::spec::{HealthCheck, ServerSpec};
-use crate::sorted::Sorted;
+use crate::model::overlay::OverlayId;
+use crate::model::spec::ServerSpec;
 
 /// Whether the install command has succeeded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,124 +97,34 @@ struct ServerFile<'a> {
 #[derive(Serialize)]
 struct Configuration<'a> {
     slug: &'a str,
-    start: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    install: Option<&'a str>,
     /// As the client sent it: a relative one is resolved against the root of the daemon that loads it.
     #[serde(skip_serializing_if = "Option::is_none")]
     path: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     port: Option<u16>,
-    strict_port: bool,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     ignore_ports: Vec<u16>,
-    environment: &'a Sorted<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    env_file: Option<&'a str>,
-    restart_policy: &'static str,
-    max_restarts: u32,
-    restart_delay_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restart_delay_max_ms: Option<u64>,
-    stop_timeout_ms: u64,
-    stop_signal: String,
-    stop_mode: &'static str,
-    autostart: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health_check: Option<Check<'a>>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    overlays: Vec<OverlayMember<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<&'a str>,
-    stdin: &'static str,
-}
-
-#[derive(Serialize)]
-struct OverlayMember<'a> {
-    source: Cow<'a, str>,
-    target: &'a str,
-    ignore: &'a [String],
-    strategy: &'static str,
-}
-
-#[derive(Serialize)]
-struct Check<'a> {
-    path: &'a str,
-    interval_ms: u64,
-    timeout_ms: u64,
-    delay_ms: u64,
-    restart_after_failures: u32,
+    #[serde(flatten)]
+    fields: SpecFields<'a>,
 }
 
 impl<'a> Configuration<'a> {
-    /// Destructures the spec, so that a new field can't be forgotten.
     fn of(spec: &'a ServerSpec) -> Configuration<'a> {
-        let ServerSpec {
-            slug,
-            start,
-            install,
-            path,
-            port,
-            strict_port,
-            ignore_ports,
-            environment,
-            env_file,
-            restart,
-            stop_timeout,
-            stop,
-            autostart,
-            health_check,
-            overlays,
-            depends_on,
-            stdin,
-        } = spec;
         Configuration {
-            slug: slug.as_str(),
-            start: start.as_str(),
-            install: install.as_ref().map(|install| install.as_str()),
-            path: path.original.as_deref(),
-            port: port.map(u16::from),
-            strict_port: *strict_port,
-            ignore_ports: ignore_ports.iter().map(|port| port.get()).collect(),
-            environment,
-            env_file: env_file.as_deref(),
-            restart_policy: restart.policy.as_str(),
-            max_restarts: restart.max.map_or(0, u32::from),
-            restart_delay_ms: millis(restart.delay),
-            restart_delay_max_ms: restart.delay_max.map(millis),
-            stop_timeout_ms: millis(*stop_timeout),
-            stop_signal: stop.signal.to_string(),
-            stop_mode: stop.mode.as_str(),
-            autostart: *autostart,
-            health_check: health_check.as_ref().map(Check::of),
-            overlays: overlays.iter().map(OverlayMember::of).collect(),
-            depends_on: depends_on.iter().map(OverlayId::as_str).collect(),
-            stdin: stdin.as_str(),
+            slug: spec.slug.as_str(),
+            path: spec.path.original.as_deref(),
+            port: spec.port.map(u16::from),
+            ignore_ports: spec.ignore_ports.iter().map(|port| port.get()).collect(),
+            depends_on: spec.depends_on.iter().map(OverlayId::as_str).collect(),
+            fields: SpecFields::of(spec),
         }
     }
 }
 
-impl<'a> Check<'a> {
-    fn of(check: &'a HealthCheck) -> Check<'a> {
-        let HealthCheck { path, interval, timeout, delay, restart_after_failures } = check;
-        Check {
-            path,
-            interval_ms: millis(*interval),
-            timeout_ms: millis(*timeout),
-            delay_ms: millis(*delay),
-            restart_after_failures: restart_after_failures.map_or(0, u32::from),
-        }
-    }
-}
-
-impl<'a> OverlayMember<'a> {
-    fn of(overlay: &'a OverlaySpec) -> OverlayMember<'a> {
-        let OverlaySpec { source, target, ignore, strategy } = overlay;
-        OverlayMember { source: source.to_string_lossy(), target: target.as_str(), ignore, strategy: strategy.as_str() }
-    }
-}
-
-/// The milliseconds of a duration in a spec.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+/// The configuration as a record has it.
+#[cfg(test)]
+pub fn recorded(spec: &ServerSpec) -> serde_json::Result<serde_json::Value> {
+    serde_json::from_slice(&serde_json::to_vec(&Configuration::of(spec))?)
 }

@@ -7,7 +7,6 @@
 //! here, as texts, which stay relative to the root of the next start.
 
 use std::path::Path;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -18,6 +17,7 @@ use crate::error::{Error, phrases, quoted};
 use crate::model::overlay::{OverlaySpec, Target};
 use crate::model::spec::ServerSpec;
 use crate::sorted::SortedSet;
+use crate::store::fields::millis;
 
 #[cfg(test)]
 pub mod tests;
@@ -178,10 +178,6 @@ fn joined(directory: &str, path: &str) -> String {
         _ if directory.is_empty() || path.starts_with('/') => path.to_owned(),
         trimmed => format!("{trimmed}/{path}"),
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn name_text(text: &str) -> Result<String, String> {

@@ -8,13 +8,12 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::health::{Health, HealthStatus};
-use crate::model::overlay::{OverlayId, OverlaySpec};
+use crate::model::overlay::OverlayId;
 use crate::model::run::ServerStats;
-use crate::model::spec::HealthCheck;
 use crate::model::time::rfc3339;
 use crate::model::view::ServerView;
 use crate::runs::form::{RunInfo, WithTail};
-use crate::sorted::Sorted;
+use crate::store::fields::{SpecFields, millis};
 
 /// A server.
 #[derive(Debug, Serialize)]
@@ -34,36 +33,19 @@ pub struct ServerInfo<'a> {
     url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_port: Option<u16>,
-    strict_port: bool,
     ignore_ports: Vec<u16>,
-    start: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    install: Option<&'a str>,
     path: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     original_path: Option<&'a str>,
-    environment: &'a Sorted<String, String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    env_file: Option<&'a str>,
-    autostart: bool,
-    restart_policy: &'static str,
-    /// 0 is no limit.
-    max_restarts: u32,
+    #[serde(flatten)]
+    fields: SpecFields<'a>,
     restart_count: u32,
     /// In nanoseconds, as `stop_timeout`: the SDK expects it.
     restart_delay: u64,
-    restart_delay_ms: u64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restart_delay_max_ms: Option<u64>,
     stop_timeout: u64,
-    stop_timeout_ms: u64,
-    stop_signal: String,
-    stop_mode: &'static str,
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_signal: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    health_check: Option<HealthCheckInfo<'a>>,
     /// This and the next two with a health check only.
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy: Option<bool>,
@@ -71,13 +53,9 @@ pub struct ServerInfo<'a> {
     health_status: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     health: Option<HealthInfo>,
-    /// The overlays that are created for it first.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    overlays: Vec<OverlaySpecInfo<'a>>,
     /// The overlays that it waits for, its own included.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     depends_on: Vec<&'a str>,
-    stdin: &'static str,
     created_at: String,
     updated_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,16 +73,6 @@ pub struct ServerInfo<'a> {
     warnings: &'a [String],
 }
 
-#[derive(Debug, Serialize)]
-struct HealthCheckInfo<'a> {
-    path: &'a str,
-    interval_ms: u64,
-    timeout_ms: u64,
-    delay_ms: u64,
-    /// 0 is never.
-    restart_after_failures: u32,
-}
-
 impl<'a> ServerInfo<'a> {
     /// All of it, with `warnings` about the request.
     pub fn of(view: &'a ServerView, warnings: &'a [String]) -> ServerInfo<'a> {
@@ -118,34 +86,19 @@ impl<'a> ServerInfo<'a> {
             ports: view.ports.iter().map(|port| port.get()).collect(),
             url: view.url.as_deref(),
             requested_port: spec.port.map(u16::from),
-            strict_port: spec.strict_port,
             ignore_ports: spec.ignore_ports.iter().map(|port| port.get()).collect(),
-            start: spec.start.as_str(),
-            install: spec.install.as_ref().map(|install| install.as_str()),
             path: spec.path.resolved.to_string_lossy(),
             original_path: spec.path.original.as_deref(),
-            environment: &spec.environment,
-            env_file: spec.env_file.as_deref(),
-            autostart: spec.autostart,
-            restart_policy: spec.restart.policy.as_str(),
-            max_restarts: spec.restart.max.map_or(0, u32::from),
+            fields: SpecFields::of(spec),
             restart_count: view.restarts,
             restart_delay: nanos(spec.restart.delay),
-            restart_delay_ms: millis(spec.restart.delay),
-            restart_delay_max_ms: spec.restart.delay_max.map(millis),
             stop_timeout: nanos(spec.stop_timeout),
-            stop_timeout_ms: millis(spec.stop_timeout),
-            stop_signal: spec.stop.signal.to_string(),
-            stop_mode: spec.stop.mode.as_str(),
             exit_code: view.exit.map(|exit| exit.code()),
             exit_signal: view.exit.and_then(|exit| exit.signal_name()),
-            health_check: spec.health_check.as_ref().map(HealthCheckInfo::of),
             healthy: view.health.as_ref().map(is_healthy),
             health_status: view.health.as_ref().map(|health| health.status.as_str()),
             health: view.health.as_ref().map(HealthInfo::of),
-            overlays: spec.overlays.iter().map(OverlaySpecInfo::of).collect(),
             depends_on: spec.depends_on.iter().chain(&view.overlays).map(OverlayId::as_str).collect(),
-            stdin: spec.stdin.as_str(),
             created_at: rfc3339(view.created_at),
             updated_at: rfc3339(view.updated_at),
             started_at: view.started_at.map(rfc3339),
@@ -178,37 +131,6 @@ struct StatsInfo {
     rss_bytes: u64,
     processes: u32,
     at: String,
-}
-
-#[derive(Debug, Serialize)]
-struct OverlaySpecInfo<'a> {
-    source: Cow<'a, str>,
-    target: &'a str,
-    ignore: &'a [String],
-    strategy: &'static str,
-}
-
-impl<'a> OverlaySpecInfo<'a> {
-    fn of(spec: &'a OverlaySpec) -> OverlaySpecInfo<'a> {
-        OverlaySpecInfo {
-            source: spec.source.to_string_lossy(),
-            target: spec.target.as_str(),
-            ignore: &spec.ignore,
-            strategy: spec.strategy.as_str(),
-        }
-    }
-}
-
-impl<'a> HealthCheckInfo<'a> {
-    fn of(check: &'a HealthCheck) -> HealthCheckInfo<'a> {
-        HealthCheckInfo {
-            path: &check.path,
-            interval_ms: millis(check.interval),
-            timeout_ms: millis(check.timeout),
-            delay_ms: millis(check.delay),
-            restart_after_failures: check.restart_after_failures.map_or(0, u32::from),
-        }
-    }
 }
 
 fn is_healthy(health: &Health) -> bool {
@@ -272,11 +194,6 @@ impl<'a> ServerBrief<'a> {
             health_check: view.health.as_ref().map(HealthInfo::of),
         }
     }
-}
-
-/// The limits on a spec's durations keep both in range.
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn nanos(duration: Duration) -> u64 {
