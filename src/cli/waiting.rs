@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::api::{ApiClient, NextEvent, with_slugs};
+use super::api::{ApiClient, NextEvent, path, with_slugs};
 use super::goal::{Goal, Verdict, describe};
 use super::server::{Server, list, take};
 use super::sse::SseEvent;
@@ -38,6 +38,7 @@ pub fn wait(api: &ApiClient, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> R
             NextEvent::Quiet => {
                 let (failure, slug) = picture.late();
                 to.complain(&[failure.text]);
+                say_what_is_missing(api, to, slug);
                 last_lines(api, to, slug);
                 return Err(Failure::reported(failure.exit));
             }
@@ -156,7 +157,7 @@ impl Picture<'_> {
                 && let Some(server) = server
             {
                 let separator = if text.len() == 1 { ": " } else { "; " };
-                text.extend([separator, joined(&describe(Server(server))), missing(Server(server))]);
+                text.extend([separator, joined(&describe(Server(server)))]);
                 if first.is_empty() {
                     first = joined(&[slug]);
                 }
@@ -166,13 +167,17 @@ impl Picture<'_> {
     }
 }
 
-/// What a server that runs lacks to be ready.
-fn missing(server: Server<'_>) -> &'static str {
+/// Says what a server that runs lacks to be ready. Asks for it: a health check that fails again is no event.
+fn say_what_is_missing(api: &ApiClient, to: &mut Terminal, slug: &str) {
+    let Ok(answer) = api.get(path(slug, "")) else { return };
+    let server = answer.server();
     let health = Server(server.field("health")).text("last_error");
     match server.status() {
-        "running" if server.can_be_ready() && list(server.0, "ports").is_empty() => ", and listens on no port",
-        "running" if !health.is_empty() => joined(&[", and its health check fails: ", health]),
-        _ => "",
+        "running" if server.can_be_ready() && list(server.0, "ports").is_empty() => {
+            to.note(&["  ", slug, " listens on no port"]);
+        }
+        "running" if !health.is_empty() => to.note(&["  the health check of ", slug, " fails: ", health]),
+        _ => {}
     }
 }
 

@@ -10,6 +10,7 @@ use super::CommandContext;
 use crate::cli::api::{NextEvent, with_slugs};
 use crate::cli::arguments::shown;
 use crate::cli::goal::describe;
+use crate::cli::list::Objects;
 use crate::cli::server::{Server, digits, list};
 use crate::cli::sse::SseEvent;
 use crate::cli::terminal::Colour;
@@ -29,8 +30,7 @@ pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
         Some(word) => return Err(Failure::usage(&["--stream ", shown(word), " must be stdout or stderr"])),
     }
     let slugs = &context.given.words;
-    let width = |slugs: &mut dyn Iterator<Item = usize>| slugs.max().unwrap_or(0);
-    context.prefix = width(&mut slugs.iter().map(|slug| slug.len()));
+    context.prefix = slugs.iter().map(|slug| slug.len()).max().unwrap_or(0);
     // One that does not exist is waited for by the stream, but not by a person who mistyped it.
     if !slugs.is_empty() {
         let exit = super::look::all_or_named(context, "/servers", &mut |_, _| {})?;
@@ -42,10 +42,19 @@ pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
         target.push_str("&follow=true");
         return follow(context, with_slugs(&target, slugs), print_logged);
     }
-    let answer = context.api.get(with_slugs(&target, slugs))?;
-    let lines = list(answer.body.0, "lines");
-    context.prefix = width(&mut lines.iter().map(|line| Server(line).slug().len()));
-    lines.iter().for_each(|line| print_line(context, line));
+    let body = context.api.text(with_slugs(&target, slugs))?;
+    // The first time for the width of the names. Ten thousand lines as values would take megabytes.
+    for prints in [false, true] {
+        let Some(mut lines) = Objects::under("\"lines\"", &body) else {
+            return Err(Failure::new(CliExit::Failed, &["the daemon's answer has no lines"]));
+        };
+        while let Some(line) = lines.take()? {
+            match prints {
+                false => context.prefix = context.prefix.max(Server(&line).slug().len()),
+                true => print_line(context, &line),
+            }
+        }
+    }
     Ok(CliExit::Done)
 }
 

@@ -119,14 +119,14 @@ fn the_time_is_up_is_5() {
     run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "echo still here; sleep 600"]).done();
     daemon.client.wait_for_status("mute", "running");
     let late = line(&daemon, "wait --timeout 0.2 mute").failed(5);
-    assert_eq!(late, "servisor: the time is up: mute is running, and listens on no port\n  stdout | still here\n");
+    assert_eq!(late, "servisor: the time is up: mute is running\n  mute listens on no port\n  stdout | still here\n");
     let start = "exec python3 -m http.server $PORT";
     run(&daemon, &["run", "sick", "-p", "14525", "--health", "/none", "--no-wait", "--", start]).done();
     wait_until("its health check has failed", || {
         daemon.client.show("sick")["health"]["last_error"].is_string().then_some(())
     });
     let late = line(&daemon, "wait --timeout 0 sick").failed(5);
-    assert!(late.contains("sick is running, and its health check fails: ") && late.contains("404"), "{late}");
+    assert!(late.contains(" sick is running\n  the health check of sick fails: ") && late.contains("404"), "{late}");
     assert!(line(&daemon, "wait --timeout 0 mute").failed(5).contains("mute"));
     line(&daemon, "wait --timeout 0 --for running mute").done();
 }
