@@ -113,7 +113,7 @@ async function meanwhile(body) {
       await pause(5);
     }
   })();
-  // Heard below, after what `body` has to say.
+  // Handled below, after what `body` has to say.
   asking.catch(() => {});
   const result = await body().finally(() => { going = false; });
   await asking;
