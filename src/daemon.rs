@@ -44,7 +44,7 @@ use crate::runs::file::Books;
 use crate::setup::{self, Payload};
 use crate::store::Store;
 use crate::store::files::Files;
-use crate::supervisor::{self, Context, Kernel, Supervisor};
+use crate::supervisor::{self, Context, Kernel, Launches, Supervisor};
 
 mod listen;
 mod page_link;
@@ -252,6 +252,7 @@ fn context(
             prober: Prober::start()?,
             tracker,
             leaders,
+            launches: Launches::default(),
         }),
         public_url: config.public_url.clone(),
         overlays: Arc::clone(overlays),

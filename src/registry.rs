@@ -227,6 +227,11 @@ impl Registry {
         })
     }
 
+    /// Kills the child of `slug` that hangs before its program runs, if there is one, and returns its number.
+    pub fn end_stuck_launch(&self, slug: &Slug) -> Option<Pid> {
+        self.context.system.launches.end_stuck(slug)
+    }
+
     /// Gives `command` to the server `slug`.
     ///
     /// # Errors

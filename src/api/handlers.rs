@@ -21,7 +21,9 @@ use crate::logs::SharedLog;
 use crate::model::machine::{Command, CommandRefusal};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
+use crate::os::Pid;
 use crate::packed::{Document, Packed};
+use crate::process;
 use crate::registry::Refused;
 use crate::supervisor::{CommandReply, Pending};
 use crate::sync::lock;
@@ -32,6 +34,8 @@ mod sandbox;
 
 /// The limit of a client's wait for a command other than a creation: the client gives up after 30 s.
 const COMMAND_LIMIT: Duration = Duration::from_secs(25);
+/// After this, a stop looks for a child that hangs before its program runs, and gives it as long to end.
+const LAUNCH_LIMIT: Duration = Duration::from_secs(2);
 
 /// The description of the API, which `api::tests` compare with the code. It has nothing about this daemon.
 pub static OPENAPI: Document<{ PACKED.length }> = Document::new(&PACKED);
@@ -247,7 +251,8 @@ fn command(
     warnings: &[String],
 ) -> Result<Reply, Error> {
     let pending = api.registry.command(slug, command).map_err(|refused| refusal(slug, refused))?;
-    Ok(match outcome(&pending, slug, COMMAND_LIMIT, RequestKind::Command)? {
+    let (reply, stuck) = wait_for(api, slug, command, &pending);
+    Ok(match outcome(&pending, slug, reply, RequestKind::Command)? {
         (Completed::Yes, view) => match command {
             Command::Delete => reply::no_content(),
             Command::Stop | Command::Kill => reply::json(200, &wire::stopped(message, &view, warnings)),
@@ -257,7 +262,8 @@ fn command(
         (Completed::NotYet, view) => {
             let continues =
                 "the command takes longer than a client waits and continues; read the server for its status";
-            let message = view.reason.as_deref().unwrap_or(continues);
+            let stuck = stuck.and_then(process::undying);
+            let message = stuck.as_deref().or(view.reason.as_deref()).unwrap_or(continues);
             match command {
                 Command::Stop | Command::Kill => reply::json(202, &wire::stopped(message, &view, warnings)),
                 Command::Delete | Command::Start | Command::Restart | Command::Mark(_) => {
@@ -266,6 +272,20 @@ fn command(
             }
         }
     })
+}
+
+/// Waits for the reply to `command`. If a stop finds that its server's child hangs before its program runs, that child is
+/// killed, and its number is returned.
+fn wait_for(api: &Api, slug: &Slug, command: Command, pending: &Pending) -> (CommandReply, Option<Pid>) {
+    let begun = Instant::now();
+    let reply = pending.wait(begun + LAUNCH_LIMIT);
+    let CommandReply::Late(_) = reply else { return (reply, None) };
+    let stuck = match command {
+        Command::Stop | Command::Kill | Command::Restart | Command::Delete => api.registry.end_stuck_launch(slug),
+        Command::Start | Command::Mark(_) => None,
+    };
+    let limit = if stuck.is_some() { LAUNCH_LIMIT * 2 } else { COMMAND_LIMIT };
+    (pending.wait(begun + limit), stuck)
 }
 
 #[derive(Clone, Copy)]
@@ -282,10 +302,10 @@ enum Completed {
 fn outcome(
     pending: &Pending,
     slug: &Slug,
-    limit: Duration,
+    reply: CommandReply,
     asked: RequestKind,
 ) -> Result<(Completed, Arc<ServerView>), Error> {
-    match pending.wait(Instant::now() + limit) {
+    match reply {
         CommandReply::Done(view) => Ok((Completed::Yes, view)),
         CommandReply::Late(view) => Ok((Completed::NotYet, view)),
         CommandReply::Stored => Ok((Completed::NotYet, pending.view())),

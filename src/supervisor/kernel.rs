@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::launches::Launches;
 use super::reader::Reader;
 use super::system::{Child, PortWatch, System};
 use crate::log::{self, Level};
@@ -48,6 +49,8 @@ pub struct Kernel {
     pub watcher: Arc<Watcher>,
     /// Makes the health checks.
     pub prober: Arc<Prober>,
+    /// Spawns in progress.
+    pub launches: Launches,
 }
 
 impl System for Kernel {
@@ -70,7 +73,9 @@ impl System for Kernel {
         let stop = Arc::new(StopRequest::new().map_err(|error| os::unopened("its log reader's event", &error))?);
         let spawning = self.tracker.begin_spawn();
         let limits = spawning.mark().map(|(_, limits)| limits);
+        let launching = spawning.mark().map(|(mark, _)| self.launches.begin(slug, mark));
         let Spawned { pid, is_marked, stdout, stderr, stdin } = child::spawn_marked(plan, limits)?;
+        drop(launching);
         let leader = self.reaper.adopt(pid, notify);
         let record = Process::read(pid).and_then(|process| self.leaders.add(pid, process.started));
         let pipes = [&stdout, &stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap_or_default());

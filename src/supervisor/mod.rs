@@ -35,6 +35,7 @@ mod changes;
 mod command;
 mod diagnosis;
 mod kernel;
+mod launches;
 mod observer;
 mod preparation;
 mod reader;
@@ -52,6 +53,7 @@ use system::System;
 pub use changes::{Changes, Count, Deletion, Since};
 pub use command::visible as visible_environment;
 pub use kernel::Kernel;
+pub use launches::Launches;
 pub use record::Origin;
 pub use reply::{CommandReply, Pending};
 

@@ -205,18 +205,8 @@ fn a_process_that_not_even_sigkill_ends_is_named_by_the_answer() {
     }
 }
 
-#[test]
-fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orphan() {
-    let daemon = Daemon::start();
-    let control = Control::new();
-    let mut mute = Mute::mount(daemon.root.join("mute"), &[]);
-    let environment = json!({"CTL": control.address.to_string()});
-    let start = format!("{} daemonize-bare ctl away stay", testchild());
-    let mut aways = Vec::new();
-    for slug in ["one", "two"] {
-        daemon.client.create(&json!({"slug": slug, "start": start, "environment": environment})).server(201);
-        aways.push(control.child());
-    }
+/// Creates a server whose program is on `mute`, and returns when its child waits for it.
+fn create_stuck(daemon: &Daemon, mute: &Mute) -> std::net::TcpStream {
     // It is asked for, and not waited for.
     let body = json!({"slug": "stuck", "start": format!("{}/program", mute.folder.display())}).to_string();
     let head = format!(
@@ -234,6 +224,22 @@ fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orp
         });
         stuck.next().map(|_| ())
     });
+    client
+}
+
+#[test]
+fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orphan() {
+    let daemon = Daemon::start();
+    let control = Control::new();
+    let mut mute = Mute::mount(daemon.root.join("mute"), &[]);
+    let environment = json!({"CTL": control.address.to_string()});
+    let start = format!("{} daemonize-bare ctl away stay", testchild());
+    let mut aways = Vec::new();
+    for slug in ["one", "two"] {
+        daemon.client.create(&json!({"slug": slug, "start": start, "environment": environment})).server(201);
+        aways.push(control.child());
+    }
+    let _client = create_stuck(&daemon, &mute);
     for (slug, away) in ["one", "two"].iter().zip(&mut aways) {
         let asked = Instant::now();
         daemon.client.post(&format!("/servers/{slug}/stop")).server(200);
@@ -241,4 +247,28 @@ fn a_program_on_a_file_system_that_never_answers_delays_no_stop_and_hides_no_orp
         assert!(away.is_dead(), "what {slug} left lives");
     }
     mute.end();
+}
+
+#[test]
+fn a_stop_ends_a_child_that_waits_for_its_program_or_says_why_not() {
+    // Taken requests leave the child in a wait that no signal ends.
+    for takes in [&[][..], &["takes"]] {
+        let daemon = Daemon::start();
+        let mut mute = Mute::mount(daemon.root.join("mute"), takes);
+        let _client = create_stuck(&daemon, &mute);
+        let asked = Instant::now();
+        let answer = daemon.client.post("/servers/stuck/stop");
+        assert!(asked.elapsed() < Duration::from_secs(20), "answered after {:?}", asked.elapsed());
+        if takes.is_empty() {
+            assert_eq!(answer.server(200)["status"], "stopped");
+            assert_eq!(daemon.client.delete("/servers/stuck").status, 204);
+        } else {
+            let message = answer.json()["message"].as_str().unwrap().to_owned();
+            assert_eq!(answer.status, 202);
+            assert!(message.starts_with("process ") && message.ends_with("does not answer (state D)"), "{message}");
+            mute.end();
+            daemon.client.wait_for_status("stuck", "stopped");
+        }
+        wait_until("the log says it", || daemon.log().contains("is killed: its program is on").then_some(()));
+    }
 }

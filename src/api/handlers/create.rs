@@ -36,7 +36,7 @@ pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]
     let slug = spec.slug.clone();
     let pending = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;
     await_stored(&pending, &slug)?;
-    let (_, view) = outcome(&pending, &slug, CREATE_LIMIT, RequestKind::Create)?;
+    let (_, view) = outcome(&pending, &slug, pending.wait(Instant::now() + CREATE_LIMIT), RequestKind::Create)?;
     Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
 }
 
