@@ -97,7 +97,8 @@ fn a_refused_signal_is_said_and_as_long_as_it_lasts_no_port_of_others_is_its() {
             let said = log.lines().filter(|line| line.contains(&format!("[{slug}]")) && line.contains("refuses"));
             (1..=3).contains(&said.count()).then_some(())
         });
-        daemon.client.begin("POST", &format!("/servers/{slug}/stop"));
+        // The last command: nothing is started again when the process has ended.
+        assert_eq!(daemon.client.post(&format!("/servers/{slug}/stop")).status, 202);
         kill(refusing);
         let stopped = daemon.client.wait_for_status(slug, "stopped");
         assert_eq!(stopped.get("status_reason"), None, "{stopped:#}");
