@@ -123,3 +123,5 @@ pub mod sorted;
 pub mod store;
 pub mod supervisor;
 pub mod sync;
+#[cfg(test)]
+mod testing;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::model::spec::WorkDir;
 use crate::store::server::Install;
+use crate::testing::Scratch;
 
 const ROOT: &str = "/srv";
 
@@ -17,23 +18,9 @@ fn kept(created_at_ms: u64, install: Install) -> Kept {
     Kept { created_at, overlays: Vec::new(), preparation: crate::store::server::Preparation::Due, install }
 }
 
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("servisor-boot-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-
     fn files(&self) -> Files {
         Files::open(self.0.clone()).unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -48,7 +35,7 @@ fn what_is_stored_comes_back_as_it_was() {
         .replace(", \"\": null", "");
     let bare = r#"{"slug": "a", "start": "true"}"#;
     let absolute = r#"{"slug": "b", "start": "true", "path": "/elsewhere", "health_check": {}, "max_restarts": 0}"#;
-    let scratch = Scratch::new("round");
+    let scratch = Scratch::absent();
     let mut written = Vec::new();
     for (number, body) in [full.as_str(), bare, absolute].into_iter().enumerate() {
         let install = if number == 0 { Install::Succeeded } else { Install::Due };
@@ -66,7 +53,7 @@ fn what_is_stored_comes_back_as_it_was() {
 
 #[test]
 fn a_doctored_file_makes_no_server() {
-    let scratch = Scratch::new("doctored");
+    let scratch = Scratch::absent();
     server::write(&scratch.files(), &spec(r#"{"slug": "good", "start": "true"}"#), &kept(1, Install::Due)).unwrap();
     let good = fs::read_to_string(scratch.0.join("good.json")).unwrap();
     let doctored = [

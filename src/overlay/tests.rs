@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::overlay::{Strategy, Target};
+use crate::testing::Scratch;
 
 mod copying;
 mod ending;
@@ -14,18 +15,12 @@ mod escaping;
 mod python;
 mod vanishing;
 
-/// A directory that is removed at the end, with a root for targets in it and a template.
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("servisor-overlay-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(path.join("root")).unwrap();
-        fs::create_dir_all(path.join("template")).unwrap();
-        Scratch(fs::canonicalize(path).unwrap())
+    fn with_template() -> Scratch {
+        let scratch = Scratch::new();
+        fs::create_dir(scratch.root()).unwrap();
+        fs::create_dir(scratch.template()).unwrap();
+        scratch
     }
 
     fn root(&self) -> PathBuf {
@@ -63,12 +58,6 @@ impl Scratch {
         let view = over(&self.overlays(), OverlaySpec { strategy, ..self.spec(target) });
         assert_eq!((view.status, view.error.as_deref()), (CopyStatus::Complete, None));
         view
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

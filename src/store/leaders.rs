@@ -192,23 +192,7 @@ fn boot() -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Scratch(std::path::PathBuf);
-
-    impl Scratch {
-        fn new(name: &str) -> Scratch {
-            let path = std::env::temp_dir().join(format!("servisor-leaders-{name}-{}", std::process::id()));
-            let _ = fs::remove_dir_all(&path);
-            fs::create_dir(&path).unwrap();
-            Scratch(path)
-        }
-    }
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
+    use crate::testing::Scratch;
 
     fn pid(number: i32) -> Pid {
         Pid::new(number).unwrap()
@@ -216,7 +200,7 @@ mod tests {
 
     #[test]
     fn what_is_stored_is_found_and_what_is_over_is_not() {
-        let scratch = Scratch::new("stored");
+        let scratch = Scratch::new();
         assert_eq!(past(&scratch.0), None);
         let leaders = Leaders::begin(&scratch.0, true, &[pid(7), pid(1)]);
         let first = leaders.add(pid(100), 5).unwrap();
@@ -238,7 +222,7 @@ mod tests {
 
     #[test]
     fn of_another_boot_or_another_format_nothing_is_read() {
-        let scratch = Scratch::new("boot");
+        let scratch = Scratch::new();
         let leaders = Leaders::begin(&scratch.0, true, &[]);
         leaders.add(pid(100), 5).unwrap();
         let text = fs::read_to_string(scratch.0.join(NAME)).unwrap();
@@ -255,7 +239,7 @@ mod tests {
 
     #[test]
     fn in_a_copy_of_the_directory_nothing_is_read() {
-        let [scratch, copy] = ["original", "copy"].map(Scratch::new);
+        let [scratch, copy] = ["original", "copy"].map(|_| Scratch::new());
         Leaders::begin(&scratch.0, true, &[]).add(pid(100), 5).unwrap();
         assert_eq!(past(&scratch.0).unwrap().leaders.len(), 1);
         fs::copy(scratch.0.join(NAME), copy.0.join(NAME)).unwrap();
@@ -264,7 +248,7 @@ mod tests {
 
     #[test]
     fn what_is_no_file_is_not_read() {
-        let scratch = Scratch::new("link");
+        let scratch = Scratch::new();
         let _leaders = Leaders::begin(&scratch.0, true, &[]);
         fs::rename(scratch.0.join(NAME), scratch.0.join("elsewhere")).unwrap();
         std::os::unix::fs::symlink("elsewhere", scratch.0.join(NAME)).unwrap();

@@ -6,22 +6,7 @@ use std::time::Duration;
 
 use super::home::LOCK;
 use super::*;
-
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("servisor-store-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
+use crate::testing::Scratch;
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -29,7 +14,7 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn what_is_kept_is_the_same_the_next_time_and_for_its_owner_only() {
-    let scratch = Scratch::new("kept");
+    let scratch = Scratch::absent();
     let deep = scratch.0.join("a/b");
     let first = Store::open(&deep).unwrap();
     let (instance, token) = (first.instance().to_owned(), first.token().unwrap());
@@ -43,7 +28,7 @@ fn what_is_kept_is_the_same_the_next_time_and_for_its_owner_only() {
 
 #[test]
 fn a_copy_has_another_name() {
-    let scratch = Scratch::new("copy");
+    let scratch = Scratch::absent();
     let (first, second) = (scratch.0.join("first"), scratch.0.join("second"));
     let store = Store::open(&first).unwrap();
     fs::create_dir_all(&second).unwrap();
@@ -53,7 +38,7 @@ fn a_copy_has_another_name() {
 
 #[test]
 fn how_the_last_life_ended_is_known() {
-    let scratch = Scratch::new("past");
+    let scratch = Scratch::absent();
     let first = Store::open(&scratch.0).unwrap();
     assert_eq!(first.past(), Past::Clean, "there was none");
     drop(first);
@@ -68,7 +53,7 @@ fn how_the_last_life_ended_is_known() {
 
 #[test]
 fn an_existing_directory_is_closed_to_others() {
-    let scratch = Scratch::new("open");
+    let scratch = Scratch::absent();
     fs::create_dir_all(&scratch.0).unwrap();
     fs::set_permissions(&scratch.0, Permissions::from_mode(0o755)).unwrap();
     let _store = Store::open(&scratch.0).unwrap();
@@ -77,7 +62,7 @@ fn an_existing_directory_is_closed_to_others() {
 
 #[test]
 fn a_second_daemon_is_refused_with_the_number_of_the_first() {
-    let scratch = Scratch::new("lock");
+    let scratch = Scratch::absent();
     let first = Store::open(&scratch.0).unwrap();
     let refusal = Store::open(&scratch.0).unwrap_err();
     assert!(refusal.contains(&format!("pid {}", std::process::id())), "{refusal}");
@@ -87,7 +72,7 @@ fn a_second_daemon_is_refused_with_the_number_of_the_first() {
 
 #[test]
 fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
-    let scratch = Scratch::new("heir");
+    let scratch = Scratch::absent();
     let first = Store::open(&scratch.0).unwrap();
     // No process has its number, and the lock is held all the same.
     fs::write(scratch.0.join(LOCK), format!("{}\n", i32::MAX)).unwrap();
@@ -101,7 +86,7 @@ fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
 
 #[test]
 fn an_empty_token_file_is_filled() {
-    let scratch = Scratch::new("empty");
+    let scratch = Scratch::absent();
     let store = Store::open(&scratch.0).unwrap();
     fs::write(store.token_path(), "").unwrap();
     assert_eq!(store.token().unwrap().len(), 64);
@@ -109,7 +94,7 @@ fn an_empty_token_file_is_filled() {
 
 #[test]
 fn a_file_in_the_way_is_named() {
-    let scratch = Scratch::new("file");
+    let scratch = Scratch::absent();
     fs::write(&scratch.0, "not a directory").unwrap();
     let refusal = Store::open(&scratch.0).unwrap_err();
     assert!(refusal.contains(&*scratch.0.to_string_lossy()), "{refusal}");

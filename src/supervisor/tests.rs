@@ -2,9 +2,8 @@
 //!
 //! The test is the supervisor's thread, and its clock: whatever follows from a step has happened when the step returns.
 
-use std::path::PathBuf;
+use crate::testing::Scratch;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -42,22 +41,11 @@ const TERM: i32 = libc::SIGTERM;
 const KILL: i32 = libc::SIGKILL;
 const CONT: i32 = libc::SIGCONT;
 
-/// A directory of its own, removed at the end.
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("servisor-supervisor-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(path.join("root")).unwrap();
-        Scratch(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+    fn with_root() -> Scratch {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.0.join("root")).unwrap();
+        scratch
     }
 }
 
@@ -112,7 +100,7 @@ impl Scene {
     }
 
     fn of(origin: Origin, fields: Value) -> Scene {
-        let (world, scratch) = (World::new(), Scratch::new());
+        let (world, scratch) = (World::new(), Scratch::with_root());
         let (context, control) = context(&world, &scratch);
         let (supervisor, parts) = Supervisor::new(&context, spec(&scratch, fields), origin);
         let actor = Actor::new(parts, Box::new(|| {}));

@@ -1,28 +1,9 @@
-use std::os::unix::fs::DirBuilderExt;
-use std::sync::atomic::AtomicU32;
-
 use super::*;
-use std::sync::atomic::Ordering;
-
-struct Scratch(PathBuf);
+use crate::testing::Scratch;
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("servisor-parser-{}-{number}{name}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).unwrap();
-        Scratch(path)
-    }
-
     fn is_empty(&self) -> bool {
         fs::read_dir(&self.0).unwrap().next().is_none()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -32,7 +13,7 @@ fn url(read: &Read) -> &str {
 
 #[test]
 fn heads_are_read_one_after_the_other_while_requests_are_still_being_answered() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     let mut parser = Parser::open(&directory.0, "a.sock").unwrap();
     let mut kept = Vec::new();
     for number in 0..200 {
@@ -50,12 +31,14 @@ fn heads_are_read_one_after_the_other_while_requests_are_still_being_answered() 
 
 #[test]
 fn its_socket_has_no_name_afterwards_in_a_directory_with_a_long_name_either() {
-    for name in ["", &"-long".repeat(30)] {
-        let directory = Scratch::new(name);
+    for name in ["short", &"-long".repeat(30)] {
+        let outer = Scratch::new();
+        let directory = Scratch(outer.0.join(name));
+        fs::create_dir(&directory.0).unwrap();
         let mut parser = Parser::open(&directory.0, "a.sock").unwrap();
         assert!(directory.is_empty());
         assert_eq!(url(&parser.read(b"GET /a HTTP/1.1\r\n\r\n").unwrap()), "/a");
-        // What an earlier life has left there is no hindrance.
+        // A file that an earlier daemon has left is replaced.
         fs::write(directory.0.join("a.sock"), "").unwrap();
         Parser::open(&directory.0, "a.sock").unwrap();
         assert!(directory.is_empty());
@@ -64,7 +47,7 @@ fn its_socket_has_no_name_afterwards_in_a_directory_with_a_long_name_either() {
 
 #[test]
 fn what_tiny_http_does_not_read_is_an_error_soon() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     for odd in
         [&b"\xff\xff\r\n\r\n"[..], b"GET / HTTP/9.9\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nExpect: x\r\n\r\n"]
     {
@@ -77,7 +60,7 @@ fn what_tiny_http_does_not_read_is_an_error_soon() {
 
 #[test]
 fn without_a_directory_there_is_none() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     assert!(Parser::open(&directory.0.join("none"), "a.sock").is_err());
     assert!(Parser::open(&directory.0, &"long".repeat(50)).is_err());
     assert!(directory.is_empty());
@@ -85,7 +68,7 @@ fn without_a_directory_there_is_none() {
 
 #[test]
 fn a_parser_that_fails_costs_no_request_that_a_fresh_one_can_read() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     let parsers = Parsers::new(&directory.0).unwrap();
     // tiny_http answers this one by itself and ends the connection: the next head goes to a parser that is dead.
     for _ in 0..3 {
@@ -97,7 +80,7 @@ fn a_parser_that_fails_costs_no_request_that_a_fresh_one_can_read() {
 
 #[test]
 fn parsers_that_fail_one_after_the_other_do_not_pile_up() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     let parsers = Parsers::new(&directory.0).unwrap();
     let begun = std::time::Instant::now();
     for _ in 0..3 {
@@ -110,7 +93,7 @@ fn parsers_that_fail_one_after_the_other_do_not_pile_up() {
 
 #[test]
 fn a_rush_makes_more_parsers_which_are_closed_after_it() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     let parsers = Parsers::new(&directory.0).unwrap();
     std::thread::scope(|scope| {
         for _ in 0..16 {
@@ -130,7 +113,7 @@ fn a_rush_makes_more_parsers_which_are_closed_after_it() {
 
 #[test]
 fn a_parser_that_is_slow_gets_others_beside_it() {
-    let directory = Scratch::new("");
+    let directory = Scratch::new();
     let parsers = Parsers::new(&directory.0).unwrap();
     let held = parsers.take().unwrap();
     assert_eq!(url(&parsers.read(b"GET /a HTTP/1.1\r\n\r\n").unwrap()), "/a");

@@ -1,29 +1,13 @@
 use std::os::unix::fs::PermissionsExt;
-use std::sync::atomic::AtomicU32;
 
 use super::*;
+use crate::testing::Scratch;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new() -> Scratch {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("servisor-files-{}-{number}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-
     fn read(&self, name: &str) -> String {
         fs::read_to_string(self.0.join(name)).unwrap_or_default()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -55,7 +39,7 @@ fn receive_all(writer: &mut Writer, inbox: &Inbox<FilesMessage>) -> usize {
 
 #[test]
 fn each_stream_has_its_file_for_its_owner_only() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::absent();
     let deep = scratch.0.join("a/b");
     let files = LogFiles::start(&deep, 1 << 20).unwrap();
     let log = SharedLog::with_files(1 << 16, &web(), &files);
@@ -72,7 +56,7 @@ fn each_stream_has_its_file_for_its_owner_only() {
 
 #[test]
 fn a_file_is_full_at_exactly_its_limit() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::absent();
     let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 20);
     let mut say = |text: &str| {
         log.append(StreamId::Stdout, text.as_bytes());
@@ -90,7 +74,7 @@ fn a_file_is_full_at_exactly_its_limit() {
 
 #[test]
 fn a_disk_that_does_not_move_costs_the_ring_nothing_and_the_loss_is_noted() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::absent();
     let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 1 << 30);
     log.append(StreamId::Stdout, b"first\nunfin");
     receive_all(&mut writer, &inbox);
@@ -113,7 +97,7 @@ fn a_disk_that_does_not_move_costs_the_ring_nothing_and_the_loss_is_noted() {
 
 #[test]
 fn what_could_not_be_written_is_written_late() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::absent();
     let (mut writer, inbox, log) = by_hand(&scratch, 1 << 16, 1 << 20);
     let path = scratch.0.join("web.stderr.log");
     // Neither a directory nor a link is written to, whatever made it.
@@ -148,7 +132,7 @@ fn what_could_not_be_written_is_written_late() {
 
 #[test]
 fn the_end_writes_what_there_is() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::absent();
     let (writer, inbox, log) = by_hand(&scratch, 16 << 20, 1 << 30);
     let line = [&[b'y'; 999][..], b"\n"].concat();
     // More than a turn.
@@ -162,7 +146,7 @@ fn the_end_writes_what_there_is() {
 
 #[test]
 fn a_directory_that_can_not_be_is_an_error_at_the_start() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::absent();
     fs::write(&scratch.0, "").unwrap();
     let error = LogFiles::start(&scratch.0.join("logs"), 1 << 20).unwrap_err();
     assert!(error.contains("can't be made") && error.contains("--log-dir"), "{error}");

@@ -1,18 +1,9 @@
 use super::*;
+use crate::testing::Scratch;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 
-/// A directory of its own, gone afterwards.
-struct Scratch(PathBuf);
-
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("servisor-child-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir(&path).unwrap();
-        Scratch(path)
-    }
-
     fn program(&self, name: &str, text: &str, mode: u32) {
         let path = self.0.join(name);
         let options = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
@@ -33,12 +24,6 @@ impl Scratch {
             open_files: None,
             stdin: Stdin::Null,
         }
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -70,7 +55,7 @@ fn shell(script: &str) -> Plan {
 
 #[test]
 fn words_are_run_by_themselves() {
-    let scratch = Scratch::new("words");
+    let scratch = Scratch::new();
     scratch.program("show", "#!/bin/sh\necho \"$0|$*|$A|$(pwd)\"\necho error >&2\n", 0o755);
     let here = scratch.0.display();
     let named = (format!("{here}/show|x $y|a b|{here}\n"), "error\n".to_owned());
@@ -81,7 +66,7 @@ fn words_are_run_by_themselves() {
 
 #[test]
 fn what_can_not_be_run_by_itself_is_left_to_the_shell() {
-    let scratch = Scratch::new("shell");
+    let scratch = Scratch::new();
     scratch.program("closed", "#!/bin/sh\necho closed\n", 0o644);
     scratch.program("bare", "echo it has no line that names its interpreter\n", 0o755);
     scratch.program("astray", "#!/no/such/interpreter\n", 0o755);
@@ -130,7 +115,7 @@ fn it_has_its_own_group_limit_and_score() {
 
 #[test]
 fn what_is_missing_is_named() {
-    let scratch = Scratch::new("missing");
+    let scratch = Scratch::new();
     scratch.program("file", "", 0o644);
     let spawn_in = |place: &str| spawn(&Plan { directory: scratch.0.join(place), ..shell("true") }).unwrap_err();
     let here = scratch.0.display();

@@ -2,30 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::copy_file::{Copier, Ways, stat};
 use super::*;
-
-struct Scratch(PathBuf);
+use crate::testing::Scratch;
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("servisor-fs-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Scratch(path)
-    }
-
     fn dir(&self) -> Dir {
         Dir::open(&self.0, Last::Refuse).unwrap()
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -45,7 +30,7 @@ fn a_name_is_one_component() {
 
 #[test]
 fn all_entries_are_found_and_none_twice() {
-    let scratch = Scratch::new("entries");
+    let scratch = Scratch::new();
     let mut expected: Vec<String> = (0..2000).map(|n| format!("{n}-{}", "x".repeat(n % 200))).collect();
     for text in &expected {
         fs::write(scratch.0.join(text), "").unwrap();
@@ -60,7 +45,7 @@ fn all_entries_are_found_and_none_twice() {
 
 #[test]
 fn no_call_follows_a_symlink() {
-    let scratch = Scratch::new("symlink");
+    let scratch = Scratch::new();
     fs::create_dir(scratch.0.join("real")).unwrap();
     fs::write(scratch.0.join("file"), "content").unwrap();
     let dir = scratch.dir();
@@ -78,7 +63,7 @@ fn no_call_follows_a_symlink() {
 
 #[test]
 fn a_rename_replaces_nothing_and_an_exchange_is_one() {
-    let scratch = Scratch::new("rename");
+    let scratch = Scratch::new();
     fs::write(scratch.0.join("a"), "a").unwrap();
     fs::write(scratch.0.join("b"), "b").unwrap();
     let dir = scratch.dir();
@@ -94,7 +79,7 @@ fn a_rename_replaces_nothing_and_an_exchange_is_one() {
 
 #[test]
 fn each_way_to_copy_gives_the_same_and_keeps_holes() {
-    let scratch = Scratch::new("copy");
+    let scratch = Scratch::new();
     let mut pattern = Vec::new();
     (0..300_000_u32).for_each(|n| pattern.extend(n.wrapping_mul(2_654_435_761).to_le_bytes()));
     fs::write(scratch.0.join("plain"), &pattern).unwrap();
@@ -130,7 +115,7 @@ fn each_way_to_copy_gives_the_same_and_keeps_holes() {
 
 #[test]
 fn a_copy_stops_on_request() {
-    let scratch = Scratch::new("stop");
+    let scratch = Scratch::new();
     fs::write(scratch.0.join("big"), vec![1; 20 << 20]).unwrap();
     let dir = scratch.dir();
     let (from, to) = (dir.open_file(&name("big")).unwrap(), dir.create_file(&name("copy")).unwrap());

@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn both_strategies_keep_everything_and_leave_the_template_alone() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     usual(&scratch);
     let before = portrait(&scratch.template());
     for (target, strategy) in [("smart", Strategy::Smart), ("copy", Strategy::Copy), ("a/b/c", Strategy::Smart)] {
@@ -24,7 +24,7 @@ fn both_strategies_keep_everything_and_leave_the_template_alone() {
 
 #[test]
 fn what_is_left_out_is_listed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     usual(&scratch);
     scratch.file(".git/HEAD", "ref");
     scratch.file("packages/a/.git", "gitdir: elsewhere");
@@ -54,7 +54,7 @@ fn make_pipe(path: &std::ffi::CStr) {
 
 #[test]
 fn what_is_there_is_never_overwritten() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     usual(&scratch);
     for strategy in [Strategy::Smart, Strategy::Copy] {
         let target = strategy.as_str();
@@ -78,7 +78,7 @@ fn what_is_there_is_never_overwritten() {
 
 #[test]
 fn hard_links_stay_together_and_holes_stay_holes() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     let one = scratch.file("a/one", "linked");
     fs::create_dir_all(scratch.template().join("b/c")).unwrap();
     for name in ["a/two", "b/c/three", "four"] {
@@ -108,7 +108,7 @@ fn hard_links_stay_together_and_holes_stay_holes() {
 
 #[test]
 fn owners_are_kept_where_the_daemon_may_give_them() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     let file = scratch.file("d/file", "x");
     symlink("x", scratch.template().join("link")).unwrap();
     // Only root can give a file away, and only then there is something to keep.
@@ -123,7 +123,7 @@ fn owners_are_kept_where_the_daemon_may_give_them() {
 
 #[test]
 fn links_into_the_template_lead_into_the_copy() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     scratch.file("lib/x", "x");
     fs::create_dir(scratch.template().join("bin")).unwrap();
     symlink(scratch.template().join("lib/x"), scratch.template().join("bin/x")).unwrap();
@@ -136,7 +136,7 @@ fn links_into_the_template_lead_into_the_copy() {
 
 #[test]
 fn a_wide_and_a_deep_tree_need_few_descriptors() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     for number in 0..2000 {
         fs::create_dir(scratch.template().join(number.to_string())).unwrap();
     }
@@ -151,7 +151,7 @@ fn a_wide_and_a_deep_tree_need_few_descriptors() {
 
 #[test]
 fn a_source_may_be_below_its_target() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     let template = scratch.root().join("templates/web");
     fs::create_dir_all(&template).unwrap();
     fs::write(template.join("x"), "x").unwrap();

@@ -25,7 +25,7 @@ fn large(scratch: &Scratch) {
 
 #[test]
 fn what_vanishes_is_counted_and_the_copy_is_completed() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     large(&scratch);
     let overlays = scratch.overlays();
     let overlay = overlays.create(scratch.spec("app")).unwrap();
@@ -44,7 +44,7 @@ fn what_vanishes_is_counted_and_the_copy_is_completed() {
 
 #[test]
 fn a_delete_stops_the_copy_and_leaves_no_way_into_the_template() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     large(&scratch);
     let before = portrait(&scratch.template());
     let overlays = scratch.overlays();
@@ -62,7 +62,7 @@ fn a_delete_stops_the_copy_and_leaves_no_way_into_the_template() {
 
 #[test]
 fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     usual(&scratch);
     let before = portrait(&scratch.template());
     for strategy in [Strategy::Smart, Strategy::Copy] {
@@ -107,7 +107,7 @@ fn a_delete_with_files_takes_what_was_made_and_nothing_else() {
 
 #[test]
 fn what_a_user_puts_in_a_placeholders_place_stays() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     large(&scratch);
     let overlays = scratch.overlays();
     // The copy may be faster than this test; then it is tried again.
@@ -151,7 +151,7 @@ fn parsed(records: &StoredOverlay) -> Vec<record::StoredOverlay> {
 
 #[test]
 fn the_next_daemon_continues() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     large(&scratch);
     usual(&scratch);
     for strategy in [Strategy::Smart, Strategy::Copy] {
@@ -205,7 +205,7 @@ fn a_store_that_fails_lets_nothing_begin() {
             Err(io::Error::from_raw_os_error(28))
         }
     }
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     scratch.file("x", "x");
     let overlays = Overlays::new(&scratch.root(), Arc::new(Full), Vec::new());
     assert!(matches!(overlays.create(scratch.spec("app")), Err(CreateError::Storage(_))));
@@ -245,7 +245,7 @@ impl Records for Watchful {
 
 #[test]
 fn when_its_record_is_gone_no_placeholder_is_left() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     large(&scratch);
     // The copy may be faster than this test; then it is tried again.
     let was_early = (0..50).any(|round| {
@@ -265,7 +265,7 @@ fn when_its_record_is_gone_no_placeholder_is_left() {
 
 #[test]
 fn an_overlay_that_can_not_be_forgotten_is_copied_on() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     large(&scratch);
     let was_early = (0..50).any(|round| {
         let target = format!("app{round}");
@@ -295,7 +295,7 @@ fn an_overlay_that_can_not_be_forgotten_is_copied_on() {
 
 #[test]
 fn of_several_who_delete_it_at_once_one_does() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     scratch.file("x", "x");
     for round in 0..20 {
         // The first one can't, and the next one takes its turn.
@@ -316,7 +316,7 @@ fn of_several_who_delete_it_at_once_one_does() {
 
 #[test]
 fn watchers_get_each_change_once() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     usual(&scratch);
     let overlays = scratch.overlays();
     let (sender, changes) = crossbeam_channel::unbounded();

@@ -6,7 +6,7 @@ use super::*;
 
 #[test]
 fn a_relative_target_stays_in_the_root() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     scratch.file("x", "x");
     let outside = scratch.0.join("outside");
     fs::create_dir(&outside).unwrap();
@@ -41,7 +41,7 @@ fn names_only(field: &str, refused: &Result<Arc<Overlay>, CreateError>) -> bool 
 
 #[test]
 fn a_source_has_to_be_there_and_not_around_its_target() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     let overlays = scratch.overlays();
     let file = scratch.file("x", "x");
     for source in [scratch.0.join("missing"), file] {
@@ -59,7 +59,7 @@ fn a_source_has_to_be_there_and_not_around_its_target() {
 
 #[test]
 fn a_symlinked_folder_in_the_target_is_not_entered() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     usual(&scratch);
     let outside = scratch.0.join("outside");
     fs::create_dir_all(outside.join("deep")).unwrap();
@@ -75,7 +75,7 @@ fn a_symlinked_folder_in_the_target_is_not_entered() {
 
 #[test]
 fn a_symlink_that_is_swapped_in_leads_nowhere() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     let outside = scratch.0.join("outside");
     fs::create_dir(&outside).unwrap();
     for directory in 0..40 {
@@ -115,7 +115,7 @@ fn a_symlink_that_is_swapped_in_leads_nowhere() {
 
 #[test]
 fn an_empty_directory_outside_is_not_removed_through_a_swapped_parent() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     let (root, outside) = (scratch.root(), scratch.0.join("outside"));
     fs::create_dir_all(root.join("way/app")).unwrap();
     fs::create_dir_all(outside.join("app")).unwrap();

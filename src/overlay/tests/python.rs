@@ -29,7 +29,7 @@ fn run(directory: &Path, script: &str) -> String {
 
 #[test]
 fn a_copied_environment_is_one_of_its_own() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     make(&scratch, ".venv", &[]);
     // Scripts as installers write them: through a shell, in a zip, with two names; and programs.
     let venv = scratch.template().join(".venv").display().to_string();
@@ -71,7 +71,7 @@ fn a_copied_environment_is_one_of_its_own() {
 
 #[test]
 fn the_mark_and_not_the_name_makes_an_environment() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     make_quickly(&scratch, "backend/env");
     scratch.file("tools/bin/x", format!("#!{}/bin/python\n", scratch.template().display()));
     for name in ["venv", "my-python"] {
@@ -92,7 +92,7 @@ fn the_mark_and_not_the_name_makes_an_environment() {
 
 #[test]
 fn its_scripts_are_the_overlays_own_when_files_are_deleted() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     make_quickly(&scratch, "env");
     let overlays = scratch.overlays();
     let view = over(&overlays, scratch.spec("app"));

@@ -8,7 +8,7 @@ use super::*;
 fn copied_during(strategy: Strategy, heavy: &str, work: impl Fn(&Path, usize) + Sync) -> u64 {
     let mut vanished = 0;
     for round in 0..50 {
-        let scratch = Scratch::new();
+        let scratch = Scratch::with_template();
         for number in 0..400 {
             scratch.file(&format!("src/{}/f{number}", number % 20), "x");
             scratch.file(&format!("{heavy}/p{}/f{number}", number % 20), "x");
@@ -68,7 +68,7 @@ fn directories_that_vanish_or_become_something_else_are_counted() {
 
 #[test]
 fn a_heavy_directory_that_vanishes_leaves_nothing_in_its_place() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::with_template();
     for number in 0..2000 {
         scratch.file(&format!("node_modules/f{number}"), "x".repeat(5000));
     }

@@ -5,16 +5,9 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use super::*;
-
-struct Scratch(PathBuf);
+use crate::testing::Scratch;
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("servisor-files-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Scratch(path)
-    }
-
     fn open(&self) -> Files {
         Files::open(self.0.clone()).unwrap()
     }
@@ -24,12 +17,6 @@ impl Scratch {
         let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 
@@ -52,7 +39,7 @@ fn pair(name: &str, of: &str) -> (String, String) {
 
 #[test]
 fn what_was_put_is_there_once_and_for_the_owner_only() {
-    let scratch = Scratch::new("put");
+    let scratch = Scratch::absent();
     let files = scratch.open();
     for name in ["a", "A", "a.b", "a.json", "a.json.tmp"] {
         files.put(name, &contents("something older and longer than what follows")).unwrap();
@@ -72,7 +59,7 @@ fn what_was_put_is_there_once_and_for_the_owner_only() {
 
 #[test]
 fn what_a_crash_has_left_half_done_is_removed() {
-    let scratch = Scratch::new("half");
+    let scratch = Scratch::absent();
     scratch.open().put("a", &contents("a")).unwrap();
     fs::write(scratch.0.join("a.json.tmp"), "{\"version\": 1, \"of\": \"a ne").unwrap();
     fs::write(scratch.0.join("b.json.tmp"), "").unwrap();
@@ -82,7 +69,7 @@ fn what_a_crash_has_left_half_done_is_removed() {
 
 #[test]
 fn what_can_not_be_used_is_set_aside_and_never_lost() {
-    let scratch = Scratch::new("unfit");
+    let scratch = Scratch::absent();
     let files = scratch.open();
     let whole = serde_json::to_string(&contents("torn")).unwrap();
     let texts = [
@@ -114,7 +101,7 @@ fn what_can_not_be_used_is_set_aside_and_never_lost() {
 
 #[test]
 fn a_torn_record_of_history_is_dropped_and_no_other_one() {
-    let scratch = Scratch::new("history");
+    let scratch = Scratch::absent();
     let files = scratch.open();
     files.put("good", &contents("good")).unwrap();
     for (name, text) in [("torn", "{\"vers"), ("wrong", "{\"version\": 1}"), ("newer", "{\"version\": 2}")] {
@@ -128,7 +115,7 @@ fn a_torn_record_of_history_is_dropped_and_no_other_one() {
 
 #[test]
 fn what_is_no_file_is_set_aside_without_being_opened() {
-    let scratch = Scratch::new("kinds");
+    let scratch = Scratch::absent();
     let files = scratch.open();
     fs::create_dir(scratch.0.join("directory.json")).unwrap();
     std::os::unix::fs::symlink("/dev/zero", scratch.0.join("link.json")).unwrap();
@@ -139,7 +126,7 @@ fn what_is_no_file_is_set_aside_without_being_opened() {
 
 #[test]
 fn what_can_not_be_stored_leaves_what_was_before() {
-    let scratch = Scratch::new("refused");
+    let scratch = Scratch::absent();
     let files = scratch.open();
     files.put("a", &contents("a")).unwrap();
     // A directory with the name of the unfinished file: it can't be written, nor can the old one be moved there.

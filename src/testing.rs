@@ -1,0 +1,36 @@
+//! What unit tests of several modules share.
+//!
+//! Owns: temporary directories. Never: anything of the daemon.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A path of its own, removed on drop.
+pub struct Scratch(pub PathBuf);
+
+impl Scratch {
+    /// A path where nothing is yet.
+    pub fn absent() -> Scratch {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = fs::canonicalize(std::env::temp_dir()).unwrap();
+        let path = directory.join(format!("servisor-unit-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        Scratch(path)
+    }
+
+    /// An empty directory, for its owner only.
+    pub fn new() -> Scratch {
+        let scratch = Scratch::absent();
+        DirBuilder::new().mode(0o700).create(&scratch.0).unwrap();
+        scratch
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
