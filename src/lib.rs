@@ -50,7 +50,7 @@
 //! | main: reads signals, reaps | the kernel | when `control` closes the signal inbox |
 //! | `control`: carries out the shutdown | [`daemon`] | after the last supervisor, or at its time limit |
 //! | `accept` | [`http`] | when the front is closed |
-//! | one for each connection, and one `reserve` | [`http`] (`os::reserve_thread`) | with its connection; with the front |
+//! | `conn-N` for each connection, and one `reserve` | [`http`] (`os::reserve_thread`) | with its connection; with the front |
 //! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
 //! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or on stop |
@@ -81,7 +81,7 @@
 //! inbox, and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
 //!
 //! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner belongs to
-//! the run, and notifies the supervisor: `Event::Listening`. With a health check, the actor starts [`prober`] on that port;
+//! the run, and notifies the supervisor: `Event::Listening`. With a health check, `supervisor::observer` starts [`prober`] on that port;
 //! `model::health` judges the answers, and the first success is `Event::Healthy`. `model::machine::signs` says that the server
 //! is ready; `model::status` names it; the published view wakes `GET /ready?wait` and the waits of one server.
 //!
