@@ -2,10 +2,10 @@
 //!
 //! Owns: names. Never: code.
 
-pub use crate::http::Limits;
+pub use crate::http::FrontLimits;
 pub use crate::http::body::{BodyProgress, Chunked};
-pub use crate::http::head::{Expects, Framing, Head, end, vet};
+pub use crate::http::head::{BodyFraming, Expects, Head, end, vet};
 pub use crate::http::response::Refusal;
 pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, StreamId};
 pub use crate::logs::{Lines, Shown};
-pub use crate::prober::head::Head as ProbeHead;
+pub use crate::prober::head::AnswerHead as ProbeHead;

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servisor::fuzzing::{Chunked, Expects, Framing, Head, FrontLimits, BodyProgress, Refusal, end, vet};
+use servisor::fuzzing::{Chunked, Expects, BodyFraming, Head, FrontLimits, BodyProgress, Refusal, end, vet};
 
 /// Small, so that inputs of a few hundred bytes reach them.
 fn limits() -> FrontLimits {
@@ -40,12 +40,12 @@ fn read(bytes: &[u8], step: usize) -> Read {
         }
         match head.as_ref().map(|head| head.framing) {
             None => {}
-            Some(Framing::Length(length)) if input.len() >= length => {
+            Some(BodyFraming::Length(length)) if input.len() >= length => {
                 let rest = input.split_off(length);
                 return Read::Whole(head.unwrap(), input, [&rest, &pieces.collect::<Vec<_>>().concat()[..]].concat());
             }
-            Some(Framing::Length(_)) => {}
-            Some(Framing::Chunks) => match chunked.take(&mut input) {
+            Some(BodyFraming::Length(_)) => {}
+            Some(BodyFraming::Chunks) => match chunked.take(&mut input) {
                 Err(refusal) => return Read::Refused(refusal),
                 Ok(BodyProgress::Incomplete) => {}
                 Ok(BodyProgress::Complete) => {
@@ -78,7 +78,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert_eq!(end(&passed, 0, &limits), Ok(Some(passed.len())));
     assert!(passed.is_ascii(), "tiny_http drops the connection");
     let vetted = vet(&passed, &limits).expect("it does not pass a second time");
-    assert_eq!(vetted.framing, Framing::Length(0));
+    assert_eq!(vetted.framing, BodyFraming::Length(0));
     assert_eq!(vetted.expects, Expects::Nothing);
     assert_eq!(vetted.canonical, passed);
 });

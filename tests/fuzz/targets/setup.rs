@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
-use servisor::setup::{Source, read};
+use servisor::setup::{PayloadSource, read};
 
 fuzz_target!(|bytes: &[u8]| {
-    let encoded = Source::Variable(encode(bytes));
-    let as_it_is = str::from_utf8(bytes).ok().map(|text| Source::Variable(text.to_owned()));
+    let encoded = PayloadSource::Variable(encode(bytes));
+    let as_it_is = str::from_utf8(bytes).ok().map(|text| PayloadSource::Variable(text.to_owned()));
     for source in [Some(encoded), as_it_is].into_iter().flatten() {
         match read(&source, Path::new("/root")) {
             Ok(payload) => {
