@@ -1,8 +1,16 @@
-//! Messages to the daemon's control thread.
+//! Messages to the daemon's control thread, and whether the daemon accepts new work.
 //!
-//! Owns: their types. Never: their effect (see `daemon`). The channel is unbounded, so sending never blocks.
+//! Owns: these types. Never: their effect (see `daemon`). The channel is unbounded, so sending never blocks.
 
 use crate::model::spec::Slug;
+
+/// Whether new servers and overlays are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    Open,
+    /// The daemon is shutting down.
+    Closed,
+}
 
 /// A message to the control thread.
 #[derive(Debug, Clone, PartialEq, Eq)]

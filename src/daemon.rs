@@ -1,11 +1,11 @@
 //! The daemon from its first to its last moment.
 //!
-//! Owns: what is built in which order, who listens to signals, and the order of the end. Never: a server's life, a
+//! Owns: what is built in which order, which thread handles signals, the order of the shutdown. Never: a server's life, a
 //! request.
 //!
-//! The main thread listens to signals and is the reaper; it spawns nothing (see `process::reaper`). A thread `control` waits
-//! for the word to end and carries the end out, from outside in: no new commands, then all supervisors at once, then
-//! the API, which answers questions until the last server is gone.
+//! The main thread reads signals and is the reaper; it spawns nothing (see `process::reaper`). The thread `control` waits
+//! for a signal and carries out the shutdown: no new commands, then all supervisors at once, then the API, which answers
+//! until the last server has ended.
 
 use std::env;
 use std::fmt;
@@ -302,7 +302,7 @@ struct Shutdown {
     result: Arc<AtomicU8>,
 }
 
-/// Lets the main thread go on every way out of the control thread.
+/// Ends the main thread on every way out of the control thread.
 struct Release(signals::SignalCloser);
 
 impl Drop for Release {
@@ -314,7 +314,7 @@ impl Drop for Release {
 impl Shutdown {
     fn carry_out(self) {
         let _release = Release(self.closer.clone());
-        // Supervisors come and go all day; only a signal ends this wait.
+        // Supervisors end whenever a server is deleted; only a signal ends this wait.
         let signal = loop {
             match self.control.recv_by(None) {
                 Ok(Control::Terminate { signal }) => break signal,
@@ -349,7 +349,7 @@ impl Shutdown {
         let mut deadline = Instant::now() + grace + KILL_LIMIT;
         let mut signals = 1;
         loop {
-            // A thread that has said its farewell is gone a moment later; one that never said it is asked directly.
+            // A thread ends shortly after its `EndNotice`; one without a notice is checked by `join_by`.
             if supervisors.iter().all(|supervisor| supervisor.join_by(Instant::now()) != thread::Joined::Late) {
                 return ShutdownResult::Clean;
             }
@@ -362,7 +362,7 @@ impl Shutdown {
                 Ok(Control::Terminate { signal }) => {
                     signals += 1;
                     if signals > 2 {
-                        log::warn(format_args!("{signal} for the third time: leaving at once"));
+                        log::warn(format_args!("{signal} for the third time: ending without waiting for the servers"));
                         return ShutdownResult::LeftBehind;
                     }
                     log::warn(format_args!("{signal} again: killing what is left"));

@@ -21,7 +21,7 @@ pub struct Reply {
     pub body: Cow<'static, [u8]>,
 }
 
-/// The one who waits for an answer.
+/// A client that waits for a response.
 pub trait Client {
     /// Whether it still does, as far as can be known without waiting.
     fn is_present(&self) -> bool;
@@ -32,7 +32,7 @@ pub trait Client {
 
 /// Where a stream goes. A write fails once the client has left.
 pub trait StreamOut: Write {
-    /// Waits until `waker` is rung, but not past `deadline`.
+    /// Waits until `waker` is signalled, but not past `deadline`.
     ///
     /// # Errors
     /// The client has left.

@@ -3,21 +3,22 @@
 //! # Reading order
 //!
 //! [`model::machine`] decides about the life of a server; everything else observes, carries out or reports. From the
-//! outside in; a module uses those below it only, which a test (`tidy`) checks:
+//! outside in; a module uses its own layer and those below, and `http` never uses `api`; a test (`tidy`) checks that:
 //!
 //! - [`cli`]: the command line, a client of the API.
-//! - [`config`]: options and environment to a `Config`. [`daemon`]: start, signals, shutdown. [`setup`]: the setup payload.
-//!   [`boot`]: stored servers, and the processes that an earlier daemon has left.
+//! - [`config`]: options and environment to a `Config`. [`daemon`]: start, signals, shutdown. [`setup`]: the setup
+//!   payload. [`boot`]: stored servers, and the processes that an earlier daemon has left.
 //! - [`http`]: the public listener (the front): accept, slots, deadlines, vetting of heads, bodies, responses.
-//! - [`api`]: the meaning of requests. `api::route` parses a target, `api::handlers` executes it, `api::wire` writes JSON.
+//! - [`api`]: the meaning of requests. `api::route` parses a target, `api::handlers` executes it, `api::wire` writes
+//!   JSON.
 //! - [`registry`]: the table of servers.
-//! - [`supervisor`]: one actor for each server; it drives the machine and owns the processes of the run. It sees the kernel
-//!   through `supervisor::system`; its tests replace that.
+//! - [`supervisor`]: one actor for each server; it drives the machine and owns the processes of the run. It sees the
+//!   kernel through `supervisor::system`; its tests replace that.
 //! - [`runs`]: the history of ended runs.
 //! - [`overlay`]: copies of templates. [`logs`]: output of servers. [`ports`]: allocation and detection of ports.
 //!   [`prober`]: health checks. [`store`]: the state directory.
-//! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`. [`handoff`]: what [`http`] and [`api`] hand each
-//!   other.
+//! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`. [`handoff`]: what [`http`] and [`api`]
+//!   hand each other. [`error`]: error codes and sentences of the API.
 //! - [`os`]: system calls made safe. All `unsafe` is there.
 //! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
@@ -25,72 +26,91 @@
 //!
 //! # Language
 //!
-//! Names and comments use the words of the kernel's manual, the RFCs and the field. A doc comment begins with an imperative
-//! or a noun phrase that says what the item is, then come units, errors and reasons. Sentences are short and active. A
-//! comment that only repeats the name is left out. One type name means one thing.
+//! Names and comments use the words of the kernel's manual, the RFCs and the field. A doc comment begins with an
+//! imperative or a noun phrase that says what the item is, then come units, errors and reasons. Sentences are short and
+//! active. A comment that only repeats the name is left out. One type name means one thing.
 //!
 //! # Invariants
 //!
 //! - Only a server's supervisor decides about it, and only by [`model::machine`].
-//! - A process is signalled through a pidfd that was verified after it was opened ([`process::reaper`], [`os::pidfd`]).
-//!   Kernels without pidfds have a small race.
+//! - A leader and its group are signalled by number, which is in use until the leader is reaped ([`process::reaper`]);
+//!   every other process through a pidfd that was verified after it was opened ([`os::pidfd`]). Without a pidfd (before
+//!   Linux 5.3, or at the limit on open files) that has a small race.
 //! - A stop ends when no process of the run is left, not before.
-//! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access check.
+//! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access
+//!   check.
 //! - A request is executed on the thread of its connection, so a slow one delays no other. Only the parse of its head
 //!   takes place on a thread of tiny_http.
 //! - A change is stored before it is answered. What is stored late, and why, is said where it happens.
-//! - No lock is held during a send, a spawn, a join or another lock, unless a comment at the lock names the order.
-//! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a second
-//!   panic does everywhere.
+//! - No lock is held during a send, a spawn, a join or another lock, except as listed under Locks.
+//! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a
+//!   second panic does everywhere.
 //!
 //! # Threads
 //!
 //! | name | created by | ends |
 //! |---|---|---|
 //! | main: reads signals, reaps | the kernel | when `control` closes the signal inbox |
-//! | `control`: carries out the shutdown | [`daemon`] | after the last supervisor, or at its time limit |
+//! | `control`: carries out the shutdown | [`daemon`] | at the end of the shutdown |
 //! | `accept` | [`http`] | when the front is closed |
 //! | `conn-N` for each connection, and one `reserve` | [`http`] (`os::reserve_thread`) | with its connection; with the front |
 //! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
 //! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or on stop |
 //! | `files`: writes log files | [`logs`], with `--log-dir` | at the end of the shutdown |
-//! | `prober`: all health checks | [`prober`] | when the prober is dropped |
-//! | `ports`: finds listening sockets | [`ports`] | when the watcher is dropped |
+//! | `prober`: all health checks | [`prober`] | at the end of the shutdown |
+//! | `ports`: finds listening sockets | [`ports`] | at the end of the shutdown |
 //! | `ovl:ID`, helpers `ovl:ID.N` | [`overlay`] | at the end of the copy, or on stop |
 //! | `look`: a call that may hang in a file system | `os::deadline` | when the call returns |
 //! | `environ`: reads `/proc/PID/environ` | `os::proc` | when the read returns |
 //!
 //! # Locks
 //!
-//! Each protects one structure, for the time of a look-up or a change: the registry's table, the view of each server, the
-//! ring buffer of each log, the table of ports, the tables of [`process`] (reaper, tracker), the slots of the front, the
-//! parsers, the table and the states of overlays. A deletion of an overlay and its record have guards of their own
-//! (`overlay::state`). Poisoned locks are used on: their data is valid at every point where a panic is possible.
+//! Each protects one structure, for the time of a look-up or a change: the registry's table, the view and the run book
+//! of each server, the sequence of changes, the ring buffer of each log, the table of ports, the tables of [`process`]
+//! (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the parsers, the
+//! gateway's sandbox, the table and the states of overlays, the reserve descriptor, the directories still to sync
+//! (`unsynced`), the line of the log. `reading` admits one parse of a body at a time. A deletion of an overlay and its
+//! record have guards of their own (`overlay::state`). Poisoned locks are used on: their data is valid at every point
+//! where a panic is possible.
+//!
+//! These nest, the outer one first; no other pair does. The line of the log is the innermost of all.
+//!
+//! - A run book, then the changes: a run gets the number of the change that shows it (`runs::Book::end`).
+//! - The tracker's snapshot, then its trees, and the list of processes whose environment hangs (`os::proc`). The
+//!   snapshot is held over the walk of `/proc`, which may start an `environ` thread and waits for it for 0.2 s at most.
+//! - The record of an overlay (`keeping`), then `unsynced`. Both are held while files are written or synced.
+//! - The first name of a file with hard links in a copy, then that copy's reason to stop. It is held while the file is
+//!   copied.
+//!
+//! The reserve descriptor is locked during the call that needs it, the OOM counter during a read of its file.
 //!
 //! # Three traces
 //!
-//! A death. The kernel sends SIGCHLD; main calls `Reaper::sweep`, which learns the exit by `waitid(WNOWAIT)` and notifies the
-//! supervisor's inbox. `supervisor::actor` asks `supervisor::run` whether other processes of the run live, and gives
-//! `Event::LeaderExited` or `Event::Ended` to the machine. `model::machine::after` applies the restart policy; the actor
-//! carries out the effect, stores what has changed, and publishes the new view, which wakes waiting requests.
+//! A death. The kernel sends SIGCHLD; main calls `Reaper::sweep`, which learns the exit by `waitid(WNOWAIT)` and
+//! notifies the supervisor's inbox. `supervisor::actor` asks `supervisor::run` whether other processes of the run live,
+//! and gives `Event::LeaderExited` or `Event::Ended` to the machine. `model::machine::after` applies the restart
+//! policy; the actor carries out the effect, stores what has changed, and publishes the new view, which wakes waiting
+//! requests.
 //!
-//! A request. `http::accept` admits the connection to a slot; `http::connection` reads and vets the head;
-//! `api::http` has tiny_http parse it and calls `api::handlers::admit`: route, access, whether a body is read. The
-//! connection's thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's
-//! inbox, and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
+//! A request. `http::accept` admits the connection to a slot; `http::connection` reads and vets the head; `api::http`
+//! has tiny_http parse it and calls `api::handlers::admit`: route, access, whether a body is read. The connection's
+//! thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's inbox,
+//! and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
 //!
-//! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner belongs to
-//! the run, and notifies the supervisor: `Event::Listening`. With a health check, `supervisor::observer` starts [`prober`] on that port;
-//! `model::health` judges the answers, and the first success is `Event::Healthy`. `model::machine::signs` says that the server
-//! is ready; `model::status` names it; the published view wakes `GET /ready?wait` and the waits of one server.
+//! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner
+//! belongs to the run, and notifies the supervisor: `Event::Listening`. With a health check, `supervisor::observer`
+//! starts [`prober`] on that port; `model::health` judges the answers, and the first success is `Event::Healthy`.
+//! `model::machine::signs` says that the server is ready; `model::status` names it; the published view wakes
+//! `GET /ready?wait` and the waits of one server.
 //!
 //! # To change X, touch Y
 //!
-//! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `store/fields.rs` (written, in records and answers),
-//!   `api/openapi.json`; tests compare the names.
+//! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `api/input/slips.rs` (its names in other tools),
+//!   `store/fields.rs` (names, and form in records and answers), `store/server.rs` (records), `api/wire/server.rs`
+//!   (answers), `cli/commands/run.rs` (its option), `api/openapi.json`, `docs/reference.md`; tests compare the names.
 //! - A query parameter: `api/route.rs` and `api/route/query.rs`, `api/openapi.json`.
-//! - A route: `api/route.rs` (target), `api/handlers.rs` (action), `api/openapi.json`.
+//! - A route: `api/route.rs` (target), `api/handlers.rs` (action), `api/openapi.json`, `docs/reference.md`.
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.
 //! - An error code: `error.rs`. An option: `config/options.rs`, `config.rs`, `config/help.rs`.

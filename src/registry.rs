@@ -8,6 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
 
+use crate::control::Admission;
 use crate::log::{self, Level};
 use crate::model::machine::Command;
 use crate::model::run::ServerStats;
@@ -32,13 +33,7 @@ pub struct Registry {
 
 struct ServerTable {
     slots: Sorted<Slug, Arc<Supervisor>>,
-    door: Door,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Door {
-    Open,
-    Closed,
+    admission: Admission,
 }
 
 /// Servers that can be found and don't run yet.
@@ -49,8 +44,8 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Starts those that are to be started with the daemon, all at the same time. None of them waits for a disk that writes
-    /// down another. Whether each is stored is the answer that is pending.
+    /// Starts those that are to be started with the daemon, all at the same time. None of them waits for a disk that
+    /// writes down another. Whether each is stored is the answer that is pending.
     pub fn start(self) -> Vec<Pending> {
         let all: Vec<_> = self.servers.iter().map(|(supervisor, _)| Arc::clone(supervisor)).collect();
         for (supervisor, unlaunched) in self.servers {
@@ -89,7 +84,7 @@ impl Registry {
     pub fn new(context: Arc<Context>) -> Arc<Registry> {
         Arc::new_cyclic(|itself| Registry {
             context,
-            table: Mutex::new(ServerTable { slots: Sorted::default(), door: Door::Open }),
+            table: Mutex::new(ServerTable { slots: Sorted::default(), admission: Admission::Open }),
             itself: itself.clone(),
         })
     }
@@ -121,7 +116,8 @@ impl Registry {
         }
     }
 
-    /// Looks at the processes and returns what the servers that run use. What is younger than a second counts as a look.
+    /// Looks at the processes and returns what the servers that run use. What is younger than a second counts as a
+    /// look.
     pub fn stats(&self) -> Sorted<Slug, ServerStats> {
         let now = Instant::now();
         let (at, used) = match self.context.system.tracker.used(now.checked_sub(STATS_AGE).unwrap_or(now)) {
@@ -148,9 +144,9 @@ impl Registry {
 
     /// Whether the daemon is ending.
     pub fn is_closed(&self) -> bool {
-        match self.table().door {
-            Door::Open => false,
-            Door::Closed => true,
+        match self.table().admission {
+            Admission::Open => false,
+            Admission::Closed => true,
         }
     }
 
@@ -164,8 +160,8 @@ impl Registry {
         self.table().slots.get(slug).cloned()
     }
 
-    /// Makes a server, or gives a resting one another configuration, and starts it. Whether the present one rests is
-    /// found out by its supervisor.
+    /// Makes a server, or gives an inactive one another configuration, and starts it. Its supervisor decides whether
+    /// the present one is inactive.
     ///
     /// # Errors
     /// Why nothing was changed.
@@ -176,10 +172,10 @@ impl Registry {
         let created = supervisor.create();
         let present = {
             let mut table = self.table();
-            match (table.door, table.slots.get(&spec.slug)) {
-                (Door::Closed, _) => return Err(Refused::ShuttingDown),
-                (Door::Open, Some(present)) => Some(Arc::clone(present)),
-                (Door::Open, None) => {
+            match (table.admission, table.slots.get(&spec.slug)) {
+                (Admission::Closed, _) => return Err(Refused::ShuttingDown),
+                (Admission::Open, Some(present)) => Some(Arc::clone(present)),
+                (Admission::Open, None) => {
                     table.slots.insert(spec.slug.clone(), Arc::clone(&supervisor));
                     None
                 }
@@ -192,7 +188,8 @@ impl Registry {
         Ok(created)
     }
 
-    /// Takes in servers that come together, all or none. They can be found from now on, and wait for [`Restored::start`].
+    /// Takes in servers that come together, all or none. They can be found from now on, and wait for
+    /// [`Restored::start`].
     ///
     /// # Errors
     /// None was taken in.
@@ -201,7 +198,7 @@ impl Registry {
         let servers: Vec<_> = servers.collect();
         {
             let mut table = self.table();
-            if table.door == Door::Closed {
+            if table.admission == Admission::Closed {
                 return Err(Unadmitted::ShuttingDown);
             }
             if servers.iter().any(|(supervisor, _)| table.slots.contains_key(supervisor.slug())) {
@@ -215,10 +212,10 @@ impl Registry {
     }
 
     fn launch(&self, supervisor: &Arc<Supervisor>, unlaunched: Unlaunched) -> Result<(), Refused> {
-        let (itself, leaver) = (self.itself.clone(), Arc::clone(supervisor));
+        let (itself, removed) = (self.itself.clone(), Arc::clone(supervisor));
         let forget = move || {
             if let Some(registry) = itself.upgrade() {
-                registry.forget(&leaver);
+                registry.forget(&removed);
             }
         };
         supervisor.launch(unlaunched, forget).map_err(|error| {
@@ -239,10 +236,10 @@ impl Registry {
     pub fn command(&self, slug: &Slug, command: Command) -> Result<Pending, Refused> {
         let supervisor = {
             let table = self.table();
-            match (table.door, table.slots.get(slug)) {
-                (Door::Closed, _) => return Err(Refused::ShuttingDown),
-                (Door::Open, None) => return Err(Refused::Unknown),
-                (Door::Open, Some(supervisor)) => Arc::clone(supervisor),
+            match (table.admission, table.slots.get(slug)) {
+                (Admission::Closed, _) => return Err(Refused::ShuttingDown),
+                (Admission::Open, None) => return Err(Refused::Unknown),
+                (Admission::Open, Some(supervisor)) => Arc::clone(supervisor),
             }
         };
         Ok(supervisor.command(command))
@@ -252,23 +249,23 @@ impl Registry {
     pub fn close(&self) -> Vec<Arc<Supervisor>> {
         let supervisors = {
             let mut table = self.table();
-            table.door = Door::Closed;
+            table.admission = Admission::Closed;
             table.slots.values().cloned().collect()
         };
         self.context.changes.wake_all();
         supervisors
     }
 
-    /// Takes out `leaver`, but not another one that has come in its place, and tells those who follow its log.
-    fn forget(&self, leaver: &Arc<Supervisor>) {
-        leaver.log().end();
+    /// Removes `supervisor` unless its slug belongs to another one by now, and ends the followers of its log.
+    fn forget(&self, supervisor: &Arc<Supervisor>) {
+        supervisor.log().end();
         {
             let mut table = self.table();
-            if table.slots.get(leaver.slug()).is_some_and(|present| Arc::ptr_eq(present, leaver)) {
-                table.slots.remove(leaver.slug());
+            if table.slots.get(supervisor.slug()).is_some_and(|present| Arc::ptr_eq(present, supervisor)) {
+                table.slots.remove(supervisor.slug());
             }
         }
-        self.context.changes.delete(leaver.slug(), leaver.book().closed());
+        self.context.changes.delete(supervisor.slug(), supervisor.book().closed());
     }
 
     fn table(&self) -> MutexGuard<'_, ServerTable> {

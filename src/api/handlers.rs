@@ -65,7 +65,7 @@ pub fn admit(api: &Arc<Api>, call: &RequestHead<'_>) -> HeadVerdict {
         api_key: (call.header)("X-ComputeSDK-API-Key").filter(|_| route::is_gateway(call.target)),
     };
     let refused = |error: &Error| NextStep::Reply(with_headers(reply::error(error), api.access.cors(origin)));
-    // Without access a client does not learn which paths exist.
+    // Access is checked before the error of a route is sent; only 404 is open (see `Gate::of`).
     let caller = match api.access.admit(Gate::of(&routed), &credentials) {
         Ok(caller) => caller,
         Err(error) => return HeadVerdict { client_kind: ClientKind::Stranger, step: refused(&error) },

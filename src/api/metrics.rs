@@ -110,7 +110,7 @@ pub fn answer(api: &Api, client: &dyn Client) -> Reply {
     page.each(family, &servers, &|one, _| boxed(Seconds(began(one)?.ready_after?)));
     let family = ("servisor_server_restarts_total", "counter", "Automatic restarts.");
     page.each(family, &servers, &|one, _| boxed(one.book().counters().restarts));
-    page.family("servisor_server_exits_total", "counter", "EndedRun runs by reason.");
+    page.family("servisor_server_exits_total", "counter", "Ended runs by reason.");
     for (one, _) in &servers {
         for ((word, _), count) in Reason::ALL.iter().zip(one.book().counters().exits).filter(|(_, count)| *count > 0) {
             let labels = [("slug", one.slug().as_str()), ("reason", word)];

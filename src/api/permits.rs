@@ -84,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_given_back() {
-        let places = Permits::for_streams();
-        let all: Vec<Permit> = (0..STREAMS_MAX).map(|_| places.take().unwrap()).collect();
-        let refusal = places.take().unwrap_err();
+    fn permits_are_released() {
+        let permits = Permits::for_streams();
+        let all: Vec<Permit> = (0..STREAMS_MAX).map(|_| permits.take().unwrap()).collect();
+        let refusal = permits.take().unwrap_err();
         assert_eq!(refusal.code(), Code::Busy);
         assert!(refusal.sentence().starts_with("32 logs are being followed"), "{refusal}");
         drop(all);
-        assert!(places.take().is_ok());
+        assert!(permits.take().is_ok());
     }
 
     #[test]

@@ -22,7 +22,7 @@ const TAIL: &str = "
 The daemon is looked for at --address, $SERVISOR_ADDRESS, STATE_DIR/address, 127.0.0.1:18080; the token
 in --token-file, $SERVISOR_ACCESS_TOKEN, $SERVISOR_ACCESS_TOKEN_FILE, STATE_DIR/access-token.
 
-CliExit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no daemon or not let in,
+Exit codes: 0 done, 1 refused or failed, 2 wrong command line, 3 no daemon or access denied,
 4 no such server, 5 the time was up, 130 interrupted.
 
 'servisor help COMMAND' has the options of a command and an example.

@@ -121,7 +121,6 @@ impl Connection<'_> {
 
     /// Answers one request.
     fn exchange(&mut self, head: &Head, deadline: Instant) -> Result<After, End> {
-        // A second service would be chosen here.
         let service = &self.shared.service;
         let Some(verdict) = contained(|| service.admit(&head.canonical)) else {
             return self.reply(head, &Refusal::Panicked.reply());

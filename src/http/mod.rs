@@ -7,8 +7,6 @@
 //! client's connection has a thread here. It reads a head and vets it; the service decides from the head whether the
 //! client is an owner and whether a body is read; then the same thread reads the body, calls the service, and sends the
 //! response. A slow client holds only its own thread, and strangers share what owners leave them (see `slots`, `budget`).
-//!
-//! Which service a request is for is decided in one place: `connection`.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};

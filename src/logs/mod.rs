@@ -33,7 +33,7 @@ pub struct SharedLog {
 #[derive(Debug)]
 struct LogState {
     buffer: LogBuffer,
-    /// Rung when there is more. Without any, a write costs no system call.
+    /// Signalled when there is more. Without any, a write costs no system call.
     wakers: Vec<Arc<Waker>>,
     /// The server was deleted: nothing more will be written.
     ended: bool,

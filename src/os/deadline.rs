@@ -1,4 +1,4 @@
-//! PendingCalls that may never return, with a limit.
+//! Calls that may never return, with a limit.
 //!
 //! Owns: the helper thread of such a call, and how many of them may hang. Never: what is called.
 //!

@@ -2,8 +2,8 @@
 //!
 //! Owns: that thread. Never: what a job does.
 //!
-//! A fork bomb in a server takes each process number as soon as it is free. So the thread is started in advance and waits for
-//! its next job when one is done.
+//! A fork bomb in a server takes each process number as soon as it is free. So the thread is started in advance and
+//! waits for its next job when one is done.
 
 use std::fmt;
 use std::io;
@@ -72,8 +72,11 @@ impl ReserveThread {
 
 impl Drop for ReserveThread {
     fn drop(&mut self) {
-        *self.slot.state() = SlotState::Closed;
+        // A job that no thread took is dropped after the lock is released: it can own a slot, whose drop takes another
+        // lock.
+        let before = std::mem::replace(&mut *self.slot.state(), SlotState::Closed);
         self.slot.given.notify_one();
+        drop(before);
     }
 }
 

@@ -2,9 +2,9 @@
 //!
 //! Owns: the table of overlays, their threads, and their shutdown. Never: HTTP, a server; a write into a template.
 //!
-//! `job` is the thread of one overlay and the order of its steps: `place` opens the target, `plan` decides about each entry,
-//! `workers` runs the tasks of `copy` and `file` in parallel, `heavy` replaces placeholders, `venv` adapts Python
-//! environments. `remove` deletes copied files. `state` is shared with clients; `record` is stored.
+//! `job` is the thread of one overlay and the order of its steps: `place` opens the target, `plan` decides about each
+//! entry, `workers` runs the tasks of `copy` and `file` in parallel, `heavy` replaces placeholders, `venv` adapts
+//! Python environments. `remove` deletes copied files. `state` is shared with clients; `record` is stored.
 //!
 //! The lock of the table is never held during a wait, a spawn or file I/O.
 
@@ -20,6 +20,7 @@ use self::plan::CopyPlan;
 use self::progress::{Halt, Stats, StopCause};
 use self::record::{Records, StoredOverlay};
 use self::remove::Eraser;
+use crate::control::Admission;
 use crate::log;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Target};
 use crate::os::deadline;
@@ -50,8 +51,8 @@ pub use state::{Change, Overlay, OverlayView, OverlayWatcher, Until};
 
 /// Ten hexadecimal digits: short, and drawn again on a collision.
 const ID_BYTES: usize = 5;
-/// The limit of the wait for a stopped copy, which checks for a stop between files and pieces of large files: after this
-/// its file system hangs.
+/// The limit of the wait for a stopped copy, which checks for a stop between files and pieces of large files: after
+/// this its file system hangs.
 const STOP_LIMIT: Duration = Duration::from_secs(20);
 
 /// The limit of the checks of a new overlay's directories.
@@ -69,12 +70,6 @@ pub struct Overlays {
 struct OverlayTable {
     overlays: Sorted<OverlayId, Arc<Overlay>>,
     admission: Admission,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Admission {
-    Open,
-    Closed,
 }
 
 /// Why an overlay was not created.
@@ -123,13 +118,13 @@ pub enum DeleteError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeleteFiles {
     Keep,
-    /// DeleteFiles that the overlay copied and that are unchanged since are removed.
+    /// Files that the overlay copied and that are unchanged since are removed.
     Remove,
 }
 
 impl Overlays {
-    /// Creates the table from the stored records. Nothing is copied before [`Overlays::resume`]. Relative targets are resolved
-    /// against `root`.
+    /// Creates the table from the stored records. Nothing is copied before [`Overlays::resume`]. Relative targets are
+    /// resolved against `root`.
     pub fn new(root: &Path, records: Arc<dyn Records>, kept: Vec<StoredOverlay>) -> Arc<Overlays> {
         let mut overlays = Sorted::default();
         for kept in kept {
@@ -170,8 +165,8 @@ impl Overlays {
         }
     }
 
-    /// Creates an overlay, unless another thread has just created the same: `useless` are the known ones with this spec that
-    /// can't be reused; `None` always creates.
+    /// Creates an overlay, unless another thread has just created the same: `useless` are the known ones with this spec
+    /// that can't be reused; `None` always creates.
     fn make(&self, spec: OverlaySpec, useless: Option<&[OverlayId]>) -> Result<Arc<Overlay>, CreateError> {
         self.check(&spec).map_err(CreateError::Fields)?;
         let kept = |id| StoredOverlay {
@@ -231,8 +226,9 @@ impl Overlays {
         })
     }
 
-    /// As [`Overlays::obtain`], for the setup payload: so the same payload at the next start does not copy over the user's
-    /// changes. If the creation fails, an overlay with the status `failed` stands for it, since no client can be answered.
+    /// As [`Overlays::obtain`], for the setup payload: so the same payload at the next start does not copy over the
+    /// user's changes. If the creation fails, an overlay with the status `failed` stands for it, since no client can be
+    /// answered.
     pub fn ensure(&self, spec: OverlaySpec) -> Arc<Overlay> {
         match self.obtain(spec.clone()) {
             Ok(overlay) => overlay,
@@ -248,8 +244,8 @@ impl Overlays {
         }
     }
 
-    /// Returns the overlay with the same `spec`, if it is being copied or its target exists. Deletes the records of others, so that a
-    /// new one can replace them; returns those that could not be deleted.
+    /// Returns the overlay with the same `spec`, if it is being copied or its target exists. Deletes the records of
+    /// others, so that a new one can replace them; returns those that could not be deleted.
     fn reusable(&self, spec: &OverlaySpec) -> Result<Arc<Overlay>, Vec<OverlayId>> {
         let mut useless = Vec::new();
         for present in self.all().into_iter().filter(|overlay| self.is_same(&overlay.spec, spec)) {
@@ -294,15 +290,16 @@ impl Overlays {
         self.find(id).map(|overlay| overlay.view())
     }
 
-    /// Calls `watcher` at every later change of the overlay; returns its current status, or `None` if it does not exist.
+    /// Calls `watcher` at every later change of the overlay; returns its current status, or `None` if it does not
+    /// exist.
     pub fn subscribe(&self, id: &OverlayId, watcher: OverlayWatcher) -> Option<CopyStatus> {
         self.find(id).map(|overlay| overlay.subscribe(watcher))
     }
 
     /// Stops the copy, if it runs, and deletes the overlay. Blocks until the thread of the copy ends, within a limit.
     ///
-    /// The order matters: as long as a placeholder, a symlink into the template, may exist, its record exists too, so that
-    /// after a crash the next daemon removes it.
+    /// The order matters: as long as a placeholder, a symlink into the template, may exist, its record exists too, so
+    /// that after a crash the next daemon removes it.
     ///
     /// # Errors
     /// See [`DeleteError`].
@@ -339,7 +336,8 @@ impl Overlays {
         }
     }
 
-    /// Refuses new overlays and stops all copies, which the next daemon resumes. Waits for their threads until `deadline`.
+    /// Refuses new overlays and stops all copies, which the next daemon resumes. Waits for their threads until
+    /// `deadline`.
     pub fn close(&self, deadline: Instant) {
         self.table().admission = Admission::Closed;
         let all = self.all();

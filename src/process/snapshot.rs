@@ -3,8 +3,8 @@
 //! Owns: the walk through `/proc`, and the proof that no process was missed. Never: a conclusion from it.
 //!
 //! A process can exit after it was listed and before it is read or inspected, and leave a child that was born after the
-//! listing. So they are listed again, until no new process is listed and no parent has exited: then every process that lived
-//! when that last listing began is known. A process that was born later has a parent that is known.
+//! listing. So they are listed again, until no new process is listed and no parent has exited: then every process that
+//! lived when that last listing began is known. A process that was born later has a parent that is known.
 
 use std::fs;
 use std::io;
@@ -13,8 +13,8 @@ use crate::os::Pid;
 use crate::os::proc::Process;
 use crate::sorted::{Sorted, SortedSet};
 
-/// The limit of listings that find new processes. As long as a process takes less time to read than to start, each listing
-/// finds fewer.
+/// The limit of listings that find new processes. As long as a process takes less time to read than to start, each
+/// listing finds fewer.
 const LISTINGS_MAX: u32 = 16;
 
 /// All processes at one moment.
@@ -57,8 +57,8 @@ impl Snapshot {
         Ok(Snapshot::of(processes))
     }
 
-    /// Repeats until every process is known that lived at some moment after the call, and `inspect` was called for each before
-    /// that moment.
+    /// Repeats until every process is known that lived at some moment after the call, and `inspect` was called for each
+    /// before that moment.
     ///
     /// # Errors
     /// `/proc` can't be read, or `inspect` fails.
@@ -119,7 +119,8 @@ fn settle(
                 processes.insert(pid, process);
             }
         }
-        // A process whose parent has exited has another one by now. One that still shows the same has a parent that is hidden from us.
+        // A process whose parent has exited has another one by now. One that still shows the same has a parent that is
+        // hidden from the daemon.
         let lives = |pid| processes.get(&pid).is_some_and(Process::is_alive);
         let is_orphaned = |process: &&Process| Pid::new(process.parent).is_some_and(|parent| !lives(parent));
         let pairs = processes.values().filter(is_orphaned).map(|process| (process.pid, process.parent));

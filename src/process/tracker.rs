@@ -2,7 +2,7 @@
 //!
 //! Owns: the proofs of membership, and the snapshot that concurrent queries share. Never: when to signal what.
 //!
-//! RunMembers are, in the order of proof:
+//! Members are, in the order of proof:
 //!
 //! 1. the leader and all its descendants,
 //! 2. every process in the leader's session or process group, whose numbers are in use as long as the leader is not reaped,
@@ -64,8 +64,8 @@ pub struct ProcessTracker {
     next_run: AtomicU64,
     trees: Mutex<Sorted<Pid, Arc<RunTree>>>,
     last: Mutex<Option<AttributedSnapshot>>,
-    /// Spawns. Between its clone and its registration a child belongs to no run yet. Until its `execve` it has all descriptors
-    /// of the daemon, with the pipes of every run.
+    /// Spawns. Between its clone and its registration a child belongs to no run yet. Until its `execve` it has all
+    /// descriptors of the daemon, with the pipes of every run.
     spawns: Arc<InFlight>,
 }
 
@@ -160,8 +160,8 @@ impl ProcessTracker {
     /// Returns the processes of `tree` as they were at some moment after `since`.
     ///
     /// # Errors
-    /// `/proc` can't be read, so that only the session is known. In a shortage of descriptors or memory (`is_shortage`) a retry
-    /// may succeed.
+    /// `/proc` can't be read, so that only the session is known. In a shortage of descriptors or memory (`is_shortage`)
+    /// a retry may succeed.
     pub fn members(&self, tree: &RunTree, mut since: Instant) -> io::Result<RunMembers> {
         for _ in 1..TRIES_MAX {
             let members = self.try_members(tree, since)?;
@@ -200,7 +200,8 @@ impl ProcessTracker {
         Ok(RunMembers { living: living.cloned().collect(), completeness, unclaimed })
     }
 
-    /// Returns the living children of the daemon that lead no run and come from one of its servers, with their descendants.
+    /// Returns the living children of the daemon that lead no run and come from one of its servers, with their
+    /// descendants.
     ///
     /// # Errors
     /// `/proc` can't be read.
@@ -224,6 +225,7 @@ impl ProcessTracker {
 
     /// Returns a snapshot that was begun after `since`, perhaps by another thread.
     fn snapshot(&self, since: Instant) -> io::Result<AttributedSnapshot> {
+        // Held over the walk, so that concurrent queries share it. `trees` is locked inside; never the other way round.
         let mut last = self.last_snapshot();
         if let Some(taken) = &*last
             && taken.begun >= since
@@ -310,8 +312,8 @@ impl RunTree {
     }
 }
 
-/// Attributes orphans by age, where every child of the daemon comes from a server: an orphan belongs to a run that is older
-/// than it, and if there is only one such run, to that.
+/// Attributes orphans by age, where every child of the daemon comes from a server: an orphan belongs to a run that is
+/// older than it, and if there is only one such run, to that.
 fn attribute_to_the_only_older_run(
     owners: &mut Sorted<Pid, ChildOwner>,
     trees: &Sorted<Pid, Arc<RunTree>>,

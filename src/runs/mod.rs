@@ -1,10 +1,11 @@
 //! How the runs of servers ended: one book a server.
 //!
-//! Owns: the numbers of runs, the newest ended ones, and the counters that `/metrics` shows. Never: a process, a decision.
+//! Owns: the numbers of runs, the newest ended ones, and the counters that `/metrics` shows. Never: a process, a
+//! decision.
 //!
-//! A number counts every install and start, and every failure before them, without gaps; it continues over a restart of the
-//! daemon ([`mod@file`]). Each ended run has the sequence number of the change that made it visible, so that a reader of events who
-//! comes back gets those that it missed, or their number.
+//! A number counts every install and start, and every failure before them, without gaps; it continues over a restart of
+//! the daemon ([`mod@file`]). Each ended run has the sequence number of the change that made it visible, so that a
+//! client that reconnects to the events gets the runs that it missed, or their number.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -30,7 +31,7 @@ const REMEMBERED_CLOSED: usize = 64;
 /// What is counted of a server over its runs. Nothing of it ever decreases.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counters {
-    /// EndedRun runs, by [`Reason`].
+    /// Ended runs, by [`Reason`].
     pub exits: [u64; Reason::ALL.len()],
     /// Automatic restarts.
     pub restarts: u64,
@@ -116,8 +117,8 @@ impl Book {
         self.state().counters.restarts += 1;
     }
 
-    /// Ends the living run, which has lasted since the given moment. `sequence` is called under the book's lock and gives the number of this change.
-    /// Without a living run nothing happens.
+    /// Ends the living run. `ended` gets it with the moment of its beginning; `sequence` gives the number of this
+    /// change. Both are called under the book's lock, and only if a run lives.
     pub fn end(
         &self,
         ended: impl FnOnce(Living, Instant) -> EndedRun,
@@ -127,7 +128,8 @@ impl Book {
         let (living, begun) = state.living.take()?;
         let run = Arc::new(ended(living, begun));
         state.counters.exits[run.reason as usize] += 1;
-        // The kernel's account has no process that the leader did not wait for; what was shown before is not taken back.
+        // The kernel's account has no process that the leader did not wait for; what was shown before is not taken
+        // back.
         let seen = std::mem::take(&mut state.living_cpu);
         state.counters.cpu += run.usage.map_or(seen, |usage| usage.cpu.max(seen));
         let sequence = sequence();
@@ -190,8 +192,8 @@ impl Book {
         std::mem::replace(&mut self.state().reported, true)
     }
 
-    /// Records that the living run, whose leader is `leader`, was seen to have used `cpu`. Returns its number, and what all
-    /// runs have used; `None` if another run lives.
+    /// Records that the living run, whose leader is `leader`, was seen to have used `cpu`. Returns its number, and what
+    /// all runs have used; `None` if another run lives.
     pub fn note_cpu(&self, leader: u32, cpu: Duration) -> Option<(u64, Duration)> {
         let mut state = self.state();
         let number = state.living.as_ref().filter(|(living, _)| living.pid == Some(leader))?.0.number;

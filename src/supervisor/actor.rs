@@ -39,23 +39,23 @@ use waiters::{StateGoal, Waiter};
 const UNCLAIMED_SHOWN: usize = 5;
 
 /// A notification about a run.
-pub enum News {
-    /// How its processes end.
+pub enum RunUpdate {
+    /// An exit of its processes.
     Ends(Notice),
     /// What it does while it lives.
     Seen(Observation),
-    /// Something has become of an overlay that it waits for.
+    /// An overlay that it waits for has changed.
     Overlay,
 }
 
-/// Whether the thread stays when its server is idle.
+/// When the thread ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stay {
-    Here,
-    /// The daemon ends.
-    UntilRest,
+enum Lifetime {
+    Serving,
+    /// The daemon shuts down: ends when the server is idle.
+    UntilIdle,
     /// The server was deleted.
-    NoLonger,
+    Over,
 }
 
 /// What follows a message.
@@ -73,7 +73,7 @@ pub struct Actor<S: System> {
     context: Arc<Context<S>>,
     shared: Arc<Shared>,
     inbox: Inbox<Message>,
-    /// For those who bring news.
+    /// Cloned into callbacks.
     own_inbox: Sender<Message>,
     spec: Arc<ServerSpec>,
     machine: Machine,
@@ -85,7 +85,7 @@ pub struct Actor<S: System> {
     /// The port of the run.
     reservation: Option<Reservation>,
     waiters: Vec<Waiter>,
-    stay: Stay,
+    lifetime: Lifetime,
     record: Record,
     /// Executed before anything is visible: a server that starts with the daemon must not appear as stopped.
     first: Option<Command>,
@@ -134,7 +134,7 @@ impl<S: System> Actor<S> {
             reserved: None,
             reservation: None,
             waiters: Vec::new(),
-            stay: Stay::Here,
+            lifetime: Lifetime::Serving,
             started_at: None,
             ready_at: None,
             alive_since: None,
@@ -183,10 +183,10 @@ impl<S: System> Actor<S> {
             let is_settled = self.machine.ready() || self.machine.is_ending();
             observer.adjust(is_settled, self.shared.attention(), now);
         }
-        match self.stay {
-            Stay::Here => {}
-            Stay::UntilRest if self.machine.active() => {}
-            Stay::UntilRest | Stay::NoLonger => {
+        match self.lifetime {
+            Lifetime::Serving => {}
+            Lifetime::UntilIdle if self.machine.active() => {}
+            Lifetime::UntilIdle | Lifetime::Over => {
                 self.finish_book();
                 return Flow::Over;
             }
@@ -209,7 +209,7 @@ impl<S: System> Actor<S> {
     pub(super) fn take(&mut self, message: Option<Message>) {
         match message {
             Some(Message::Asked(request)) => self.take_request(request),
-            Some(Message::RunNews(run, news)) => self.take_news(run, news),
+            Some(Message::Run(run, update)) => self.take_update(run, update),
             None => self.take_alarm(),
         }
     }
@@ -257,7 +257,7 @@ impl<S: System> Actor<S> {
 
     #[inline(never)]
     fn take_command(&mut self, command: Command, reply: Replier) {
-        if self.stay == Stay::UntilRest {
+        if self.lifetime == Lifetime::UntilIdle {
             reply.send(CommandReply::ShuttingDown);
             return;
         }
@@ -284,9 +284,9 @@ impl<S: System> Actor<S> {
     }
 
     fn leave(&mut self, command: Command) {
-        self.stay = match self.stay {
-            Stay::Here | Stay::UntilRest => Stay::UntilRest,
-            Stay::NoLonger => Stay::NoLonger,
+        self.lifetime = match self.lifetime {
+            Lifetime::Serving | Lifetime::UntilIdle => Lifetime::UntilIdle,
+            Lifetime::Over => Lifetime::Over,
         };
         self.obey(command);
     }
@@ -300,24 +300,24 @@ impl<S: System> Actor<S> {
     }
 
     #[inline(never)]
-    fn take_news(&mut self, id: RunId, news: News) {
+    fn take_update(&mut self, id: RunId, update: RunUpdate) {
         let now = self.now();
-        match news {
-            News::Ends(notice) => {
+        match update {
+            RunUpdate::Ends(notice) => {
                 if let Some(run) = self.run.as_mut().filter(|run| run.id() == id) {
                     let progress = run.notice(notice, now);
                     let effects = self.progress(progress);
                     self.carry_out(effects);
                 }
             }
-            News::Overlay => {
+            RunUpdate::Overlay => {
                 if id == self.machine.run() {
                     let effects = self.look_at_preparation();
                     self.carry_out(effects);
                 }
             }
-            // The observer are those of the present run.
-            News::Seen(sight) => {
+            // The observer is that of the current run.
+            RunUpdate::Seen(sight) => {
                 if let Some(observer) = self.observer.as_mut().filter(|_| id == self.machine.run()) {
                     for event in observer.take(sight, now) {
                         let effects = self.machine.event(event, now);

@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bell_is_rung_until_it_is_taken_away() {
+    fn a_waker_is_woken_until_its_guard_is_dropped() {
         let (changes, waker) = (Changes::default(), Arc::new(Waker::new().unwrap()));
         let is_woken = || {
             let mut poll = crate::os::poll::Poll::default();

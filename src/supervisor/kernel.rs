@@ -1,4 +1,4 @@
-//! The real machine: what a supervisor needs, from the kernel and the daemon's shared threads.
+//! The kernel and the daemon's shared threads, as a supervisor sees them.
 //!
 //! Owns: the parts of the process table, the port watcher and the prober that runs share, and the handle of one run's leader.
 //! Never: a decision (see `run`, `model::machine`).

@@ -46,7 +46,7 @@ mod system;
 #[cfg(test)]
 mod tests;
 
-use actor::News;
+use actor::RunUpdate;
 use observer::Attention;
 use system::System;
 
@@ -59,7 +59,7 @@ pub use reply::{CommandReply, Pending};
 
 /// What all supervisors share.
 pub struct Context<S: System = Kernel> {
-    /// The machine.
+    /// The kernel, or its replacement in tests.
     pub system: Arc<S>,
     /// Who holds which port.
     pub ports: Arc<Ports>,
@@ -92,7 +92,7 @@ pub struct Context<S: System = Kernel> {
 /// What comes into a supervisor's inbox. There is one for both, so that they are taken in the order in which they came.
 enum Message {
     Asked(Request),
-    RunNews(RunId, News),
+    Run(RunId, RunUpdate),
 }
 
 /// The side of the supervisor that replies to a request.
@@ -111,7 +111,7 @@ enum Request {
     Kill,
     /// The number of clients that wait for its status has changed.
     Attention,
-    /// CommandReply when all earlier messages are visible.
+    /// Reply when the effects of all earlier messages are visible.
     Settle(Replier),
     /// Store the configuration that came with the daemon's start.
     KeepGiven(Replier),
@@ -216,7 +216,7 @@ impl Supervisor {
     pub fn launch<S: System>(&self, parts: Unlaunched<S>, forget: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let name = format!("sup:{}", self.slug());
         let thread = thread::spawn(&name, thread::STACK, move || parts.live(Box::new(forget)))?;
-        // A supervisor is launched once; a second thread would be let go here.
+        // `launch` is called once; the handle of a second thread would be dropped.
         let _ = self.thread.set(thread);
         Ok(())
     }
@@ -241,7 +241,7 @@ impl Supervisor {
         &self.shared.book
     }
 
-    /// Has it looked at closely.
+    /// Requests close observation while the result lives.
     pub fn attend(self: &Arc<Self>) -> Waiting {
         self.shared.waiting.fetch_add(1, Ordering::SeqCst);
         self.send(Request::Attention);
@@ -253,7 +253,7 @@ impl Supervisor {
         self.ask(Request::Settle)
     }
 
-    /// Has it store what came with the daemon's start, or a sandbox, and is not stored yet.
+    /// Stores a configuration from the setup payload if it is not stored yet.
     pub fn keep_given(self: &Arc<Self>) -> Pending {
         self.ask(Request::KeepGiven)
     }
@@ -273,12 +273,12 @@ impl Supervisor {
         self.ask(|reply| Request::Replace(spec, reply))
     }
 
-    /// Tells it to end the run with grace and leave.
+    /// Ends the run with grace, and the thread.
     pub fn shut_down(&self) {
         self.send(Request::Shutdown);
     }
 
-    /// Tells it to end the run without grace and leave.
+    /// Ends the run without grace, and the thread.
     pub fn kill(&self) {
         self.send(Request::Kill);
     }
@@ -294,14 +294,14 @@ impl Supervisor {
         Pending { reply, supervisor: Arc::clone(self) }
     }
 
-    /// A thread that has gone already needs no telling: the request is dropped with its reply, and waiting says `Lost`.
+    /// If the thread has ended, the request is dropped with its reply, and the wait returns `Lost`.
     fn send(&self, request: Request) {
         let _ = self.inbox.send(Message::Asked(request));
     }
 }
 
 impl Drop for Supervisor {
-    /// All senders are dropped.
+    /// Ends the thread: no handle is left.
     fn drop(&mut self) {
         self.shut_down();
     }

@@ -1,9 +1,9 @@
-//! The thread that takes a server's output.
+//! The thread that reads a server's output.
 //!
 //! Owns: the read ends of the pipes. Never: interprets the output; waits for a reader of the log.
 //!
 //! It reads as fast as the server writes, so that a server never waits for its log. A silent server costs no wake-up. A
-//! process that has left the tree can keep a pipe open for ever; so there is a second way out, the word to stop.
+//! process that has left the tree can keep a pipe open for ever; so a stop request ends the thread too.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -31,7 +31,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Starts to take what comes from both pipes into `log`, until their ends or the word to stop.
+    /// Reads both pipes into `log` until both ends or a stop request.
     ///
     /// # Errors
     /// The system has no thread to give.
@@ -67,7 +67,7 @@ struct OutputPipe {
     stream: StreamId,
     /// Until its end.
     pipe: Option<File>,
-    /// So much is still taken after the word to stop.
+    /// The bytes still read after a stop request.
     left: usize,
 }
 
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_without_end_is_left_too() {
+    fn a_stop_ends_the_reader_of_an_endless_writer() {
         let Piped { reader, mut writer, stop, .. } = piped(1 << 16);
         let flood = std::thread::spawn(move || while writer.write_all(&[b'x'; 4096]).is_ok() {});
         stop.raise();

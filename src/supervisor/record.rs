@@ -19,7 +19,7 @@ use crate::store::server::{self, Install, Kept, Preparation};
 /// Where a server comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// A client asks for it; nothing of it is stored before that is granted.
+    /// From a client: stored when its creation is accepted.
     Client,
     /// An earlier life of the daemon has stored it.
     Stored(Kept),
@@ -56,8 +56,8 @@ impl Record {
         Record { files: Arc::clone(files), kept, is_due }
     }
 
-    /// Stores what came with the daemon's start, or a sandbox. So no server waits for the disk, and all are started
-    /// before.
+    /// Stores a configuration from [`Origin::Payload`] that is not stored yet. Called after the start of all servers, so
+    /// that none waits for the disk.
     ///
     /// # Errors
     /// It can't be stored. At the daemon's start that is no reason not to start it: no client was promised anything,

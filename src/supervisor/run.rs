@@ -32,7 +32,8 @@ mod words;
 pub use words::Progress;
 use words::{Asked, LeaderIs, Others};
 
-/// A group that ends at once on its signal needs no look at the processes; after this, who is not in it is looked for.
+/// A group that ends at once on its signal needs no look at the processes; after this, the processes
+/// outside of it are looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
@@ -54,19 +55,19 @@ pub struct Run<S: System> {
     look_at: Option<Instant>,
     look_every: Duration,
     reported_unseen: bool,
-    /// Of what lived when the leader had ended, for a person.
+    /// The processes that lived when the leader had ended, as text for messages.
     left_behind: Vec<String>,
     /// Which processes beside the leader had to be killed.
     killed: SortedSet<Pid>,
     /// When an incomplete snapshot first had no process of the run.
     blurred_at: Option<Instant>,
-    /// Which process has refused a signal and lives, in words.
+    /// Which process has refused a signal and lives, as text for messages.
     refusal: Option<(Pid, String)>,
     /// When SIGKILL was sent for the first time.
     killed_at: Option<Instant>,
-    /// Which process lives on after that, in words.
+    /// Which process lives on after that, as text for messages.
     undying: Option<(Pid, String)>,
-    /// Whom the log has named as one that can't be ended.
+    /// Which processes the log has named as those that can't be ended.
     refused: SortedSet<Pid>,
     unclaimed: Vec<String>,
 }
@@ -190,7 +191,7 @@ impl<S: System> Run<S> {
         }
     }
 
-    /// Looks at what is left of the tree and signals who has not been.
+    /// Looks at what is left of the tree and signals the processes that were not signalled yet.
     #[inline(never)]
     pub fn look(&mut self, now: Instant) -> Progress {
         // Twice at most: a process that exited between the snapshot and the request for a notice is no reason to wait.

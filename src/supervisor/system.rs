@@ -1,4 +1,4 @@
-//! The machine as a supervisor sees it: time, processes, ports and health checks.
+//! The kernel and the shared threads, as a supervisor sees them: time, processes, ports and health checks.
 //!
 //! Owns: the interface. Never: a decision. [`Kernel`](super::kernel::Kernel) is the real one; unit tests drive a supervisor with
 //! a fake one, without a process, a thread or a wait. All is static: the daemon has one instance of the code.

@@ -1,6 +1,6 @@
 //! The rules of the house, each with its reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -236,6 +236,27 @@ fn one_type_name_stands_for_one_thing() {
         }
     }
     assert!(known.len() > 300, "only {} types were found", known.len());
+}
+
+#[test]
+fn a_comment_marks_the_names_of_types_as_code() {
+    // A type that is renamed in code alone leaves its name in sentences, or puts the new one into the middle of them.
+    let sources: Vec<_> =
+        files("src", "rs").into_iter().map(|path| (fs::read_to_string(&path).unwrap(), path)).collect();
+    let is_compound = |name: &&str| name.chars().skip(1).any(char::is_uppercase);
+    let types: BTreeSet<&str> =
+        sources.iter().flat_map(|(text, _)| text.lines().filter_map(defined_type)).filter(is_compound).collect();
+    assert!(types.len() > 200, "only {} types were found", types.len());
+    for (text, path) in &sources {
+        for line in text.lines().map(str::trim_start).filter(|line| line.starts_with("//")) {
+            // Every second part stands between backticks.
+            let prose = line.split('`').step_by(2);
+            let found = prose
+                .flat_map(|part| part.split(|letter: char| !letter.is_alphanumeric()))
+                .find(|word| types.contains(word));
+            assert!(found.is_none(), "{}: {line}", name(path));
+        }
+    }
 }
 
 /// Words of which CONTRIBUTING says why they are not used, in pieces, so that this file does not have them. Each stands by

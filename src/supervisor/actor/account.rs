@@ -7,7 +7,7 @@ use std::time::{Instant, SystemTime};
 
 use super::super::run::{self, Run};
 use super::super::system::System;
-use super::{Actor, Stay};
+use super::{Actor, Lifetime};
 use crate::model::ending::{self, AfterEnding, EndingDaemon, EndingKind, Oom, Reason};
 use crate::model::machine::{Cause, Effect, Event, Exit, IdleReason, Job, Phase, RunId, Wanted};
 use crate::ports::Reservation;
@@ -55,7 +55,7 @@ impl<S: System> Actor<S> {
     /// Call it after the machine has received the end.
     #[inline(never)]
     pub(super) fn account(&mut self, before: &Ending, ended: &run::RunOutcome) {
-        let daemon = if self.stay == Stay::UntilRest { EndingDaemon::Ends } else { EndingDaemon::Stays };
+        let daemon = if self.lifetime == Lifetime::UntilIdle { EndingDaemon::Ends } else { EndingDaemon::Stays };
         let oom = match (before.cause, ended.exit) {
             (Cause::Own, Exit::Signal(9)) => self.context.oom.take_kill(),
             (Cause::Own | Cause::Asked | Cause::Unhealthy, _) => Oom::No,
@@ -147,7 +147,7 @@ impl<S: System> Actor<S> {
     /// Writes what is not written yet, or removes all of it: for the end of the thread.
     #[inline(never)]
     pub(super) fn finish_book(&mut self) {
-        if self.stay == Stay::NoLonger {
+        if self.lifetime == Lifetime::Over {
             self.context.books.remove(&self.spec.slug);
         } else if self.schedule.is_pending() {
             self.context.books.write(&self.spec.slug, &self.shared.book);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::super::system::System;
 use super::super::{CommandReply, Replier};
-use super::{Actor, Stay};
+use super::{Actor, Lifetime};
 use crate::log::Level;
 use crate::model::machine::{Command, CommandRefusal, LifecycleRules, Machine};
 use crate::model::spec::ServerSpec;
@@ -33,7 +33,7 @@ impl<S: System> Actor<S> {
     /// Another configuration makes another server in place of the old one; only the log and the numbers of runs continue.
     #[inline(never)]
     pub(super) fn take_replacement(&mut self, spec: Arc<ServerSpec>, reply: Replier) {
-        if self.stay == Stay::UntilRest {
+        if self.lifetime == Lifetime::UntilIdle {
             reply.send(CommandReply::ShuttingDown);
             return;
         }
@@ -74,7 +74,7 @@ impl<S: System> Actor<S> {
 
     /// Removes the server from the registry; the thread is not needed any more.
     pub(super) fn vanish(&mut self) {
-        self.stay = Stay::NoLonger;
+        self.lifetime = Lifetime::Over;
         if let Some(forget) = self.forget.take() {
             forget();
         }

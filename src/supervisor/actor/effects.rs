@@ -13,7 +13,7 @@ use super::super::observer::RunObserver;
 use super::super::preparation::{Awaited, Outlook};
 use super::super::run::{Progress, Run};
 use super::super::system::System;
-use super::{Actor, News};
+use super::{Actor, RunUpdate};
 use crate::log::Level;
 use crate::logs::StreamId;
 use crate::model::ending::Reason;
@@ -97,7 +97,7 @@ impl<S: System> Actor<S> {
         let ids = self.record.overlays().iter().chain(&self.spec.depends_on).cloned().collect();
         let inbox = self.own_inbox.clone();
         // The receiver is gone only when the actor is.
-        let tell = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::RunNews(id, News::Overlay))));
+        let tell = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::Run(id, RunUpdate::Overlay))));
         self.preparation = Some(Awaited::begin(&self.context.overlays, ids, tell));
         self.look_at_preparation()
     }
@@ -152,12 +152,12 @@ impl<S: System> Actor<S> {
         let plan = command::plan(&self.context, &self.spec, job, port, &marker)?;
         // The receiver is gone only when the actor is, here and below.
         let inbox = self.own_inbox.clone();
-        let ends = move |notice| drop(inbox.send(Message::RunNews(id, News::Ends(notice))));
+        let ends = move |notice| drop(inbox.send(Message::Run(id, RunUpdate::Ends(notice))));
         let born = self.now();
         let run = Run::spawn(&self.context.system, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
             let inbox = self.own_inbox.clone();
-            let tell = Arc::new(move |sight| drop(inbox.send(Message::RunNews(id, News::Seen(sight)))));
+            let tell = Arc::new(move |sight| drop(inbox.send(Message::Run(id, RunUpdate::Seen(sight)))));
             self.observer = Some(RunObserver::open(&self.context, &self.spec, id, run.tree(), port, tell, born));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(self.now());

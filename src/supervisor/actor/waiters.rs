@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::super::system::System;
 use super::super::{CommandReply, Replier};
-use super::{Actor, Stay};
+use super::{Actor, Lifetime};
 use crate::model::machine::{Machine, Phase, RunId};
 
 /// The event that a request waits for.
@@ -47,9 +47,9 @@ impl<S: System> Actor<S> {
                 }
                 continue;
             }
-            waiter.reply.send(match (waiter.goal, self.stay) {
+            waiter.reply.send(match (waiter.goal, self.lifetime) {
                 // It was to run, and the end of the daemon came between.
-                (StateGoal::Spawned { .. }, Stay::UntilRest) => CommandReply::ShuttingDown,
+                (StateGoal::Spawned { .. }, Lifetime::UntilIdle) => CommandReply::ShuttingDown,
                 (StateGoal::Spawned { .. } | StateGoal::Over { .. } | StateGoal::Removed | StateGoal::Done, _) => {
                     CommandReply::Done(Arc::clone(&view))
                 }

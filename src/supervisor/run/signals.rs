@@ -1,7 +1,7 @@
 //! Signals to the processes of a run, and which of them can't be ended.
 //!
-//! Owns: who is signalled beside the group, and what is known of a process that refuses signals or outlives SIGKILL. Never:
-//! when a run is to end.
+//! Owns: which processes are signalled beside the group, and what is known of one that refuses signals or outlives
+//! SIGKILL. Never: when a run is to end.
 
 use std::io;
 use std::time::{Duration, Instant};
