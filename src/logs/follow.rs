@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bell_is_rung_for_output_and_for_the_end() {
+    fn the_waker_is_signalled_for_output_and_for_the_end() {
         let (log, waker) = (Arc::new(SharedLog::new(1000)), Arc::new(Waker::new().unwrap()));
         log.append(StreamId::Stdout, b"before\n");
         let mut follower = Follower::new(Arc::clone(&log), Selection::Stdout, None, &waker);
