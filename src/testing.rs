@@ -1,11 +1,20 @@
 //! What unit tests of several modules share.
 //!
-//! Owns: temporary directories. Never: anything of the daemon.
+//! Owns: temporary directories, the limit of waits. Never: anything of the daemon.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// For so long a test waits for what must happen.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Returns the deadline of a wait that begins now.
+pub fn soon() -> Instant {
+    Instant::now() + LIMIT
+}
 
 /// A path of its own, removed on drop.
 pub struct Scratch(pub PathBuf);

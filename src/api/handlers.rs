@@ -22,6 +22,7 @@ use crate::model::machine::{Command, CommandRefusal};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::os::Pid;
+use crate::os::thread::Joined;
 use crate::packed::{Document, Packed};
 use crate::process;
 use crate::registry::Refused;
@@ -328,10 +329,12 @@ fn outcome(
             RequestKind::Command => Error::storage(&format!("that server \"{slug}\" is deleted"), &error),
         }),
         CommandReply::ShuttingDown => Err(Error::shutting_down()),
-        // Deleted after it was found in the table, or a panic, which is logged.
-        CommandReply::Lost => Err(match asked {
-            RequestKind::Command => Error::server_not_found(slug.as_str()),
-            RequestKind::Create => Error::being_deleted(slug),
+        CommandReply::Lost => Err(match (pending.end_of_supervisor(), asked) {
+            // It lives: a panic has cost the request.
+            (Joined::Late, _) => Error::internal(&format!("a request to server \"{slug}\" was carried out")),
+            // Deleted after it was found in the table.
+            (Joined::Ended | Joined::Panicked, RequestKind::Command) => Error::server_not_found(slug.as_str()),
+            (Joined::Ended | Joined::Panicked, RequestKind::Create) => Error::being_deleted(slug),
         }),
     }
 }

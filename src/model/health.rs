@@ -76,7 +76,7 @@ pub enum Due {
     /// Cancel the running check: it has failed.
     GiveUp(HealthChange),
     /// Report the health, which has changed with time alone.
-    Tell(HealthChange),
+    Report(HealthChange),
 }
 
 impl Checks {
@@ -128,12 +128,12 @@ impl Checks {
             CheckPhase::InFlight { overdue_at, .. } if overdue_at.is_some_and(|overdue_at| overdue_at <= now) => {
                 *overdue_at = None;
                 self.note(at, None, Some(CheckFailure::NoAnswer(self.timeout)));
-                Due::Tell(HealthChange::Same)
+                Due::Report(HealthChange::Same)
             }
             CheckPhase::Idle { .. } | CheckPhase::InFlight { .. } => match self.patience_ends() {
                 Some(end) if end <= now => {
                     self.health.status = HealthStatus::Unhealthy;
-                    Due::Tell(HealthChange::BecameUnhealthy)
+                    Due::Report(HealthChange::BecameUnhealthy)
                 }
                 Some(_) | None => Due::Nothing,
             },

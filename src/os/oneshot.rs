@@ -107,11 +107,7 @@ impl<T> Channel<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
-    }
+    use crate::testing::soon;
 
     #[test]
     fn a_value_can_be_received_again() {

@@ -145,11 +145,7 @@ pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(10)
-    }
+    use crate::testing::soon;
 
     #[test]
     fn a_join_tells_how_the_thread_ended() {
@@ -179,7 +175,7 @@ mod tests {
         let before = blocked();
         let (mask, reported) = std::sync::mpsc::channel();
         let thread = spawn("masked", SMALL_STACK, move || mask.send(blocked()).unwrap()).unwrap();
-        assert_eq!(reported.recv_timeout(Duration::from_secs(10)).unwrap() & SIGNALS, SIGNALS);
+        assert_eq!(reported.recv_timeout(crate::testing::LIMIT).unwrap() & SIGNALS, SIGNALS);
         assert_eq!(thread.join_by(soon()), Joined::Ended);
         assert_eq!(under_name(c"other", || std::thread::spawn(blocked).join().unwrap()) & SIGNALS, SIGNALS);
         assert_eq!(blocked(), before);

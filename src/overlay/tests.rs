@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 use crate::model::overlay::{Strategy, Target};
-use crate::testing::Scratch;
+use crate::testing::{LIMIT, Scratch, soon};
 
 mod copying;
 mod ending;
@@ -59,12 +59,6 @@ impl Scratch {
         assert_eq!((view.status, view.error.as_deref()), (CopyStatus::Complete, None));
         view
     }
-}
-
-const LIMIT: Duration = Duration::from_secs(60);
-
-fn soon() -> Instant {
-    Instant::now() + LIMIT
 }
 
 #[track_caller]

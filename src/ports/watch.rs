@@ -71,7 +71,7 @@ enum WatchRequest {
     Unwatch(Id),
     Pace(Id, Pace),
     /// A scan, after which the server is notified of what it listens on, changed or not.
-    Tell(Id),
+    Notify(Id),
     /// A look begun after the moment; the reply says that it is over.
     Look(Instant, oneshot::OnceSender<()>),
     Close,
@@ -206,7 +206,7 @@ impl Watch {
 
     /// Asks for a look, after which `notify` is called whether something has changed or not.
     pub fn look(&self) {
-        let _ = self.requests.send(WatchRequest::Tell(self.id));
+        let _ = self.requests.send(WatchRequest::Notify(self.id));
     }
 }
 
@@ -245,7 +245,7 @@ impl WatchThread {
                     },
                     Ok(WatchRequest::Unwatch(id)) => self.table.remove(id),
                     Ok(WatchRequest::Pace(id, pace)) => self.table.set_pace(id, pace, Instant::now()),
-                    Ok(WatchRequest::Tell(id)) => {
+                    Ok(WatchRequest::Notify(id)) => {
                         self.table.ask(id);
                         is_asked = true;
                     }
@@ -289,7 +289,7 @@ impl WatchThread {
 
     fn look(&mut self, scope: Scope) {
         let whole = self.scanner.look(&mut self.table, scope, Instant::now());
-        self.table.tell();
+        self.table.notify();
         if whole.is_some() {
             self.last_whole = whole;
             *lock(&self.shared.looked) = whole;

@@ -75,7 +75,7 @@ impl Watched {
                     self.connection = CheckConnection::None;
                     self.publish(verdict);
                 }
-                Due::Tell(verdict) => self.publish(verdict),
+                Due::Report(verdict) => self.publish(verdict),
             }
         }
     }

@@ -105,20 +105,25 @@ pub struct Actor<S: System> {
     forget: Option<Box<dyn FnOnce() + Send>>,
 }
 
+/// What was done for this configuration once is not done again.
+fn as_recorded(machine: Machine, record: &Record) -> Machine {
+    let machine = match record.preparation() {
+        Preparation::Due => machine,
+        Preparation::Done => machine.with_preparation_done(),
+    };
+    match record.install() {
+        Install::Due => machine,
+        Install::Succeeded => machine.with_install_done(),
+    }
+}
+
 impl<S: System> Actor<S> {
     /// An idle server that waits for its first command.
     pub fn new(parts: Unlaunched<S>, forget: Box<dyn FnOnce() + Send>) -> Actor<S> {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.context.files);
-        let mut machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
-        match record.preparation() {
-            Preparation::Due => {}
-            Preparation::Done => machine = machine.with_preparation_done(),
-        }
-        match record.install() {
-            Install::Due => {}
-            Install::Succeeded => machine = machine.with_install_done(),
-        }
+        let machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
+        let machine = as_recorded(machine, &record);
         Actor {
             machine,
             record,
@@ -233,7 +238,8 @@ impl<S: System> Actor<S> {
         self.reserved = None;
         self.reservation = None;
         self.waiters.clear();
-        self.machine = Machine::lost(LifecycleRules::from(&*self.spec), self.machine.run(), fault.to_owned());
+        let machine = Machine::lost(LifecycleRules::from(&*self.spec), self.machine.run(), fault.to_owned());
+        self.machine = as_recorded(machine, &self.record);
         self.account_without_process(Reason::Lost, format!("was lost in a fault of servisor: {fault}"));
     }
 
@@ -361,7 +367,7 @@ impl<S: System> Actor<S> {
                     let left = run.left_behind().to_vec();
                     let ended = run.finish();
                     self.look_back(&left, ended.exit);
-                    self.tell(Level::Info, format_args!("run {} is over: it {}", id.0, ended.exit));
+                    self.report(Level::Info, format_args!("run {} is over: it {}", id.0, ended.exit));
                     self.take_unclaimed(&ended.unclaimed);
                     let before = self.ending();
                     let effects = self.machine.event(Event::Ended(id, ended.exit), self.now());
@@ -380,11 +386,11 @@ impl<S: System> Actor<S> {
         let (shown, more) = unclaimed.split_at(unclaimed.len().min(UNCLAIMED_SHOWN));
         let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
         let text = format!("may be left of it, nothing says which server they belong to: {}{more}", shown.join(", "));
-        self.tell(Level::Warn, format_args!("{text}"));
+        self.report(Level::Warn, format_args!("{text}"));
         self.unclaimed = Some(text);
     }
 
-    fn tell(&self, level: Level, text: std::fmt::Arguments<'_>) {
+    fn report(&self, level: Level, text: std::fmt::Arguments<'_>) {
         log::server(level, &self.spec.slug, text);
     }
 }

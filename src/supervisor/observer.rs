@@ -27,8 +27,8 @@ const EXPECTED_FOR: Duration = Duration::from_secs(10 * 60);
 /// After a check was refused its port may be closed: for so long that is looked for.
 const DOUBT_FOR: Duration = Duration::from_secs(1);
 
-/// Tells the actor what was seen; called on the threads that see it.
-pub type Tell = Arc<dyn Fn(Observation) + Send + Sync>;
+/// Sends the actor what was seen; called on the threads that see it.
+pub type ObservationSink = Arc<dyn Fn(Observation) + Send + Sync>;
 
 /// What was seen.
 pub enum Observation {
@@ -59,7 +59,7 @@ pub struct RunObserver<S: System> {
     context: Arc<Context<S>>,
     spec: Arc<ServerSpec>,
     run: RunId,
-    tell: Tell,
+    sink: ObservationSink,
     watch: S::PortWatch,
     pace: Pace,
     choice: Choice,
@@ -86,18 +86,18 @@ impl<S: System> RunObserver<S> {
         run: RunId,
         tree: &RunTree,
         requested: Option<Port>,
-        tell: Tell,
+        sink: ObservationSink,
         born: Instant,
     ) -> Box<RunObserver<S>> {
-        let watcher_sender = Arc::clone(&tell);
-        let notify = move |listening| watcher_sender(Observation::Listening(listening));
+        let watched = Arc::clone(&sink);
+        let notify = move |listening| watched(Observation::Listening(listening));
         let watch = context.system.watch_ports(tree, requested, born, notify);
         let demand = if spec.health_check.is_some() { Demand::Health } else { Demand::Listening };
         let rules = Rules { requested, ignored: spec.ignore_ports.clone(), ephemeral: port::ephemeral(), demand };
         Box::new(RunObserver {
             context: Arc::clone(context),
             run,
-            tell,
+            sink,
             watch,
             pace: Pace::Fast,
             choice: Choice::new(rules, born),
@@ -262,9 +262,9 @@ impl<S: System> RunObserver<S> {
 
     fn begin(&mut self, target: Checked, check: &HealthCheck) {
         self.last_probe += 1;
-        let (number, tell) = (self.last_probe, Arc::clone(&self.tell));
-        let tell = move |health, verdict| tell(Observation::Health(number, health, verdict));
-        let probing = self.context.system.probe(target.probe, check, target.since, tell);
+        let (number, sink) = (self.last_probe, Arc::clone(&self.sink));
+        let notify = move |health, verdict| sink(Observation::Health(number, health, verdict));
+        let probing = self.context.system.probe(target.probe, check, target.since, notify);
         self.probes.push(PortProbe { number, target, health: Health::default(), _probing: probing });
     }
 

@@ -25,11 +25,11 @@ pub enum Outlook {
 }
 
 impl Awaited {
-    /// Begins to wait for `ids`; `tell` is called whenever it is worth a look.
-    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, tell: OverlayWatcher) -> Awaited {
+    /// Begins to wait for `ids`; `notify` is called whenever it is worth a look.
+    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, notify: OverlayWatcher) -> Awaited {
         for id in &ids {
             // What is over already, or unknown, is seen at the first look.
-            let _ = overlays.subscribe(id, Arc::clone(&tell));
+            let _ = overlays.subscribe(id, Arc::clone(&notify));
         }
         Awaited { overlays: Arc::clone(overlays), waits_for: ids }
     }

@@ -4,13 +4,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Supervisor;
 use crate::model::machine::CommandRefusal;
 use crate::model::view::ServerView;
+use crate::os::thread::Joined;
 use crate::os::{RecvError, oneshot};
 use crate::ports::Unavailable;
+
+/// A supervisor that drops its inbox ends within this time.
+const END_LIMIT: Duration = Duration::from_secs(1);
 
 /// The outcome of a request.
 #[derive(Debug, Clone)]
@@ -53,6 +57,12 @@ impl Pending {
     /// Waits until a new configuration is stored or refused, but not past `deadline`.
     pub fn wait_stored(&self, deadline: Instant) -> CommandReply {
         self.received(self.reply.recv_first(deadline))
+    }
+
+    /// Why there was no reply ([`CommandReply::Lost`]): the supervisor has ended, as after a deletion, or it is `Late`, since it
+    /// lives on after a panic.
+    pub fn end_of_supervisor(&self) -> Joined {
+        self.supervisor.join_by(Instant::now() + END_LIMIT)
     }
 
     fn received(&self, received: Result<CommandReply, RecvError>) -> CommandReply {

@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::route::Present;
@@ -13,6 +14,7 @@ use super::{COMMAND_LIMIT, RequestKind, outcome, refusal};
 use crate::error::{Code, Error, Wrong};
 use crate::handoff::Reply;
 use crate::model::spec::{ServerSpec, Slug};
+use crate::model::view::ServerView;
 use crate::os::deadline;
 use crate::overlay::Overlays;
 use crate::supervisor::{CommandReply, Pending};
@@ -27,8 +29,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// Creates a server, or reconfigures an inactive one, and starts it.
 pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]) -> Result<Reply, Error> {
     if present == Present::KeepIfSame
-        && let Some(view) = api.registry.find(&spec.slug).map(|supervisor| supervisor.view())
-        && *view.spec == spec
+        && let Some(view) = same(api, &spec)?
     {
         return Ok(reply::json(200, &wire::server("the server has this configuration already", &view, warnings)));
     }
@@ -38,6 +39,25 @@ pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]
     await_stored(&pending, &slug)?;
     let (_, view) = outcome(&pending, &slug, pending.wait(Instant::now() + CREATE_LIMIT), RequestKind::Create)?;
     Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
+}
+
+/// The server that has the configuration `spec` already. It is stored then: it may be in the middle of its creation, which can
+/// still fail, or come from the setup payload.
+fn same(api: &Api, spec: &ServerSpec) -> Result<Option<Arc<ServerView>>, Error> {
+    let found = api.registry.find(&spec.slug).filter(|supervisor| *supervisor.view().spec == *spec);
+    let Some(supervisor) = found else { return Ok(None) };
+    let pending = supervisor.keep_given();
+    await_stored(&pending, &spec.slug)?;
+    match pending.wait(Instant::now()) {
+        CommandReply::Done(view) => Ok(Some(view).filter(|view| *view.spec == *spec)),
+        CommandReply::NotStored(error) => Err(Error::storage(&format!("server \"{}\"", spec.slug), &error)),
+        CommandReply::Stored
+        | CommandReply::Refused(_)
+        | CommandReply::PortTaken(_)
+        | CommandReply::ShuttingDown
+        | CommandReply::Late(_)
+        | CommandReply::Lost => Ok(None),
+    }
 }
 
 /// Waits until the configuration is stored or refused; a creation is not answered earlier.

@@ -56,7 +56,7 @@ impl Clocked {
             match self.checks.timeout(self.now(), self.at()) {
                 Due::Nothing => panic!("a deadline at which nothing is due is an endless loop"),
                 Due::Begin => self.checks_at.push(self.time),
-                Due::GiveUp(verdict) | Due::Tell(verdict) => self.changes.push((self.time, verdict)),
+                Due::GiveUp(verdict) | Due::Report(verdict) => self.changes.push((self.time, verdict)),
             }
         }
         self.time = time;

@@ -253,7 +253,7 @@ impl WatchTable {
     }
 
     /// Tells everyone whose listeners look different now.
-    pub fn tell(&mut self) {
+    pub fn notify(&mut self) {
         let touched = std::mem::take(&mut self.touched);
         let mut concerned = std::mem::take(&mut self.changed);
         concerned.extend(self.asked.iter().copied());

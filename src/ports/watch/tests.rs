@@ -3,18 +3,13 @@ use crate::os::inherit::Strangers;
 use crate::ports::listening::Localhost;
 use crate::ports::{Open, RequestedPort};
 use crate::sorted::SortedSet;
+use crate::testing::{LIMIT, soon};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::mpsc;
 
 mod child;
 
 use child::Server;
-
-const LIMIT: Duration = Duration::from_secs(20);
-
-fn soon() -> Instant {
-    Instant::now() + LIMIT
-}
 
 fn port(number: u16) -> Port {
     Port::new(number).unwrap()

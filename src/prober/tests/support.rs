@@ -12,9 +12,7 @@ use crate::model::health::{Health, HealthChange, HealthStatus};
 use crate::model::spec::HealthCheck;
 use crate::os::thread;
 use crate::prober::{Prober, Probing};
-
-/// Only a failing test reaches it.
-pub const LIMIT: Duration = Duration::from_secs(20);
+pub use crate::testing::{LIMIT, soon};
 
 pub fn check() -> HealthCheck {
     HealthCheck {
@@ -124,8 +122,4 @@ pub fn first_error(server: &Server) -> String {
     assert_eq!((health.status, health.consecutive_failures), (HealthStatus::Checking, 1));
     assert_eq!(verdict, HealthChange::Same);
     health.last_error.unwrap().to_string()
-}
-
-pub fn soon() -> Instant {
-    Instant::now() + LIMIT
 }

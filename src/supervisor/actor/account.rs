@@ -67,10 +67,7 @@ impl<S: System> Actor<S> {
             let lines = self.shared.log.last_lines(self.log_from, tail::LINES + 1);
             tail::tail_of(&lines.iter().map(|(stream, line)| (*stream, line.as_slice())).collect::<Vec<_>>())
         };
-        let next = match reason {
-            Reason::Restarted => AfterEnding::Restart,
-            _ => self.next(),
-        };
+        let next = if reason == Reason::Restarted { AfterEnding::Restart } else { self.next() };
         let now = self.now();
         self.close_account(|run, begun| {
             let lasted = now.saturating_duration_since(begun);

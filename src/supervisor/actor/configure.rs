@@ -68,7 +68,7 @@ impl<S: System> Actor<S> {
 
     /// Logs that a change could not be stored. Returns the reply.
     pub(super) fn unstored(&self, error: io::Error) -> CommandReply {
-        self.tell(Level::Error, format_args!("a change of it was refused, it can't be stored: {error}"));
+        self.report(Level::Error, format_args!("a change of it was refused, it can't be stored: {error}"));
         CommandReply::NotStored(Arc::new(error))
     }
 

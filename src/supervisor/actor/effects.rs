@@ -38,13 +38,16 @@ impl<S: System> Actor<S> {
                     }
                     let event = match self.spawn(id, job) {
                         Ok(run) => {
-                            self.tell(Level::Info, format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()));
+                            self.report(
+                                Level::Info,
+                                format_args!("run {} of {} has pid {}", id.0, name(job), run.pid()),
+                            );
                             self.note_spawned(&run);
                             self.run = Some(run);
                             (Event::Spawned(id), None)
                         }
                         Err(NotStarted { reason, why }) => {
-                            self.tell(
+                            self.report(
                                 Level::Warn,
                                 format_args!("run {} of {} can't be started: {why}", id.0, name(job)),
                             );
@@ -71,7 +74,7 @@ impl<S: System> Actor<S> {
                 }
                 Effect::Remove => {
                     self.vanish();
-                    self.tell(Level::Info, format_args!("deleted"));
+                    self.report(Level::Info, format_args!("deleted"));
                 }
             }
         }
@@ -90,15 +93,15 @@ impl<S: System> Actor<S> {
         self.reservation = self.reserved.take();
         for number in 0..self.spec.overlays.len() {
             if let Err(why) = self.make_overlay(number) {
-                self.tell(Level::Warn, format_args!("{why}"));
+                self.report(Level::Warn, format_args!("{why}"));
                 return self.prepare_failed(id, why);
             }
         }
         let ids = self.record.overlays().iter().chain(&self.spec.depends_on).cloned().collect();
         let inbox = self.own_inbox.clone();
         // The receiver is gone only when the actor is.
-        let tell = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::Run(id, RunUpdate::Overlay))));
-        self.preparation = Some(Awaited::begin(&self.context.overlays, ids, tell));
+        let notify = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::Run(id, RunUpdate::Overlay))));
+        self.preparation = Some(Awaited::begin(&self.context.overlays, ids, notify));
         self.look_at_preparation()
     }
 
@@ -157,8 +160,8 @@ impl<S: System> Actor<S> {
         let run = Run::spawn(&self.context.system, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
             let inbox = self.own_inbox.clone();
-            let tell = Arc::new(move |sight| drop(inbox.send(Message::Run(id, RunUpdate::Seen(sight)))));
-            self.observer = Some(RunObserver::open(&self.context, &self.spec, id, run.tree(), port, tell, born));
+            let notify = Arc::new(move |sight| drop(inbox.send(Message::Run(id, RunUpdate::Seen(sight)))));
+            self.observer = Some(RunObserver::open(&self.context, &self.spec, id, run.tree(), port, notify, born));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(self.now());
             self.ready_at = None;
@@ -185,7 +188,7 @@ impl<S: System> Actor<S> {
                 "install has ended and left process {first}{more} running, which was ended; what has to run beside the \
                  server belongs into start, or is a server of its own"
             );
-            self.tell(Level::Warn, format_args!("{text}"));
+            self.report(Level::Warn, format_args!("{text}"));
             self.shared.log.append(StreamId::Stderr, format!("servisor: {text}\n").as_bytes());
             self.install_left = Some(text);
         }

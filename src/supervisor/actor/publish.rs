@@ -69,15 +69,15 @@ impl<S: System> Actor<S> {
         if view.status != last.status || view.reason != last.reason {
             let word = view.status.as_str();
             match &view.reason {
-                Some(reason) => self.tell(Level::Info, format_args!("{word} ({reason})")),
-                None => self.tell(Level::Info, format_args!("{word}")),
+                Some(reason) => self.report(Level::Info, format_args!("{word} ({reason})")),
+                None => self.report(Level::Info, format_args!("{word}")),
             }
         }
         if detected != last.url.as_ref().and(last.port)
             && let Some(port) = detected
         {
             self.shared.book.note(|run| run.port = Some(port.get()));
-            self.tell(Level::Info, format_args!("listens on port {port}"));
+            self.report(Level::Info, format_args!("listens on port {port}"));
         }
         // A health check that changes nothing but its own account is no change for readers of events.
         if view.is_like(&last) {

@@ -3,12 +3,9 @@
 use super::*;
 use crate::os::thread::Joined;
 use crate::process::snapshot::Completeness;
+use crate::testing::soon;
 
 const LIMIT: &str = "the limit on processes is reached";
-
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
-}
 
 #[test]
 fn a_spawn_that_fails_is_a_failed_run_and_never_a_busy_loop() {
@@ -131,6 +128,7 @@ fn a_panic_costs_the_run_and_the_server_can_be_started_again() {
     world.panic_once();
     let restarted = supervisor.command(Command::Restart);
     assert!(matches!(restarted.wait(soon()), CommandReply::Lost));
+    assert_eq!(restarted.end_of_supervisor(), Joined::Late, "it lives, and is not taken for deleted");
     assert!(matches!(supervisor.settle().wait(soon()), CommandReply::Done(_)));
     let view = supervisor.view();
     let reason = view.reason.as_deref().unwrap_or_default();
@@ -142,4 +140,17 @@ fn a_panic_costs_the_run_and_the_server_can_be_started_again() {
     assert_eq!(supervisor.join_by(soon()), Joined::Ended);
     assert_eq!(control.recv_by(Some(soon())), Ok(Control::SupervisorEnded(supervisor.slug().clone())));
     assert_eq!(world.count(), 0);
+}
+
+#[test]
+fn install_is_not_repeated_after_a_panic() {
+    let mut scene = Scene::running(json!({"install": "make"}));
+    scene.exit(Exit::Code(0));
+    scene.actor.recover("on purpose");
+    scene.settle();
+    assert_eq!(scene.status().0, Status::Failed);
+    scene.obeys(Command::Start);
+    let scripts: Vec<String> = scene.world.spawned().into_iter().map(|(_, script)| script).collect();
+    let installs: Vec<bool> = scripts.iter().map(|script| script.contains("make")).collect();
+    assert_eq!(installs, [true, false, false], "{scripts:?}");
 }

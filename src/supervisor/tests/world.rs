@@ -213,7 +213,7 @@ impl World {
                 let change = match probed.checks.timeout(now, day) {
                     Due::Nothing => break,
                     Due::Begin => probed.checks.outcome(CheckOutcome::Answered(answer), now, day),
-                    Due::GiveUp(change) | Due::Tell(change) => change,
+                    Due::GiveUp(change) | Due::Report(change) => change,
                 };
                 (probed.notify)(probed.checks.health().clone(), change);
             }

@@ -58,7 +58,7 @@ impl Scene {
 
     /// The ports of the only news for `id`, `None` if there are none.
     fn news(&mut self, id: Id) -> Option<Vec<u16>> {
-        self.table.tell();
+        self.table.notify();
         let news: Vec<_> = self.notices.get(&id).unwrap().try_iter().collect();
         assert!(news.len() <= 1, "{news:?}");
         news.first().map(|listening| listening.open.iter().map(|open| open.port.get()).collect())
