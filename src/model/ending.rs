@@ -195,11 +195,12 @@ pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> Strin
     }
 }
 
-/// `0.2 s`, `1.5 s`, `75 s`, `12 min`, `3 h`.
+/// `250 ms`, `1.5 s`, `75 s`, `12 min`, `3 h`.
 pub fn lasted_words(lasted: Duration) -> String {
     let (seconds, millis) = (lasted.as_secs(), lasted.subsec_millis());
     match seconds {
-        0..=9 => format!("{seconds}.{} s", millis / 100),
+        0 => format!("{millis} ms"),
+        1..=9 => format!("{seconds}.{} s", millis / 100),
         10..=119 => format!("{seconds} s"),
         120..=7199 => format!("{} min", seconds / 60),
         _ => format!("{} h", seconds / 3600),
@@ -248,7 +249,7 @@ mod tests {
         let words = |millis| lasted_words(Duration::from_millis(millis));
         assert_eq!(
             [words(0), words(1530), words(75_000), words(720_000), words(10_800_000)],
-            ["0.0 s", "1.5 s", "75 s", "12 min", "3 h"]
+            ["0 ms", "1.5 s", "75 s", "12 min", "3 h"]
         );
         assert_eq!(
             sentence(Reason::Exit, Exit::Code(3), Oom::No, Duration::from_millis(1530)),

@@ -57,8 +57,10 @@ pub fn show_when(
     let outcome = wait_until(&api.registry, client, deadline, Subject::One, || {
         let view = supervisor.view();
         match view.reach_of(wait.goal) {
-            Reach::Reached => WaitState::Done("the server has come to the status that was waited for", view),
-            Reach::Impossible => WaitState::Done("the server rests, and can't come to that status by itself", view),
+            Reach::Reached => WaitState::Done("the server has reached the status", view),
+            Reach::Impossible => {
+                WaitState::Done("the server is inactive and can't reach that status without a start", view)
+            }
             Reach::Possible => WaitState::Pending(None),
         }
     });
