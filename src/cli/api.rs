@@ -19,6 +19,9 @@ const ANSWER_MIN: Duration = Duration::from_secs(10);
 /// An event stream is never silent for longer than its heartbeat of 15 s.
 const HEARTBEAT_LIMIT: Duration = Duration::from_secs(60);
 
+/// Behind the sentence that there is no such server.
+pub const LISTED: &str = "; 'servisor ps' lists those there are";
+
 /// A daemon, and how long it may take.
 pub struct ApiClient {
     daemon: Daemon,
@@ -162,7 +165,7 @@ impl ApiClient {
                 }
                 // The advice behind the semicolon is for clients of the API.
                 let what = sentence.split(';').next().unwrap_or_default();
-                Err(Failure::new(CliExit::NoServer, &[what, "; 'servisor ps' lists those there are"]))
+                Err(Failure::new(CliExit::NoServer, &[what, LISTED]))
             }
         }
     }

@@ -16,7 +16,7 @@ pub const COMMON: &str = "      --json                print JSON, one object a l
       --address ADDRESS     the daemon: http://IP:PORT or unix:PATH
       --state-dir DIR       the daemon's state directory
       --token-file FILE     the access token is in this file
-      --timeout SECONDS     wait no longer than this; 0 asks once [60]
+      --timeout SECONDS     wait no longer; 0 asks once; logs -f, events, top ignore it [60]
   -h, --help                print help
 ";
 
@@ -193,7 +193,7 @@ impl Parsed {
         match self.words.as_slice() {
             [] => Ok(None),
             [word] => Ok(Some(word)),
-            [_, word, ..] => Err(Failure::usage(&[shown(word), " is one argument too many"])),
+            [_, word, ..] => Err(Failure::usage(&["unexpected argument ", shown(word)])),
         }
     }
 }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 
-use super::api::{ApiClient, NextEvent, path, with_slugs};
+use super::api::{ApiClient, LISTED, NextEvent, path, with_slugs};
+use super::arguments::shown;
 use super::goal::{Goal, Verdict, describe};
 use super::server::{Server, list, take};
 use super::sse::SseEvent;
@@ -17,6 +18,9 @@ use super::{CliExit, Failure, joined};
 
 /// As many lines of a log explain a failure.
 const LOG_LINES: &str = "/logs?tail=10";
+
+/// What is said to a command that concerns all servers.
+pub const NO_SERVERS: &str = "there are no servers; 'servisor run' starts one";
 
 /// Whether a server stays up is judged this often when nothing happens.
 const LOOK: Duration = Duration::from_secs(1);
@@ -35,13 +39,7 @@ pub fn wait(api: &ApiClient, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> R
         match next {
             NextEvent::SseEvent(event) => picture.take(event, to)?,
             NextEvent::Quiet if Instant::now() < deadline => {}
-            NextEvent::Quiet => {
-                let (failure, slug) = picture.late();
-                to.complain(&[failure.text]);
-                say_what_is_missing(api, to, slug);
-                last_lines(api, to, slug);
-                return Err(Failure::reported(failure.exit));
-            }
+            NextEvent::Quiet => return Err(picture.late(api, to)),
             NextEvent::Ended => return Err(Failure::new(CliExit::NoDaemon, &["the daemon has ended"])),
         }
         while let Some(event) = events.at_hand() {
@@ -54,7 +52,7 @@ pub fn wait(api: &ApiClient, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> R
             Verdict::NoServer => {
                 picture.each(|slug, server| {
                     if server.is_none() {
-                        to.complain(&["there is no server ", slug]);
+                        to.complain(&["there is no server ", shown(slug), LISTED]);
                     }
                 });
                 return Err(Failure::reported(CliExit::NoServer));
@@ -91,6 +89,9 @@ impl Picture<'_> {
                     _ => return Err(not_understood()),
                 };
                 if self.slugs.is_empty() {
+                    if self.servers.is_empty() {
+                        to.complain(&[NO_SERVERS]);
+                    }
                     self.servers.retain(|server| goal.concerns(server));
                 }
                 // Otherwise a long wait would begin with silence.
@@ -149,34 +150,48 @@ impl Picture<'_> {
         worst
     }
 
-    /// The failure, and the first server that is not there yet.
-    fn late(&self) -> (Failure, &'static str) {
-        let (mut text, mut first, now) = (vec!["the time is up"], "", SystemTime::now());
+    /// Says which servers have not reached the goal, and what the first of them lacks.
+    fn late(&self, api: &ApiClient, to: &mut Terminal) -> Failure {
+        let (mut text, mut first, now) = (vec!["the time is up"], None, SystemTime::now());
         self.each(|slug, server| {
             if self.goal.judge(server, now) == Verdict::Pending
                 && let Some(server) = server
             {
+                let mut view = Server(server);
                 let separator = if text.len() == 1 { ": " } else { "; " };
-                text.extend([separator, joined(&describe(Server(server)))]);
-                if first.is_empty() {
-                    first = joined(&[slug]);
+                // A health check that fails again is no event.
+                if text.len() == 1
+                    && let Ok(answer) = api.get(path(slug, ""))
+                {
+                    view = answer.server();
+                    first = Some(answer.server());
                 }
+                text.extend([separator, joined(&describe(view))]);
             }
         });
-        (Failure::new(CliExit::TimeUp, &text), first)
+        to.complain(&text);
+        if let Some(server) = first {
+            say_what_is_missing(to, server);
+            last_lines(api, to, server.slug());
+            if !matches!(self.goal, Goal::Stopped | Goal::Gone) && !matches!(server.status(), "stopped" | "failed") {
+                to.complain(&["it keeps running; 'servisor wait ", server.slug(), "' waits on"]);
+            }
+        }
+        Failure::reported(CliExit::TimeUp)
     }
 }
 
-/// Says what a server that runs lacks to be ready. Asks for it: a health check that fails again is no event.
-fn say_what_is_missing(api: &ApiClient, to: &mut Terminal, slug: &str) {
-    let Ok(answer) = api.get(path(slug, "")) else { return };
-    let server = answer.server();
+/// Says what a server that runs lacks to be ready.
+fn say_what_is_missing(to: &mut Terminal, server: Server<'_>) {
+    let slug = server.slug();
     let health = Server(server.field("health")).text("last_error");
     match server.status() {
         "running" if server.can_be_ready() && list(server.0, "ports").is_empty() => {
             to.note(&["  ", slug, " listens on no port"]);
         }
-        "running" if !health.is_empty() => to.note(&["  the health check of ", slug, " fails: ", health]),
+        "running" if !health.is_empty() && !server.reason().contains(health) => {
+            to.note(&["  the health check of ", slug, " fails: ", health]);
+        }
         _ => {}
     }
 }

@@ -91,7 +91,7 @@ fn act(context: &mut CommandContext<'_>, action: Action) -> Result<CliExit, Fail
             match done {
                 Ok(()) => {}
                 Err(failure) if action == Action::Start && failure.code == "server_active" => {
-                    context.to.complain(&[slug, " runs already"]);
+                    context.to.complain(&[slug, " already runs"]);
                     if context.given.has("--json") {
                         let server = context.api.get(path(slug, ""))?.server();
                         look::print_json(context, server);

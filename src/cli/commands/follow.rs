@@ -14,6 +14,7 @@ use crate::cli::list::Objects;
 use crate::cli::server::{Server, digits, list};
 use crate::cli::sse::SseEvent;
 use crate::cli::terminal::Colour;
+use crate::cli::waiting::NO_SERVERS;
 use crate::cli::{CliExit, Failure, json};
 use crate::model::time::rfc3339;
 
@@ -43,6 +44,7 @@ pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
         return follow(context, with_slugs(&target, slugs), print_logged);
     }
     let body = context.api.text(with_slugs(&target, slugs))?;
+    let mut has_lines = false;
     // The first time for the width of the names. Ten thousand lines as values would take megabytes.
     for prints in [false, true] {
         let Some(mut lines) = Objects::under("\"lines\"", &body) else {
@@ -53,6 +55,14 @@ pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
                 false => context.prefix = context.prefix.max(Server(&line).slug().len()),
                 true => print_line(context, &line),
             }
+            has_lines = true;
+        }
+    }
+    if !has_lines && slugs.is_empty() {
+        let mut has_servers = false;
+        super::look::all_or_named(context, "/servers", &mut |_, _| has_servers = true)?;
+        if !has_servers {
+            context.to.complain(&[NO_SERVERS]);
         }
     }
     Ok(CliExit::Done)

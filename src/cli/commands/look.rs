@@ -7,7 +7,8 @@ use std::time::SystemTime;
 use serde_json::Value;
 
 use super::CommandContext;
-use crate::cli::api::path;
+use crate::cli::api::{LISTED, path};
+use crate::cli::arguments::shown;
 use crate::cli::goal::describe;
 use crate::cli::list::Objects;
 use crate::cli::server::{Server, colour, digits, list, precise, short, size};
@@ -90,7 +91,7 @@ pub fn all_or_named(
         }
     }
     for slug in &missing {
-        context.to.complain(&["there is no server ", slug]);
+        context.to.complain(&["there is no server ", shown(slug), LISTED]);
     }
     Ok(if missing.is_empty() { CliExit::Done } else { CliExit::NoServer })
 }

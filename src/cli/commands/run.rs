@@ -30,19 +30,42 @@ pub fn run(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
         let note = " is passed as it is; give the command as one word to have a shell read it";
         context.to.complain(&["note: ", shown(word), note]);
     }
-    let replaces = context.given.has("--replace");
-    let server = create(context, &body, replaces, "/servers")?.server();
-    let path = server.text("path");
+    let active = if context.given.has("--replace") { Active::Replaced } else { Active::Kept };
+    let server = create(context, &body, active)?.server();
     let result = finish(context, &[Server(&body).slug()], &[server]);
-    let is_absolute = context.given.value("--path").is_some_and(|path| path.starts_with('/'));
     if let Err(failure) = result
         && failure.exit == CliExit::Failed
-        && !is_absolute
-        && env::current_dir().is_ok_and(|own| own.as_os_str() != path)
     {
-        context.to.complain(&["it was run in ", path, "; --path /DIR names another directory"]);
+        advise(context, Server(&body).slug());
     }
     result
+}
+
+/// Advice for a server that did not come up, where its end suggests one.
+fn advise(context: &mut CommandContext<'_>, slug: &str) {
+    let Ok(answer) = context.api.get(path(slug, "")) else { return };
+    let server = answer.server();
+    let (reason, place) = (server.reason(), server.text("path"));
+    if server.status() == "stopped" && reason == "exited with code 0" {
+        context.to.complain(&["a server has to stay in the foreground"]);
+    }
+    // A shell's codes for a command that is not there or no program, and the daemon's own words.
+    let is_missing = ["code 127", "code 126", " directory "].iter().any(|words| reason.contains(words));
+    let is_absolute = context.given.value("--path").is_some_and(|path| path.starts_with('/'));
+    if is_missing && !is_absolute && env::current_dir().is_ok_and(|own| own.as_os_str() != place) {
+        context.to.complain(&["its directory was ", place, "; use --path DIR for another one"]);
+    }
+}
+
+/// What happens to an active server of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Active {
+    /// The new one is refused.
+    Kept,
+    /// It is stopped first.
+    Replaced,
+    /// It is stopped first if its configuration differs, which is reported.
+    ReplacedIfChanged,
 }
 
 /// Waits for what was started, unless `--no-wait` was given, and prints how it is.
@@ -78,17 +101,18 @@ pub fn finish(
     Ok(CliExit::Done)
 }
 
-/// Creates a server. One that is active is stopped first if `replaces` says so.
+/// Creates a server.
 ///
 /// # Errors
 /// The daemon refuses.
-pub fn create(context: &mut CommandContext<'_>, body: &Value, replaces: bool, target: &str) -> Result<Answer, Failure> {
+pub fn create(context: &mut CommandContext<'_>, body: &Value, active: Active) -> Result<Answer, Failure> {
+    let target = if active == Active::ReplacedIfChanged { "/servers?if_changed=true" } else { "/servers" };
     let text = keep(json(body));
     let mut answer = context.api.ask("POST", target, Some(text));
     if let Err(failure) = answer
         && failure.code == "server_active"
     {
-        if !replaces {
+        if active == Active::Kept {
             return Err(Failure::new(failure.exit, &[failure.text, "\n--replace stops and replaces it"]));
         }
         let slug = Server(body).slug();
@@ -98,6 +122,9 @@ pub fn create(context: &mut CommandContext<'_>, body: &Value, replaces: bool, ta
             waiting::wait(context.api, context.to, Goal::Stopped, &[slug])?;
         }
         answer = context.api.ask("POST", target, Some(text));
+        if active == Active::ReplacedIfChanged && answer.is_ok() {
+            context.to.complain(&[slug, ": its configuration changed, it was replaced"]);
+        }
     }
     let answer = answer?;
     for warning in answer.warnings {

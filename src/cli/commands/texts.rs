@@ -26,7 +26,7 @@ Options:
 ";
 
 pub const RUN: &str = "\
-Usage: servisor run SLUG [OPTION]... -- COMMAND
+Usage: servisor run SLUG [OPTION]... -- COMMAND, or servisor run [SLUG] -f FILE
 
 start a new server, and wait until it is up
 A COMMAND of one word is a shell line: 'npm run dev -- --port $PORT'; of several words each
@@ -37,24 +37,25 @@ Example: servisor run web -p 3000 -- npm run dev
 Options:
   -p, --port PORT           give it this port, as $PORT; the next free one if it is taken
       --strict-port         fail if the port is taken
-      --path DIR            its working directory [the daemon's root]
+      --path DIR            the working directory [the daemon's root]
       --install LINE        shell line to run before the first start
-      --env-file FILE       dotenv file, taken from its working directory
+      --env-file FILE       dotenv file, taken from the working directory
   -e, --env NAME=VALUE      set a variable; can be repeated
       --restart POLICY      never, on-failure or always [never]
       --max-restarts N      give up after N restarts; 0 is no limit [0]
       --health PATH         check its health with GET PATH
       --replace             stop and replace a server of this name
       --no-wait             do not wait until it is up
-  -f, --file FILE           the configuration as JSON; - is stdin
+  -f, --file FILE           configuration as JSON (- is stdin); the command line wins over the file
 ";
 
 pub const UP: &str = "\
 Usage: servisor up [FILE]
 
 start what a setup file or a Procfile describes, and wait until all is up
-Without FILE: servisor.json or Procfile of this directory. A server whose configuration
-did not change is left as it is.
+Without FILE: servisor.json or Procfile of this directory. A Procfile's name begins with
+\"Procfile\"; any other file is JSON. A server whose configuration did not change is left as it
+is. A server whose configuration changed is stopped and replaced.
 
 Example: servisor up Procfile
 
@@ -66,6 +67,7 @@ pub const START: &str = "\
 Usage: servisor start SLUG...|--all
 
 start stopped or failed servers with their kept configuration
+'servisor wait' waits until they are up.
 
 Example: servisor start web
 
@@ -112,8 +114,8 @@ Usage: servisor wait [SLUG]...
 
 wait until servers are up
 up is ready, or running where neither a port nor a health check is configured; after a
-crash, running for 3 s. Fails at once when one can't get there. Without SLUG: all servers
-but stopped ones.
+crash, running for 3 s. It fails at once if a server can't reach the goal. Without SLUG: all
+servers but stopped ones.
 
 Example: servisor wait web --for healthy --timeout 120
 
@@ -139,7 +141,7 @@ Options:
 pub const RUNS: &str = "\
 Usage: servisor runs SLUG
 
-show how its runs ended
+show the runs of a server and how they ended
 
 Example: servisor runs web
 
@@ -161,7 +163,7 @@ Options:
 pub const OPEN: &str = "\
 Usage: servisor open SLUG
 
-print its URL, and open a browser where there is one
+print the URL of a server, and open a browser where there is one
 
 Example: servisor open web
 

@@ -24,11 +24,15 @@ pub fn up(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     };
     let mut setup = match is_procfile(file) {
         true => read_procfile(file)?,
-        false => match run::read_json(file)? {
+        false => match run::read_json(file).map_err(|failure| explain(file, failure))? {
             Value::Object(setup) => setup,
             _ => return Err(Failure::usage(&[file, ": it must be an object with \"overlays\" and \"servers\""])),
         },
     };
+    if !setup.contains_key("servers") && !setup.contains_key("overlays") {
+        let what = " has no \"servers\" and no \"overlays\"; write {\"servers\": [{…}]}";
+        return Err(Failure::usage(&[file, what]));
+    }
     let overlays = take_list(file, &mut setup, "overlays")?;
     let servers = take_list(file, &mut setup, "servers")?;
     for name in setup.keys() {
@@ -45,7 +49,7 @@ pub fn up(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
         if let Value::Object(fields) = &mut server {
             add_overlays(fields, &overlays);
         }
-        let answer = run::create(context, &server, true, "/servers?if_changed=true")?;
+        let answer = run::create(context, &server, run::Active::ReplacedIfChanged)?;
         let is_unchanged = answer.status == 200;
         let mut there = answer.server();
         let slug = there.slug();
@@ -73,6 +77,14 @@ fn add_overlays(fields: &mut Map<String, Value>, overlays: &[Value]) {
 fn is_procfile(file: &str) -> bool {
     let name = file.rsplit('/').next().unwrap_or_default();
     name.len() >= 8 && name.is_char_boundary(8) && name[..8].eq_ignore_ascii_case("procfile")
+}
+
+/// Adds how a Procfile is recognized to the complaint that a file is no JSON.
+fn explain(file: &str, failure: Failure) -> Failure {
+    if failure.exit != CliExit::Usage || file.ends_with(".json") {
+        return failure;
+    }
+    Failure::usage(&[failure.text, " (a Procfile's name begins with \"Procfile\")"])
 }
 
 #[inline(never)]

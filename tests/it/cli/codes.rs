@@ -33,7 +33,7 @@ fn a_wrong_command_line_is_2_and_says_what_would_be_right() {
         ("completion tcsh", "bash|zsh|fish"),
         ("ps --address example.com:80", "--address"),
         ("ps --address", "needs a value"),
-        ("up a b", "one argument too many"),
+        ("up a b", "unexpected argument \"b\""),
         ("--json serve", "serve"),
     ] {
         let said = line(&daemon, words).failed(2);
@@ -83,9 +83,10 @@ fn another_program_is_3() {
 fn no_such_server_is_4_and_the_others_are_done() {
     let daemon = Daemon::start();
     run(&daemon, &["run", "web", "--no-wait", "--", "sleep 600"]).done();
-    for words in ["status none", "open none", "logs none", "stop none", "start none", "restart none", "rm none"] {
+    let lines = "status none|open none|logs none|stop none|start none|restart none|rm none|ps -q none|wait none";
+    for words in lines.split('|') {
         let said = line(&daemon, words).failed(4);
-        assert!(said.contains("none") && !said.contains("GET"), "{words}: {said}");
+        assert_eq!(said, "servisor: there is no server \"none\"; 'servisor ps' lists those there are\n", "{words}");
     }
     let listed = line(&daemon, "ps none web");
     assert_eq!((listed.code, listed.out.lines().count()), (Some(4), 2), "{listed:?}");
@@ -94,6 +95,22 @@ fn no_such_server_is_4_and_the_others_are_done() {
     assert_eq!(daemon.client.show("web")["status"], "stopped");
     let shown = line(&daemon, "status none web");
     assert!(shown.code == Some(4) && shown.out.starts_with("web is stopped"), "{shown:?}");
+}
+
+#[test]
+fn without_a_server_the_commands_for_all_are_done() {
+    let daemon = Daemon::start();
+    for (words, says) in [
+        ("wait", "servisor: there are no servers; 'servisor run' starts one\n"),
+        ("logs", "servisor: there are no servers; 'servisor run' starts one\n"),
+        ("stop --all", ""),
+        ("rm --all", ""),
+    ] {
+        let ran = line(&daemon, words);
+        assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(0), "", says), "{words}");
+    }
+    run(&daemon, &["run", "silent", "--no-wait", "--", "sleep 600"]).done();
+    assert_eq!(line(&daemon, "logs").err, "");
 }
 
 #[test]
@@ -140,6 +157,11 @@ fn help_is_0_everywhere() {
     for (words, says) in [
         ("help", "servisor COMMAND"),
         ("-h", "servisor COMMAND"),
+        ("--help", "logs -f, events, top ignore it"),
+        ("run -h", "servisor run [SLUG] -f FILE"),
+        ("up -h", "A server whose configuration changed is stopped and replaced."),
+        ("start -h", "'servisor wait' waits until they are up."),
+        ("wait -h", "fails at once if a server can't reach the goal"),
         ("help serve", "--log-dir"),
         ("serve -h", "--log-dir"),
     ] {

@@ -30,7 +30,7 @@ fn a_server_from_its_start_to_its_end() {
     assert_eq!(daemon.client.show("clock")["status"], "stopped");
     assert_eq!(line(&daemon, "start clock").done(), "");
     let again = line(&daemon, "start clock");
-    assert!(again.err.contains("clock runs already"), "{again:?}");
+    assert!(again.err.contains("clock already runs"), "{again:?}");
     again.done();
     assert_eq!(line(&daemon, "restart clock").done(), "");
     assert_eq!(line(&daemon, "rm clock").done(), "");

@@ -37,7 +37,9 @@ fn a_setup_file_again_restarts_what_has_changed_and_nothing_else() {
     assert_eq!(pids(&daemon, &slugs), first);
 
     fs::write(&file, setup("sleep 602").to_string()).unwrap();
-    up(&daemon, &["servisor.json"]).done();
+    let changed = up(&daemon, &["servisor.json"]);
+    assert_eq!(changed.err, "servisor: api: its configuration changed, it was replaced\n");
+    changed.done();
     let second = pids(&daemon, &slugs);
     assert_eq!((&second[0], &second[2]), (&first[0], &first[2]));
     assert_ne!(second[1], first[1]);
@@ -115,6 +117,8 @@ fn what_is_wrong_with_a_file_is_said_before_anything_is_done() {
     for (name, text, says) in [
         ("x.json", "{", "not valid JSON"),
         ("x.json", "[]", "must be an object"),
+        ("x.json", "{\"slug\": \"k\"}", "x.json has no \"servers\" and no \"overlays\"; write {\"servers\": [{…}]}"),
+        ("dev.procfile", "web: sleep 600\n", "(a Procfile's name begins with \"Procfile\")"),
         ("x.json", "{\"servers\": {}}", "servers must be a list"),
         ("Procfile", "web\n", "line 1: must be NAME: COMMAND"),
         ("Procfile", "", "no line"),

@@ -75,18 +75,25 @@ fn a_wait_that_can_not_succeed_ends_at_once_with_reason_and_log() {
     let ran = run(&daemon, &["run", "crash", "-p", "14510", "--timeout", "600", "--", crash]);
     assert!(begun.elapsed() < Duration::from_secs(30));
     let said = "servisor: crash is failed: exited with code 7\n  stderr | Error: Cannot find module 'left-pad'\n";
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (Some(1), "", said));
     // It was not run where the command line was, which nothing else would say.
-    let place = format!("servisor: it was run in {}; --path /DIR names another directory\n", daemon.root.display());
-    assert_eq!((ran.code, ran.out.as_str(), ran.err), (Some(1), "", format!("{said}{place}")));
     let root = daemon.root.display().to_string();
-    let again = run(&daemon, &["run", "other", "--path", &root, "--", crash]);
-    assert_eq!((again.code, again.err.contains("it was run in")), (Some(1), false), "{again:?}");
+    let place = format!("\nservisor: its directory was {root}; use --path DIR for another one\n");
+    let missing = run(&daemon, &["run", "missing", "--", "./none"]);
+    assert!(missing.code == Some(1) && missing.err.ends_with(&place), "{missing:?}");
+    let again = run(&daemon, &["run", "other", "--path", &root, "--", "./none"]);
+    assert_eq!((again.code, again.err.contains("its directory was")), (Some(1), false), "{again:?}");
+    let over = run(&daemon, &["run", "over", "--restart", "on-failure", "-p", "14511", "--", "echo", "x"]).failed(1);
+    assert!(over.starts_with("servisor: over is stopped: exited with code 0\n"), "{over}");
+    assert!(over.ends_with("\nservisor: a server has to stay in the foreground\n"), "{over}");
     assert_eq!(line(&daemon, "wait crash").failed(1), said);
     // One that is well does not help.
     run(&daemon, &["run", "job", "--", "sleep 600"]).done();
     line(&daemon, "wait job crash").failed(1);
     line(&daemon, "wait").failed(1);
-    assert!(line(&daemon, "wait job none nothing").err.contains("none\nservisor: there is no server nothing\n"));
+    assert!(
+        line(&daemon, "wait job none nothing").err.contains("there are\nservisor: there is no server \"nothing\"; ")
+    );
     assert_eq!(line(&daemon, "wait none").code, Some(4));
     assert!(line(&daemon, "wait job --for healthy").failed(1).contains("no health check"));
     assert_eq!(line(&daemon, "wait crash --for stopped").done(), "");
@@ -119,7 +126,9 @@ fn the_time_is_up_is_5() {
     run(&daemon, &["run", "mute", "-p", "14520", "--no-wait", "--", "echo still here; sleep 600"]).done();
     daemon.client.wait_for_status("mute", "running");
     let late = line(&daemon, "wait --timeout 0.2 mute").failed(5);
-    assert_eq!(late, "servisor: the time is up: mute is running\n  mute listens on no port\n  stdout | still here\n");
+    let said = "servisor: the time is up: mute is running\n  mute listens on no port\n  stdout | still here\n";
+    assert_eq!(late, format!("{said}servisor: it keeps running; 'servisor wait mute' waits on\n"));
+    assert!(!line(&daemon, "wait --timeout 0 --for stopped mute").failed(5).contains("it keeps running"));
     let start = "exec python3 -m http.server $PORT";
     run(&daemon, &["run", "sick", "-p", "14525", "--health", "/none", "--no-wait", "--", start]).done();
     wait_until("its health check has failed", || {
