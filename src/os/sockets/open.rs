@@ -69,7 +69,7 @@ fn has_more(table: &str, few: u64) -> bool {
 #[derive(Debug)]
 pub struct Descriptors(fs::ReadDir);
 
-/// Whether a table was read to its end.
+/// Whether all of a table was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FdChunk {
     /// There may be more.

@@ -1,16 +1,12 @@
 //! Strangers while the system has no thread to give.
 
-use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use super::flood::{self, WAYS};
-use crate::starve::tasks::{self, BOMB};
-use crate::support::limits::{Limit, Starved, tasks_of};
+use crate::starve::tasks;
 use crate::support::wait_until;
 
 /// Within this the owner has its answer. A stranger may keep the thread in reserve for a quarter of a second; the rest is for a
@@ -21,11 +17,7 @@ const PROMPT: Duration = Duration::from_secs(5);
 fn a_fork_bomb_and_a_flood_of_strangers_do_not_keep_a_stop_from_its_server() {
     let (daemon, uid) = tasks::daemon();
     let client = &daemon.client;
-    fs::write(daemon.root.join("bomb.py"), BOMB).unwrap();
-    let limit = tasks_of(uid) + 40;
-    let starved = Starved::new(daemon.pid(), Limit::Tasks, limit);
-    client.create(&json!({"slug": "bomb", "start": "exec python3 bomb.py", "restart_policy": "never"})).server(201);
-    wait_until("no task is left", || (tasks_of(uid) >= limit).then_some(()));
+    let starved = tasks::explode(&daemon, uid);
     let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let address = client.address;
     let mut attackers = Vec::new();

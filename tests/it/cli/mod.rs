@@ -68,7 +68,7 @@ pub fn command(daemon: &Daemon, arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs a command to its end.
+/// Runs a command and waits until it exits.
 pub fn run(daemon: &Daemon, arguments: &[&str]) -> Ran {
     Ran::of(command(daemon, arguments).output().unwrap())
 }

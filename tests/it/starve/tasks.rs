@@ -86,17 +86,24 @@ fn without_threads_it_refuses_politely_and_recovers() {
 }
 
 /// Forks in each of its processes as long as the limit on processes lets it, and tries again for ever.
-pub const BOMB: &str = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)\n";
+const BOMB: &str = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)\n";
+
+/// Starts the fork bomb as server `bomb`, and waits until it has taken every task that the user may have.
+pub fn explode(daemon: &Daemon, uid: u32) -> Starved {
+    fs::write(daemon.root.join("bomb.py"), BOMB).unwrap();
+    let limit = tasks_of(uid) + 40;
+    let starved = Starved::new(daemon.pid(), Limit::Tasks, limit);
+    let spec = json!({"slug": "bomb", "start": "exec python3 bomb.py", "restart_policy": "never"});
+    daemon.client.create(&spec).server(201);
+    wait_until("no task is left", || (tasks_of(uid) >= limit).then_some(()));
+    starved
+}
 
 #[test]
 fn a_fork_bomb_does_not_keep_a_stop_from_its_server() {
     let (daemon, uid) = daemon();
     let client = &daemon.client;
-    fs::write(daemon.root.join("bomb.py"), BOMB).unwrap();
-    let limit = tasks_of(uid) + 40;
-    let starved = Starved::new(daemon.pid(), Limit::Tasks, limit);
-    client.create(&json!({"slug": "bomb", "start": "exec python3 bomb.py", "restart_policy": "never"})).server(201);
-    wait_until("no task is left", || (tasks_of(uid) >= limit).then_some(()));
+    let starved = explode(&daemon, uid);
     // A stranger that says nothing has the thread in reserve.
     let _silent = std::net::TcpStream::connect(client.address).unwrap();
     let _slow = std::net::TcpStream::connect(client.address).unwrap();

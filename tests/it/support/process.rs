@@ -56,7 +56,7 @@ pub fn log_with(child: &mut Guarded, text: &str) -> Arc<Mutex<String>> {
 
 /// [`Command::output`] with a limit.
 pub trait Finish {
-    /// Runs the command to its end, without input. One that does not end is killed, and fails the test.
+    /// Runs the command without input and waits until it exits. One that does not exit is killed, and fails the test.
     fn finish(&mut self) -> Output;
 }
 
