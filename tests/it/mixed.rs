@@ -10,8 +10,11 @@ use serde_json::{Value, json};
 use crate::attacks::reset;
 use crate::support::{Client, Daemon, quiet_port, testchild};
 
-/// The duration of the test.
+/// The least duration of the test. It lasts until each good client has its rounds: the bad ones fill the queue of the
+/// listener, so a slow machine needs longer.
 const TIME: Duration = Duration::from_secs(6);
+/// What each good client does at least.
+const ROUNDS: usize = 4;
 /// Far above the milliseconds that a call takes, far below the 30 s after which the SDK gives up.
 const WORST: Duration = Duration::from_secs(10);
 
@@ -73,10 +76,11 @@ fn pipelined(address: SocketAddr) {
 }
 
 /// One after the other, what a client does. Every answer has to be the right one.
-fn normal(client: &Client, pid: &Value, log: &str, number: usize, over: &AtomicBool) -> Vec<Duration> {
-    let own = format!("own-{number}");
-    let mut times = Vec::new();
-    while !over.load(Ordering::Relaxed) {
+fn normal(client: &Client, pid: &Value, log: &str, number: usize) -> Vec<Duration> {
+    let (own, begun) = (format!("own-{number}"), Instant::now());
+    let (mut times, mut rounds) = (Vec::new(), 0);
+    while begun.elapsed() < TIME || rounds < ROUNDS {
+        rounds += 1;
         let mut timed = |call: &dyn Fn()| {
             let begun = Instant::now();
             call();
@@ -93,6 +97,15 @@ fn normal(client: &Client, pid: &Value, log: &str, number: usize, over: &AtomicB
         timed(&|| client.get("/servers/none").error(404).clear());
     }
     times
+}
+
+/// Ends the attacks, also when a good client has failed.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[test]
@@ -121,12 +134,11 @@ fn good_clients_get_every_answer_while_all_kinds_of_bad_ones_try() {
         }
         let clients: Vec<_> = (0..4)
             .map(|number| {
-                let (client, pid, log, over) = (&daemon.client, &before["pid"], &log, &over);
-                scope.spawn(move || normal(client, pid, log, number, over))
+                let (client, pid, log) = (&daemon.client, &before["pid"], &log);
+                scope.spawn(move || normal(client, pid, log, number))
             })
             .collect();
-        std::thread::sleep(TIME);
-        over.store(true, Ordering::Relaxed);
+        let _over = Over(&over);
         clients.into_iter().flat_map(|client| client.join().unwrap()).collect()
     });
 
@@ -135,7 +147,7 @@ fn good_clients_get_every_answer_while_all_kinds_of_bad_ones_try() {
     let (median, most) = (times[calls / 2], times[calls * 99 / 100]);
     let rounds = rounds.load(Ordering::Relaxed);
     println!("{calls} calls beside {rounds} rounds of attacks: median {median:?}, 99 % {most:?}, worst {worst:?}");
-    assert!(calls > 50 && rounds > 50, "{calls} calls and {rounds} rounds show nothing");
+    assert!(rounds > 50, "{rounds} rounds of attacks show nothing");
     assert!(worst < WORST, "{worst:?}");
     let after = daemon.client.show("web");
     for field in ["pid", "status", "restart_count", "started_at", "ready_at", "updated_at"] {

@@ -279,6 +279,8 @@ impl Drop for Daemon {
         }
         if failing {
             eprintln!("the daemon logged:\n{}", self.log());
+            // Once more behind thousands of lines: reports show the end.
+            eprintln!("panics so far:\n{}", super::panics());
         } else {
             assert!(left.is_empty(), "processes are left: {left:?}; the daemon logged:\n{}", self.log());
         }
@@ -301,6 +303,7 @@ fn begin(
 
 #[track_caller]
 fn watch(command: &mut Command, log: &Arc<Mutex<String>>) -> (Child, SocketAddr) {
+    super::keep_panics();
     let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(process.stderr.take().unwrap());
     let (kept, from) = (Arc::clone(log), log.lock().unwrap().len());

@@ -18,7 +18,27 @@ pub use schema::Document;
 pub use stream::Stream;
 
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Mutex, Once, PoisonError};
 use std::time::{Duration, Instant};
+
+static PANICS: Mutex<String> = Mutex::new(String::new());
+
+/// Keeps the text and place of each panic of this process, for [`panics`].
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            PANICS.lock().unwrap_or_else(PoisonError::into_inner).push_str(&format!("{panic}\n"));
+            before(panic);
+        }));
+    });
+}
+
+/// The panics so far. In a thread of a test they come before the one of its `join`.
+fn panics() -> String {
+    PANICS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+}
 
 /// Longer than anything takes on a busy machine; only a failing test waits for it.
 pub const LIMIT: Duration = Duration::from_secs(60);
