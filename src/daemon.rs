@@ -162,8 +162,8 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         reading: Mutex::default(),
     };
     let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
-    let front =
-        Front::open(listener, Arc::new(service), FrontLimits::default()).map_err(start_error("can't open the API"))?;
+    let front = Front::open(listener, Arc::new(service), None, FrontLimits::default())
+        .map_err(start_error("can't open the API"))?;
     if let Err(error) = store.put_address(&local) {
         log::warn(format_args!(
             "clients have to be given the address, it can't be written to the state directory: {error}"

@@ -13,16 +13,19 @@ use std::time::{Duration, Instant};
 use super::FrontLimits;
 use super::body::Chunked;
 use super::budget::Budget;
-use super::head::{BodyFraming, Expects, Head, Persistence, Version};
+use super::head::{self, BodyFraming, Expects, Head, Persistence, Version};
 use super::input::{End, Input};
 use super::response::{self, After, BodyIs, Refusal, SendLimits};
 use super::service::{AdmittedRequest, Body, ClientKind, NextStep, Service};
-use super::slots::{ConnectionActivity, NoSlot, Slot, Slots};
+use super::slots::{ConnectionActivity, Slot, Slots};
+use super::visit::VisitService;
 use crate::handoff::{Client, Outcome, Reply, StreamBody};
 use crate::log;
 use crate::os::reserve_thread::RunsOn;
 use crate::os::thread::panic_text;
 use crate::os::{peer, retry};
+
+mod visit;
 
 /// After a refusal, the time and bytes for which a client that still sends is read and the data discarded, so that it
 /// receives the refusal and not a reset.
@@ -43,7 +46,11 @@ const RESERVE_WAIT: Duration = Duration::from_secs(1);
 /// The state that all connections share.
 pub struct FrontState {
     pub limits: FrontLimits,
+    /// The limits while it is not known whom a request is for.
+    pub reading: FrontLimits,
     pub service: Arc<dyn Service>,
+    /// Serves the requests to managed servers, if there is a proxy.
+    pub visits: Option<Arc<dyn VisitService>>,
     pub slots: Arc<Slots>,
     /// The memory for bodies.
     pub bodies: Arc<Budget>,
@@ -103,7 +110,15 @@ impl Connection<'_> {
             self.input.await_request(Instant::now() + limits.idle)?;
             let deadline = Instant::now() + limits.request;
             let share = (self.client_kind == ClientKind::Stranger).then(|| self.shared.strangers.share());
-            let mut head = self.input.head(limits, deadline, share)?;
+            let length = self.input.head(&self.shared.reading, deadline, share)?;
+            if let Some(visits) = &self.shared.visits
+                && head::host(&self.input.bytes()[..length]).is_ok_and(|host| visits.claims(host))
+            {
+                self.visit(&**visits, length)?;
+                continue;
+            }
+            self.slot.stop_visiting().map_err(visit::refused)?;
+            let mut head = self.input.vetted(length, limits)?;
             if self.place == RunsOn::Reserve {
                 head.persistence = Persistence::Close;
             }
@@ -151,10 +166,7 @@ impl Connection<'_> {
     /// The client has shown the token.
     fn promote(&mut self) -> Result<(), End> {
         if self.client_kind == ClientKind::Stranger {
-            self.slot.promote().map_err(|none| match none {
-                NoSlot::Full => End::Refused(Refusal::TooManyConnections),
-                NoSlot::Closed => End::Quiet,
-            })?;
+            self.slot.promote().map_err(visit::refused)?;
             self.client_kind = ClientKind::Owner;
         }
         Ok(())

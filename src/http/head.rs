@@ -8,8 +8,10 @@
 use super::FrontLimits;
 use super::response::Refusal;
 
-/// More than any client sends.
+/// More than any client of the API sends.
 const HEADERS_MAX: usize = 64;
+/// More than a browser sends to a server.
+pub const VISIT_HEADERS_MAX: usize = 100;
 /// The headers that the API reads, in the order in which they are passed on. Each may occur once.
 const PASSED_ON: [&str; 10] = [
     "Host",
@@ -93,16 +95,23 @@ fn too_long(bytes: &[u8], limits: &FrontLimits) -> Refusal {
     if line > limits.target { Refusal::TargetTooLong } else { Refusal::HeadTooLarge }
 }
 
-/// Vets a whole head.
+/// A whole head as the parser understands it. Nothing but its grammar is vetted.
+pub struct ParsedHead<'a> {
+    pub method: &'a str,
+    pub target: &'a str,
+    pub version: Version,
+    pub fields: HeaderFields<'a>,
+}
+
+/// Parses a whole head into `headers`.
 ///
 /// # Errors
-/// Why it can't pass.
-pub fn vet(bytes: &[u8], limits: &FrontLimits) -> Result<Head, Refusal> {
+/// It can't be read, or has more headers than there is room for.
+pub fn parse<'a>(bytes: &'a [u8], headers: &'a mut [httparse::Header<'a>]) -> Result<ParsedHead<'a>, Refusal> {
     if bytes.starts_with(b"\r\n") {
         return Err(Refusal::BadRequest("the request begins with an empty line"));
     }
-    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-    let mut parsed = httparse::Request::new(&mut headers);
+    let mut parsed = httparse::Request::new(headers);
     match parsed.parse(bytes) {
         Ok(httparse::Status::Complete(length)) if length == bytes.len() => {}
         Ok(_) => return Err(Refusal::BadRequest("the head can't be read")),
@@ -116,8 +125,40 @@ pub fn vet(bytes: &[u8], limits: &FrontLimits) -> Result<Head, Refusal> {
         return Err(Refusal::BadRequest("the request line can't be read"));
     };
     let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    Ok(ParsedHead { method, target, version, fields: HeaderFields(parsed.headers) })
+}
+
+/// The value of the one `Host` of a whole head.
+///
+/// # Errors
+/// The head can't be read, or has more than one: it is to be refused.
+pub fn host(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
+    let mut headers = [httparse::EMPTY_HEADER; VISIT_HEADERS_MAX];
+    let mut parsed = httparse::Request::new(&mut headers);
+    match parsed.parse(bytes) {
+        Ok(httparse::Status::Complete(_)) => {
+            let mut values = parsed.headers.iter().filter(|field| field.name.eq_ignore_ascii_case("Host"));
+            match (values.next(), values.next()) {
+                (value, None) => Ok(value.map(|field| field.value)),
+                (_, Some(_)) => Err(Refusal::BadRequest("the Host header is given more than once")),
+            }
+        }
+        Ok(httparse::Status::Partial) | Err(_) => Err(Refusal::BadRequest("the head can't be read")),
+    }
+}
+
+/// Vets a whole head for the API.
+///
+/// # Errors
+/// Why it can't pass.
+pub fn vet(bytes: &[u8], limits: &FrontLimits) -> Result<Head, Refusal> {
+    // It may have been read for a server, whose limits are wider.
+    if bytes.len() > limits.head {
+        return Err(too_long(bytes, limits));
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let ParsedHead { method, target, version, fields } = parse(bytes, &mut headers)?;
     vet_target(target, limits)?;
-    let fields = HeaderFields(parsed.headers);
     if fields.all("Host").count() == 0 && version == Version::Http11 {
         return Err(Refusal::BadRequest("the Host header is missing"));
     }
@@ -138,7 +179,7 @@ pub fn vet(bytes: &[u8], limits: &FrontLimits) -> Result<Head, Refusal> {
     }
     canonical.extend_from_slice(b"\r\n");
     Ok(Head {
-        framing: framing(&fields, version, limits)?,
+        framing: framing(&fields, version, limits.body)?,
         version,
         persistence: persistence(&fields, version),
         expects: expects(&fields)?,
@@ -154,7 +195,8 @@ fn names_a_version(bytes: &[u8]) -> bool {
     words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
-fn vet_target(target: &str, limits: &FrontLimits) -> Result<(), Refusal> {
+/// Vets a target in origin form.
+pub fn vet_target(target: &str, limits: &FrontLimits) -> Result<(), Refusal> {
     if target.len() > limits.target {
         return Err(Refusal::TargetTooLong);
     }
@@ -167,7 +209,8 @@ fn vet_target(target: &str, limits: &FrontLimits) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn framing(fields: &HeaderFields<'_>, version: Version, limits: &FrontLimits) -> Result<BodyFraming, Refusal> {
+/// The framing of a request's body of at most `longest` bytes.
+pub fn framing(fields: &HeaderFields<'_>, version: Version, longest: usize) -> Result<BodyFraming, Refusal> {
     let coding = fields.only("Transfer-Encoding")?;
     let length = fields.only("Content-Length")?;
     match (coding, length) {
@@ -184,26 +227,21 @@ fn framing(fields: &HeaderFields<'_>, version: Version, limits: &FrontLimits) ->
             }
             // A length that overflows is too large in any case.
             let length = str::from_utf8(digits).ok().and_then(|digits| digits.parse::<usize>().ok());
-            length.filter(|length| *length <= limits.body).map(BodyFraming::Length).ok_or(Refusal::BodyTooLarge)
+            length.filter(|length| *length <= longest).map(BodyFraming::Length).ok_or(Refusal::BodyTooLarge)
         }
     }
 }
 
-fn persistence(fields: &HeaderFields<'_>, version: Version) -> Persistence {
-    let says = |token: &[u8]| {
-        fields
-            .all("Connection")
-            .any(|value| value.split(|&byte| byte == b',').any(|part| part.trim_ascii().eq_ignore_ascii_case(token)))
-    };
+pub fn persistence(fields: &HeaderFields<'_>, version: Version) -> Persistence {
     match version {
-        _ if says(b"close") => Persistence::Close,
+        _ if fields.has_token("Connection", b"close") => Persistence::Close,
         Version::Http11 => Persistence::KeepAlive,
-        Version::Http10 if says(b"keep-alive") => Persistence::KeepAlive,
+        Version::Http10 if fields.has_token("Connection", b"keep-alive") => Persistence::KeepAlive,
         Version::Http10 => Persistence::Close,
     }
 }
 
-fn expects(fields: &HeaderFields<'_>) -> Result<Expects, Refusal> {
+pub fn expects(fields: &HeaderFields<'_>) -> Result<Expects, Refusal> {
     match fields.only("Expect")? {
         None => Ok(Expects::Nothing),
         Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(Expects::Continue),
@@ -211,15 +249,26 @@ fn expects(fields: &HeaderFields<'_>) -> Result<Expects, Refusal> {
     }
 }
 
-struct HeaderFields<'a>(&'a [httparse::Header<'a>]);
+/// The headers of a message.
+#[derive(Debug, Clone, Copy)]
+pub struct HeaderFields<'a>(pub &'a [httparse::Header<'a>]);
 
 impl<'a> HeaderFields<'a> {
-    fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    /// Whether a list that may be split over several headers has `token` in it.
+    pub fn has_token(&self, name: &'static str, token: &[u8]) -> bool {
+        let mut parts = self.all(name).flat_map(|value| value.split(|&byte| byte == b','));
+        parts.any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+    }
+
+    pub fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         self.0.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
     /// The value of a header that may occur once.
-    fn only(&self, name: &'static str) -> Result<Option<&'a [u8]>, Refusal> {
+    ///
+    /// # Errors
+    /// It occurs more than once.
+    pub fn only(&self, name: &'static str) -> Result<Option<&'a [u8]>, Refusal> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {
             (value, None) => Ok(value),

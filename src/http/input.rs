@@ -77,14 +77,12 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Reads a head and vets it. A long one takes its memory from `share`, if one is given.
-    pub fn head(&mut self, limits: &FrontLimits, deadline: Instant, mut share: Option<Share>) -> Result<Head, End> {
+    /// Reads a whole head and returns its length. A long one takes its memory from `share`, if one is given.
+    pub fn head(&mut self, limits: &FrontLimits, deadline: Instant, mut share: Option<Share>) -> Result<usize, End> {
         let mut searched = 0;
         loop {
             if let Some(end) = head::end(&self.bytes, searched, limits)? {
-                let head = head::vet(&self.bytes[..end], limits)?;
-                self.bytes.drain(..end);
-                return Ok(head);
+                return Ok(end);
             }
             searched = self.bytes.len();
             if searched + STEP > HEAD_FREE && share.as_mut().is_some_and(|share| !share.try_grow_to(limits.head + STEP))
@@ -93,6 +91,18 @@ impl<'a> Input<'a> {
             }
             self.read(STEP, deadline)?;
         }
+    }
+
+    /// Vets the head of `length` bytes that was read, and consumes it.
+    pub fn vetted(&mut self, length: usize, limits: &FrontLimits) -> Result<Head, End> {
+        let head = head::vet(&self.bytes[..length], limits)?;
+        self.bytes.drain(..length);
+        Ok(head)
+    }
+
+    /// The bytes that were read and not consumed.
+    pub fn bytes(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
     }
 
     /// Reads a body of `length` bytes into `share`, which has room for them.

@@ -31,9 +31,15 @@ pub mod service;
 mod slots;
 #[cfg(test)]
 mod tests;
+pub mod visit;
 
 use budget::Budget;
 use service::Service;
+use visit::VisitService;
+
+/// Bytes of a request line and headers, and of a target, that a managed server may get.
+pub const VISIT_HEAD: usize = 32 * 1024;
+pub const VISIT_TARGET: usize = 16 * 1024;
 
 /// The listening socket.
 #[derive(Debug)]
@@ -128,7 +134,12 @@ impl Front {
     ///
     /// # Errors
     /// No thread can be started, or no descriptor is left.
-    pub fn open(listener: Listener, service: Arc<dyn Service>, limits: FrontLimits) -> io::Result<Front> {
+    pub fn open(
+        listener: Listener,
+        service: Arc<dyn Service>,
+        visits: Option<Arc<dyn VisitService>>,
+        limits: FrontLimits,
+    ) -> io::Result<Front> {
         if let Listener::Tcp(listener) = &listener {
             listener::prepare(listener)?;
         }
@@ -137,9 +148,15 @@ impl Front {
             Listener::Unix(listener) | Listener::OwnUnix(listener) => listener.try_clone()?.into(),
         };
         let slots = Arc::new(slots::Slots::new(limits.connections));
+        let reading = match &visits {
+            Some(_) => FrontLimits { head: VISIT_HEAD, target: VISIT_TARGET, ..limits },
+            None => limits,
+        };
         let shared = connection::FrontState {
             limits,
+            reading,
             service,
+            visits,
             slots: Arc::clone(&slots),
             bodies: Budget::new(limits.bodies),
             strangers: Budget::new(limits.strangers),

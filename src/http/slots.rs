@@ -4,6 +4,8 @@
 //!
 //! A connection begins as a stranger's. It becomes an owner's with the first request that has a valid token. At
 //! the cap a new connection evicts a stranger, whatever that one does; a stranger never evicts an owner.
+//!
+//! A connection that serves visitors of managed servers takes none of these slots: it has its own number ([`Visitors`]).
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -17,6 +19,9 @@ use crate::sync::{lock, wait_for};
 
 #[cfg(test)]
 mod tests;
+mod visitors;
+
+pub use visitors::Visitors;
 
 /// So many slots are never taken by owners, so that a new connection always finds a stranger to evict.
 const STRANGERS_MIN: usize = 32;
@@ -62,6 +67,15 @@ struct Entry {
     /// How often it has begun to wait.
     waits: u32,
     evicted: bool,
+    /// Where it is counted, if it serves a visitor.
+    visitors: Option<Arc<Visitors>>,
+}
+
+impl Entry {
+    /// Whether it waits as a visitor's for the next request.
+    fn is_idle_visitor(&self) -> bool {
+        self.visitors.is_some() && self.activity == ConnectionActivity::Waiting && !self.evicted
+    }
 }
 
 #[derive(Debug, Default)]
@@ -124,7 +138,7 @@ impl Slots {
                 return Err(NoSlot::Closed);
             }
             let evicted = entries.by_id.values().filter(|entry| entry.evicted).count();
-            let is_full = entries.by_id.len() - evicted >= self.cap;
+            let is_full = entries.holders() >= self.cap;
             let until = if is_full && evicted >= EVICTED_MAX {
                 limit
             } else if is_full {
@@ -147,6 +161,7 @@ impl Slots {
                     since: now,
                     waits: 0,
                     evicted: false,
+                    visitors: None,
                 };
                 entries.by_id.insert(id, entry);
                 return Ok(Slot { slots: Arc::clone(self), id, socket });
@@ -159,17 +174,20 @@ impl Slots {
         }
     }
 
-    /// Evicts a connection in a shortage of descriptors or threads: a stranger, else an idle owner. Returns whether there
-    /// was one.
+    /// Evicts a connection in a shortage of descriptors or threads: a stranger, else an idle visitor, else an idle owner.
+    /// Returns whether there was one.
     pub fn make_room(&self) -> bool {
         let now = Instant::now();
         let is_old = |at: Instant| now.saturating_duration_since(at) >= FRESH;
         let mut entries = self.entries();
         let stranger = entries.first_of(|entry| {
             entry.client_kind == ClientKind::Stranger
+                && entry.visitors.is_none()
                 && is_old(if entry.activity == ConnectionActivity::Waiting { entry.since } else { entry.arrived })
         });
-        let victim = stranger.or_else(|| entries.longest_idle(|entry| is_old(entry.since)));
+        let victim = stranger
+            .or_else(|| entries.first_of(Entry::is_idle_visitor))
+            .or_else(|| entries.longest_idle(|entry| is_old(entry.since)));
         victim.inspect(|id| entries.evict(*id)).is_some()
     }
 
@@ -222,8 +240,9 @@ impl Entries {
     /// decided about is skipped, unless `must` is set.
     fn victim(&self, now: Instant, must: bool) -> Victim {
         let age = |entry: &Entry| now.saturating_duration_since(entry.arrived);
-        let strangers =
-            || self.by_id.iter().filter(|(_, entry)| entry.client_kind == ClientKind::Stranger && !entry.evicted);
+        let is_stranger =
+            |entry: &Entry| entry.client_kind == ClientKind::Stranger && entry.visitors.is_none() && !entry.evicted;
+        let strangers = || self.by_id.iter().filter(|(_, entry)| is_stranger(entry));
         let is_idle = |entry: &Entry| {
             entry.activity == ConnectionActivity::Waiting
                 && age(entry) >= FRESH
@@ -255,6 +274,11 @@ impl Entries {
         later.map_or(Victim::Never, Victim::Later)
     }
 
+    /// How many hold a slot of the API.
+    fn holders(&self) -> usize {
+        self.by_id.values().filter(|entry| !entry.evicted && entry.visitors.is_none()).count()
+    }
+
     /// The first of those that are not evicted yet.
     fn first_of(&self, which: impl Fn(&Entry) -> bool) -> Option<u64> {
         self.by_id.iter().find(|(_, entry)| !entry.evicted && which(entry)).map(|(id, _)| *id)
@@ -264,6 +288,7 @@ impl Entries {
     fn longest_idle(&self, which: impl Fn(&Entry) -> bool) -> Option<u64> {
         let idle = self.by_id.iter().filter(|(_, entry)| {
             entry.client_kind == ClientKind::Owner
+                && entry.visitors.is_none()
                 && entry.activity == ConnectionActivity::Waiting
                 && !entry.evicted
                 && which(entry)
@@ -317,8 +342,9 @@ impl Slot {
     /// None of them is idle, or this one was evicted a moment ago.
     pub fn promote(&self) -> Result<(), NoSlot> {
         let mut entries = self.slots.entries();
-        let owners =
-            entries.by_id.values().filter(|entry| entry.client_kind == ClientKind::Owner && !entry.evicted).count();
+        let is_owner =
+            |entry: &&Entry| entry.client_kind == ClientKind::Owner && entry.visitors.is_none() && !entry.evicted;
+        let owners = entries.by_id.values().filter(is_owner).count();
         match entries.by_id.get(&self.id) {
             Some(entry) if !entry.evicted => {}
             Some(_) | None => return Err(NoSlot::Closed),
@@ -336,7 +362,10 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.slots.entries().by_id.remove(&self.id);
+        let entry = self.slots.entries().by_id.remove(&self.id);
+        if let Some(visitors) = entry.and_then(|entry| entry.visitors) {
+            visitors.leave();
+        }
         self.slots.left.notify_all();
     }
 }

@@ -13,6 +13,7 @@ use crate::handoff::{Client, Outcome, Reply, StreamOut};
 mod matrix;
 mod real;
 mod strangers;
+mod visits;
 
 /// Only a failing test waits so long.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -123,11 +124,15 @@ struct Opened {
 
 impl Opened {
     fn new(limits: FrontLimits) -> Opened {
+        Opened::with(limits, None)
+    }
+
+    fn with(limits: FrontLimits, visits: Option<Arc<dyn VisitService>>) -> Opened {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let fake = Arc::new(Fake::default());
         let service: Arc<dyn Service> = Arc::clone(&fake) as Arc<dyn Service>;
-        let front = Front::open(Listener::Tcp(listener), service, limits).unwrap();
+        let front = Front::open(Listener::Tcp(listener), service, visits, limits).unwrap();
         Opened { front: Some(front), fake, address }
     }
 

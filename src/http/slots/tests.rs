@@ -2,6 +2,8 @@ use std::io::{self, Read, Write};
 
 use super::*;
 
+mod visitors;
+
 /// A connection with a slot, and the client's end of it.
 fn connect(slots: &Arc<Slots>) -> (Slot, UnixStream) {
     let (ours, theirs) = UnixStream::pair().unwrap();

@@ -69,7 +69,7 @@ impl OpenedReal {
         let address = listener.local_addr().unwrap();
         let real = Real::new();
         let service: Arc<dyn Service> = Arc::clone(&real) as Arc<dyn Service>;
-        let front = Front::open(Listener::Tcp(listener), service, FrontLimits::default()).unwrap();
+        let front = Front::open(Listener::Tcp(listener), service, None, FrontLimits::default()).unwrap();
         OpenedReal { front: Some(front), real, address }
     }
 

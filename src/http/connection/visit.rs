@@ -1,0 +1,49 @@
+//! A request to a managed server, on the connection's own thread.
+//!
+//! Owns: the way from the front to the [`VisitService`](super::super::visit::VisitService) and back. Never: a byte of the
+//! answer.
+
+use std::net::Shutdown;
+
+use super::super::input::End;
+use super::super::response::{After, Refusal};
+use super::super::slots::{ConnectionActivity, NoSlot};
+use super::super::visit::{VisitEnd, VisitRequest, VisitService};
+use super::Connection;
+use crate::os::reserve_thread::RunsOn;
+
+impl Connection<'_> {
+    /// Has the request served whose head of `length` bytes was read.
+    pub(super) fn visit(&mut self, service: &dyn VisitService, length: usize) -> Result<After, End> {
+        if self.place == RunsOn::Reserve {
+            return Err(Refusal::TooManyConnections.into());
+        }
+        self.slot.become_visitor(service.visitors()).map_err(refused)?;
+        // A stream: it has no end of its own.
+        if !self.slot.enter(ConnectionActivity::Streaming) {
+            return Err(End::Quiet);
+        }
+        let head: Vec<u8> = self.input.bytes().drain(..length).collect();
+        let request = VisitRequest { head, rest: self.input.bytes(), slot: self.slot };
+        let end = super::contained(|| service.serve(request)).unwrap_or(VisitEnd::Close);
+        match end {
+            VisitEnd::KeepAlive => Ok(After::KeepAlive),
+            VisitEnd::Linger => {
+                self.linger();
+                Err(End::Quiet)
+            }
+            VisitEnd::Close => {
+                let _ = self.slot.socket().shutdown(Shutdown::Write);
+                Err(End::Quiet)
+            }
+        }
+    }
+}
+
+/// The API's own requests take a slot of the API, after a visit too.
+pub(super) fn refused(none: NoSlot) -> End {
+    match none {
+        NoSlot::Full => End::Refused(Refusal::TooManyConnections),
+        NoSlot::Closed => End::Quiet,
+    }
+}

@@ -1,0 +1,52 @@
+use super::*;
+
+fn visitor(slots: &Arc<Slots>, visitors: &Arc<Visitors>) -> (Slot, UnixStream) {
+    let connected = connect(slots);
+    connected.0.become_visitor(visitors).unwrap();
+    assert!(connected.0.enter(ConnectionActivity::Streaming));
+    connected
+}
+
+#[test]
+fn visitors_take_no_slot_of_the_api_and_have_a_cap_of_their_own() {
+    let (slots, visitors) = (Arc::new(Slots::new(8)), Visitors::new(20));
+    let api: Vec<_> = (0..7).map(|_| connect(&slots)).collect();
+    let mut all: Vec<_> = (0..20).map(|_| visitor(&slots, &visitors)).collect();
+    assert_eq!(visitors.count(), 20);
+    assert!(api.iter().all(|(_, theirs)| !is_evicted(theirs)), "the API has lost none");
+    let more = connect(&slots);
+    assert_eq!(more.0.become_visitor(&visitors), Err(NoSlot::Full));
+    // One that has its answer makes room, and is closed.
+    assert!(all[3].0.enter(ConnectionActivity::Waiting));
+    more.0.become_visitor(&visitors).unwrap();
+    assert!(is_evicted(&all[3].1) && visitors.count() == 20);
+    drop(all.remove(3));
+    assert_eq!(visitors.count(), 20);
+    drop(all);
+    assert_eq!(visitors.count(), 1);
+    drop(more);
+    assert_eq!(visitors.count(), 0);
+}
+
+#[test]
+fn a_connection_can_serve_both_one_after_the_other() {
+    let (slots, visitors) = (Arc::new(Slots::new(4)), Visitors::new(4));
+    let both = connect(&slots);
+    for _ in 0..3 {
+        both.0.become_visitor(&visitors).unwrap();
+        both.0.become_visitor(&visitors).unwrap();
+        assert_eq!(visitors.count(), 1);
+        both.0.stop_visiting().unwrap();
+        both.0.stop_visiting().unwrap();
+        assert_eq!(visitors.count(), 0);
+    }
+    both.0.become_visitor(&visitors).unwrap();
+    let api: Vec<_> = (0..3).map(|_| owner(&slots)).collect();
+    let stranger = connect(&slots);
+    // Back at the API it is a stranger among others.
+    std::thread::sleep(GRACE);
+    both.0.stop_visiting().unwrap();
+    assert!(is_evicted(&stranger.1) && api.iter().all(|(_, theirs)| !is_evicted(theirs)));
+    slots.close();
+    assert_eq!(both.0.become_visitor(&visitors), Err(NoSlot::Closed));
+}
