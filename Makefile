@@ -18,7 +18,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check deny release release-all size clean std-source
+.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check deny release release-all dist dist-check size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -210,8 +210,18 @@ bench-smoke: bench-probe
 budgets: bench-probe ## Memory with 100 servers, instructions of hot paths; fails over the budget
 	python3 tests/bench/budgets.py --servisor $(BINARY) --hotpath target/$(TARGET)/release/examples/hotpath --into target/bench
 
+# All packages of Cargo.lock are fetched, those of other systems too: `make dist` lists them, and needs no network then.
 release-all: ## The static binaries for x86_64 and aarch64
+	@cargo fetch --locked --quiet
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
+
+# Two builds of one commit are the same bytes, wherever they are made.
+dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(BUILD_STD))
+dist: release-all ## What is shipped, in target/dist: archives, Debian and npm packages, SBOM, checksums
+	.dist/build.sh target/dist $(foreach target,$(TARGETS),$(firstword $(subst -, ,$(target)))=target/$(target)/release/servisor)
+
+dist-check: dist ## Build it once more elsewhere, compare, and install and run each file in an empty root
+	python3 tests/dist/check.py target/dist target/qemu
 
 test-aarch64: ## The aarch64 binary, emulated, through a basic life-cycle
 	$(MAKE) --no-print-directory release TARGET=aarch64-unknown-linux-musl

@@ -1,10 +1,12 @@
-// The tables of docs/reference.md against the help text, the API's document and the code: neither may have a row that the other has not.
+// The tables of docs/reference.md against the help texts, the API's document, the code and a daemon's answers: neither may have a row
+// that the other has not.
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import fs from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { TOKEN, freePort, withDaemon } from '../sdk/support.js';
 import { ROOT, names, read, rows } from './markdown.mjs';
 import { BINARY } from './shell.mjs';
 
@@ -37,7 +39,7 @@ function fields(schema, prefix = '') {
 }
 
 test('options', () => {
-  const help = spawnSync(BINARY, ['serve', '--help'], { encoding: 'utf8' }).stdout;
+  const help = helpOf('serve', '--help');
   const options = [...help.matchAll(/^ {2}(--[a-z-]+(?: [A-Z]+)?) {2,}/gm)].map(([, option]) => option);
   assert.ok(options.length >= 12, `only these options are seen in --help: ${options}`);
   same('Options', '`servisor serve --help`', options, first('Options'));
@@ -105,6 +107,60 @@ test('error codes', () => {
   }
   same('Errors', 'src/error.rs and the refusals of the front', [...pairs], rows(PAGE, 'Errors').map(([code, word]) => `${code} ${names(word)[0]}`));
 });
+
+const helpOf = (...words) => spawnSync(BINARY, words, { encoding: 'utf8' }).stdout;
+
+test('commands and their options', () => {
+  const shown = (text) => [...text.matchAll(/^ {2}(?:(-\w), | {4})(--[a-z-]+(?: [A-Z]+(?:=[A-Z]+)?)?)(?: {2}|$)/gm)]
+    .map(([, letter, long]) => (letter ? `${letter} ${long}` : long));
+  const overview = helpOf('--help');
+  const commands = [...overview.split('\nOptions of each command')[0].matchAll(/^ {2}([a-z]+) {2,}/gm)].map(([, name]) => name).filter((name) => name !== 'serve');
+  assert.ok(commands.length >= 15, `only these commands are seen in --help: ${commands}`);
+  same('Commands', '`servisor --help`', [...commands, 'each'], rows(PAGE, 'Commands').map(([cell]) => names(cell)[0] ?? cell));
+  const common = shown(overview);
+  for (const [cell, , options] of rows(PAGE, 'Commands')) {
+    const [name] = names(cell);
+    const own = name ? shown(helpOf('help', name)).filter((option) => !common.includes(option)) : common;
+    same(`Commands, options of ${name ?? 'each'}`, `\`servisor help ${name ?? ''}\``, own, names(options));
+  }
+});
+
+test('exit codes', () => {
+  const [, known] = helpOf('--help').match(/Exit codes: ([\s\S]*?)\./);
+  const code = source('src/cli/mod.rs').match(/enum CliExit \{[\s\S]*?\n}\n/)?.[0] ?? '';
+  const own = [...code.matchAll(/ = (\d+),/g)].map(([, number]) => number);
+  const [, interrupted] = source('src/cli/mod.rs').match(/const INTERRUPTED: i32 = (\d+)/);
+  assert.ok(own.length >= 6, `only these codes are seen in src/cli/mod.rs: ${own}`);
+  const listed = rows(PAGE, 'Exit codes').map(([cell]) => cell);
+  same('Exit codes', 'src/cli/mod.rs', [...own, interrupted], listed);
+  same('Exit codes', '`servisor --help`', known.match(/\d+/g), listed);
+});
+
+test('events', () => {
+  const code = source('src/api/events.rs');
+  const sent = [...code.matchAll(/self\.event\([^,]+, "(\w+)"/g), ...code.matchAll(/event: (\w+)\\n/g)].map(([, name]) => name);
+  assert.ok(sent.length >= 5, `only these events are seen in src/api/events.rs: ${sent}`);
+  same('Events', 'src/api/events.rs', sent, first('Events'));
+});
+
+test('metrics, their types and labels', withDaemon(async ({ daemon, sandbox }) => {
+  // One of everything: a health check that passes, a run that ended, output.
+  await sandbox.server.start({ slug: 'once', start: 'echo done' });
+  await sandbox.server.start({ slug: 'web', start: 'exec python3 -m http.server --bind 127.0.0.1 $PORT', port: await freePort(), health_check: {} });
+  const get = (route) => fetch(`${daemon.url}${route}`, { headers: { Authorization: `Bearer ${TOKEN}` } }).then((answer) => answer.text());
+  await get('/servers/once?wait_for=stopped');
+  await get('/ready?wait=true');
+  const text = await get('/metrics');
+  const types = new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]));
+  assert.ok(types.size >= 19, `only these metrics are seen: ${[...types.keys()]}`);
+  same('Metrics', '`GET /metrics`', [...types.keys()], first('Metrics'));
+  for (const [cell, type, labels] of rows(PAGE, 'Metrics')) {
+    const [name] = names(cell);
+    assert.equal(type, types.get(name), `${PAGE}, section "Metrics": the type of ${name}`);
+    const sample = text.match(new RegExp(`^${name}(?:\\{(.*)\\})? \\S+$`, 'm'));
+    if (sample) same(`Metrics, labels of ${name}`, '`GET /metrics`', [...(sample[1] ?? '').matchAll(/(\w+)="/g)].map(([, label]) => label), names(labels));
+  }
+}));
 
 test('a row that is missing is named', () => {
   assert.throws(() => same('Options', 'x', ['--new', '--old'], ['--old', '--gone']), /add a row for --new; remove the row of --gone/);
