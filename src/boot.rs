@@ -54,8 +54,11 @@ pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec
     let of_stored = |(spec, kept): (ServerSpec, Kept)| (spec.slug.clone(), (Arc::new(spec), Origin::Stored(kept)));
     let mut servers: Sorted<Slug, (Arc<ServerSpec>, Origin)> = stored.into_iter().map(of_stored).collect();
     for spec in payload {
-        if servers.get(&spec.slug).is_none_or(|(present, _)| **present != spec) {
-            servers.insert(spec.slug.clone(), (Arc::new(spec), Origin::Payload));
+        let present = servers.get(&spec.slug);
+        if present.is_none_or(|(present, _)| **present != spec) {
+            // A key lasts until its server is deleted.
+            let key = present.and_then(|(_, origin)| origin.key().cloned());
+            servers.insert(spec.slug.clone(), (Arc::new(spec), Origin::Payload(key)));
         }
     }
     servers.into_iter().map(|(_, server)| server).collect()

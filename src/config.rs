@@ -15,11 +15,13 @@ use std::str::FromStr;
 use crate::api::access::{AllowedOrigin, Token};
 use crate::error::quoted;
 use crate::log::Level;
+use crate::model::proxy::ProxyAccess;
 use crate::model::public_url::PublicUrl;
 use crate::setup;
 
 mod help;
 mod options;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
@@ -59,8 +61,10 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The source of the setup payload.
     pub setup: Option<setup::PayloadSource>,
-    /// The template of the servers' URLs.
-    pub public_url: PublicUrl,
+    /// The template of the servers' URLs, if it is given.
+    pub public_url: Option<PublicUrl>,
+    /// How the daemon leads visitors to its servers, if it does.
+    pub proxy: Option<ProxyConfig>,
     /// Whether it also answers the SDK's gateway routes.
     pub gateway: bool,
     /// The sandbox URL in the gateway's answers.
@@ -80,7 +84,16 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// An address of the API.
+/// The proxy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyConfig {
+    /// A further address, for servers only.
+    pub listen: Option<Listen>,
+    /// Who may visit a server whose spec does not say.
+    pub access: ProxyAccess,
+}
+
+/// An address of the API, or of the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Listen {
     /// A TCP address; port 0 is any free port.
@@ -151,9 +164,10 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         None => default_state_dir(&|name| environment.set(name).cloned()),
     };
     let public_url = match given.one(Opt::PublicUrl)? {
-        None => PublicUrl::default(),
+        None => None,
         Some((name, text)) => {
-            PublicUrl::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))?
+            let parsed = PublicUrl::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text))))?;
+            Some((name, text, parsed))
         }
     };
     let gateway = given.flag(Opt::Gateway)?.is_some();
@@ -188,6 +202,8 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         .into_iter()
         .map(|(name, text)| AllowedOrigin::parse(&text).or_else(|why| error(format!("{name} {} {why}", quoted(&text)))))
         .collect::<Result<Vec<_>, _>>()?;
+    let proxy = proxy::proxy(&given, public_url.as_ref(), &listen, &allow_origins, &mut warnings)?;
+    let public_url = public_url.map(|(_, _, parsed)| parsed);
     let auth = auth(&given, &environment, &listen, &allow_origins, &mut warnings)?;
     let setup = setup(&given, &environment, &mut warnings)?;
     Ok(Config {
@@ -196,6 +212,7 @@ fn serve(arguments: &[String], environment: impl Iterator<Item = (OsString, OsSt
         state_dir: absolute("--state-dir", state_dir)?,
         setup,
         public_url,
+        proxy,
         gateway,
         sandbox_url,
         auth,

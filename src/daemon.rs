@@ -48,9 +48,11 @@ use crate::supervisor::{self, Context, Kernel, Launches, Supervisor};
 
 mod listen;
 mod page_link;
+mod urls;
 
 use listen::OpenedListener;
 use page_link::page_link;
+use urls::Urls;
 
 /// Past its stop timeout a server has been sent SIGKILL; what still lives after this can't be ended.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
@@ -123,7 +125,8 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     warn_of_exposed_secrets(config);
     let OpenedListener { listener, address, local, socket } =
         listen::listen(&config.listen, &config.auth).map_err(StartError)?;
-    let names = Names::new(listener.address(), config.public_url.clone());
+    let urls = Urls::of(config, listener.address());
+    let names = Names::new(listener.address(), urls.template.clone());
     let auth = auth(config, &store)?;
     // Not into a file, a pipe or a journal.
     let link = listener.address().filter(|_| io::stderr().is_terminal()).map(|address| page_link(address, &auth));
@@ -140,7 +143,8 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     // No port is looked at before what an earlier life has left is gone.
     let processes = boot::processes(&store, &life, inherited.strangers)
         .map_err(start_error("can't get random numbers from the system"))?;
-    let context = context(config, &store, processes, inherited.open_files, log_files, &overlays, control_tx.clone())
+    let logs = (config.log_buffer_bytes, log_files);
+    let context = context(urls, &store, processes, inherited.open_files, logs, &overlays, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
     overlays.resume();
@@ -236,11 +240,11 @@ fn warn_of_exposed_secrets(config: &Config) {
 }
 
 fn context(
-    config: &Config,
+    urls: Urls,
     store: &Store,
     processes: Processes,
     open_files: Option<u64>,
-    log_files: Option<LogFiles>,
+    (log_bytes, log_files): (usize, Option<LogFiles>),
     overlays: &Arc<Overlays>,
     control: Sender<Control>,
 ) -> io::Result<Arc<Context>> {
@@ -254,7 +258,8 @@ fn context(
             leaders,
             launches: Launches::default(),
         }),
-        public_url: config.public_url.clone(),
+        public_url: urls.template,
+        proxy: urls.proxy,
         overlays: Arc::clone(overlays),
         ports: Arc::new(Ports::new(marker.clone())),
         files: Arc::clone(store.servers()),
@@ -263,7 +268,7 @@ fn context(
         environment: supervisor::visible_environment(env::vars_os()),
         open_files,
         marker,
-        log_bytes: config.log_buffer_bytes,
+        log_bytes,
         log_files,
         control,
         changes: Arc::default(),

@@ -67,7 +67,7 @@
 //! # Locks
 //!
 //! Each protects one structure, for the time of a look-up or a change: the registry's table, the view and the run book
-//! of each server, the sequence of changes, the ring buffer of each log, the table of ports, the tables of [`process`]
+//! of each server and its traffic, the sequence of changes, the ring buffer of each log, the table of ports, the tables of [`process`]
 //! (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the parsers, the
 //! gateway's sandbox, the table and the states of overlays, the reserve descriptor, the directories still to sync
 //! (`unsynced`), the line of the log. `reading` admits one parse of a body at a time. A deletion of an overlay and its

@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use crate::control::Admission;
 use crate::log::{self, Level};
 use crate::model::machine::Command;
+use crate::model::public_url::Sought;
 use crate::model::run::ServerStats;
-use crate::model::spec::{ServerSpec, Slug};
+use crate::model::spec::{Port, ServerSpec, Slug};
 use crate::model::view::ServerView;
 use crate::os::Pid;
 use crate::process::tracker::Use;
@@ -57,6 +58,14 @@ impl Restored {
         }
         all.iter().map(|supervisor| supervisor.keep_given()).collect()
     }
+}
+
+/// The server that a client of the proxy visits.
+pub struct Visitable {
+    /// Ask its `traffic` where to connect before its view whether the client may: a view is never older than the run.
+    pub server: Arc<Supervisor>,
+    /// The port that was asked for; `None` for the main one.
+    pub port: Option<Port>,
 }
 
 /// Why a request was not even passed on.
@@ -158,6 +167,40 @@ impl Registry {
     /// The supervisor of `slug`.
     pub fn find(&self, slug: &Slug) -> Option<Arc<Supervisor>> {
         self.table().slots.get(slug).cloned()
+    }
+
+    /// The server that a client of the proxy visits: the first of `sought` that exists. A port is that of the server that
+    /// listens on it, else of the one to which it was allocated last, else of the one that asks for it; never one of the
+    /// daemon's own.
+    pub fn visited(&self, sought: &[Sought]) -> Option<Visitable> {
+        let supervisors = self.supervisors();
+        sought.iter().find_map(|sought| match sought {
+            Sought::Slug(slug) => Some(Visitable { server: by_slug(&supervisors, slug)?, port: None }),
+            Sought::Port(port) => Some(Visitable { server: self.by_port(&supervisors, *port)?, port: Some(*port) }),
+            Sought::SlugAndPort(slug, port) => {
+                let server = by_slug(&supervisors, slug)?;
+                let server = self.by_port(&[server], *port)?;
+                Some(Visitable { server, port: Some(*port) })
+            }
+        })
+    }
+
+    fn by_port(&self, supervisors: &[Arc<Supervisor>], port: Port) -> Option<Arc<Supervisor>> {
+        if self.context.proxy.as_ref().is_none_or(|proxy| proxy.own_ports.contains(&port.get())) {
+            return None;
+        }
+        let rank = |supervisor: &&Arc<Supervisor>| {
+            let view = supervisor.view();
+            match () {
+                () if supervisor.traffic().listens_on(port) => Some(0),
+                () if view.port == Some(port) && view.pid.is_some() => Some(1),
+                () if view.port == Some(port) => Some(2),
+                () if view.port.is_none() && view.spec.port == Some(port) => Some(3),
+                () => None,
+            }
+        };
+        let ranked = supervisors.iter().filter_map(|supervisor| Some((rank(&supervisor)?, supervisor)));
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, supervisor)| Arc::clone(supervisor))
     }
 
     /// Makes a server, or gives an inactive one another configuration, and starts it. Its supervisor decides whether
@@ -271,4 +314,11 @@ impl Registry {
     fn table(&self) -> MutexGuard<'_, ServerTable> {
         lock(&self.table)
     }
+}
+
+/// The one that is in small letters, of slugs that differ in case alone.
+fn by_slug(supervisors: &[Arc<Supervisor>], slug: &str) -> Option<Arc<Supervisor>> {
+    let is_like = |supervisor: &&Arc<Supervisor>| supervisor.slug().as_str().eq_ignore_ascii_case(slug);
+    let is_same = |supervisor: &&Arc<Supervisor>| supervisor.slug().as_str() == slug;
+    supervisors.iter().find(is_same).or_else(|| supervisors.iter().find(is_like)).cloned()
 }

@@ -295,7 +295,7 @@ fn ended(pending: &Pending, deadline: Instant) -> Result<(), Error> {
 /// Creates the overlays, and the servers, which wait for all overlays.
 fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<Restored, Error> {
     let ids = api.overlays.ensure_all(specs);
-    let servers = servers.into_iter().map(|spec| (Arc::new(spec.waiting_for(&ids)), Origin::Payload)).collect();
+    let servers = servers.into_iter().map(|spec| (Arc::new(spec.waiting_for(&ids)), Origin::Payload(None))).collect();
     api.registry.restore(servers).map_err(|unadmitted| match unadmitted {
         Unadmitted::ShuttingDown => Error::shutting_down(),
         Unadmitted::SlugInUse => Error::new(

@@ -16,6 +16,7 @@ use super::follow::Form;
 use crate::error::{Code, Error, not_one_of, quoted};
 use crate::model::machine::StatusMark;
 use crate::model::overlay::OverlayId;
+use crate::model::proxy::{ProxyAccess, ProxyHost, ProxyRules};
 use crate::model::shell;
 use crate::model::spec::{
     CommandLine, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Slug, Stdin, VARIABLE_MAX, WorkDir,
@@ -103,6 +104,7 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
         let known = Stdin::ALL.into_iter().find(|(word, _)| *word == text);
         known.map(|(_, stdin)| stdin).ok_or_else(|| not_one_of(text, &Stdin::ALL.map(|(word, _)| word)))
     });
+    let proxy = fields.object("proxy", proxy_rules).unwrap_or_default();
     for (name, command) in [("install", install.as_ref()), ("start", start.as_ref())] {
         if let Some(warning) = command.and_then(|command| dropped_variables(name, command, &environment)) {
             fields.warn(warning);
@@ -126,6 +128,7 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
         overlays,
         depends_on,
         stdin: stdin.unwrap_or(Stdin::Null),
+        proxy,
     })
 }
 
@@ -304,6 +307,23 @@ fn health_check(fields: &mut Fields) -> HealthCheck {
         restart_after_failures: fields
             .number::<u32>("restart_after_failures", 0..=u32::MAX.into())
             .and_then(NonZeroU32::new),
+    }
+}
+
+fn proxy_rules(fields: &mut Fields) -> ProxyRules {
+    let host = fields.text("host", |text| {
+        let known = ProxyHost::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, host)| host).ok_or_else(|| not_one_of(text, &ProxyHost::ALL.map(|(word, _)| word)))
+    });
+    let access = fields.text("access", |text| {
+        let known = ProxyAccess::ALL.into_iter().find(|(word, _)| *word == text);
+        known.map(|(_, access)| access).ok_or_else(|| not_one_of(text, &ProxyAccess::ALL.map(|(word, _)| word)))
+    });
+    ProxyRules {
+        host: host.unwrap_or_default(),
+        access,
+        start_on_visit: fields.flag("start_on_visit").unwrap_or(false),
+        idle_stop: fields.millis("idle_stop_ms", 1),
     }
 }
 

@@ -12,6 +12,7 @@ use super::{input, wire};
 use crate::model::ending::{AfterEnding, EndingKind, Reason};
 use crate::model::health::HealthStatus;
 use crate::model::overlay::{CopyStatus, Strategy};
+use crate::model::proxy::{ProxyAccess, ProxyHost};
 use crate::model::spec::{RestartPolicy, Stdin};
 use crate::model::status::Status;
 use crate::model::stop::StopMode;
@@ -123,6 +124,7 @@ fn it_has_every_field_of_a_request() {
     for (name, known) in input::tests::known().into_iter().chain(input::sandbox::tests::known()) {
         let schema = match name {
             "HealthCheck" => &schemas["ServerConfig"]["properties"]["health_check"],
+            "ProxyRules" => &schemas["ServerConfig"]["properties"]["proxy"],
             name => &schemas[name],
         };
         // The client sends its own options along with an overlay.
@@ -134,13 +136,14 @@ fn it_has_every_field_of_a_request() {
 #[test]
 fn a_record_has_every_field_of_a_request() {
     let record = wire::tests::full_answers().record;
-    let [(_, server), (_, check), (_, overlay), _] = input::tests::known();
+    let [(_, server), (_, check), (_, proxy), (_, overlay), _] = input::tests::known();
     let set = |names: Vec<&'static str>| names.into_iter().collect::<BTreeSet<&str>>();
     // One of these is an overlay by itself, and the other is the client's own.
     let (mut server, mut overlay) = (set(server), set(overlay));
     assert!(server.remove("overlay") && overlay.remove("waitForCompletion"));
     assert_eq!(names(&record), server);
     assert_eq!(names(&record["health_check"]), set(check));
+    assert_eq!(names(&record["proxy"]), set(proxy));
     assert_eq!(names(&record["overlays"][0]), overlay);
 }
 
@@ -198,6 +201,9 @@ fn its_enums_are_those_of_the_code() {
     is("/ServerConfig/properties/restart_policy", &RestartPolicy::ALL.map(|(name, _)| name));
     is("/ServerConfig/properties/stdin", &Stdin::ALL.map(|(name, _)| name));
     is("/ServerConfig/properties/stop_mode", &StopMode::ALL.map(|(name, _)| name));
+    let proxy = "/ServerConfig/properties/proxy/properties";
+    is(&format!("{proxy}/host"), &ProxyHost::ALL.map(|(name, _)| name));
+    is(&format!("{proxy}/access"), &ProxyAccess::ALL.map(|(name, _)| name));
     is("/OverlayConfig/properties/strategy", &Strategy::ALL.map(|(name, _)| name));
     is("/Server/properties/health_status", &HealthStatus::ALL.map(|(name, _)| name));
     is("/Run/properties/kind", &EndingKind::ALL.map(|(name, _)| name));

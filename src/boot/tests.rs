@@ -15,7 +15,14 @@ fn spec(body: &str) -> ServerSpec {
 
 fn kept(created_at_ms: u64, install: Install) -> Kept {
     let created_at = std::time::UNIX_EPOCH + Duration::from_millis(created_at_ms);
-    Kept { created_at, overlays: Vec::new(), preparation: crate::store::server::Preparation::Due, install }
+    Kept {
+        created_at,
+        overlays: Vec::new(),
+        preparation: crate::store::server::Preparation::Due,
+        install,
+        key: None,
+        is_stopped_by_hand: false,
+    }
 }
 
 impl Scratch {
@@ -85,5 +92,8 @@ fn a_payload_replaces_what_it_changes_and_nothing_else() {
     );
     let seen: Vec<_> =
         begin.iter().map(|(spec, origin)| (spec.slug.as_str(), spec.start.as_str(), origin.clone())).collect();
-    assert_eq!(seen, [("a", "2", Origin::Payload), ("b", "1", Origin::Stored(old)), ("c", "1", Origin::Payload)]);
+    assert_eq!(
+        seen,
+        [("a", "2", Origin::Payload(None)), ("b", "1", Origin::Stored(old)), ("c", "1", Origin::Payload(None))]
+    );
 }

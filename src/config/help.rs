@@ -17,7 +17,12 @@ Usage: servisor serve [OPTION]...
   --setup FILE              servers to have from the start: JSON
                             {\"overlays\": [...], \"servers\": [...]}
   --public-url TEMPLATE     the address of a server from outside, with {port}
-                            or {slug} or both [http://localhost:{port}]
+                            or {slug} or both [http://localhost:{port}; with
+                            --proxy http://{slug}.localhost:PORT]
+  --proxy                   serve every server under its own host name too
+  --proxy-listen ADDRESS    one more address, for the servers only
+  --proxy-access ACCESS     who may visit servers: public, or key (those who
+                            have the server's access_url) [public]
   --gateway                 answer the ComputeSDK's compute.sandbox.create() too
   --sandbox-url URL         the address that it gets, if it is another one than
                             it has asked

@@ -10,9 +10,9 @@ use crate::model::nearest::nearest;
 use crate::sorted::Sorted;
 
 const VARIABLE_PREFIX: &str = "SERVISOR_";
-/// Known variables that belong to no option: the token, the marker in the environment of managed servers, and the daemon's
-/// address for the command line.
-const OTHER_VARIABLES: [&str; 3] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN", "SERVISOR_ADDRESS"];
+/// Known variables that belong to no option: the token, the marker and the URL in the environment of managed servers, and the
+/// daemon's address for the command line.
+const OTHER_VARIABLES: [&str; 4] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN", "SERVISOR_URL", "SERVISOR_ADDRESS"];
 
 /// An option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -22,6 +22,9 @@ pub enum Opt {
     StateDir,
     Setup,
     PublicUrl,
+    Proxy,
+    ProxyListen,
+    ProxyAccess,
     Gateway,
     SandboxUrl,
     AccessTokenFile,
@@ -35,12 +38,15 @@ pub enum Opt {
 
 impl Opt {
     /// All variants with their names, in the order of the declaration.
-    pub const ALL: [(&'static str, Opt); 14] = [
+    pub const ALL: [(&'static str, Opt); 17] = [
         ("--listen", Opt::Listen),
         ("--root", Opt::Root),
         ("--state-dir", Opt::StateDir),
         ("--setup", Opt::Setup),
         ("--public-url", Opt::PublicUrl),
+        ("--proxy", Opt::Proxy),
+        ("--proxy-listen", Opt::ProxyListen),
+        ("--proxy-access", Opt::ProxyAccess),
         ("--gateway", Opt::Gateway),
         ("--sandbox-url", Opt::SandboxUrl),
         ("--access-token-file", Opt::AccessTokenFile),
@@ -82,13 +88,13 @@ pub fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigEr
         };
         let value = match (option, attached) {
             (_, Some(value)) => value,
-            (Opt::NoAuth | Opt::Gateway, None) => String::new(),
+            (Opt::NoAuth | Opt::Gateway | Opt::Proxy, None) => String::new(),
             (_, None) => match rest.next() {
                 Some(value) => value.clone(),
                 None => return error(format!("{name} needs a value")),
             },
         };
-        if value.is_empty() && !matches!(option, Opt::NoAuth | Opt::Gateway) {
+        if value.is_empty() && !matches!(option, Opt::NoAuth | Opt::Gateway | Opt::Proxy) {
             return error(format!("{name} needs a value that is not empty"));
         }
         options.push((option, value));

@@ -10,6 +10,7 @@ pub mod machine;
 pub mod marker;
 pub mod nearest;
 pub mod overlay;
+pub mod proxy;
 pub mod public_url;
 pub mod run;
 pub mod shell;

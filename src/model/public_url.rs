@@ -1,8 +1,15 @@
 //! The public URL of a server.
 //!
-//! Owns: the template of `--public-url` and its placeholders. Never: whether the URL is reachable.
+//! Owns: the template of `--public-url` and its placeholders: from a server to its URL, and from a host name back to the
+//! server (`visited`). Never: whether the URL is reachable, or whether there is such a server.
 
 use super::spec::{Port, Slug};
+
+mod visited;
+
+pub use visited::{Scheme, Sought, Visited};
+
+use visited::is_label;
 
 /// A template for the URLs of servers: `{port}` stands for the port, `{slug}` for the server's slug.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +23,9 @@ enum UrlPart {
     Port,
     Slug,
 }
+
+/// The names of this machine that need no DNS (RFC 6761).
+const LOCALHOST: &str = ".localhost";
 
 impl PublicUrl {
     /// The default template, for clients on the same machine.
@@ -71,45 +81,49 @@ impl PublicUrl {
         })
     }
 
-    /// Whether `host` (without a port) matches the template's host for any port and slug.
-    pub fn has_host(&self, host: &str) -> bool {
-        let mut pattern = Vec::new();
-        let mut bracketed = false;
+    /// The template of the proxy's own names, for a daemon that listens on `port`.
+    pub fn by_slug(port: u16) -> PublicUrl {
+        let after = format!("{LOCALHOST}:{port}");
+        PublicUrl { parts: vec![UrlPart::Text("http://".into()), UrlPart::Slug, UrlPart::Text(after)] }
+    }
+
+    /// Returns the URL of one server behind the proxy, which finds it by the host alone. `None` as long as it needs the
+    /// port and that is not known, and for a slug that no host name can have.
+    pub fn behind_proxy(&self, port: Option<Port>, slug: &Slug) -> Option<String> {
+        let label = slug.as_str().to_ascii_lowercase();
+        let mut url = String::new();
         for (at, part) in self.parts.iter().enumerate() {
-            let UrlPart::Text(text) = part else {
-                pattern.push(part.clone());
-                continue;
-            };
-            let text = if at == 0 { text.split_once("://").map_or("", |(_, rest)| rest) } else { text };
-            let end = text.find(|character| {
-                bracketed = (bracketed || character == '[') && character != ']';
-                matches!(character, '/' | '?' | '#') || character == ':' && !bracketed
-            });
-            pattern.push(UrlPart::Text(text[..end.unwrap_or(text.len())].to_owned()));
-            if end.is_some() {
-                break;
+            // The proxy knows these by port too.
+            let is_local = matches!(self.parts.get(at + 1), Some(UrlPart::Text(next)) if next.starts_with(LOCALHOST));
+            match part {
+                UrlPart::Text(text) => url += text,
+                UrlPart::Slug if is_label(&label) => url += &label,
+                UrlPart::Slug if !is_local => return None,
+                UrlPart::Port | UrlPart::Slug => url += &port?.to_string(),
             }
         }
-        host.len() <= HOST_MAX && fits(&pattern, host.as_bytes())
+        Some(url)
     }
-}
 
-/// The longest host name, in bytes (RFC 1035).
-const HOST_MAX: usize = 253;
+    /// Whether a host name tells servers apart, as the proxy needs it.
+    ///
+    /// # Errors
+    /// The broken rule, as a phrase that follows the option's name and value.
+    pub fn check_for_proxy(&self) -> Result<(), &'static str> {
+        if self.host().iter().all(|part| matches!(part, UrlPart::Text(_))) {
+            return Err("must have {slug} or {port} in its host, as in \"https://{slug}-abc.sandbox.example\"");
+        }
+        if self.has_host("localhost") {
+            return Err(
+                "would take the name localhost from the API; add a domain, as in \"http://{slug}.localhost:18080\"",
+            );
+        }
+        Ok(())
+    }
 
-fn fits(pattern: &[UrlPart], host: &[u8]) -> bool {
-    let Some((first, rest)) = pattern.split_first() else { return host.is_empty() };
-    // A placeholder stands for one byte or more.
-    let filled = |is_part_of: fn(u8) -> bool| {
-        let longest = host.iter().take_while(|byte| is_part_of(**byte)).count();
-        (1..=longest).any(|length| fits(rest, &host[length..]))
-    };
-    match first {
-        UrlPart::Text(text) => host
-            .split_at_checked(text.len())
-            .is_some_and(|(start, end)| start.eq_ignore_ascii_case(text.as_bytes()) && fits(rest, end)),
-        UrlPart::Port => filled(|byte| byte.is_ascii_digit()),
-        UrlPart::Slug => filled(|byte| byte.is_ascii_alphanumeric() || byte == b'-'),
+    /// Whether `host` (without a port) matches the template's host for any port and slug.
+    pub fn has_host(&self, host: &str) -> bool {
+        self.is_host(&host.to_ascii_lowercase())
     }
 }
 
@@ -191,6 +205,36 @@ mod tests {
         assert_eq!(PublicUrl::default().fill(port, &slug, Some("[fd00::1]:3000")), "http://[fd00::1]:3000");
         let proxied = PublicUrl::parse("https://{port}.example").unwrap();
         assert_eq!(proxied.fill(port, &slug, Some("127.0.0.2:3000")), "https://3000.example");
+    }
+
+    #[test]
+    fn the_url_behind_the_proxy_is_known_as_soon_as_its_host_is() {
+        let port = Port::new(3000);
+        for (template, slug, before, after) in [
+            ("https://{slug}-abc.example", "Web", Some("https://web-abc.example"), Some("https://web-abc.example")),
+            ("https://abc-{port}.example/x", "web", None, Some("https://abc-3000.example/x")),
+            ("https://{slug}-{port}.example", "web", None, Some("https://web-3000.example")),
+            ("https://{slug}.example", "a_b", None, None),
+            ("https://{slug}.example", "a.b", None, None),
+            ("http://{slug}.localhost:80", "a.b", None, Some("http://3000.localhost:80")),
+        ] {
+            let (url, slug) = (PublicUrl::parse(template).unwrap(), Slug::parse(slug).unwrap());
+            assert_eq!(url.behind_proxy(None, &slug).as_deref(), before, "{template}");
+            assert_eq!(url.behind_proxy(port, &slug).as_deref(), after, "{template}");
+        }
+        assert_eq!(PublicUrl::by_slug(18080), PublicUrl::parse("http://{slug}.localhost:18080").unwrap());
+    }
+
+    #[test]
+    fn the_proxy_needs_a_placeholder_in_the_host() {
+        let check = |template| PublicUrl::parse(template).unwrap().check_for_proxy();
+        for good in ["https://{slug}.example", "https://abc-{port}.example/", "http://{slug}.localhost:{port}"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["http://localhost:{port}", "https://example/{slug}", "https://example?p={port}"] {
+            assert!(check(bad).unwrap_err().contains("in its host"), "{bad}");
+        }
+        assert!(check("http://{slug}:80").unwrap_err().contains("localhost"));
     }
 
     #[test]

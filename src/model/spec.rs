@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::overlay::{OverlayId, OverlaySpec};
+use super::proxy::ProxyRules;
 use super::stop::StopRules;
 use crate::sorted::Sorted;
 
@@ -206,6 +207,7 @@ pub struct ServerSpec {
     /// Existing overlays that it waits for.
     pub depends_on: Vec<OverlayId>,
     pub stdin: Stdin,
+    pub proxy: ProxyRules,
 }
 
 impl ServerSpec {

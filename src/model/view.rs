@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::health::{Health, HealthStatus};
 use super::machine::{Exit, IdleReason, Machine, Phase};
 use super::overlay::OverlayId;
+use super::proxy::AccessKey;
 use super::run::EndedRun;
 use super::spec::{Port, ServerSpec};
 use super::status::Status;
@@ -33,8 +34,14 @@ pub struct ServerView {
     pub port: Option<Port>,
     /// All ports that it listens on.
     pub ports: Vec<Port>,
-    /// Its URL, while it listens.
+    /// Whether it listens on a port that counts as its own.
+    pub is_listening: bool,
+    /// Its URL: while it listens, behind the proxy as soon as it is known.
     pub url: Option<String>,
+    /// What a client needs to visit it through the proxy; `None` if nothing is needed.
+    pub key: Option<AccessKey>,
+    /// Whether a visit through the proxy starts it now.
+    pub starts_on_visit: bool,
     /// The results of its health check, if it has one.
     pub health: Option<Health>,
     /// Whether it is active, and if not, whether a command stopped it.
@@ -101,6 +108,11 @@ impl ServerView {
         status(self) == status(other) && *self == ServerView { health: self.health.clone(), ..other.clone() }
     }
 
+    /// The link that opens it in a browser, if a client needs a key for that.
+    pub fn access_url(&self) -> Option<String> {
+        Some(self.key.as_ref()?.link(self.url.as_ref()?))
+    }
+
     /// Whether it has to listen: it has a requested port or a health check.
     pub fn is_expected_to_listen(&self) -> bool {
         self.spec.port.is_some() || self.spec.health_check.is_some()
@@ -159,7 +171,7 @@ enum Role {
 /// The readiness of all servers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// Every required server has a URL. The API calls this `ready`, which is less than [`Status::Ready`] of each: a health
+    /// Every required server listens. The API calls this `ready`, which is less than [`Status::Ready`] of each: a health
     /// check counts in `healthy`.
     pub reachable: bool,
     /// Every required server with a health check is healthy.
@@ -179,7 +191,7 @@ impl Readiness {
                 Role::OptionalFrom(at) => all.recheck_at = Some(all.recheck_at.map_or(at, |other| other.min(at))),
                 Role::Required => {}
             }
-            all.reachable &= view.url.is_some();
+            all.reachable &= view.is_listening;
             let passes = view.health.as_ref().is_none_or(|health| health.status == HealthStatus::Healthy);
             all.healthy &= passes;
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::overlay::OverlaySpec;
+use crate::model::proxy::ProxyRules;
 use crate::model::spec::{HealthCheck, ServerSpec};
 use crate::sorted::Sorted;
 
@@ -37,6 +38,18 @@ pub struct SpecFields<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     overlays: Vec<OverlayFields<'a>>,
     stdin: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proxy: Option<ProxyFields>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProxyFields {
+    host: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access: Option<&'static str>,
+    start_on_visit: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_stop_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,6 +86,7 @@ impl<'a> SpecFields<'a> {
             health_check,
             overlays,
             stdin,
+            proxy,
             // A record has these as they came, an answer beside what has become of them.
             slug: _,
             path: _,
@@ -97,6 +111,7 @@ impl<'a> SpecFields<'a> {
             health_check: health_check.as_ref().map(CheckFields::of),
             overlays: overlays.iter().map(OverlayFields::of).collect(),
             stdin: stdin.as_str(),
+            proxy: (*proxy != ProxyRules::default()).then(|| ProxyFields::of(proxy)),
         }
     }
 }
@@ -110,6 +125,18 @@ impl<'a> CheckFields<'a> {
             timeout_ms: millis(*timeout),
             delay_ms: millis(*delay),
             restart_after_failures: restart_after_failures.map_or(0, u32::from),
+        }
+    }
+}
+
+impl ProxyFields {
+    fn of(rules: &ProxyRules) -> ProxyFields {
+        let ProxyRules { host, access, start_on_visit, idle_stop } = rules;
+        ProxyFields {
+            host: host.as_str(),
+            access: access.map(|access| access.as_str()),
+            start_on_visit: *start_on_visit,
+            idle_stop_ms: idle_stop.map(millis),
         }
     }
 }

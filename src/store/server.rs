@@ -13,6 +13,7 @@ use super::fields::{SpecFields, millis};
 use super::files::{Files, VERSION};
 use super::members::Members;
 use crate::model::overlay::OverlayId;
+use crate::model::proxy::AccessKey;
 use crate::model::spec::ServerSpec;
 
 /// Whether the install command has succeeded.
@@ -44,6 +45,10 @@ pub struct Kept {
     pub preparation: Preparation,
     /// Whether its install command has succeeded.
     pub install: Install,
+    /// What lets a client visit it, once that was needed.
+    pub key: Option<AccessKey>,
+    /// Whether a command has stopped it, as far as a visit would start it otherwise.
+    pub is_stopped_by_hand: bool,
 }
 
 /// Stores a server.
@@ -59,6 +64,8 @@ pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
         overlays: kept.overlays.iter().map(OverlayId::as_str).collect(),
         prepared: kept.preparation == Preparation::Done,
         installed: kept.install == Install::Succeeded,
+        access_key: kept.key.as_ref().map(AccessKey::secret),
+        stopped_by_hand: kept.is_stopped_by_hand,
         configuration: Configuration::of(spec),
     };
     files.put(spec.slug.as_str(), &contents)
@@ -78,8 +85,11 @@ pub fn parse(mut members: Members) -> Result<(Map<String, Value>, Kept), String>
     let overlays = overlays.collect::<Result<_, _>>()?;
     let preparation = if is_prepared { Preparation::Done } else { Preparation::Due };
     let install = if members.flag("installed")? { Install::Succeeded } else { Install::Due };
+    // Records without a proxy do not have these two.
+    let key = if members.has("access_key") { AccessKey::parse(members.text("access_key")?) } else { None };
+    let is_stopped_by_hand = members.has("stopped_by_hand") && members.flag("stopped_by_hand")?;
     let configuration = members.take_object("configuration")?.into_map();
-    Ok((configuration, Kept { created_at, overlays, preparation, install }))
+    Ok((configuration, Kept { created_at, overlays, preparation, install, key, is_stopped_by_hand }))
 }
 
 #[derive(Serialize)]
@@ -90,6 +100,10 @@ struct ServerFile<'a> {
     overlays: Vec<&'a str>,
     prepared: bool,
     installed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    stopped_by_hand: bool,
     configuration: Configuration<'a>,
 }
 

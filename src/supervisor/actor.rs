@@ -31,12 +31,10 @@ mod account;
 mod configure;
 mod effects;
 mod publish;
+mod visits;
 mod waiters;
 
 use waiters::{StateGoal, Waiter};
-
-/// Of processes that may be left of a run, so many are named.
-const UNCLAIMED_SHOWN: usize = 5;
 
 /// A notification about a run.
 pub enum RunUpdate {
@@ -92,6 +90,8 @@ pub struct Actor<S: System> {
     started_at: Option<SystemTime>,
     ready_at: Option<SystemTime>,
     alive_since: Option<Instant>,
+    /// When the present run was first ready.
+    ready_since: Option<Instant>,
     /// How much each stream of the log had when the present run began.
     log_from: [u64; 2],
     /// When the book is written.
@@ -121,7 +121,7 @@ impl<S: System> Actor<S> {
     /// An idle server that waits for its first command.
     pub fn new(parts: Unlaunched<S>, forget: Box<dyn FnOnce() + Send>) -> Actor<S> {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
-        let record = Record::of(parts.origin, &parts.context.files);
+        let record = Record::of(parts.origin, &parts.context.files, parts.key);
         let machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
         let machine = as_recorded(machine, &record);
         Actor {
@@ -143,6 +143,7 @@ impl<S: System> Actor<S> {
             started_at: None,
             ready_at: None,
             alive_since: None,
+            ready_since: None,
             log_from: [0; 2],
             schedule: Schedule::default(),
             unclaimed: None,
@@ -253,6 +254,7 @@ impl<S: System> Actor<S> {
             Request::Kill => self.leave(Command::Kill),
             // The loop looks at it.
             Request::Attention => {}
+            Request::Visit => self.take_visit(),
             Request::Settle(reply) => reply.send(CommandReply::Done(self.shared.view())),
             Request::KeepGiven(reply) => reply.send(match self.record.keep_given(&self.spec) {
                 Ok(()) => CommandReply::Done(self.shared.view()),
@@ -282,6 +284,7 @@ impl<S: System> Actor<S> {
         };
         match self.machine.command(command, self.now()) {
             Ok(effects) => {
+                self.note_hand(command);
                 self.waiters.push(Waiter { goal, reply });
                 self.carry_out(effects);
             }
@@ -356,11 +359,15 @@ impl<S: System> Actor<S> {
         match progress {
             Progress::Same => Vec::new(),
             Progress::LeaderExited => {
+                if !self.machine.is_ending() {
+                    self.shared.traffic.end();
+                }
                 let run = self.machine.run();
                 self.machine.event(Event::LeaderExited(run), self.now())
             }
             Progress::Gone => match self.run.take() {
                 Some(run) => {
+                    self.shared.traffic.end();
                     self.observer = None;
                     self.alive_since = None;
                     let id = run.id();
@@ -377,17 +384,6 @@ impl<S: System> Actor<S> {
                 None => Vec::new(),
             },
         }
-    }
-
-    fn take_unclaimed(&mut self, unclaimed: &[String]) {
-        if unclaimed.is_empty() {
-            return;
-        }
-        let (shown, more) = unclaimed.split_at(unclaimed.len().min(UNCLAIMED_SHOWN));
-        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
-        let text = format!("may be left of it, nothing says which server they belong to: {}{more}", shown.join(", "));
-        self.report(Level::Warn, format_args!("{text}"));
-        self.unclaimed = Some(text);
     }
 
     fn report(&self, level: Level, text: std::fmt::Arguments<'_>) {

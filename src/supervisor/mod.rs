@@ -15,6 +15,7 @@ use crate::log::{self, Level};
 use crate::logs::{LogFiles, SharedLog};
 use crate::model::health::Health;
 use crate::model::machine::{Command, RunId};
+use crate::model::proxy::{AccessKey, ProxyAccess};
 use crate::model::public_url::PublicUrl;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::model::status::Status;
@@ -45,6 +46,8 @@ mod run;
 mod system;
 #[cfg(test)]
 mod tests;
+mod traffic;
+mod visits;
 
 use actor::RunUpdate;
 use observer::Attention;
@@ -56,6 +59,7 @@ pub use kernel::Kernel;
 pub use launches::Launches;
 pub use record::Origin;
 pub use reply::{CommandReply, Pending};
+pub use traffic::{EndSign, Traffic, Visit, VisitTarget};
 
 /// What all supervisors share.
 pub struct Context<S: System = Kernel> {
@@ -67,6 +71,8 @@ pub struct Context<S: System = Kernel> {
     pub overlays: Arc<Overlays>,
     /// Where servers are reached.
     pub public_url: PublicUrl,
+    /// The daemon's side of the proxy; `None` without one.
+    pub proxy: Option<ProxyDefaults>,
     /// What outlives the daemon of each server.
     pub files: Arc<Files>,
     /// How the runs of each server ended.
@@ -87,6 +93,15 @@ pub struct Context<S: System = Kernel> {
     pub control: Sender<Control>,
     /// Receives all visible changes.
     pub changes: Arc<Changes>,
+}
+
+/// What the proxy of the daemon means for its servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxyDefaults {
+    /// Who may visit a server whose spec does not say.
+    pub access: ProxyAccess,
+    /// The ports of the daemon's own listeners, to which no visit leads.
+    pub own_ports: Vec<u16>,
 }
 
 /// What comes into a supervisor's inbox. There is one for both, so that they are taken in the order in which they came.
@@ -115,6 +130,8 @@ enum Request {
     Settle(Replier),
     /// Store the configuration that came with the daemon's start.
     KeepGiven(Replier),
+    /// A client visits the server: start it, if its spec says so and no command stopped it.
+    Visit,
 }
 
 /// What the supervisor's thread writes and others read.
@@ -122,6 +139,7 @@ struct Shared {
     slug: Slug,
     view: Mutex<Arc<ServerView>>,
     log: Arc<SharedLog>,
+    traffic: Arc<Traffic>,
     book: Book,
     /// How many clients wait for its status.
     waiting: AtomicUsize,
@@ -152,6 +170,8 @@ pub struct Unlaunched<S: System = Kernel> {
     own_inbox: Sender<Message>,
     spec: Arc<ServerSpec>,
     origin: Origin,
+    /// What a client needs to visit it; made for it if it is not stored.
+    key: Option<AccessKey>,
 }
 
 impl Supervisor {
@@ -164,6 +184,7 @@ impl Supervisor {
         let (sender, inbox) = inbox();
         let now = SystemTime::now();
         let book = context.books.take(spec.slug.as_str());
+        let key = visits::needs_key(context.proxy.as_ref(), &spec).then(|| visits::key(origin.key()));
         let view = ServerView {
             spec: Arc::clone(&spec),
             status: Status::Stopped,
@@ -171,7 +192,10 @@ impl Supervisor {
             pid: None,
             port: None,
             ports: Vec::new(),
-            url: None,
+            is_listening: false,
+            url: context.proxy.as_ref().and_then(|_| context.public_url.behind_proxy(None, &spec.slug)),
+            key: key.clone(),
+            starts_on_visit: false,
             health: spec.health_check.as_ref().map(|_| Health::default()),
             activity: if origin.starts(&spec) { Activity::Active } else { Activity::Stopped },
             overlays: Vec::new(),
@@ -180,7 +204,7 @@ impl Supervisor {
             exit: None,
             created_at: match &origin {
                 Origin::Stored(kept) => kept.created_at,
-                Origin::Client | Origin::Payload => now,
+                Origin::Client | Origin::Payload(_) => now,
             },
             updated_at: now,
             started_at: None,
@@ -196,6 +220,7 @@ impl Supervisor {
                 None => Arc::new(SharedLog::new(context.log_bytes)),
             },
             waiting: AtomicUsize::new(0),
+            traffic: Arc::default(),
             book,
         });
         let unlaunched = Unlaunched {
@@ -205,6 +230,7 @@ impl Supervisor {
             own_inbox: sender.clone(),
             spec,
             origin,
+            key,
         };
         (Arc::new(Supervisor { shared, inbox: sender, thread: OnceLock::new() }), unlaunched)
     }
@@ -234,6 +260,16 @@ impl Supervisor {
     /// What its server has written.
     pub fn log(&self) -> &Arc<SharedLog> {
         &self.shared.log
+    }
+
+    /// Its visitors.
+    pub fn traffic(&self) -> &Arc<Traffic> {
+        &self.shared.traffic
+    }
+
+    /// A client visits it: it is started if its view says that a visit does that, and is still so then.
+    pub fn visit(&self) {
+        self.send(Request::Visit);
     }
 
     /// How its runs ended.

@@ -64,7 +64,8 @@ pub struct RunObserver<S: System> {
     pace: Pace,
     choice: Choice,
     requested: Option<Port>,
-    ports: Vec<Port>,
+    /// Where each of its ports is reached.
+    listeners: Vec<SocketAddr>,
     probes: Vec<PortProbe<S::Probing>>,
     /// The number of the last probe.
     last_probe: u64,
@@ -102,7 +103,7 @@ impl<S: System> RunObserver<S> {
             pace: Pace::Fast,
             choice: Choice::new(rules, born),
             requested,
-            ports: Vec::new(),
+            listeners: Vec::new(),
             probes: Vec::new(),
             last_probe: 0,
             health: spec.health_check.as_ref().map(|_| Health::default()),
@@ -123,9 +124,19 @@ impl<S: System> RunObserver<S> {
         self.choice.chosen().and_then(|open| open.named())
     }
 
+    /// Where its port is reached.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.choice.chosen().map(|open| open.probe)
+    }
+
+    /// Where each of its ports is reached.
+    pub fn listeners(&self) -> &[SocketAddr] {
+        &self.listeners
+    }
+
     /// All ports on which it listens.
-    pub fn ports(&self) -> &[Port] {
-        &self.ports
+    pub fn ports(&self) -> Vec<Port> {
+        self.listeners.iter().filter_map(|address| Port::new(address.port())).collect()
     }
 
     /// What its checks have found; `None` without a health check.
@@ -194,7 +205,7 @@ impl<S: System> RunObserver<S> {
 
     fn take_listening(&mut self, listening: Listening, now: Instant) -> Vec<Event> {
         let before = self.choice.chosen();
-        self.ports = listening.open.iter().map(|open| open.port).collect();
+        self.listeners = listening.open.iter().map(|open| open.probe).collect();
         self.choice.take(&listening.open, now);
         let mut events = self.follow(before, now);
         self.take_given(listening.given);

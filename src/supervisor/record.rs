@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use crate::log::{self, Level};
 use crate::model::overlay::OverlayId;
+use crate::model::proxy::AccessKey;
 use crate::model::spec::{ServerSpec, Slug};
 use crate::store::files::Files;
 use crate::store::server::{self, Install, Kept, Preparation};
@@ -23,8 +24,8 @@ pub enum Origin {
     Client,
     /// An earlier life of the daemon has stored it.
     Stored(Kept),
-    /// From the setup payload or options of the daemon.
-    Payload,
+    /// From the setup payload or options of the daemon; with the key of the server that it replaces.
+    Payload(Option<AccessKey>),
 }
 
 impl Origin {
@@ -32,7 +33,16 @@ impl Origin {
     pub fn starts(&self, spec: &ServerSpec) -> bool {
         match self {
             Origin::Client => false,
-            Origin::Stored(_) | Origin::Payload => spec.autostart,
+            Origin::Stored(_) | Origin::Payload(_) => spec.autostart,
+        }
+    }
+
+    /// The stored access key.
+    pub fn key(&self) -> Option<&AccessKey> {
+        match self {
+            Origin::Client => None,
+            Origin::Stored(kept) => kept.key.as_ref(),
+            Origin::Payload(key) => key.as_ref(),
         }
     }
 }
@@ -41,22 +51,26 @@ impl Origin {
 pub struct Record {
     files: Arc<Files>,
     kept: Kept,
-    /// It came with the daemon's start and was not stored yet.
+    /// It, or its key, came with the daemon's start and was not stored yet.
     is_due: bool,
 }
 
 impl Record {
-    /// Takes up what is stored.
-    pub fn of(origin: Origin, files: &Arc<Files>) -> Record {
-        let (kept, is_due) = match origin {
-            Origin::Client => (new(SystemTime::now()), false),
+    /// Takes up what is stored, and `key` if it is new.
+    pub fn of(origin: Origin, files: &Arc<Files>, key: Option<AccessKey>) -> Record {
+        let (mut kept, mut is_due) = match origin {
+            Origin::Client => (new(SystemTime::now(), key.clone()), false),
             Origin::Stored(kept) => (kept, false),
-            Origin::Payload => (new(SystemTime::now()), true),
+            Origin::Payload(key) => (new(SystemTime::now(), key), true),
         };
+        if key.is_some() && kept.key != key {
+            kept.key = key;
+            is_due = true;
+        }
         Record { files: Arc::clone(files), kept, is_due }
     }
 
-    /// Stores a configuration from [`Origin::Payload`] that is not stored yet. Called after the start of all servers, so
+    /// Stores a configuration from [`Origin::Payload`], or an access key, that is not stored yet. Called after the start of all servers, so
     /// that none waits for the disk.
     ///
     /// # Errors
@@ -117,12 +131,30 @@ impl Record {
         }
     }
 
-    /// Stores a new configuration.
+    /// The access key, if one was needed by now.
+    pub fn key(&self) -> Option<&AccessKey> {
+        self.kept.key.as_ref()
+    }
+
+    /// Whether a command has stopped it since it last ran.
+    pub fn is_stopped_by_hand(&self) -> bool {
+        self.kept.is_stopped_by_hand
+    }
+
+    /// Stores whether a command has stopped it: a visit does not start it then. Others don't need to know.
+    pub fn stopped_by_hand(&mut self, spec: &ServerSpec, by_hand: bool) {
+        if self.kept.is_stopped_by_hand != by_hand && spec.proxy.start_on_visit {
+            self.kept.is_stopped_by_hand = by_hand;
+            self.note(spec, "whether a command has stopped it");
+        }
+    }
+
+    /// Stores a new configuration, and `key` if one is needed for it.
     ///
     /// # Errors
     /// It can't be stored, and what was stored before still is.
-    pub fn keep(&mut self, spec: &ServerSpec) -> io::Result<()> {
-        let kept = new(SystemTime::now());
+    pub fn keep(&mut self, spec: &ServerSpec, key: Option<AccessKey>) -> io::Result<()> {
+        let kept = new(SystemTime::now(), key.or_else(|| self.kept.key.clone()));
         server::write(&self.files, spec, &kept)?;
         self.kept = kept;
         self.is_due = false;
@@ -150,6 +182,7 @@ impl Record {
     }
 }
 
-fn new(created_at: SystemTime) -> Kept {
-    Kept { created_at, overlays: Vec::new(), preparation: Preparation::Due, install: Install::Due }
+fn new(created_at: SystemTime, key: Option<AccessKey>) -> Kept {
+    let (preparation, install) = (Preparation::Due, Install::Due);
+    Kept { created_at, overlays: Vec::new(), preparation, install, key, is_stopped_by_hand: false }
 }

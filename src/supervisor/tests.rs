@@ -79,6 +79,7 @@ fn context(world: &Arc<World>, scratch: &Scratch) -> (Arc<Context<World>>, Inbox
         ports: Arc::new(Ports::new("test".into())),
         overlays: Overlays::new(&scratch.0.join("root"), Arc::new(Forgetful), Vec::new()),
         public_url: Default::default(),
+        proxy: None,
         files,
         books: Arc::new(Books::load(books)),
         oom: Default::default(),

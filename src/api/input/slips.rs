@@ -7,7 +7,7 @@ use crate::error::{quoted, unknown};
 
 /// Fields, each with the names that other tools have for it, in small letters without `_` and `-`. A field may occur
 /// twice, for objects of different kinds: only the fields of the object at hand are searched.
-const SLIPS: [(&str, &str); 27] = [
+const SLIPS: [(&str, &str); 29] = [
     ("slug", "name id server servername serverid"),
     ("start", "command cmd run exec script startcommand startcmd startscript entrypoint commandline program"),
     ("install", "installcommand installcmd setup setupcommand build buildcommand prestart preinstall startpre"),
@@ -35,6 +35,8 @@ const SLIPS: [(&str, &str); 27] = [
     ("overlays", "templates mounts volumes copies"),
     ("stop_signal", "killsignal signal stopsig"),
     ("stop_mode", "killmode"),
+    ("start_on_visit", "startonrequest wakeonrequest ondemand lazy"),
+    ("idle_stop_ms", "idletimeout sleepafter stopafteridle idlestop"),
 ];
 
 /// The longest of these names, in bytes.

@@ -17,9 +17,7 @@ fn read(body: &[u8]) -> Result<(ServerSpec, Vec<String>), Error> {
 /// The smallest configuration with `more` put over it.
 fn with(more: Value) -> Vec<u8> {
     let mut body = json!({"slug": "web", "start": "node server.js"});
-    for (name, value) in more.as_object().unwrap() {
-        body[name] = value.clone();
-    }
+    more.as_object().unwrap().iter().for_each(|(name, value)| body[name] = value.clone());
     body.to_string().into_bytes()
 }
 
@@ -385,7 +383,7 @@ fn no_bytes_make_it_panic() {
 }
 
 /// The names that each object of a request may have.
-pub(crate) fn known() -> [(&'static str, Vec<&'static str>); 4] {
+pub(crate) fn known() -> [(&'static str, Vec<&'static str>); 5] {
     let names = |read: &dyn Fn(&mut Fields)| {
         let mut fields = Fields::read(b"{}").unwrap();
         read(&mut fields);
@@ -394,6 +392,7 @@ pub(crate) fn known() -> [(&'static str, Vec<&'static str>); 4] {
     [
         ("ServerConfig", names(&|fields| drop(server(fields, Path::new("/"))))),
         ("HealthCheck", names(&|fields| drop(health_check(fields)))),
+        ("ProxyRules", names(&|fields| _ = proxy_rules(fields))),
         ("OverlayConfig", names(&|fields| drop(overlay(fields)))),
         ("Mark", names(&|fields| assert_eq!(mark(fields), None))),
     ]

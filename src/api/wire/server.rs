@@ -31,6 +31,9 @@ pub struct ServerInfo<'a> {
     ports: Vec<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
+    /// The URL with the access key, if one is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    access_url: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     requested_port: Option<u16>,
     ignore_ports: Vec<u16>,
@@ -85,6 +88,7 @@ impl<'a> ServerInfo<'a> {
             port: view.port.map(u16::from),
             ports: view.ports.iter().map(|port| port.get()).collect(),
             url: view.url.as_deref(),
+            access_url: view.access_url(),
             requested_port: spec.port.map(u16::from),
             ignore_ports: spec.ignore_ports.iter().map(|port| port.get()).collect(),
             path: spec.path.resolved.to_string_lossy(),

@@ -12,6 +12,7 @@ use super::*;
 use crate::model::health::{CheckFailure, Health, HealthStatus};
 use crate::model::machine::Exit;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target};
+use crate::model::proxy::{AccessKey, ProxyAccess, ProxyHost, ProxyRules};
 use crate::model::spec::{
     CommandLine, DURATION_MAX, HealthCheck, Port, RestartPolicy, RestartRules, ServerSpec, Stdin, WorkDir,
 };
@@ -54,6 +55,7 @@ fn minimal() -> ServerView {
         overlays: Vec::new(),
         depends_on: Vec::new(),
         stdin: Stdin::Null,
+        proxy: Default::default(),
     };
     ServerView {
         spec: Arc::new(spec),
@@ -62,7 +64,10 @@ fn minimal() -> ServerView {
         pid: None,
         port: None,
         ports: Vec::new(),
+        is_listening: false,
         url: None,
+        key: None,
+        starts_on_visit: false,
         health: None,
         activity: Activity::Stopped,
         overlays: Vec::new(),
@@ -111,6 +116,12 @@ fn full() -> ServerView {
         overlays: Vec::new(),
         depends_on: Vec::new(),
         stdin: Stdin::Open,
+        proxy: ProxyRules {
+            host: ProxyHost::Public,
+            access: Some(ProxyAccess::Key),
+            start_on_visit: true,
+            idle_stop: Some(ms(60_000)),
+        },
     };
     ServerView {
         spec: Arc::new(spec),
@@ -119,7 +130,10 @@ fn full() -> ServerView {
         pid: Some(4242),
         port: Port::new(3001),
         ports: [3001, 9229].map(|port| Port::new(port).unwrap()).to_vec(),
+        is_listening: true,
         url: Some("https://api-1-3001.example.com".into()),
+        key: AccessKey::parse("0123456789abcdef0123456789abcdef"),
+        starts_on_visit: false,
         health: Some(Health {
             status: HealthStatus::Unhealthy,
             last_check: Some(at(1500)),
@@ -147,6 +161,8 @@ fn full_json() -> Value {
         "slug": "api-1", "status": "restarting",
         "status_reason": "was ended by SIGKILL; waiting for the restart delay",
         "pid": 4242, "port": 3001, "ports": [3001, 9229], "url": "https://api-1-3001.example.com",
+        "access_url": "https://api-1-3001.example.com/?servisor_key=0123456789abcdef0123456789abcdef",
+        "proxy": {"host": "public", "access": "key", "start_on_visit": true, "idle_stop_ms": 60_000},
         "requested_port": 3000, "strict_port": true, "ignore_ports": [9999, 1],
         "start": "npm start -- \"a\"", "install": "npm ci", "path": "/sandbox/app", "original_path": "./app",
         "environment": {"A": "1\n", "B": "x=y"}, "env_file": ".env", "autostart": false,

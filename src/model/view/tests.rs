@@ -26,6 +26,7 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         overlays: Vec::new(),
         depends_on: Vec::new(),
         stdin: Stdin::Null,
+        proxy: Default::default(),
     };
     let mut facts =
         Facts { status: Status::Running, activity: Activity::Active, listens: false, health: None, since: None };
@@ -37,7 +38,10 @@ fn view(change: impl FnOnce(&mut ServerSpec, &mut Facts)) -> Arc<ServerView> {
         pid: None,
         port: None,
         ports: if facts.listens { vec![Port::new(3000).unwrap()] } else { Vec::new() },
+        is_listening: facts.listens,
         url: facts.listens.then(|| "http://localhost:3000".to_owned()),
+        key: None,
+        starts_on_visit: false,
         health: facts.health.map(|status| Health { status, ..Health::default() }),
         activity: facts.activity,
         overlays: Vec::new(),

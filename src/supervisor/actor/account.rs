@@ -8,11 +8,15 @@ use std::time::{Instant, SystemTime};
 use super::super::run::{self, Run};
 use super::super::system::System;
 use super::{Actor, Lifetime};
+use crate::log::Level;
 use crate::model::ending::{self, AfterEnding, EndingDaemon, EndingKind, Oom, Reason};
 use crate::model::machine::{Cause, Effect, Event, Exit, IdleReason, Job, Phase, RunId, Wanted};
 use crate::ports::Reservation;
 use crate::runs::tail::{self, Tail};
 use crate::runs::{EndedRun, Living};
+
+/// Of processes that may be left of a run, so many are named.
+const UNCLAIMED_SHOWN: usize = 5;
 
 /// What the machine says of a run just before it is over.
 pub(super) struct Ending {
@@ -85,6 +89,18 @@ impl<S: System> Actor<S> {
                 tail,
             }
         });
+    }
+
+    /// Keeps in words which processes may be left of a run that is over.
+    pub(super) fn take_unclaimed(&mut self, unclaimed: &[String]) {
+        if unclaimed.is_empty() {
+            return;
+        }
+        let (shown, more) = unclaimed.split_at(unclaimed.len().min(UNCLAIMED_SHOWN));
+        let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+        let text = format!("may be left of it, nothing says which server they belong to: {}{more}", shown.join(", "));
+        self.report(Level::Warn, format_args!("{text}"));
+        self.unclaimed = Some(text);
     }
 
     /// A run that never had a process. Call it after the machine has received its end.

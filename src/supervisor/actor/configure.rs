@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::super::system::System;
-use super::super::{CommandReply, Replier};
+use super::super::{CommandReply, Replier, visits};
 use super::{Actor, Lifetime};
 use crate::log::Level;
 use crate::model::machine::{Command, CommandRefusal, LifecycleRules, Machine};
@@ -61,7 +61,9 @@ impl<S: System> Actor<S> {
         let reserved = strict.map(|port| self.context.ports.reserve(&spec.slug, port, Strictness::Strict));
         let taken = |refusal: Unavailable| CommandReply::PortTaken(Arc::new(refusal));
         let reserved = reserved.transpose().map_err(taken)?;
-        self.record.keep(spec).map_err(|error| self.unstored(error))?;
+        let needs_key = visits::needs_key(self.context.proxy.as_ref(), spec);
+        let key = needs_key.then(|| visits::key(self.record.key()));
+        self.record.keep(spec, key).map_err(|error| self.unstored(error))?;
         self.reserved = reserved;
         Ok(())
     }

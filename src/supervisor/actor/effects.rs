@@ -165,6 +165,7 @@ impl<S: System> Actor<S> {
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(self.now());
             self.ready_at = None;
+            self.ready_since = None;
         }
         Ok(run)
     }

@@ -16,13 +16,24 @@ use crate::model::stop::StopRules;
 use crate::model::view::{Activity, ServerView};
 
 impl<S: System> Actor<S> {
-    /// Publishes the present state, if it differs visibly.
+    /// Publishes the present state, if it differs visibly. A visit that finds a run finds the view of that run, or a later
+    /// one: a run is over in `traffic` before that is visible, and can be visited after.
     #[inline(never)]
     pub(super) fn publish(&mut self) {
+        let visited = self.visited_run();
+        self.shared.traffic.end_others(visited);
+        self.publish_view();
+        if let (Some(run), Some(observer)) = (visited, &self.observer) {
+            self.shared.traffic.show(run, observer.address(), observer.listeners());
+        }
+    }
+
+    fn publish_view(&mut self) {
         let last = self.shared.view();
         let status = Status::of(&self.machine);
         if status == Status::Ready && self.ready_at.is_none() {
             let now = SystemTime::now();
+            self.ready_since = Some(self.now());
             self.ready_at = Some(now);
             let after = self.alive_since.map(|since| self.now().saturating_duration_since(since));
             self.shared.book.note(|run| (run.ready_at, run.ready_after) = (Some(now), after));
@@ -41,8 +52,14 @@ impl<S: System> Actor<S> {
             reason: self.reason(),
             pid: self.run.as_ref().map(|run| run.pid().number()),
             port: detected.or(allocated),
-            ports: observer.map(|observer| observer.ports().to_vec()).unwrap_or_default(),
-            url: detected.map(|port| self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
+            ports: observer.map(RunObserver::ports).unwrap_or_default(),
+            is_listening: detected.is_some(),
+            url: match &self.context.proxy {
+                Some(_) => self.context.public_url.behind_proxy(detected, &self.spec.slug),
+                None => detected.map(|port| self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
+            },
+            key: self.key(),
+            starts_on_visit: self.starts_on_visit(),
             health: match &self.observer {
                 Some(observer) => observer.health().cloned(),
                 None => self.spec.health_check.as_ref().map(|_| Health::default()),
@@ -73,7 +90,7 @@ impl<S: System> Actor<S> {
                 None => self.report(Level::Info, format_args!("{word}")),
             }
         }
-        if detected != last.url.as_ref().and(last.port)
+        if detected != last.port.filter(|_| last.is_listening)
             && let Some(port) = detected
         {
             self.shared.book.note(|run| run.port = Some(port.get()));

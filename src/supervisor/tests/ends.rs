@@ -134,7 +134,7 @@ fn a_listening_server_is_ready_until_it_is_silent() {
 #[test]
 fn a_stored_server_starts_by_itself_if_it_is_marked_so() {
     for (autostart, spawned) in [(true, 1), (false, 0)] {
-        let mut scene = Scene::of(Origin::Payload, json!({"autostart": autostart}));
+        let mut scene = Scene::of(Origin::Payload(None), json!({"autostart": autostart}));
         scene.settle();
         assert_eq!(scene.world.spawned().len(), spawned);
         let kept = scene.supervisor.keep_given();

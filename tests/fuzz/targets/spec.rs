@@ -36,6 +36,8 @@ fuzz_target!(|body: &[u8]| {
         overlays: spec.depends_on.clone(),
         preparation: Preparation::Due,
         install: Install::Succeeded,
+        key: AccessKey::parse("0123456789abcdef0123456789abcdef"),
+        is_stopped_by_hand: spec.autostart,
     };
     server::write(files(), &spec, &kept).expect("it can't be stored");
     let mut stored = files().load(|_, members| server::parse(members)).expect("the directory can't be read");
