@@ -52,7 +52,7 @@ impl Refusal {
         match self {
             Refusal::BadRequest(why) => (400, "malformed", why),
             Refusal::Timeout => {
-                (408, "request_timeout", "the request did not come to its end in time; send it at once")
+                (408, "request_timeout", "the request was not complete in time; send it without pauses")
             }
             Refusal::BodyTooLarge => (413, "body_too_large", "the body is larger than 1 MiB; send less"),
             Refusal::TargetTooLong => (414, "target_too_long", "the URL is longer than 4 KiB; shorten it"),

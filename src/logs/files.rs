@@ -102,7 +102,7 @@ impl LogFiles {
         // A thread that panicked has logged it.
         let _ = self.sender.send(FilesMessage::End);
         if self.thread.join_by(deadline) == Joined::Late {
-            log::warn(format_args!("the log files are not written to their ends: the disk is too slow"));
+            log::warn(format_args!("the log files lack their last lines: the disk is too slow"));
         }
     }
 }

@@ -31,6 +31,34 @@ fn a_server_is_created_lives_and_is_deleted() {
 }
 
 #[test]
+fn the_same_configuration_once_more_changes_nothing_if_so_requested() {
+    let mut daemon = Daemon::start();
+    let given = json!({"slug": "web", "start": "exec sleep 600", "autostart": false});
+    let create = |daemon: &Daemon, body: &Value| {
+        let body = body.to_string();
+        let headers = [("Content-Type", "application/json")];
+        daemon.client.request("POST", "/servers?if_changed=true", &headers, Some(body.as_bytes()))
+    };
+    let first = create(&daemon, &given).server(201);
+    daemon.client.wait_for_status("web", "running");
+    for _ in 0..3 {
+        let again = create(&daemon, &given).server(200);
+        assert_eq!((&again["pid"], &again["created_at"]), (&first["pid"], &first["created_at"]));
+    }
+    // Another one, and the same one without the flag, meet a server that is active.
+    let other = json!({"slug": "web", "start": "exec sleep 601", "autostart": false});
+    create(&daemon, &other).error(409);
+    daemon.client.create(&given).error(409);
+    daemon.client.post("/servers/web/stop").server(200);
+    assert_eq!(create(&daemon, &given).server(200)["status"], "stopped");
+    // What is answered is stored.
+    daemon.kill();
+    daemon.begin_anew(&[], &[]);
+    assert_eq!(create(&daemon, &given).server(200)["status"], "stopped");
+    assert_eq!(create(&daemon, &other).server(201)["start"], "exec sleep 601");
+}
+
+#[test]
 fn an_answer_has_every_field_as_it_is_in_effect() {
     let daemon = Daemon::start();
     let port = free_port();

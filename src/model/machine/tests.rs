@@ -292,7 +292,7 @@ fn take(before: &World, step: Step) -> World {
     world
 }
 
-/// From here, a stop in a fair world (spawns are answered, killed trees vanish) must come to its end.
+/// From here, a stop in a fair world (spawns are answered, killed trees vanish) must end.
 fn check_stop_ends(from: &World) {
     if from.machine.wanted == Wanted::Gone {
         return check_ends(from.clone(), from);
