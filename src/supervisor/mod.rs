@@ -193,7 +193,7 @@ impl Supervisor {
             port: None,
             ports: Vec::new(),
             is_listening: false,
-            url: context.proxy.as_ref().and_then(|_| context.public_url.behind_proxy(None, &spec.slug)),
+            url: None,
             key: key.clone(),
             starts_on_visit: false,
             health: spec.health_check.as_ref().map(|_| Health::default()),

@@ -54,10 +54,10 @@ impl<S: System> Actor<S> {
             port: detected.or(allocated),
             ports: observer.map(RunObserver::ports).unwrap_or_default(),
             is_listening: detected.is_some(),
-            url: match &self.context.proxy {
-                Some(_) => self.context.public_url.behind_proxy(detected, &self.spec.slug),
-                None => detected.map(|port| self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
-            },
+            url: detected.and_then(|port| match &self.context.proxy {
+                Some(_) => self.context.public_url.behind_proxy(Some(port), &self.spec.slug),
+                None => Some(self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
+            }),
             key: self.key(),
             starts_on_visit: self.starts_on_visit(),
             health: match &self.observer {
