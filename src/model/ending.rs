@@ -43,6 +43,8 @@ pub enum Reason {
     Oom,
     /// A stop was asked for.
     Stopped,
+    /// It had no visitors.
+    Idle,
     /// A restart was asked for.
     Restarted,
     /// Its health checks failed too often.
@@ -65,11 +67,12 @@ pub enum Reason {
 
 impl Reason {
     /// All of them, by their public words, in the order of the declaration.
-    pub const ALL: [(&'static str, Reason); 13] = [
+    pub const ALL: [(&'static str, Reason); 14] = [
         ("exit", Reason::Exit),
         ("signal", Reason::Signal),
         ("oom", Reason::Oom),
         ("stopped", Reason::Stopped),
+        ("idle", Reason::Idle),
         ("restarted", Reason::Restarted),
         ("unhealthy", Reason::Unhealthy),
         ("deleted", Reason::Deleted),
@@ -91,10 +94,10 @@ impl Reason {
         Reason::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, reason)| reason)
     }
 
-    /// Whether a command ended the run: then its last lines of output are not kept.
+    /// Whether the run was ended on purpose, mostly by a command: then its last lines of output are not kept.
     pub fn was_asked_for(self) -> bool {
         match self {
-            Reason::Stopped | Reason::Restarted | Reason::Deleted | Reason::Shutdown => true,
+            Reason::Stopped | Reason::Idle | Reason::Restarted | Reason::Deleted | Reason::Shutdown => true,
             Reason::Exit
             | Reason::Signal
             | Reason::Oom
@@ -158,6 +161,7 @@ pub enum EndingDaemon {
 pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: EndingDaemon, oom: Oom) -> Reason {
     match (cause, wanted, daemon) {
         (Cause::Unhealthy, Wanted::Up, _) => Reason::Unhealthy,
+        (Cause::Unused, _, _) => Reason::Idle,
         (Cause::Asked | Cause::Unhealthy, Wanted::Gone, _) => Reason::Deleted,
         (Cause::Asked | Cause::Unhealthy, Wanted::Up | Wanted::Down, EndingDaemon::Ends) => Reason::Shutdown,
         (Cause::Asked, Wanted::Up, EndingDaemon::Stays) => Reason::Restarted,
@@ -179,6 +183,7 @@ pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> Strin
             format!("was {how_sure}killed by the kernel for lack of memory after {lasted}")
         }
         Reason::Stopped => format!("was stopped after {lasted}; it {exit}"),
+        Reason::Idle => format!("was stopped after {lasted} for lack of visitors; it {exit}"),
         Reason::Restarted => format!("was stopped for a restart after {lasted}; it {exit}"),
         Reason::Deleted => format!("was stopped to be deleted after {lasted}; it {exit}"),
         Reason::Shutdown => format!("was stopped with the daemon after {lasted}; it {exit}"),
@@ -229,6 +234,7 @@ mod tests {
         assert_eq!(of(Cause::Asked, Wanted::Gone, EndingDaemon::Ends), Reason::Deleted);
         assert_eq!(of(Cause::Asked, Wanted::Down, EndingDaemon::Ends), Reason::Shutdown);
         assert_eq!(of(Cause::Unhealthy, Wanted::Up, EndingDaemon::Stays), Reason::Unhealthy);
+        assert_eq!(of(Cause::Unused, Wanted::Down, EndingDaemon::Stays), Reason::Idle);
         assert_eq!(of(Cause::Own, Wanted::Up, EndingDaemon::Ends), Reason::Signal);
     }
 

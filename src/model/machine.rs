@@ -173,6 +173,7 @@ impl Machine {
             Event::Healthy(run) if run == self.run => self.sign(Signs::healthy),
             Event::Unhealthy(run) if run == self.run => self.sign(Signs::unhealthy),
             Event::RestartDue(run) if run == self.run => self.drain(Cause::Unhealthy, now),
+            Event::Unused(run) if run == self.run => self.unused(now),
             Event::Prepared(_)
             | Event::PrepareFailed(..)
             | Event::Spawned(_)
@@ -183,7 +184,8 @@ impl Machine {
             | Event::Silent(_)
             | Event::Healthy(_)
             | Event::Unhealthy(_)
-            | Event::RestartDue(_) => Vec::new(),
+            | Event::RestartDue(_)
+            | Event::Unused(_) => Vec::new(),
         }
     }
 
@@ -369,31 +371,6 @@ impl Machine {
             | Phase::Spawning { .. }
             | Phase::Waiting { .. }
             | Phase::Removed => Vec::new(),
-        }
-    }
-
-    fn ended(&mut self, exit: Exit, now: Instant) -> Vec<Effect> {
-        let (stage, cause, since) = match self.phase {
-            Phase::Alive { stage, since } => (stage, Cause::Own, since),
-            Phase::Draining { stage, cause, since, .. } | Phase::Killing { stage, cause, since, .. } => {
-                (stage, cause, since)
-            }
-            Phase::Idle(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => {
-                return Vec::new();
-            }
-        };
-        self.last_exit = Some(exit);
-        let job = match stage {
-            RunStage::Installing => Job::Install,
-            RunStage::Starting { .. } | RunStage::Up(_) => Job::Start,
-        };
-        match cause {
-            Cause::Own => self.over(job, RunEnd::Exited(exit), now.saturating_duration_since(since), now),
-            Cause::Unhealthy => self.over(job, RunEnd::Unhealthy(exit), now.saturating_duration_since(since), now),
-            Cause::Asked => match self.wanted {
-                Wanted::Up => self.spawn_next(),
-                Wanted::Down | Wanted::Gone => self.become_idle(IdleReason::Stopped),
-            },
         }
     }
 }

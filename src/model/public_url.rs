@@ -105,6 +105,15 @@ impl PublicUrl {
         Some(url)
     }
 
+    /// Returns the URL that a server will have, as far as it is known before it listens. `port` is the allocated one.
+    pub fn before_start(&self, port: Option<Port>, slug: &Slug, is_proxied: bool) -> Option<String> {
+        if is_proxied {
+            return self.behind_proxy(port, slug);
+        }
+        let any = if self.parts.contains(&UrlPart::Port) { port? } else { Port::MIN };
+        Some(self.fill(any, slug, None))
+    }
+
     /// Whether a host name tells servers apart, as the proxy needs it.
     ///
     /// # Errors
@@ -222,6 +231,13 @@ mod tests {
             assert_eq!(url.behind_proxy(None, &slug).as_deref(), before, "{template}");
             assert_eq!(url.behind_proxy(port, &slug).as_deref(), after, "{template}");
         }
+        let before = |template, port| {
+            let url = PublicUrl::parse(template).unwrap();
+            url.before_start(port, &Slug::parse("a_b").unwrap(), false)
+        };
+        assert_eq!(before("http://h:{port}", None), None);
+        assert_eq!(before("http://h:{port}", port).as_deref(), Some("http://h:3000"));
+        assert_eq!(before("http://{slug}.h", None).as_deref(), Some("http://a_b.h"));
         assert_eq!(PublicUrl::by_slug(18080), PublicUrl::parse("http://{slug}.localhost:18080").unwrap());
     }
 

@@ -54,7 +54,8 @@ impl Status {
     /// The status of a life-cycle. The only place where a phase becomes a public status.
     pub fn of(machine: &Machine) -> Status {
         match (machine.phase(), machine.wanted()) {
-            (Phase::Idle(IdleReason::Stopped | IdleReason::Completed), _) | (Phase::Removed, _) => Status::Stopped,
+            (Phase::Idle(IdleReason::Stopped | IdleReason::Unused | IdleReason::Completed), _)
+            | (Phase::Removed, _) => Status::Stopped,
             (
                 Phase::Idle(
                     IdleReason::Unprepared(_)
@@ -75,8 +76,8 @@ impl Status {
             | (Phase::Draining { stage, cause: Cause::Own, .. }, Wanted::Up)
             | (Phase::Killing { stage, cause: Cause::Own, .. }, Wanted::Up) => Status::of_stage(*stage),
             (
-                Phase::Draining { cause: Cause::Asked | Cause::Unhealthy, .. }
-                | Phase::Killing { cause: Cause::Asked | Cause::Unhealthy, .. },
+                Phase::Draining { cause: Cause::Asked | Cause::Unhealthy | Cause::Unused, .. }
+                | Phase::Killing { cause: Cause::Asked | Cause::Unhealthy | Cause::Unused, .. },
                 Wanted::Up,
             ) => Status::Restarting,
             (Phase::Waiting { .. }, _) => Status::Restarting,
@@ -109,6 +110,7 @@ pub fn reason_with(machine: &Machine, fault: Option<&str>, signal: StopSignal) -
 pub fn reason(machine: &Machine, signal: StopSignal) -> Option<String> {
     match (machine.phase(), machine.wanted()) {
         (Phase::Idle(IdleReason::Stopped), _) => None,
+        (Phase::Idle(IdleReason::Unused), _) => Some("was stopped after its idle_stop_ms without visitors".into()),
         (Phase::Idle(IdleReason::Completed), _) => Some("exited with code 0".into()),
         (Phase::Idle(IdleReason::Unprepared(why)), _) => Some(why.clone()),
         (Phase::Preparing, _) => Some("waiting for its overlays".into()),
@@ -122,6 +124,9 @@ pub fn reason(machine: &Machine, signal: StopSignal) -> Option<String> {
             Some(format!("was lost in a fault of servisor, please report it: {why}"))
         }
         (Phase::Waiting { last, .. }, _) => Some(format!("{last}; waiting for the restart delay")),
+        (Phase::Draining { cause: Cause::Unused, .. } | Phase::Killing { cause: Cause::Unused, .. }, _) => {
+            Some("stopping: it had no visitors for its idle_stop_ms".into())
+        }
         (Phase::Draining { .. }, Wanted::Down | Wanted::Gone) => {
             Some(format!("stopping: {signal} was sent, its processes are ending"))
         }

@@ -82,7 +82,7 @@ pub enum Activity {
 impl Activity {
     pub fn of(machine: &Machine) -> Activity {
         match machine.phase() {
-            Phase::Idle(IdleReason::Stopped) | Phase::Removed => Activity::Stopped,
+            Phase::Idle(IdleReason::Stopped | IdleReason::Unused) | Phase::Removed => Activity::Stopped,
             Phase::Idle(
                 IdleReason::Completed
                 | IdleReason::Unprepared(_)

@@ -203,6 +203,7 @@ impl<S: System> Actor<S> {
             self.run.as_ref().and_then(|run| run.deadline()),
             self.observer.as_ref().and_then(|observer| observer.deadline(now)),
             self.schedule.deadline(),
+            self.idle_deadline(now),
         ];
         match deadlines.into_iter().flatten().min() {
             // However many messages there are, an alarm is not kept waiting.
@@ -352,6 +353,7 @@ impl<S: System> Actor<S> {
         }
         let effects = self.machine.timeout(self.now());
         self.carry_out(effects);
+        self.look_at_idle(now);
     }
 
     #[inline(never)]

@@ -41,6 +41,9 @@ const DIRECTORY_VARIABLE: &str = "PWD";
 /// The beginnings of names that are the daemon's own business: its token is among them.
 const OWN_PREFIXES: [&str; 2] = ["SERVISOR_", "COMPUTESDK_"];
 
+/// The server's public URL.
+const URL_VARIABLE: &str = "SERVISOR_URL";
+
 /// Where the shell that started the daemon was before: `cd -` in a server would lead there.
 const FORMER_DIRECTORY_VARIABLE: &str = "OLDPWD";
 
@@ -77,6 +80,9 @@ pub fn plan<S: System>(
     environment.insert(DIRECTORY_VARIABLE.into(), directory.clone().into());
     if let Some(port) = port {
         environment.insert("PORT".into(), port.to_string().into());
+    }
+    if let Some(url) = context.public_url.before_start(port, &spec.slug, context.proxy.is_some()) {
+        environment.insert(URL_VARIABLE.into(), url.into());
     }
     // In a directory that is not there yet is no file yet; install may make both.
     if let Some(name) = spec.env_file.as_ref().filter(|name| !is_missing || Path::new(name).is_absolute()) {

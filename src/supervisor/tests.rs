@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 
 use super::actor::{Actor, Flow};
 use super::system::System;
-use super::{CommandReply, Context, Origin, Pending, Supervisor};
+use super::{CommandReply, Context, Origin, Pending, ProxyDefaults, Supervisor};
 use crate::api::input;
 use crate::control::Control;
 use crate::model::machine::{Command, Exit};
+use crate::model::public_url::PublicUrl;
 use crate::model::spec::ServerSpec;
 use crate::model::status::Status;
 use crate::model::view::ServerView;
@@ -29,6 +30,7 @@ mod ends;
 mod faults;
 mod health;
 mod stops;
+mod visits;
 mod world;
 
 use world::{AtStop, Group, World};
@@ -70,7 +72,11 @@ fn spec(scratch: &Scratch, mut fields: Value) -> Arc<ServerSpec> {
     Arc::new(spec)
 }
 
-fn context(world: &Arc<World>, scratch: &Scratch) -> (Arc<Context<World>>, Inbox<Control>) {
+fn context(
+    world: &Arc<World>,
+    scratch: &Scratch,
+    proxy: Option<ProxyDefaults>,
+) -> (Arc<Context<World>>, Inbox<Control>) {
     let (control, inbox) = inbox();
     let files = Arc::new(Files::open(scratch.0.join("servers")).unwrap());
     let books = Arc::new(Files::open(scratch.0.join("runs")).unwrap());
@@ -78,8 +84,8 @@ fn context(world: &Arc<World>, scratch: &Scratch) -> (Arc<Context<World>>, Inbox
         system: Arc::clone(world),
         ports: Arc::new(Ports::new("test".into())),
         overlays: Overlays::new(&scratch.0.join("root"), Arc::new(Forgetful), Vec::new()),
-        public_url: Default::default(),
-        proxy: None,
+        public_url: if proxy.is_some() { PublicUrl::by_slug(18080) } else { PublicUrl::default() },
+        proxy,
         files,
         books: Arc::new(Books::load(books)),
         oom: Default::default(),
@@ -101,8 +107,12 @@ impl Scene {
     }
 
     fn of(origin: Origin, fields: Value) -> Scene {
+        Scene::with(origin, fields, None)
+    }
+
+    fn with(origin: Origin, fields: Value, proxy: Option<ProxyDefaults>) -> Scene {
         let (world, scratch) = (World::new(), Scratch::with_root());
-        let (context, control) = context(&world, &scratch);
+        let (context, control) = context(&world, &scratch, proxy);
         let (supervisor, parts) = Supervisor::new(&context, spec(&scratch, fields), origin);
         let actor = Actor::new(parts, Box::new(|| {}));
         Scene { world, supervisor, actor, alarm: Some(None), _control: control, scratch }

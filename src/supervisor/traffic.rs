@@ -129,7 +129,7 @@ impl Traffic {
     }
 
     /// How many requests are in flight, and when the last one ended or a client last sent something.
-    pub fn activity(&self) -> (usize, Option<Instant>) {
+    pub(super) fn activity(&self) -> (usize, Option<Instant>) {
         let state = self.state();
         (state.in_flight, state.last)
     }

@@ -1,13 +1,53 @@
 //! Decides what follows a run: restart policy, limit of restarts, delays.
 //!
-//! Owns: these decisions. Never: how a run ends (see the parent).
+//! Owns: these decisions, and the end of a run without visitors. Never: how other runs end (see the parent).
 
 use std::time::{Duration, Instant};
 
 use super::super::spec::RestartPolicy;
-use super::{Effect, IdleReason, Job, LONG_RUN, Machine, Phase, RunEnd, RunId, SPAWN_RETRY, Wanted};
+use super::{
+    Cause, Effect, Exit, IdleReason, Job, LONG_RUN, Machine, Phase, RunEnd, RunId, RunStage, SPAWN_RETRY, Wanted,
+};
 
 impl Machine {
+    /// Decides what follows the last process of a run.
+    pub(super) fn ended(&mut self, exit: Exit, now: Instant) -> Vec<Effect> {
+        let (stage, cause, since) = match self.phase {
+            Phase::Alive { stage, since } => (stage, Cause::Own, since),
+            Phase::Draining { stage, cause, since, .. } | Phase::Killing { stage, cause, since, .. } => {
+                (stage, cause, since)
+            }
+            Phase::Idle(_) | Phase::Preparing | Phase::Spawning { .. } | Phase::Waiting { .. } | Phase::Removed => {
+                return Vec::new();
+            }
+        };
+        self.last_exit = Some(exit);
+        let job = match stage {
+            RunStage::Installing => Job::Install,
+            RunStage::Starting { .. } | RunStage::Up(_) => Job::Start,
+        };
+        match cause {
+            Cause::Own => self.over(job, RunEnd::Exited(exit), now.saturating_duration_since(since), now),
+            Cause::Unhealthy => self.over(job, RunEnd::Unhealthy(exit), now.saturating_duration_since(since), now),
+            Cause::Asked => match self.wanted {
+                Wanted::Up => self.spawn_next(),
+                Wanted::Down | Wanted::Gone => self.become_idle(IdleReason::Stopped),
+            },
+            // A start in between makes the cause another one.
+            Cause::Unused => self.become_idle(IdleReason::Unused),
+        }
+    }
+
+    /// Ends a run without visitors. A client's command, and a visit, count more than this.
+    pub(super) fn unused(&mut self, now: Instant) -> Vec<Effect> {
+        let is_up = matches!(self.phase, Phase::Alive { stage: RunStage::Starting { .. } | RunStage::Up(_), .. });
+        if !is_up || self.wanted != Wanted::Up {
+            return Vec::new();
+        }
+        self.wanted = Wanted::Down;
+        self.drain(Cause::Unused, now)
+    }
+
     /// Decides what follows a run, or a failed spawn, that no command ended.
     pub(super) fn over(&mut self, job: Job, end: RunEnd, lasted: Duration, now: Instant) -> Vec<Effect> {
         match (self.wanted, job) {

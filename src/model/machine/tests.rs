@@ -12,7 +12,7 @@ use super::*;
 mod invariants;
 mod stories;
 
-use invariants::{check_effects, check_policy, check_refusal, check_state};
+use invariants::{check_effects, check_policy, check_refusal, check_state, check_unused};
 
 /// What is true outside of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -66,6 +66,7 @@ enum Step {
     PassesCheck,
     FailsChecks,
     FailsForRestart,
+    Unused,
     Timeout,
     /// Ten seconds go by with nothing happening (only where no deadline is due before).
     TenSeconds,
@@ -187,6 +188,7 @@ fn steps(world: &World) -> Vec<Step> {
             Step::PassesCheck,
             Step::FailsChecks,
             Step::FailsForRestart,
+            Step::Unused,
         ]),
         Process::Left => {}
     }
@@ -255,6 +257,7 @@ fn take(before: &World, step: Step) -> World {
             world.machine.event(Event::Unhealthy(old_run), world.now)
         }
         Step::FailsForRestart => world.machine.event(Event::RestartDue(old_run), world.now),
+        Step::Unused => world.machine.event(Event::Unused(old_run), world.now),
         Step::Timeout => {
             world.now = world.machine.deadline().unwrap();
             world.machine.timeout(world.now)
@@ -278,6 +281,7 @@ fn take(before: &World, step: Step) -> World {
                 Event::Healthy(stale),
                 Event::Unhealthy(stale),
                 Event::RestartDue(stale),
+                Event::Unused(stale),
             ] {
                 effects.extend(world.machine.event(event, world.now));
             }
@@ -289,6 +293,7 @@ fn take(before: &World, step: Step) -> World {
     check_effects(before, &mut world, step, &effects);
     check_state(before, &world, step);
     check_policy(before, &world, step);
+    check_unused(before, &world, step);
     world
 }
 

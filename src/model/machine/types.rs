@@ -63,6 +63,8 @@ pub enum Wanted {
 pub enum IdleReason {
     /// Stopped by a command, or not started yet.
     Stopped,
+    /// Stopped because it had no visitors.
+    Unused,
     /// Exited with code 0, and the policy asks for no restart.
     Completed,
     /// An overlay that it waits for has failed; a sentence that says why.
@@ -111,6 +113,8 @@ pub enum Cause {
     Unhealthy,
     /// A command: the wanted state decides.
     Asked,
+    /// It had no visitors: it is stopped.
+    Unused,
 }
 
 /// The actual state of the server's processes.
@@ -196,6 +200,8 @@ pub enum Event {
     Unhealthy(RunId),
     /// Its health checks failed as often as the spec allows before a restart.
     RestartDue(RunId),
+    /// It had no visitor for as long as the spec allows.
+    Unused(RunId),
 }
 
 /// An action for the caller.

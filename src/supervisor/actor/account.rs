@@ -62,7 +62,7 @@ impl<S: System> Actor<S> {
         let daemon = if self.lifetime == Lifetime::UntilIdle { EndingDaemon::Ends } else { EndingDaemon::Stays };
         let oom = match (before.cause, ended.exit) {
             (Cause::Own, Exit::Signal(9)) => self.context.oom.take_kill(),
-            (Cause::Own | Cause::Asked | Cause::Unhealthy, _) => Oom::No,
+            (Cause::Own | Cause::Asked | Cause::Unhealthy | Cause::Unused, _) => Oom::No,
         };
         let reason = ending::reason(ended.exit, before.cause, before.wanted, daemon, oom);
         let tail = if reason.was_asked_for() {

@@ -120,7 +120,7 @@ fn a_strict_port_is_reserved_before_anything_is_stored() {
 #[test]
 fn a_panic_costs_the_run_and_the_server_can_be_started_again() {
     let (world, scratch) = (World::new(), Scratch::with_root());
-    let (context, control) = context(&world, &scratch);
+    let (context, control) = context(&world, &scratch, None);
     let (supervisor, parts) = Supervisor::new(&context, spec(&scratch, json!({})), Origin::Client);
     let created = supervisor.create();
     supervisor.launch(parts, || {}).unwrap();

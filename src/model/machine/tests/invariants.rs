@@ -156,6 +156,28 @@ pub fn check_policy(before: &World, world: &World, step: Step) {
     assert!(expected && new == old, "a restart against the policy at {}", at());
 }
 
+/// A stop for lack of visitors ends a start command that is wanted, and nothing else; any command in between wins.
+pub fn check_unused(before: &World, world: &World, step: Step) {
+    let at = || format!("{step:?} from {before:?}");
+    let unused = |world: &World| {
+        let phase = &world.machine.phase;
+        matches!(phase, Phase::Draining { cause: Cause::Unused, .. } | Phase::Killing { cause: Cause::Unused, .. })
+    };
+    let is_up = matches!(before.machine.phase, Phase::Alive { stage: RunStage::Starting { .. } | RunStage::Up(_), .. });
+    if step == Step::Unused {
+        let ends = is_up && before.machine.wanted == Wanted::Up;
+        assert!(if ends { unused(world) } else { key(before) == key(world) }, "{}", at());
+    }
+    assert!(!unused(world) || world.machine.wanted == Wanted::Down, "{}", at());
+    let is_stopped = |world: &World| world.machine.phase == Phase::Idle(IdleReason::Unused);
+    if is_stopped(world) && !is_stopped(before) {
+        assert!(unused(before) && matches!(step, Step::TreeGone(_)), "{}", at());
+    }
+    if matches!(step, Step::Command(Command::Start | Command::Restart)) && (unused(before) || is_stopped(before)) {
+        assert!(world.machine.wanted == Wanted::Up && !unused(world), "{}", at());
+    }
+}
+
 fn check_status(world: &World, at: &str) {
     let status = Status::of(&world.machine);
     let lives = matches!(world.process, Process::Lives | Process::Left);
