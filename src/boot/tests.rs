@@ -37,6 +37,7 @@ fn what_is_stored_comes_back_as_it_was() {
         "port": 65535, "strict_port": true, "ignore_ports": [65535, 1, 1], "environment": {"A": "", "B": "\u0001ä\n=\"", "": null},
         "env_file": ".env", "restart_policy": "on-failure", "max_restarts": 4294967295, "restart_delay_ms": 0,
         "restart_delay_max_ms": 31536000000, "stop_timeout_ms": 0, "autostart": false,
+        "proxy": {"host": "public", "access": "key", "start_on_visit": true, "idle_stop_ms": 5},
         "health_check": {"path": "/h?a=b", "interval_ms": 1, "timeout_ms": 2, "delay_ms": 3,
         "restart_after_failures": 4}}"#
         .replace(", \"\": null", "");
@@ -85,7 +86,8 @@ fn a_doctored_file_makes_no_server() {
 fn a_payload_replaces_what_it_changes_and_nothing_else() {
     let (a, b, c) =
         (r#"{"slug": "a", "start": "1"}"#, r#"{"slug": "b", "start": "1"}"#, r#"{"slug": "c", "start": "1"}"#);
-    let old = kept(5, Install::Succeeded);
+    let key = crate::model::proxy::AccessKey::parse(&"0f".repeat(16));
+    let old = Kept { key: key.clone(), is_stopped_by_hand: true, ..kept(5, Install::Succeeded) };
     let begin = servers(
         vec![(spec(a), old.clone()), (spec(b), old.clone())],
         vec![spec(c), spec(b), spec(&a.replace("\"1\"", "\"2\""))],
@@ -94,6 +96,6 @@ fn a_payload_replaces_what_it_changes_and_nothing_else() {
         begin.iter().map(|(spec, origin)| (spec.slug.as_str(), spec.start.as_str(), origin.clone())).collect();
     assert_eq!(
         seen,
-        [("a", "2", Origin::Payload(None)), ("b", "1", Origin::Stored(old)), ("c", "1", Origin::Payload(None))]
+        [("a", "2", Origin::Payload(key)), ("b", "1", Origin::Stored(old)), ("c", "1", Origin::Payload(None))]
     );
 }

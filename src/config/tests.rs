@@ -240,3 +240,44 @@ fn a_gateway_is_turned_on_and_may_have_an_address_of_its_own() {
     }
     assert!(call(&["--gateway=perhaps"], &[]).unwrap_err().to_string().contains("true or false"));
 }
+
+#[test]
+fn the_proxy_has_its_options_and_what_they_need() {
+    let of = |options: &[&str], variables: &[(&str, &str)]| {
+        let config = config(options, variables);
+        (config.proxy, config.warnings)
+    };
+    let public = |listen: Option<&str>| ProxyConfig {
+        listen: listen.map(|address| Listen::Tcp(address.parse().unwrap())),
+        access: ProxyAccess::Public,
+    };
+    assert_eq!(of(&[], &[]), (None, vec![]));
+    assert_eq!(of(&["--proxy"], &[]), (Some(public(None)), vec![]));
+    assert_eq!(of(&["--proxy=no"], &[("SERVISOR_PROXY", "1")]).0, None);
+    let variables =
+        [("SERVISOR_PROXY", "1"), ("SERVISOR_PROXY_LISTEN", "0.0.0.0:80"), ("SERVISOR_PROXY_ACCESS", "key")];
+    let keyed = ProxyConfig { access: ProxyAccess::Key, ..public(Some("0.0.0.0:80")) };
+    assert_eq!(of(&[], &variables), (Some(keyed), vec![]));
+    let unused = of(&["--proxy-listen", "0.0.0.0:80", "--proxy-access", "key"], &[]);
+    let nothing = |name: &str| format!("{name} means nothing without --proxy");
+    assert_eq!(unused, (None, vec![nothing("--proxy-listen"), nothing("--proxy-access")]));
+    let warned = of(&["--proxy", "--allow-origin", "*"], &[]).1;
+    assert!(warned.len() == 1 && warned[0].contains("--allow-origin \"*\""), "{warned:?}");
+    for template in ["https://{slug}.example", "https://abc-{port}.example", "http://{slug}.localhost:18080"] {
+        assert!(of(&["--proxy", "--public-url", template], &[]).0.is_some(), "{template}");
+    }
+    assert_eq!(config(&["--public-url", "https://{slug}.example"], &[]).proxy, None);
+    for (options, words) in [
+        (&["--proxy", "--no-auth"][..], "--proxy and --no-auth contradict each other"),
+        (&["--proxy", "--public-url", "http://localhost:{port}"], "{slug} or {port} in its host"),
+        (&["--proxy", "--public-url", "https://example/{slug}"], "{slug} or {port} in its host"),
+        (&["--proxy", "--public-url", "http://{slug}:80"], "localhost"),
+        (&["--proxy", "--listen", "unix:/run/s"], "--public-url"),
+        (&["--proxy", "--proxy-listen", "example:80"], "--proxy-listen \"example:80\" must be IP:PORT"),
+        (&["--proxy", "--proxy-access", "secret"], "--proxy-access must be one of \"public\", \"key\""),
+        (&["--proxy=perhaps"], "true or false"),
+    ] {
+        let why = refusal(options, &[]);
+        assert!(why.contains(words), "{options:?}: {why}");
+    }
+}

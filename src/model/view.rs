@@ -36,7 +36,7 @@ pub struct ServerView {
     pub ports: Vec<Port>,
     /// Whether it listens on a port that counts as its own.
     pub is_listening: bool,
-    /// Its URL, while it listens. None behind a proxy whose template needs a slug that no host name can have.
+    /// Its URL, while it listens or would be started by a visit. None behind a proxy whose template needs a slug that no host name can have.
     pub url: Option<String>,
     /// What a client needs to visit it through the proxy; `None` if nothing is needed.
     pub key: Option<AccessKey>,

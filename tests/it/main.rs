@@ -68,4 +68,5 @@ mod stats;
 mod stop;
 mod support;
 mod tidy;
+mod visits;
 mod waiting;

@@ -6,6 +6,7 @@ use super::*;
 use crate::error::Wrong;
 
 mod many;
+mod visits;
 mod warnings;
 
 const ROOT: &str = "/sandbox";

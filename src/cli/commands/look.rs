@@ -208,7 +208,7 @@ pub fn runs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     }
     let mut table = Table::new("RUN|KIND|STARTED|LASTED|REASON|CPU|MEMORY|NEXT|HOW");
     for run in runs.iter().map(Server) {
-        let is_trouble = !matches!(run.text("reason"), "" | "stopped" | "restarted" | "deleted" | "shutdown")
+        let is_trouble = !matches!(run.text("reason"), "" | "stopped" | "idle" | "restarted" | "deleted" | "shutdown")
             && run.number("exit_code") != Some(0);
         table.number(run.number("run"), digits);
         table.cell(run.text("kind"));

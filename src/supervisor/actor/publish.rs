@@ -46,6 +46,7 @@ impl<S: System> Actor<S> {
             None if Arc::ptr_eq(&last.spec, &self.spec) => last.port,
             None => None,
         };
+        let starts_on_visit = self.starts_on_visit();
         let view = ServerView {
             spec: Arc::clone(&self.spec),
             status,
@@ -54,12 +55,15 @@ impl<S: System> Actor<S> {
             port: detected.or(allocated),
             ports: observer.map(RunObserver::ports).unwrap_or_default(),
             is_listening: detected.is_some(),
-            url: detected.and_then(|port| match &self.context.proxy {
-                Some(_) => self.context.public_url.behind_proxy(Some(port), &self.spec.slug),
-                None => Some(self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
-            }),
+            url: match (&self.context.proxy, detected) {
+                (Some(_), port) if port.is_some() || starts_on_visit => {
+                    self.context.public_url.behind_proxy(port.or(allocated), &self.spec.slug)
+                }
+                (Some(_), _) => None,
+                (None, port) => port.map(|port| self.context.public_url.fill(port, &self.spec.slug, named.as_deref())),
+            },
             key: self.key(),
-            starts_on_visit: self.starts_on_visit(),
+            starts_on_visit,
             health: match &self.observer {
                 Some(observer) => observer.health().cloned(),
                 None => self.spec.health_check.as_ref().map(|_| Health::default()),

@@ -5,6 +5,8 @@ use crate::model::machine::RunId;
 use crate::model::proxy::{AccessKey, ProxyAccess};
 use crate::store::server::{self, Kept};
 
+const URL: &str = "http://web.localhost:18080";
+
 /// A server of a daemon with the proxy, created and running.
 fn visited(proxy: Value) -> Scene {
     let mut scene = not_started(Origin::Client, proxy);
@@ -42,15 +44,15 @@ fn a_run_can_be_visited_from_its_port_on_to_its_end() {
     let mut scene = visited(json!({}));
     let traffic = Arc::clone(scene.supervisor.traffic());
     assert!(traffic.target(None).unwrap().is_none());
-    assert_eq!(scene.view().url.as_deref(), Some("http://web.localhost:18080"));
+    assert_eq!(scene.view().url, None);
     ready(&mut scene);
+    assert_eq!(scene.view().url.as_deref(), Some(URL));
     let target = traffic.target(None).unwrap().unwrap();
     assert_eq!((target.address.port(), target.end.run(), target.end.is_over()), (3000, RunId(1), false));
     scene.exit(Exit::Code(1));
     assert!(target.end.is_over() && traffic.target(None).unwrap().is_none());
     let view = scene.view();
-    assert_eq!((view.status, view.is_listening), (Status::Failed, false));
-    assert_eq!(view.url.as_deref(), Some("http://web.localhost:18080"));
+    assert_eq!((view.status, view.is_listening, view.url.as_deref()), (Status::Failed, false, None));
 }
 
 #[test]
@@ -124,8 +126,9 @@ fn a_visit_starts_what_was_stopped_for_lack_of_visitors() {
     ready(&mut scene);
     assert!(!scene.view().starts_on_visit);
     scene.pass(ms(1000));
-    assert!(scene.view().starts_on_visit);
+    assert_eq!((scene.view().starts_on_visit, scene.view().url.as_deref()), (true, Some(URL)));
     visit(&mut scene);
+    assert_eq!(scene.view().url, None);
     visit(&mut scene);
     assert_eq!((scene.status().0, scene.world.spawned().len()), (Status::Starting, 2));
     ready(&mut scene);
@@ -194,7 +197,9 @@ fn a_key_is_made_when_it_is_needed_and_kept_until_the_server_is_deleted() {
     let mut scene = visited(json!({"access": "key"}));
     let key = scene.view().key.clone().unwrap();
     assert_eq!(stored(&scene).key.as_ref(), Some(&key));
-    assert_eq!(scene.view().access_url(), Some(key.link("http://web.localhost:18080")));
+    assert_eq!(scene.view().access_url(), None);
+    ready(&mut scene);
+    assert_eq!(scene.view().access_url(), Some(key.link(URL)));
     // Another configuration is the same server.
     scene.obeys(Command::Stop);
     let changed = spec(&scene.scratch, json!({"start": "other", "proxy": {"access": "key"}}));
