@@ -51,7 +51,7 @@ pub(super) fn proxy(
         Some((name, text, template)) => template.check_for_proxy().or_else(|why| {
             error(format!("{name} {} {why}: with {proxy} the host of a request leads to its server", quoted(text)))
         })?,
-        None if matches!(api, Listen::Unix(_)) => {
+        None if matches!(api, Listen::Unix(_)) && !matches!(listen, Some((_, Listen::Tcp(_)))) => {
             return error(format!(
                 "{proxy} on a unix socket needs --public-url, as in \"https://{{slug}}-abc.sandbox.example\""
             ));

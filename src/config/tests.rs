@@ -263,6 +263,7 @@ fn the_proxy_has_its_options_and_what_they_need() {
     assert_eq!(unused, (None, vec![nothing("--proxy-listen"), nothing("--proxy-access")]));
     let warned = of(&["--proxy", "--allow-origin", "*"], &[]).1;
     assert!(warned.len() == 1 && warned[0].contains("--allow-origin \"*\""), "{warned:?}");
+    assert!(of(&["--proxy", "--listen", "unix:/run/s", "--proxy-listen", "0.0.0.0:80"], &[]).0.is_some());
     for template in ["https://{slug}.example", "https://abc-{port}.example", "http://{slug}.localhost:18080"] {
         assert!(of(&["--proxy", "--public-url", template], &[]).0.is_some(), "{template}");
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use libfuzzer_sys::fuzz_target;
 use servisor::api::input::{log_form, require_json, server_spec, status_mark, stored_server_spec, stream_form};
+use servisor::model::proxy::AccessKey;
 use servisor::store::server::{self, Install, Kept, Preparation};
 
 #[path = "../files.rs"]
