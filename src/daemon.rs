@@ -23,7 +23,6 @@ use crate::api::permits::Permits;
 use crate::boot::{self, Processes};
 use crate::config::{self, AuthSource, Config};
 use crate::control::Control;
-use crate::http::{Front, FrontLimits};
 use crate::log;
 use crate::logs::LogFiles;
 use crate::os::environment;
@@ -39,6 +38,7 @@ use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::process::oom::OomCounter;
 use crate::process::orphans;
+use crate::proxy::Proxy;
 use crate::registry::Registry;
 use crate::runs::file::Books;
 use crate::setup::{self, Payload};
@@ -46,10 +46,12 @@ use crate::store::Store;
 use crate::store::files::Files;
 use crate::supervisor::{self, Context, Kernel, Launches, Supervisor};
 
+mod fronts;
 mod listen;
 mod page_link;
 mod urls;
 
+use fronts::Fronts;
 use listen::OpenedListener;
 use page_link::page_link;
 use urls::Urls;
@@ -125,7 +127,8 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     warn_of_exposed_secrets(config);
     let OpenedListener { listener, address, local, socket } =
         listen::listen(&config.listen, &config.auth).map_err(StartError)?;
-    let urls = Urls::of(config, listener.address());
+    let visits = fronts::listen_for_servers(config).map_err(StartError)?;
+    let urls = Urls::of(config, listener.address(), visits.as_ref().and_then(|visits| visits.listener.address()));
     let names = Names::new(listener.address(), urls.template.clone());
     let auth = auth(config, &store)?;
     // Not into a file, a pipe or a journal.
@@ -147,6 +150,9 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     let context = context(urls, &store, processes, inherited.open_files, logs, &overlays, control_tx.clone())
         .map_err(start_error("can't get what it needs from the system"))?;
     let registry = Registry::new(Arc::clone(&context));
+    let proxy = context.proxy.as_ref().map(|proxy| {
+        Proxy::new(Arc::clone(&registry), access.clone(), context.public_url.clone(), proxy.own_ports.clone())
+    });
     overlays.resume();
     let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
     let taken = registry.restore(boot::servers(stored, servers));
@@ -164,16 +170,24 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         waits: Permits::for_waits(),
         open_waits: Permits::for_open_waits(),
         reading: Mutex::default(),
+        proxy: proxy.clone(),
     };
     let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
-    let front = Front::open(listener, Arc::new(service), None, FrontLimits::default())
-        .map_err(start_error("can't open the API"))?;
+    let (visits, visits_address, visits_socket) = match visits {
+        Some(OpenedListener { listener, address, socket, .. }) => (Some(listener), Some(address), socket),
+        None => (None, None, None),
+    };
+    let fronts =
+        Fronts::open(listener, visits, Arc::new(service), proxy.as_ref()).map_err(start_error("can't open the API"))?;
     if let Err(error) = store.put_address(&local) {
         log::warn(format_args!(
             "clients have to be given the address, it can't be written to the state directory: {error}"
         ));
     }
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
+    if let Some(address) = visits_address {
+        log::info(format_args!("the servers alone are reached at {address}"));
+    }
     if matches!(config.auth, AuthSource::Kept) {
         log::info(format_args!("the access token is in {}", store.token_path().display()));
     }
@@ -189,7 +203,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         registry,
         overlays,
         context: Arc::clone(&context),
-        front,
+        fronts,
         closer: inbox.closer(),
         result: Arc::new(AtomicU8::new(ShutdownResult::LeftBehind as u8)),
     };
@@ -204,7 +218,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         }
     });
     control.join_by(Instant::now() + FRONT_LIMIT);
-    drop(socket);
+    drop((socket, visits_socket));
     store.remove_address();
     if result.load(Ordering::SeqCst) == ShutdownResult::Clean as u8 {
         store.end_clean();
@@ -302,7 +316,7 @@ struct Shutdown {
     registry: Arc<Registry>,
     overlays: Arc<Overlays>,
     context: Arc<Context>,
-    front: Front,
+    fronts: Fronts,
     closer: signals::SignalCloser,
     result: Arc<AtomicU8>,
 }
@@ -338,7 +352,7 @@ impl Shutdown {
         if let Some(files) = &self.context.log_files {
             files.finish(Instant::now() + FILES_LIMIT);
         }
-        self.front.close(Instant::now() + FRONT_LIMIT);
+        self.fronts.close(Instant::now() + FRONT_LIMIT);
         self.context.system.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.system.watcher.close(Instant::now() + THREAD_LIMIT);
         match ended {

@@ -11,6 +11,7 @@
 //! - [`http`]: the public listener (the front): accept, slots, deadlines, vetting of heads, bodies, responses.
 //! - [`api`]: the meaning of requests. `api::route` parses a target, `api::handlers` executes it, `api::wire` writes
 //!   JSON.
+//! - [`proxy`]: requests to managed servers by host name: what passes, held requests, the relay.
 //! - [`registry`]: the table of servers.
 //! - [`supervisor`]: one actor for each server; it drives the machine and owns the processes of the run. It sees the
 //!   kernel through `supervisor::system`; its tests replace that.
@@ -39,6 +40,7 @@
 //! - A stop ends when no process of the run is left, not before.
 //! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access
 //!   check.
+//! - A host name of a server never gets the API, and a visitor never reaches a process that is not of a living run.
 //! - A request is executed on the thread of its connection, so a slow one delays no other. Only the parse of its head
 //!   takes place on a thread of tiny_http.
 //! - A change is stored before it is answered. What is stored late, and why, is said where it happens.
@@ -68,8 +70,8 @@
 //!
 //! Each protects one structure, for the time of a look-up or a change: the registry's table, the view and the run book
 //! of each server and its traffic, the sequence of changes, the ring buffer of each log, the table of ports, the tables of [`process`]
-//! (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the parsers, the
-//! gateway's sandbox, the table and the states of overlays, the reserve descriptor, the directories still to sync
+//! (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the places of visitors at
+//! a server, the parsers, the gateway's sandbox, the table and the states of overlays, the reserve descriptor, the directories still to sync
 //! (`unsynced`), the line of the log. `reading` admits one parse of a body at a time. A deletion of an overlay and its
 //! record have guards of their own (`overlay::state`). Poisoned locks are used on: their data is valid at every point
 //! where a panic is possible.
@@ -85,7 +87,7 @@
 //!
 //! The reserve descriptor is locked during the call that needs it, the OOM counter during a read of its file.
 //!
-//! # Three traces
+//! # Four traces
 //!
 //! A death. The kernel sends SIGCHLD; main calls `Reaper::sweep`, which learns the exit by `waitid(WNOWAIT)` and
 //! notifies the supervisor's inbox. `supervisor::actor` asks `supervisor::run` whether other processes of the run live,
@@ -97,6 +99,12 @@
 //! has tiny_http parse it and calls `api::handlers::admit`: route, access, whether a body is read. The connection's
 //! thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's inbox,
 //! and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
+//!
+//! A visit. `http::connection` reads a head whose `Host` `proxy` claims, and the connection leaves the slots of the API.
+//! `proxy::request` vets the head and writes the server's; `proxy::call` asks the registry for the server, checks the
+//! access key, holds the client while the server starts, and connects to the address that the `ports` thread has seen.
+//! `proxy::relay` moves bodies both ways with `poll(2)`, by a `proxy::lane` for each direction, until the answer is over,
+//! or the run is (`supervisor::traffic`).
 //!
 //! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner
 //! belongs to the run, and notifies the supervisor: `Event::Listening`. With a health check, `supervisor::observer`
@@ -114,6 +122,7 @@
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.
 //! - An error code: `error.rs`. An option: `config/options.rs`, `config.rs`, `config/help.rs`.
+//! - A rule about a header that passes the proxy: `proxy/request.rs`, `proxy/response.rs`.
 //! - A system call: `os/`, with a safe signature and a `SAFETY` comment for each `unsafe` block.
 
 pub mod api;
@@ -136,6 +145,7 @@ pub mod packed;
 pub mod ports;
 pub mod prober;
 pub mod process;
+pub mod proxy;
 pub mod registry;
 pub mod runs;
 pub mod setup;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use crate::overlay::Overlays;
+use crate::proxy::Proxy;
 use crate::registry::Registry;
 
 pub mod access;
@@ -51,4 +52,6 @@ pub struct Api {
     pub open_waits: permits::Permits,
     /// Held while a body is parsed: one at a time.
     pub reading: Mutex<()>,
+    /// The proxy, if the daemon is one.
+    pub proxy: Option<Arc<Proxy>>,
 }

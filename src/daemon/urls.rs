@@ -18,16 +18,15 @@ pub struct Urls {
 }
 
 impl Urls {
-    /// Those of a daemon whose API listens at `api`; `None` is a unix socket.
-    pub fn of(config: &Config, api: Option<SocketAddr>) -> Urls {
-        let default = || match (&config.proxy, api) {
+    /// Those of a daemon whose API listens at `api`, and that has perhaps a listener for servers only; `None` is a unix
+    /// socket.
+    pub fn of(config: &Config, api: Option<SocketAddr>, servers: Option<SocketAddr>) -> Urls {
+        let own_ports = api.iter().chain(&servers).map(SocketAddr::port).collect();
+        let default = || match (&config.proxy, api.or(servers)) {
             (Some(_), Some(api)) => PublicUrl::by_slug(api.port()),
             (None, _) | (_, None) => PublicUrl::default(),
         };
-        let proxy = config
-            .proxy
-            .as_ref()
-            .map(|proxy| ProxyDefaults { access: proxy.access, own_ports: api.iter().map(SocketAddr::port).collect() });
+        let proxy = config.proxy.as_ref().map(|proxy| ProxyDefaults { access: proxy.access, own_ports });
         Urls { template: config.public_url.clone().unwrap_or_else(default), proxy }
     }
 }

@@ -58,6 +58,11 @@ impl Chunked {
         self.body.reserve_exact(length.saturating_sub(self.body.len()));
     }
 
+    /// Takes what was decoded since the last time: a body that is passed on piece by piece.
+    pub fn take_decoded(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.body)
+    }
+
     /// The body so far.
     pub fn into_body(self) -> Vec<u8> {
         self.body

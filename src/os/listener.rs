@@ -43,7 +43,8 @@ pub fn prepare(listener: &TcpListener) -> io::Result<()> {
     check(unsafe { libc::listen(socket, BACKLOG) }).map(drop)
 }
 
-fn set(socket: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+/// Sets an option of a socket that is a number.
+pub(super) fn set(socket: RawFd, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `value` is an int that lives through the call, and its length is given.
     check(unsafe { libc::setsockopt(socket, level, option, (&raw const value).cast(), length) }).map(drop)

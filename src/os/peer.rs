@@ -1,11 +1,14 @@
 //! The state of a connected socket's other end.
 //!
-//! Owns: detecting its close, and reading without consuming (`MSG_PEEK`). Never: consuming a byte.
+//! Owns: detecting its close, reading without consuming (`MSG_PEEK`), its address, and how long it may take nothing. Never:
+//! consuming a byte.
 
 use std::io;
+use std::net::{IpAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
+use super::listener::set;
 use super::poll::{entry, poll};
 use super::retry;
 
@@ -14,6 +17,19 @@ use super::retry;
 pub fn has_left(socket: impl AsFd) -> bool {
     let mut entries = [entry(socket.as_fd().as_raw_fd(), libc::POLLRDHUP)];
     poll(&mut entries, Some(Duration::ZERO)).is_err() || entries[0].revents != 0
+}
+
+/// The address of the other side; `None` for a unix socket.
+pub fn address(socket: impl AsFd) -> Option<IpAddr> {
+    let stream = TcpStream::from(socket.as_fd().try_clone_to_owned().ok()?);
+    stream.peer_addr().ok().map(|address| address.ip().to_canonical())
+}
+
+/// Lets the other side of a TCP connection take nothing for `limit` before the kernel ends it.
+pub fn allow_stall(socket: impl AsFd, limit: Duration) {
+    let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
+    // An error means that it is no TCP connection.
+    let _ = set(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, limit);
 }
 
 /// What a connected socket has for a reader.

@@ -40,8 +40,12 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
+    /// Either.
+    Both,
     /// The other side has closed, or half closed.
     Left,
+    /// The connection is closed in both directions, or reset.
+    Broken,
 }
 
 /// The descriptors of one wait. Reuse it: the memory is kept from wait to wait.
@@ -61,7 +65,10 @@ impl Poll {
         let events = match interest {
             Interest::Read => libc::POLLIN,
             Interest::Write => libc::POLLOUT,
+            Interest::Both => libc::POLLIN | libc::POLLOUT,
             Interest::Left => libc::POLLRDHUP,
+            // Reported without being asked for.
+            Interest::Broken => 0,
         };
         self.entries.push(entry(descriptor.as_fd().as_raw_fd(), events));
         self.entries.len() - 1

@@ -53,7 +53,7 @@ use actor::RunUpdate;
 use observer::Attention;
 use system::System;
 
-pub use changes::{Changes, Count, Deletion, Since};
+pub use changes::{Changes, Count, Deletion, Since, WakeGuard};
 pub use command::visible as visible_environment;
 pub use kernel::Kernel;
 pub use launches::Launches;

@@ -55,6 +55,7 @@ mod places;
 mod planted;
 mod ports;
 mod prepare;
+mod proxy;
 mod ready;
 mod restart;
 mod runs;

@@ -88,7 +88,7 @@ fn nothing_unwraps_outside_of_tests() {
 const LAYERS: [&[&str]; 9] = [
     &["main", "lib", "fuzzing", "cli"],
     &["daemon", "config", "setup", "boot"],
-    &["http", "api"],
+    &["http", "api", "proxy"],
     &["registry"],
     &["supervisor"],
     &["runs"],

@@ -1,6 +1,6 @@
 //! A request to a managed server, on the connection's own thread.
 //!
-//! Owns: the way from the front to the [`VisitService`](super::super::visit::VisitService) and back. Never: a byte of the
+//! Owns: the way from the front to the `VisitService` and back. Never: a byte of the
 //! answer.
 
 use std::net::Shutdown;

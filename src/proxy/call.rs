@@ -1,0 +1,250 @@
+//! One request to a managed server.
+//!
+//! Owns: the order of access, hold, connect and relay, and what is said when one of them fails. Never: a byte of a body, the
+//! form of what is said (see `pages`).
+
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::lane::Lane;
+use super::pages::{Asker, Note};
+use super::relay::{self, CLIENT_TAKES, NoAnswer, Relay, RelayEnd, Unblocked, Unconnected};
+use super::request::{Disguise, UpstreamHead, VisitHead};
+use super::response::AskedFor;
+use super::standing::{self, Standing};
+use super::{Proxy, cookie};
+use crate::handoff::Reply;
+use crate::http::head::{BodyFraming, Expects, Version};
+use crate::http::response::{self, After, BodyIs, SendLimits};
+use crate::http::visit::{VisitEnd, VisitRequest};
+use crate::log;
+use crate::model::proxy::AccessKey;
+use crate::model::public_url::Scheme;
+use crate::model::spec::Port;
+use crate::os::peer;
+use crate::os::poll::{Interest, Poll};
+use crate::os::waker::Waker;
+use crate::registry::Visitable;
+use crate::supervisor::{Supervisor, Visit, VisitTarget, Waiting, WakeGuard};
+
+/// A server that refuses a connection although it is seen to listen is tried again after this.
+const RETRY: Duration = Duration::from_millis(100);
+/// The limit of a look at the ports after a refusal.
+const LOOK: Duration = Duration::from_secs(1);
+/// The limits of what is said in place of an answer.
+const SEND: Duration = Duration::from_secs(10);
+
+/// A request that was vetted.
+pub struct VisitCall<'a> {
+    pub proxy: &'a Proxy,
+    pub request: VisitRequest<'a>,
+    pub head: &'a VisitHead<'a>,
+    pub scheme: Scheme,
+    pub asker: Asker,
+}
+
+/// What wakes a held client's thread at each change, while its server is observed closely.
+type Held<'a> = (Arc<Waker>, WakeGuard<'a>, Waiting);
+
+/// Why a server is not reached.
+enum Unreached {
+    /// The client is given the reason.
+    Said(Note),
+    ClientLeft,
+}
+
+impl VisitCall<'_> {
+    /// Serves it.
+    pub fn serve(mut self, visited: &Visitable) -> VisitEnd {
+        let server = &visited.server;
+        let visit = server.traffic().begin();
+        let Some(_place) = self.proxy.occupy(server.slug()) else {
+            return self.say(&Note::new(503, "busy", "too many clients visit this server; try again soon"));
+        };
+        let has_key = match self.show_key(&server.view().key) {
+            Ok(has_key) => has_key,
+            Err(reply) => return self.send(&reply),
+        };
+        match self.reach(server, visited.port, has_key) {
+            Ok((target, stream)) => self.relay(server, &target, stream, visit),
+            Err(Unreached::Said(note)) => self.say(&note),
+            Err(Unreached::ClientLeft) => VisitEnd::Close,
+        }
+    }
+
+    /// Whether the client has shown the server's key.
+    ///
+    /// # Errors
+    /// It has not, and needs it; or its browser is to keep it as a cookie.
+    fn show_key(&self, key: &Option<AccessKey>) -> Result<bool, Reply> {
+        let Some(key) = key else { return Ok(false) };
+        let fields = self.head.fields;
+        let mut shown = fields.all("X-Servisor-Key").filter_map(|value| str::from_utf8(value).ok());
+        if shown.any(|shown| key.is(shown)) || fields.all("Cookie").flat_map(cookie::keys).any(|shown| key.is(shown)) {
+            return Ok(true);
+        }
+        let in_query = cookie::in_query(self.head.target).filter(|(shown, _)| key.is(shown));
+        if let Some((_, without)) = in_query.filter(|_| self.head.method == "GET" && !self.asker.is_upgrade) {
+            let cookie = cookie::set(key.secret(), self.scheme == Scheme::Https);
+            let headers = vec![("Location", without), ("Set-Cookie", cookie), ("Cache-Control", "no-store".to_owned())];
+            return Err(Reply { status: 303, headers, content_type: None, body: Vec::new().into() });
+        }
+        const HOW: &str = "a key is needed to visit this server; open its access_url, or send it as X-Servisor-Key";
+        Err(Note::new(401, "key_needed", HOW).reply(self.asker))
+    }
+
+    /// Connects to the server. While it starts, the client is held.
+    fn reach(
+        &self,
+        server: &Arc<Supervisor>,
+        port: Option<Port>,
+        has_key: bool,
+    ) -> Result<(VisitTarget, UnixStream), Unreached> {
+        let registry = &self.proxy.registry;
+        let busy = |_| Unreached::Said(Note::new(503, "busy", "the daemon is short of descriptors; try again soon"));
+        let deadline = Instant::now() + standing::patience(self.asker);
+        let mut held: Option<Held<'_>> = None;
+        let (mut is_refused, mut is_asked) = (false, false);
+        loop {
+            if let Some((waker, ..)) = &held {
+                waker.drain();
+            }
+            // Before the view: see `Visitable`.
+            let target = server.traffic().target(port).map_err(busy)?;
+            let target = target.filter(|target| !self.proxy.own_ports.contains(&target.address.port()));
+            let view = server.view();
+            let now = Instant::now();
+            let mut standing = Standing::of(&view, target.is_some(), port, now);
+            let mut retry = None;
+            match (standing, target) {
+                (Standing::Open, Some(target)) => match relay::connect(&target, self.request.socket()) {
+                    Ok(stream) => return Ok((target, stream)),
+                    Err(Unconnected::ClientLeft) => return Err(Unreached::ClientLeft),
+                    Err(Unconnected::Shortage) => return Err(busy(std::io::Error::last_os_error())),
+                    Err(Unconnected::Refused) => {
+                        if !std::mem::replace(&mut is_refused, true) {
+                            registry.refresh_ports(now + LOOK);
+                        }
+                        retry = Some(Instant::now() + RETRY);
+                    }
+                },
+                (Standing::Down, _) if view.starts_on_visit && self.asker.may_start() => {
+                    if !std::mem::replace(&mut is_asked, true) {
+                        server.visit();
+                    }
+                    standing = Standing::Soon;
+                }
+                (Standing::Open | Standing::Soon, _) => {}
+                (Standing::Down | Standing::Absent, _) => {
+                    return Err(Unreached::Said(standing::note(&view, standing, is_refused, has_key)));
+                }
+            }
+            if now >= deadline || registry.is_closed() {
+                return Err(Unreached::Said(standing::note(&view, standing, is_refused, has_key)));
+            }
+            let Some((waker, ..)) = &held else {
+                let waker = Arc::new(Waker::new().map_err(busy)?);
+                let guard = registry.changes().wake_on_change(Arc::clone(&waker));
+                held = Some((waker, guard, server.attend()));
+                // What has changed before is looked at once more.
+                continue;
+            };
+            let mut poll = Poll::default();
+            poll.add(&**waker, Interest::Read);
+            let left = poll.add(self.request.socket(), Interest::Left);
+            let until = retry.map_or(deadline, |retry| retry.min(deadline));
+            if poll.wait(Some(until.saturating_duration_since(Instant::now()))).is_err() || poll.is_ready(left) {
+                return Err(Unreached::ClientLeft);
+            }
+        }
+    }
+
+    fn relay(&mut self, server: &Supervisor, target: &VisitTarget, stream: UnixStream, visit: Visit) -> VisitEnd {
+        let head = self.head;
+        let UpstreamHead { bytes, origin } = head.for_server(&Disguise {
+            port: target.address.port(),
+            mode: server.view().spec.proxy.host,
+            scheme: self.scheme.as_str(),
+            client: self.client(),
+            is_token: &|name, value| self.proxy.is_token(name, value),
+        });
+        let rest = std::mem::take(self.request.rest);
+        let is_missing = rest.is_empty() && head.framing != BodyFraming::Length(0);
+        let interim: &[u8] = match (head.expects, head.version) {
+            (Expects::Continue, Version::Http11) if is_missing => b"HTTP/1.1 100 Continue\r\n\r\n",
+            (Expects::Continue | Expects::Nothing, _) => b"",
+        };
+        let up = match head.framing {
+            _ if head.is_upgrade => Lane::of_upgrade(bytes, rest),
+            BodyFraming::Length(length) => Lane::of_request(bytes, Some(length as u64), rest),
+            BodyFraming::Chunks => Lane::of_request(bytes, None, rest),
+        };
+        let asked = AskedFor {
+            is_head: head.method == "HEAD",
+            version: head.version,
+            persistence: head.persistence,
+            is_upgrade: head.is_upgrade,
+            port: target.address.port(),
+            origin,
+        };
+        let client = self.request.slot.socket();
+        peer::allow_stall(client, CLIENT_TAKES);
+        let Ok(unblocked) = Unblocked::new(client) else { return VisitEnd::Close };
+        let mut relay = Relay {
+            client,
+            server: stream,
+            end: &target.end,
+            up,
+            down: Lane::of_answer(asked, interim),
+            traffic: server.traffic(),
+            visit: Some(visit),
+        };
+        let ended = relay.carry_out();
+        let Relay { up, visit, .. } = relay;
+        drop((unblocked, visit));
+        *self.request.rest = up.into_rest();
+        let note = match ended {
+            RelayEnd::Answered(end) => return end,
+            RelayEnd::Cut => return VisitEnd::Close,
+            RelayEnd::Failed(NoAnswer::Ended) => {
+                let sentence = format!("{} has ended the connection without an answer", server.slug());
+                Note::new(502, "no_answer", sentence)
+            }
+            RelayEnd::Failed(NoAnswer::Broken(why)) => {
+                let sentence = format!("{} can't be understood: its answer {}", server.slug(), why.0);
+                log::server(log::Level::Warn, server.slug(), format_args!("its answer to a visitor {}", why.0));
+                Note::new(502, "broken_answer", sentence)
+            }
+            RelayEnd::Failed(NoAnswer::BadBody) => Note::new(400, "malformed", "the chunks of the body can't be read"),
+            RelayEnd::Failed(NoAnswer::Timeout) => {
+                Note::new(408, "request_timeout", "the body of the request stopped to come; send it again")
+            }
+        };
+        self.say(&note)
+    }
+
+    /// The address of the client, if it has one.
+    fn client(&self) -> Option<IpAddr> {
+        peer::address(self.request.socket())
+    }
+
+    fn say(&self, note: &Note) -> VisitEnd {
+        self.send(&note.reply(self.asker))
+    }
+
+    fn send(&self, reply: &Reply) -> VisitEnd {
+        send(&self.request, reply, self.head.method == "HEAD")
+    }
+}
+
+/// Sends what is said in place of an answer. The connection ends after it.
+pub fn send(request: &VisitRequest<'_>, reply: &Reply, is_head: bool) -> VisitEnd {
+    let pace = SendLimits { deadline: Some(Instant::now() + SEND), stall: SEND };
+    let body = if is_head { BodyIs::LeftOut } else { BodyIs::Sent };
+    match response::send(request.socket(), reply, After::Close, body, pace) {
+        Ok(_) => VisitEnd::Linger,
+        Err(_) => VisitEnd::Close,
+    }
+}

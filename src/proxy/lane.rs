@@ -1,0 +1,311 @@
+//! One direction of a relay: bytes from one socket, by their framing, to the other.
+//!
+//! Owns: at most one piece of a body at a time, and the head before it. Never: a wait, a deadline, the other direction.
+//!
+//! A piece is read, framed anew and written before the next one is read, so a body of any length takes the same memory, and
+//! each piece is on its way as soon as it has come. Without a piece a lane has no buffer.
+
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use super::response::{self, AnswerFraming, Answered, AskedFor, BrokenAnswer};
+use crate::http::body::{BodyProgress, Chunked};
+use crate::http::visit::VisitEnd;
+use crate::os::retry;
+
+/// The size of a piece.
+const PIECE: usize = 16 * 1024;
+/// The size of a read into a head. Most heads are shorter.
+const HEAD_STEP: usize = 2 * 1024;
+/// Room before a piece for the size of a chunk and CRLF.
+const SIZE_ROOM: usize = 8;
+/// So many pieces are moved before the other direction has its turn.
+const TURN: usize = 16;
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// What is read next.
+enum NextPart {
+    /// Nothing before the server has consented to a tunnel.
+    Held,
+    /// The head of an answer. So many bytes were searched for its end.
+    Head(Box<AskedFor>, usize),
+    /// So many bytes.
+    Length(u64),
+    Chunks(Chunked),
+    ToEnd,
+    /// All was read.
+    Over,
+}
+
+/// What a lane waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Needs {
+    /// Bytes from its source.
+    Source,
+    /// Room in its sink.
+    Sink,
+    /// Another turn.
+    Turn,
+    /// A tunnel.
+    Consent,
+    /// Nothing: all was passed on.
+    Nothing,
+}
+
+/// Why a lane ends before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneError {
+    /// The source has ended in the middle.
+    CutOff,
+    /// What came from it can't be read.
+    Unreadable,
+    /// The source is a server, and its answer is none.
+    Broken(BrokenAnswer),
+    /// The sink takes nothing any more.
+    Sink,
+}
+
+/// One direction.
+pub struct Lane {
+    expected: NextPart,
+    /// Whether the body is sent in chunks.
+    in_chunks: bool,
+    /// What was read and not decoded.
+    raw: Vec<u8>,
+    /// What is to be written, from `written` on.
+    out: Vec<u8>,
+    written: usize,
+    /// Whether the last read has left nothing in the source.
+    is_drained: bool,
+    /// Bytes moved in the last turn.
+    pub moved: usize,
+    /// What becomes of the client's connection, once the answer's head was read.
+    pub after: Option<VisitEnd>,
+    /// Whether the server has consented to a tunnel.
+    pub has_switched: bool,
+}
+
+impl Lane {
+    fn new(expected: NextPart, first: Vec<u8>) -> Lane {
+        Lane {
+            expected,
+            in_chunks: false,
+            raw: Vec::new(),
+            out: first,
+            written: 0,
+            is_drained: false,
+            moved: 0,
+            after: None,
+            has_switched: false,
+        }
+    }
+
+    /// From a client to a server: `head`, and a body of `length` bytes, or in chunks.
+    pub fn of_request(head: Vec<u8>, length: Option<u64>, read: Vec<u8>) -> Lane {
+        let expected = match length {
+            Some(length) => NextPart::Length(length),
+            None => NextPart::Chunks(Chunked::new(usize::MAX)),
+        };
+        Lane { raw: read, in_chunks: length.is_none(), ..Lane::new(expected, head) }
+    }
+
+    /// The same for a request for a tunnel.
+    pub fn of_upgrade(head: Vec<u8>, read: Vec<u8>) -> Lane {
+        Lane { raw: read, ..Lane::new(NextPart::Held, head) }
+    }
+
+    /// From a server to a client: `interim`, and the answer.
+    pub fn of_answer(asked: AskedFor, interim: &[u8]) -> Lane {
+        Lane::new(NextPart::Head(Box::new(asked), 0), interim.to_vec())
+    }
+
+    /// Makes a tunnel of a lane that waits for consent.
+    pub fn release(&mut self) {
+        self.expected = NextPart::ToEnd;
+    }
+
+    /// Whether all was read and written.
+    pub fn is_over(&self) -> bool {
+        matches!(self.expected, NextPart::Over) && self.out.is_empty()
+    }
+
+    /// What was read beyond the end.
+    pub fn into_rest(self) -> Vec<u8> {
+        self.raw
+    }
+
+    /// Moves what can be moved without waiting. Both sockets never block.
+    pub fn pump(&mut self, source: &UnixStream, sink: &UnixStream) -> Result<Needs, LaneError> {
+        self.moved = 0;
+        for _ in 0..TURN {
+            while self.written < self.out.len() {
+                match retry(|| (&*sink).write(&self.out[self.written..])) {
+                    Ok(0) => return Err(LaneError::Sink),
+                    Ok(count) => {
+                        self.written += count;
+                        self.moved += count;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Needs::Sink),
+                    Err(_) => return Err(LaneError::Sink),
+                }
+            }
+            self.out.clear();
+            self.written = 0;
+            // What was read before may have the next piece in it.
+            let decoded = self.decode()?;
+            if !self.out.is_empty() {
+                continue;
+            }
+            let needs = match (&self.expected, decoded) {
+                (NextPart::Over, _) => Needs::Nothing,
+                (NextPart::Held, _) => Needs::Consent,
+                (_, true) => continue,
+                (_, false) => match self.refill(source)? {
+                    true => continue,
+                    false => Needs::Source,
+                },
+            };
+            self.out = Vec::new();
+            self.raw.shrink_to_fit();
+            return Ok(needs);
+        }
+        Ok(Needs::Turn)
+    }
+
+    /// Reads once. Returns whether there was something, or the end.
+    fn refill(&mut self, mut source: &UnixStream) -> Result<bool, LaneError> {
+        let (into, most, from) = match &self.expected {
+            NextPart::Head(..) => (&mut self.raw, HEAD_STEP, 0),
+            NextPart::Chunks(_) => (&mut self.raw, PIECE, 0),
+            NextPart::Length(left) => (&mut self.out, PIECE.min(usize::try_from(*left).unwrap_or(PIECE)), SIZE_ROOM),
+            NextPart::ToEnd | NextPart::Held | NextPart::Over => (&mut self.out, PIECE, SIZE_ROOM),
+        };
+        if std::mem::take(&mut self.is_drained) {
+            return Ok(false);
+        }
+        let begin = into.len() + from;
+        into.reserve_exact(from + most + LAST_CHUNK.len());
+        into.resize(begin + most, 0);
+        let read = retry(|| source.read(&mut into[begin..]));
+        let count = *read.as_ref().unwrap_or(&0);
+        into.truncate(if count == 0 { begin - from } else { begin + count });
+        match read {
+            Ok(0) => return self.source_ended().map(|()| true),
+            // The next read would find nothing.
+            Ok(_) => self.is_drained = count < most,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(_) => return Err(LaneError::CutOff),
+        }
+        if from > 0 {
+            self.frame(count);
+        }
+        Ok(true)
+    }
+
+    /// Frames the piece of `count` bytes that stands in `out` behind its room.
+    fn frame(&mut self, count: usize) {
+        if let NextPart::Length(left) = &mut self.expected {
+            *left -= count as u64;
+        }
+        self.written = SIZE_ROOM;
+        if self.in_chunks {
+            let size = format!("{count:x}\r\n");
+            self.written -= size.len();
+            self.out[self.written..SIZE_ROOM].copy_from_slice(size.as_bytes());
+            self.out.extend_from_slice(b"\r\n");
+        }
+    }
+
+    fn source_ended(&mut self) -> Result<(), LaneError> {
+        match self.expected {
+            NextPart::ToEnd => {
+                self.finish();
+                Ok(())
+            }
+            NextPart::Held | NextPart::Head(..) | NextPart::Length(_) | NextPart::Chunks(_) | NextPart::Over => {
+                Err(LaneError::CutOff)
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        self.expected = NextPart::Over;
+        if self.in_chunks {
+            self.out.extend_from_slice(LAST_CHUNK);
+        }
+    }
+
+    /// Decodes what was read. Returns whether something has come of it.
+    fn decode(&mut self) -> Result<bool, LaneError> {
+        let piece: Vec<u8> = match &mut self.expected {
+            NextPart::Length(0) => {
+                self.finish();
+                return Ok(true);
+            }
+            _ if self.raw.is_empty() => return Ok(false),
+            NextPart::Held | NextPart::Over => return Ok(false),
+            NextPart::Head(asked, searched) => {
+                let answered = response::read(&self.raw, *searched, asked).map_err(LaneError::Broken)?;
+                *searched = self.raw.len();
+                return Ok(self.take_head(answered));
+            }
+            NextPart::Length(left) => {
+                let there = self.raw.len().min(PIECE).min(usize::try_from(*left).unwrap_or(PIECE));
+                self.raw.drain(..there).collect()
+            }
+            NextPart::ToEnd => {
+                let there = self.raw.len().min(PIECE);
+                self.raw.drain(..there).collect()
+            }
+            NextPart::Chunks(chunked) => {
+                let progress = chunked.take(&mut self.raw).map_err(|_| LaneError::Unreadable)?;
+                let piece = chunked.take_decoded();
+                if progress == BodyProgress::Complete {
+                    self.put_piece(&piece);
+                    self.finish();
+                    return Ok(true);
+                }
+                piece
+            }
+        };
+        self.put_piece(&piece);
+        Ok(!piece.is_empty())
+    }
+
+    fn put_piece(&mut self, piece: &[u8]) {
+        // An empty chunk would be the end.
+        if !piece.is_empty() {
+            self.out.resize(SIZE_ROOM, 0);
+            self.out.extend_from_slice(piece);
+            self.frame(piece.len());
+        }
+    }
+
+    fn take_head(&mut self, answered: Answered) -> bool {
+        let used = match answered {
+            Answered::Incomplete => return false,
+            Answered::Interim(length) => {
+                if let NextPart::Head(_, searched) = &mut self.expected {
+                    *searched = 0;
+                }
+                length
+            }
+            Answered::Final { length, head, framing, in_chunks, after } => {
+                self.expected = match framing {
+                    AnswerFraming::Length(length) => NextPart::Length(length),
+                    AnswerFraming::Chunks => NextPart::Chunks(Chunked::new(usize::MAX)),
+                    AnswerFraming::ToEnd => NextPart::ToEnd,
+                };
+                (self.in_chunks, self.out, self.after) = (in_chunks, head, Some(after));
+                length
+            }
+            Answered::Switch { length, head } => {
+                self.expected = NextPart::ToEnd;
+                (self.out, self.after, self.has_switched) = (head, Some(VisitEnd::Close), true);
+                length
+            }
+        };
+        self.raw.drain(..used);
+        true
+    }
+}

@@ -1,0 +1,203 @@
+//! Public URLs of managed servers: requests that come to the daemon under a server's name are passed on to the server.
+//!
+//! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules about
+//! heads, `lane` and `relay` move the bytes, `call` has the order of it all, `standing` and `pages` what is said in place of
+//! an answer, `cookie` the access key. Never: the API (a name of a server never gets it), a server's life, TLS.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::api::access::{Access, Credentials};
+use crate::handoff::Reply;
+use crate::http::head::VISIT_HEADERS_MAX;
+use crate::http::response::Refusal;
+use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
+use crate::http::visit::{VisitEnd, VisitRequest, VisitService, Visitors};
+use crate::model::public_url::{PublicUrl, Scheme, Visited};
+use crate::model::spec::Slug;
+use crate::registry::Registry;
+use crate::sorted::Sorted;
+use crate::sync::lock;
+
+mod call;
+mod cookie;
+mod lane;
+mod pages;
+mod relay;
+mod request;
+mod response;
+mod standing;
+#[cfg(test)]
+mod tests;
+
+use call::VisitCall;
+use pages::{Asker, Note};
+use request::UnfitRequest;
+
+/// Connections that serve visitors, beside those of the API.
+const VISITORS_MAX: usize = 512;
+/// The same for one server.
+const VISITORS_OF_ONE: usize = 256;
+const LOCALHOST: &str = ".localhost";
+
+/// The proxy of a daemon.
+pub struct Proxy {
+    registry: Arc<Registry>,
+    access: Access,
+    template: PublicUrl,
+    /// The ports of the daemon's own listeners.
+    own_ports: Vec<u16>,
+    visitors: Arc<Visitors>,
+    /// How many visit each server.
+    occupied: Mutex<Sorted<Slug, usize>>,
+    requests: AtomicU64,
+}
+
+/// A place at a server, until it is dropped.
+struct Occupied<'a>(&'a Proxy, Slug);
+
+impl Drop for Occupied<'_> {
+    fn drop(&mut self) {
+        let mut occupied = lock(&self.0.occupied);
+        let count = occupied.entry(self.1.clone());
+        *count -= 1;
+        if *count == 0 {
+            occupied.remove(&self.1);
+        }
+    }
+}
+
+impl Proxy {
+    pub fn new(registry: Arc<Registry>, access: Access, template: PublicUrl, own_ports: Vec<u16>) -> Arc<Proxy> {
+        Arc::new(Proxy {
+            registry,
+            access,
+            template,
+            own_ports,
+            visitors: Visitors::new(VISITORS_MAX),
+            occupied: Mutex::default(),
+            requests: AtomicU64::new(0),
+        })
+    }
+
+    /// The number of requests so far, and of connections now.
+    pub fn counts(&self) -> (u64, usize) {
+        (self.requests.load(Ordering::Relaxed), self.visitors.count())
+    }
+
+    /// What a host names.
+    fn visited(&self, host: &[u8]) -> Visited {
+        str::from_utf8(host).map_or(Visited::Malformed, |host| self.template.visited(host))
+    }
+
+    /// Takes a place at a server, if one is free.
+    fn occupy(&self, slug: &Slug) -> Option<Occupied<'_>> {
+        let mut occupied = lock(&self.occupied);
+        let count = occupied.entry(slug.clone());
+        if *count >= VISITORS_OF_ONE {
+            return None;
+        }
+        *count += 1;
+        Some(Occupied(self, slug.clone()))
+    }
+
+    /// Whether the value of a header has the token of the API.
+    fn is_token(&self, name: &'static str, value: &[u8]) -> bool {
+        let Ok(value) = str::from_utf8(value) else { return false };
+        let credentials = match name {
+            "Authorization" => Credentials { authorization: Some(value), ..Credentials::default() },
+            _ => Credentials { api_key: Some(value), ..Credentials::default() },
+        };
+        self.access.is_proven(&credentials)
+    }
+
+    fn serve(&self, mut request: VisitRequest<'_>) -> VisitEnd {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let bytes = std::mem::take(&mut request.head);
+        let mut headers = [httparse::EMPTY_HEADER; VISIT_HEADERS_MAX];
+        let head = match request::vet(&bytes, &mut headers) {
+            Ok(head) => head,
+            Err(unfit) => return call::send(&request, &refusal(unfit), bytes.starts_with(b"HEAD ")),
+        };
+        let asker = Asker::of(&head);
+        let unknown = |sentence: &str| Note::new(404, "no_such_server", sentence).reply(asker);
+        let (visited, scheme) = match self.visited(head.host()) {
+            Visited::Server { sought, scheme } => (self.registry.visited(&sought), scheme),
+            Visited::Api => (None, Scheme::Http),
+            Visited::Malformed => {
+                let note = Note::new(400, "malformed", "the Host header is no name of a host");
+                return call::send(&request, &note.reply(asker), head.method == "HEAD");
+            }
+        };
+        let Some(visited) = visited else {
+            let host = String::from_utf8_lossy(head.host()).into_owned();
+            let sentence = format!("no server is known here by the name {host}");
+            return call::send(&request, &unknown(&sentence), head.method == "HEAD");
+        };
+        VisitCall { proxy: self, request, head: &head, scheme, asker }.serve(&visited)
+    }
+}
+
+/// What is said to a request that can't pass, whatever it is for.
+fn refusal(unfit: UnfitRequest) -> Reply {
+    let note = match unfit {
+        UnfitRequest::Refused(Refusal::TargetTooLong) => {
+            Note::new(414, "target_too_long", "the URL is longer than 16 KiB; shorten it")
+        }
+        UnfitRequest::Refused(Refusal::HeadTooLarge) => {
+            Note::new(431, "head_too_large", "there are more than 100 headers; send fewer")
+        }
+        UnfitRequest::Refused(refusal) => return refusal.reply(),
+        UnfitRequest::Method => Note::new(405, "method_not_allowed", "CONNECT and TRACE do not pass this proxy"),
+        UnfitRequest::Loop => {
+            Note::new(508, "loop", "the request has passed this proxy too often; its servers lead to each other")
+        }
+    };
+    note.reply(Asker::PROGRAM)
+}
+
+/// The proxy behind one listener.
+pub struct ProxyListener {
+    pub proxy: Arc<Proxy>,
+    /// Whether the API is served there too.
+    pub has_api: bool,
+}
+
+impl VisitService for ProxyListener {
+    fn claims(&self, host: Option<&[u8]>) -> bool {
+        let Some(host) = host else { return !self.has_api };
+        match self.proxy.visited(host) {
+            Visited::Server { .. } | Visited::Malformed => true,
+            Visited::Api => !self.has_api || is_below_localhost(host),
+        }
+    }
+
+    fn serve(&self, request: VisitRequest<'_>) -> VisitEnd {
+        self.proxy.serve(request)
+    }
+
+    fn visitors(&self) -> &Arc<Visitors> {
+        &self.proxy.visitors
+    }
+}
+
+/// Whether a host is one of `localhost`'s names: these are for servers, whether there is one or not.
+fn is_below_localhost(host: &[u8]) -> bool {
+    let name = host.split(|&byte| byte == b':').next().unwrap_or_default();
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    name.len().checked_sub(LOCALHOST.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(LOCALHOST.as_bytes()))
+}
+
+/// In place of the API behind a listener without it.
+pub struct NoApi;
+
+impl Service for NoApi {
+    fn admit(&self, _: &[u8]) -> HeadVerdict {
+        let note = Note::new(404, "no_such_server", "no server is named");
+        HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(note.reply(Asker::PROGRAM)) }
+    }
+
+    fn client_kind(&self, _: &[u8]) -> ClientKind {
+        ClientKind::Stranger
+    }
+}

@@ -1,0 +1,255 @@
+//! The exchange between a client and a server, both ways at once, on the thread of the client's connection.
+//!
+//! Owns: the connection to the server, the waits and their limits, and when an exchange is over. Never: a rule about a head
+//! (see `request`, `response`), more than one piece of a body in each direction (see `lane`).
+//!
+//! It waits by `poll(2)` for both sockets and for the end of the run. A quiet tunnel has no deadline and no buffer: it
+//! costs nothing until a byte comes. At the end of its run the connection to a server is shut, so that it is never in use
+//! when another process may have the port.
+
+use std::io;
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use super::lane::{Lane, LaneError, Needs};
+use super::response::BrokenAnswer;
+use crate::http::visit::VisitEnd;
+use crate::os::connect;
+use crate::os::poll::{Interest, Poll};
+use crate::supervisor::{EndSign, Traffic, Visit, VisitTarget};
+
+/// The limit of a connect. Servers are on this machine.
+const CONNECT_LIMIT: Duration = Duration::from_secs(1);
+/// A client that sends a body makes progress within this.
+const CLIENT_SENDS: Duration = Duration::from_secs(60);
+/// A client that gets an answer takes some of it within this.
+pub const CLIENT_TAKES: Duration = Duration::from_secs(300);
+
+/// Why there is no connection to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unconnected {
+    /// Nothing listens, nothing accepts in time, or the run is over.
+    Refused,
+    /// The daemon has no descriptor for it.
+    Shortage,
+    ClientLeft,
+}
+
+/// Connects to a server. The stream never blocks.
+pub fn connect(target: &VisitTarget, client: &UnixStream) -> Result<UnixStream, Unconnected> {
+    let begun = connect::begin(target.address)
+        .map_err(|error| if crate::os::is_shortage(&error) { Unconnected::Shortage } else { Unconnected::Refused })?;
+    let _ = begun.set_nodelay(true);
+    let deadline = Instant::now() + CONNECT_LIMIT;
+    let mut poll = Poll::default();
+    loop {
+        poll.clear();
+        let server = poll.add(&begun, Interest::Write);
+        let left = poll.add(client, Interest::Left);
+        let over = poll.add(&*target.end, Interest::Read);
+        let patience = deadline.saturating_duration_since(Instant::now());
+        if poll.wait(Some(patience)).is_err() || patience.is_zero() || poll.is_ready(over) {
+            return Err(Unconnected::Refused);
+        }
+        if poll.is_ready(server) {
+            break;
+        }
+        if poll.is_ready(left) {
+            return Err(Unconnected::ClientLeft);
+        }
+    }
+    // What has accepted is the run's only if the run is not over by now.
+    if !matches!(begun.take_error(), Ok(None)) || target.end.is_over() {
+        return Err(Unconnected::Refused);
+    }
+    Ok(as_unix(begun))
+}
+
+/// One type for both sockets: the system calls are the same.
+fn as_unix(stream: TcpStream) -> UnixStream {
+    UnixStream::from(OwnedFd::from(stream))
+}
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub enum RelayEnd {
+    /// The client has its answer; what it has sent beyond the request is in the first lane.
+    Answered(VisitEnd),
+    /// The connection to the client can't be used any more.
+    Cut,
+    /// The client has nothing of an answer.
+    Failed(NoAnswer),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// The server has ended the connection.
+    Ended,
+    Broken(BrokenAnswer),
+    /// The body of the request can't be read.
+    BadBody,
+    /// The body of the request stopped to come.
+    Timeout,
+}
+
+/// An exchange.
+pub struct Relay<'a> {
+    pub client: &'a UnixStream,
+    pub server: UnixStream,
+    pub end: &'a EndSign,
+    /// From the client to the server.
+    pub up: Lane,
+    /// From the server to the client.
+    pub down: Lane,
+    pub traffic: &'a Traffic,
+    /// The request in flight; a tunnel is none.
+    pub visit: Option<Visit>,
+}
+
+/// Where the waits of one turn stand in the poll.
+#[derive(Default)]
+struct Waits {
+    client: Option<usize>,
+    server: Option<usize>,
+    left: Option<usize>,
+    broken: Option<usize>,
+    end: Option<usize>,
+}
+
+impl Relay<'_> {
+    /// Carries it out. The client's socket must not block.
+    pub fn carry_out(&mut self) -> RelayEnd {
+        let mut poll = Poll::default();
+        let (mut up, mut down) = (Needs::Turn, Needs::Turn);
+        let (mut up_since, mut down_since) = (Instant::now(), Instant::now());
+        let (mut is_up_broken, mut is_over, mut is_tunnel) = (false, false, false);
+        loop {
+            if up == Needs::Turn {
+                match self.up.pump(self.client, &self.server) {
+                    Ok(needs) => up = needs,
+                    // It may have answered before: a refusal of the body, for example.
+                    Err(LaneError::Sink) if !is_tunnel => (up, is_up_broken) = (Needs::Nothing, true),
+                    Err(LaneError::Unreadable) if self.down.after.is_none() => {
+                        return RelayEnd::Failed(NoAnswer::BadBody);
+                    }
+                    Err(_) => return RelayEnd::Cut,
+                }
+                up_since = Instant::now();
+                if is_tunnel && self.up.moved > 0 {
+                    self.traffic.client_sent(up_since);
+                }
+                if is_tunnel && up == Needs::Nothing {
+                    let _ = self.server.shutdown(Shutdown::Write);
+                }
+            }
+            if down == Needs::Turn {
+                match self.down.pump(&self.server, self.client) {
+                    Ok(needs) => down = needs,
+                    Err(LaneError::Broken(why)) => return RelayEnd::Failed(NoAnswer::Broken(why)),
+                    Err(LaneError::CutOff) if self.down.after.is_none() => return RelayEnd::Failed(NoAnswer::Ended),
+                    Err(_) => return RelayEnd::Cut,
+                }
+                if self.down.moved > 0 || down != Needs::Sink {
+                    down_since = Instant::now();
+                }
+                if self.down.has_switched && !is_tunnel {
+                    is_tunnel = true;
+                    self.visit = None;
+                    self.up.release();
+                    up = Needs::Turn;
+                    continue;
+                }
+            }
+            if down == Needs::Nothing {
+                match self.down.after {
+                    Some(after) if !is_tunnel => {
+                        let has_body_left = is_up_broken || !self.up.is_over();
+                        return RelayEnd::Answered(if has_body_left { VisitEnd::Linger } else { after });
+                    }
+                    _ if is_over || up == Needs::Nothing => return RelayEnd::Answered(VisitEnd::Close),
+                    _ => {
+                        let _ = self.client.shutdown(Shutdown::Write);
+                    }
+                }
+            }
+            let deadlines = [
+                (up == Needs::Source && !is_tunnel).then(|| up_since + CLIENT_SENDS),
+                (down == Needs::Sink).then(|| down_since + CLIENT_TAKES),
+            ];
+            let mut limit =
+                deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()));
+            if limit.is_some_and(|limit| limit.is_zero()) {
+                let is_sender = up == Needs::Source && self.down.after.is_none();
+                return if is_sender { RelayEnd::Failed(NoAnswer::Timeout) } else { RelayEnd::Cut };
+            }
+            if up == Needs::Turn || down == Needs::Turn {
+                limit = Some(Duration::ZERO);
+            }
+            let waits = self.wait_for(&mut poll, up, down, is_over, is_tunnel);
+            if poll.wait(limit).is_err() {
+                return RelayEnd::Cut;
+            }
+            let is_ready = |place: Option<usize>| place.is_some_and(|place| poll.is_ready(place));
+            if is_ready(waits.left) || is_ready(waits.broken) {
+                return RelayEnd::Cut;
+            }
+            if is_ready(waits.end) {
+                // What it has sent can still be read, and then comes the end.
+                is_over = true;
+                let _ = self.server.shutdown(Shutdown::Both);
+            }
+            let client = is_ready(waits.client);
+            let server = is_ready(waits.server) || is_over;
+            if up == Needs::Source && client || up == Needs::Sink && server {
+                up = Needs::Turn;
+            }
+            if down == Needs::Source && server || down == Needs::Sink && client {
+                down = Needs::Turn;
+            }
+        }
+    }
+
+    /// Adds all that is waited for.
+    fn wait_for(&self, poll: &mut Poll, up: Needs, down: Needs, is_over: bool, is_tunnel: bool) -> Waits {
+        poll.clear();
+        let mut waits = Waits::default();
+        if !is_over {
+            waits.end = Some(poll.add(self.end, Interest::Read));
+        }
+        // Both lanes may wait for the same socket: which one it is ready for they find out by themselves.
+        let interest = |reads: bool, writes: bool| match (reads, writes) {
+            (true, true) => Some(Interest::Both),
+            (true, false) => Some(Interest::Read),
+            (false, true) => Some(Interest::Write),
+            (false, false) => None,
+        };
+        match interest(up == Needs::Source, down == Needs::Sink) {
+            Some(interest) => waits.client = Some(poll.add(self.client, interest)),
+            // It has half closed a tunnel, which is no reason to end it.
+            None if is_tunnel => waits.broken = Some(poll.add(self.client, Interest::Broken)),
+            None => waits.left = Some(poll.add(self.client, Interest::Left)),
+        }
+        if let Some(interest) = interest(down == Needs::Source, up == Needs::Sink) {
+            waits.server = Some(poll.add(&self.server, interest));
+        }
+        waits
+    }
+}
+
+/// Takes the blocking away from a client's socket for the time of an exchange.
+pub struct Unblocked<'a>(&'a UnixStream);
+
+impl<'a> Unblocked<'a> {
+    pub fn new(client: &'a UnixStream) -> io::Result<Unblocked<'a>> {
+        client.set_nonblocking(true).map(|()| Unblocked(client))
+    }
+}
+
+impl Drop for Unblocked<'_> {
+    fn drop(&mut self) {
+        let _ = self.0.set_nonblocking(false);
+    }
+}

@@ -1,0 +1,89 @@
+//! Whether a server can be visited now, and what is said if not.
+//!
+//! Owns: the table of states, and how long each kind of client is held. Never: a wait, a socket. Pure.
+
+use std::time::{Duration, Instant};
+
+use super::pages::{Asker, Note};
+use crate::model::spec::Port;
+use crate::model::status::Status;
+use crate::model::time::rfc3339;
+use crate::model::view::{ServerView, WORKER_AFTER};
+
+/// Most servers start within this; a page that shows up for less would only flicker.
+const BEFORE_PAGE: Duration = Duration::from_millis(1500);
+/// The waiting page asks again, and is held for this long.
+const REFRESH: Duration = Duration::from_secs(20);
+/// All other clients are held for this long. Few have a shorter limit of their own.
+const OTHERS: Duration = Duration::from_secs(25);
+
+/// Whether a server can be visited now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// It can.
+    Open,
+    /// Soon, most likely.
+    Soon,
+    /// Not before it is started.
+    Down,
+    /// It does not listen, and is not expected to.
+    Absent,
+}
+
+impl Standing {
+    /// `is_reached` says whether it listens on the port that is visited.
+    pub fn of(view: &ServerView, is_reached: bool, port: Option<Port>, now: Instant) -> Standing {
+        match view.status {
+            Status::Failed | Status::Stopped => Standing::Down,
+            Status::Installing | Status::Starting | Status::Restarting => Standing::Soon,
+            Status::Running | Status::Ready if is_reached => Standing::Open,
+            Status::Running | Status::Ready => {
+                let is_new = view.alive_since.is_some_and(|since| now.saturating_duration_since(since) < WORKER_AFTER);
+                let is_due = port.is_some() || view.is_expected_to_listen() || is_new;
+                if is_due { Standing::Soon } else { Standing::Absent }
+            }
+        }
+    }
+}
+
+/// For how long `asker` is held.
+pub fn patience(asker: Asker) -> Duration {
+    match asker {
+        Asker { is_refresh: true, .. } => REFRESH,
+        Asker { is_navigation: true, .. } => BEFORE_PAGE,
+        Asker { .. } => OTHERS,
+    }
+}
+
+/// What is said to a client that can't visit the server. `has_key` says whether it has shown the server's key: output holds
+/// secrets.
+pub fn note(view: &ServerView, standing: Standing, is_refused: bool, has_key: bool) -> Note {
+    let slug = view.spec.slug.as_str();
+    let reason = view.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+    let status = view.status.as_str();
+    match standing {
+        Standing::Absent => Note::new(
+            404,
+            "no_port",
+            format!("{slug} is {status} and listens on no port; nothing can be visited there"),
+        ),
+        Standing::Open | Standing::Soon => {
+            let sentence = if is_refused {
+                format!("{slug} is {status}{reason}, but takes no connection; try again soon")
+            } else {
+                format!("{slug} is {status}{reason} and does not listen yet; try again soon")
+            };
+            Note { is_passing: true, ..Note::new(503, "not_ready", sentence) }
+        }
+        Standing::Down => {
+            let code = view.exit.map(|exit| format!(", exit code {}", exit.code())).unwrap_or_default();
+            let since = rfc3339(view.updated_at);
+            let sentence = format!("{slug} is {status}{reason}{code}, since {since}");
+            let (http, word) =
+                if view.status == Status::Failed { (502, "server_failed") } else { (503, "server_stopped") };
+            let lines = view.last_run.iter().filter(|_| has_key).flat_map(|run| &run.tail.lines);
+            let tail = lines.map(|line| line.text.as_str()).collect::<Vec<_>>().join("\n");
+            Note { tail, ..Note::new(http, word, sentence) }
+        }
+    }
+}

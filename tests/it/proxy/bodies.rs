@@ -1,0 +1,113 @@
+//! Bodies of any length, and streams.
+
+use std::fs;
+use std::net::Shutdown;
+use std::thread;
+
+use super::*;
+use crate::support::wait_until;
+
+/// Resident anonymous memory of the daemon, in KiB.
+fn resident(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn bodies_both_ways_take_no_memory() {
+    const LENGTH: u64 = 96 * 1024 * 1024;
+    /// In KiB. The threads' stacks and pieces are far below.
+    const MORE: u64 = 4 * 1024;
+    let proxied = Proxied::start(&[]);
+    assert_eq!(proxied.get("/big/1000000").body.len(), 1_000_000);
+    let before = resident(proxied.daemon.pid());
+    for path in ["big", "chunks"] {
+        let mut visitor = proxied.open(&format!("GET /{path}/{LENGTH} HTTP/1.0"));
+        visitor.read_to("\r\n\r\n");
+        let mut count = visitor.read.len() as u64;
+        let mut buffer = vec![0; 1024 * 1024];
+        while let Ok(length @ 1..) = visitor.stream.read(&mut buffer) {
+            count += length as u64;
+        }
+        assert_eq!(count, LENGTH, "{path}");
+    }
+    let piece = vec![b'x'; 1024 * 1024];
+    let mut visitor = proxied.open(&format!("POST /count HTTP/1.1\nContent-Length: {LENGTH}"));
+    for _ in 0..LENGTH / piece.len() as u64 {
+        visitor.send(&piece);
+    }
+    assert_eq!(visitor.answer().text(), LENGTH.to_string());
+    visitor.ask("POST /count HTTP/1.1\nTransfer-Encoding: chunked");
+    for _ in 0..LENGTH / piece.len() as u64 {
+        visitor.send(format!("{:x}\r\n", piece.len()).as_bytes());
+        visitor.send(&piece);
+        visitor.send(b"\r\n");
+    }
+    visitor.send(b"0\r\n\r\n");
+    assert_eq!(visitor.answer().text(), LENGTH.to_string());
+    let after = resident(proxied.daemon.pid());
+    assert!(after < before + MORE, "{before} KiB before, {after} KiB after");
+}
+
+#[test]
+fn events_are_passed_on_one_by_one() {
+    let proxied = Proxied::start(&[]);
+    let mut reader = proxied.open("GET /events HTTP/1.1");
+    let head = reader.read_to("\r\n\r\n");
+    assert!(head.contains("text/event-stream") && head.contains("Transfer-Encoding: chunked"), "{head}");
+    for number in 0..20 {
+        assert_eq!(proxied.get(&format!("/event/{number}")).text(), "sent");
+        reader.read_to(&format!("data: {number}\n\n"));
+    }
+    // A client that has left is noticed without an event.
+    let threads = || fs::read_dir(format!("/proc/{}/task", proxied.daemon.pid())).unwrap().count();
+    let readers: Vec<_> = (0..10).map(|_| proxied.open("GET /silent HTTP/1.1")).collect();
+    wait_until("they are served", || proxied.daemon.client.logs("web", "").contains("silent").then_some(()));
+    let before = threads();
+    drop(readers);
+    wait_until("their threads end", || (threads() + 5 < before).then_some(()));
+    reader.stream.shutdown(Shutdown::Both).unwrap();
+}
+
+#[test]
+fn a_slow_client_delays_no_other() {
+    let proxied = Proxied::start(&[]);
+    let slow: Vec<_> = (0..20).map(|_| proxied.open("GET /big/100000000 HTTP/1.1")).collect();
+    for _ in 0..20 {
+        assert_eq!(proxied.get("/head").status, 200);
+        assert_eq!(proxied.daemon.client.get("/health").status, 200);
+    }
+    drop(slow);
+    let others: Vec<_> = (0..8)
+        .map(|_| {
+            let address = proxied.address();
+            thread::spawn(move || {
+                let mut visitor = Visitor::open(address, "GET /chunks/1000000 HTTP/1.1");
+                for _ in 0..20 {
+                    assert_eq!(visitor.answer().body.len(), 1_000_000);
+                    visitor.ask("GET /chunks/1000000 HTTP/1.1");
+                }
+            })
+        })
+        .collect();
+    others.into_iter().for_each(|other| other.join().unwrap());
+}
+
+#[test]
+fn a_server_that_dies_in_the_middle_of_an_answer_ends_it_there() {
+    let proxied = Proxied::start(&[]);
+    let mut half = proxied.open("GET /half HTTP/1.1");
+    half.read_to("half");
+    let mut silent = proxied.open("GET /silent HTTP/1.1");
+    let mut tunnel = proxied.open("GET /ws HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade");
+    assert!(tunnel.read_to("\r\n\r\n").starts_with("HTTP/1.1 101 "));
+    wait_until("it is asked", || proxied.daemon.client.logs("web", "").contains("silent").then_some(()));
+    let pid = proxied.daemon.client.show("web")["pid"].as_i64().unwrap();
+    // SAFETY: plain numbers; it is the process of the test's own server.
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    assert_eq!(half.rest(), "");
+    assert_eq!(tunnel.rest(), "");
+    let answer = silent.answer();
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (502, Some("no_answer")), "{}", answer.text());
+}

@@ -1,0 +1,135 @@
+//! Which host leads where.
+
+use serde_json::json;
+
+use super::*;
+use crate::support::{TOKEN, free_port};
+
+#[test]
+fn a_name_leads_to_its_server_and_never_to_the_api() {
+    let proxied = Proxied::start(&["--public-url", "https://{slug}-abc.sandbox.example"]);
+    let (address, port) = (proxied.address(), proxied.port);
+    for host in [
+        "web.localhost".to_owned(),
+        "WEB.localhost.:18080".to_owned(),
+        format!("{port}.localhost"),
+        format!("any-{port}.localhost:1"),
+        "web-abc.sandbox.example".to_owned(),
+        "Web-ABC.sandbox.example:443".to_owned(),
+    ] {
+        let answer = visit(address, &host, "/head", "");
+        assert_eq!(answer.status, 200, "{host}: {}", answer.text());
+        assert!(answer.text().contains(&format!("\r\nHost: localhost:{port}\r\n")), "{host}: {}", answer.text());
+        // The API has this path, the server hasn't.
+        let answer = visit(address, &host, "/health", &format!("Authorization: Bearer {TOKEN}"));
+        assert_eq!((answer.status, answer.body.len()), (404, 0), "{host}: {}", answer.text());
+    }
+    // Names of servers that there are not, and ports on which none listens: another process's, and the daemon's own.
+    let (own, other) = (address.port(), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let other = other.local_addr().unwrap().port();
+    for host in [
+        "nope.localhost".to_owned(),
+        "a_b.localhost".to_owned(),
+        "a.b.localhost".to_owned(),
+        "-.localhost".to_owned(),
+        "0.localhost".to_owned(),
+        "99999.localhost".to_owned(),
+        "nope-abc.sandbox.example".to_owned(),
+        format!("{own}.localhost"),
+        format!("{other}.localhost"),
+        format!("web-{other}.localhost"),
+        format!("{}.localhost", free_port()),
+    ] {
+        let answer = visit(address, &host, "/health", &format!("Authorization: Bearer {TOKEN}"));
+        assert_eq!(answer.status, 404, "{host}: {}", answer.text());
+        assert_eq!(answer.json()["code"], "no_such_server", "{host}");
+    }
+    for host in ["a b", "web.localhost/x", "user@web.localhost", "web.localhost:x", "w\u{e9}b.localhost", "[::1"] {
+        let answer = visit(address, host, "/health", "");
+        assert_eq!(answer.status, 400, "{host}: {}", answer.text());
+    }
+    for host in ["localhost", "localhost.:1", "127.0.0.1:18080", "[::1]:18080", "sandbox.example", "other.example"] {
+        let answer = visit(address, host, "/servers", &format!("Authorization: Bearer {TOKEN}"));
+        assert_eq!(answer.status, 200, "{host}: {}", answer.text());
+        assert_eq!(answer.json()["data"]["servers"][0]["slug"], "web", "{host}");
+    }
+}
+
+#[test]
+fn the_listener_for_servers_never_serves_the_api() {
+    let further = free_port();
+    let proxied = Proxied::start(&["--proxy-listen", &format!("127.0.0.1:{further}")]);
+    let address: SocketAddr = ([127, 0, 0, 1], further).into();
+    let answer = visit(address, "web.localhost", "/head", "");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    for host in
+        [format!("127.0.0.1:{further}"), "localhost".into(), "other.example".into(), format!("{further}.localhost")]
+    {
+        let answer = visit(address, &host, "/health", &format!("Authorization: Bearer {TOKEN}"));
+        assert_eq!((answer.status, &answer.json()["code"]), (404, &json!("no_such_server")), "{host}");
+    }
+    let mut old = Visitor { stream: TcpStream::connect(address).unwrap(), read: Vec::new() };
+    old.send(b"GET /health HTTP/1.0\r\n\r\n");
+    let rest = old.rest();
+    assert!(rest.starts_with("HTTP/1.1 400 "), "{rest}");
+    assert_eq!(proxied.daemon.client.get("/health").status, 200);
+}
+
+#[test]
+fn without_the_option_no_name_is_a_servers() {
+    let daemon = Daemon::start();
+    let answer = visit(daemon.client.address, "web.localhost", "/health", "");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn one_connection_serves_a_page_and_the_api() {
+    let proxied = Proxied::start(&[]);
+    let mut visitor = proxied.open("GET /head HTTP/1.1");
+    for _ in 0..3 {
+        let answer = visitor.answer();
+        assert!(answer.status == 200 && answer.header("Connection").is_none(), "{}", answer.head);
+        visitor.ask(&format!("GET /servers HTTP/1.1\nHost: localhost\nAuthorization: Bearer {TOKEN}"));
+        assert_eq!(visitor.answer().json()["data"]["servers"][0]["slug"], "web");
+        visitor.ask("POST /count HTTP/1.1\nContent-Length: 3");
+        visitor.send(b"abc");
+        assert_eq!(visitor.answer().text(), "3");
+        // What follows a body at once is the next request.
+        visitor.send(
+            b"POST /count HTTP/1.1\r\nHost: web.localhost\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+        );
+        visitor.ask("GET /head HTTP/1.1");
+        assert_eq!(visitor.answer().text(), "2");
+    }
+    let text = visitor.answer().text();
+    assert!(
+        text.contains("\r\nX-Forwarded-For: 127.0.0.1\r\n") && text.contains("\r\nX-Servisor-Hops: 1\r\n"),
+        "{text}"
+    );
+    assert!(!text.contains(TOKEN), "{text}");
+}
+
+#[test]
+fn the_token_never_reaches_a_server_and_a_key_is_asked_for() {
+    let proxied = Proxied::with(&["--proxy-access", "key"], &json!({}));
+    let server = proxied.daemon.client.show("web");
+    let access_url = server["access_url"].as_str().unwrap();
+    let key = access_url.split_once("servisor_key=").unwrap().1;
+    let address = proxied.address();
+    for more in ["", "X-Servisor-Key: x", "Cookie: servisor_key=x", &format!("Authorization: Bearer {TOKEN}")] {
+        let answer = visit(address, "web.localhost", "/head", more);
+        assert_eq!((answer.status, &answer.json()["code"]), (401, &json!("key_needed")), "{more}");
+    }
+    let page = visit(address, "web.localhost", "/", "Accept: text/html");
+    assert!(page.status == 401 && page.text().contains("a key is needed"), "{}", page.text());
+    let entered = visit(address, "web.localhost", &format!("/head?a=b&servisor_key={key}&c=d"), "Accept: text/html");
+    assert_eq!((entered.status, entered.header("Location")), (303, Some("/head?a=b&c=d")), "{}", entered.head);
+    let cookie = entered.header("Set-Cookie").unwrap();
+    assert_eq!(cookie, format!("servisor_key={key}; HttpOnly; SameSite=Lax; Path=/"));
+    for more in [format!("X-Servisor-Key: {key}"), format!("Cookie: x=y; servisor_key={key}")] {
+        let more = format!("{more}\nAuthorization: Bearer {TOKEN}");
+        let answer = visit(address, "web.localhost", "/head", &more);
+        assert_eq!(answer.status, 200, "{more}");
+        assert!(!answer.text().contains(key) && !answer.text().contains(TOKEN), "{}", answer.text());
+    }
+}
