@@ -23,7 +23,7 @@
 //! - [`os`]: system calls made safe. All `unsafe` is there.
 //! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
-//! Used by all, also by [`os`]: [`control`], [`log`], [`packed`], [`sorted`], [`sync`], the types of [`model`].
+//! Used by all, also by [`os`]: [`control`], [`json`], [`log`], [`packed`], [`sorted`], [`sync`], the types of [`model`].
 //!
 //! # Language
 //!
@@ -136,6 +136,7 @@ pub mod error;
 pub mod fuzzing;
 pub mod handoff;
 pub mod http;
+pub mod json;
 pub mod log;
 pub mod logs;
 pub mod model;

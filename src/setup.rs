@@ -8,9 +8,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
-
 use crate::api::input;
+use crate::json::{self, Value};
 use crate::model::overlay::OverlaySpec;
 use crate::model::spec::ServerSpec;
 use crate::os::fs::plain::read_named;
@@ -83,7 +82,7 @@ pub fn read(source: &PayloadSource, root: &Path) -> Result<Payload, String> {
 
 fn parse(text: &[u8], root: &Path) -> Result<Payload, String> {
     let text = text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(text);
-    let payload: Value = serde_json::from_slice(text).map_err(|error| format!("it is not valid JSON: {error}"))?;
+    let payload = json::parse(text).map_err(|error| format!("it is not valid JSON: {error}"))?;
     let Value::Object(payload) = payload else {
         return Err("it must be an object with \"overlays\" and \"servers\"".into());
     };

@@ -17,6 +17,7 @@ use super::permits::Permit;
 use super::wire::server::ServerInfo;
 use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
+use crate::json::{self, ToJson};
 use crate::model::spec::Slug;
 use crate::model::view::ServerView;
 use crate::registry::Registry;
@@ -264,26 +265,15 @@ impl EventReader {
         Ok(())
     }
 
-    fn event(&self, number: u64, name: &str, data: &dyn Data, text: &mut Vec<u8>) -> io::Result<()> {
+    fn event(&self, number: u64, name: &str, data: &dyn ToJson, text: &mut Vec<u8>) -> io::Result<()> {
         let number = number.to_string();
         for part in ["id: ", &self.epoch, "-", &number, "\nevent: ", name, "\ndata: "] {
             text.extend_from_slice(part.as_bytes());
         }
         // JSON on one line: serde_json writes no line ends, and escapes those in strings.
-        data.write(text)?;
+        json::append(text, data)?;
         text.extend_from_slice(b"\n\n");
         Ok(())
-    }
-}
-
-/// A value that is written as JSON: not generic, so that the code of an event is linked once.
-trait Data {
-    fn write(&self, text: &mut Vec<u8>) -> io::Result<()>;
-}
-
-impl<T: Serialize> Data for T {
-    fn write(&self, text: &mut Vec<u8>) -> io::Result<()> {
-        serde_json::to_writer(text, self).map_err(io::Error::from)
     }
 }
 

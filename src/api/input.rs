@@ -9,7 +9,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use crate::json::{Map, Value};
 
 use self::fields::Fields;
 use super::follow::Form;
@@ -64,7 +64,7 @@ pub fn server_spec(body: &[u8], root: &Path) -> Result<(ServerSpec, Vec<String>)
 ///
 /// # Errors
 /// 422 when they are no configuration, with every field that is wrong.
-pub fn stored_server_spec(members: Map<String, Value>, root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
+pub fn stored_server_spec(members: Map, root: &Path) -> Result<(ServerSpec, Vec<String>), Error> {
     whole_server(Fields::of(members), root)
 }
 

@@ -16,6 +16,7 @@ use super::reply;
 use super::route::LogQuery;
 use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
+use crate::json;
 use crate::logs::{Follower, Lines, NextOutput, SharedLog, Shown, StreamId};
 use crate::model::spec::Slug;
 use crate::os::waker::Waker;
@@ -226,7 +227,7 @@ fn write_event(slug: &Slug, shown: Shown<'_>, text: &mut Vec<u8>) -> io::Result<
         }
         Shown::Missed(bytes) => {
             text.extend_from_slice(b"event: dropped\ndata: ");
-            serde_json::to_writer(&mut *text, &DroppedInfo { slug: slug.as_str(), bytes })?;
+            json::append(text, &DroppedInfo { slug: slug.as_str(), bytes })?;
         }
     }
     text.write_all(b"\n\n")
@@ -235,5 +236,5 @@ fn write_event(slug: &Slug, shown: Shown<'_>, text: &mut Vec<u8>) -> io::Result<
 fn write_line(slug: &Slug, stream: StreamId, bytes: &[u8], text: &mut Vec<u8>) -> io::Result<()> {
     let line = String::from_utf8_lossy(bytes.strip_suffix(b"\r").unwrap_or(bytes));
     let line = LogLineInfo { slug: slug.as_str(), stream: stream.as_str(), line: &line };
-    serde_json::to_writer(text, &line).map_err(io::Error::from)
+    json::append(text, &line)
 }

@@ -6,19 +6,16 @@ use serde::Serialize;
 
 use crate::error::{Code, Error};
 use crate::handoff::Reply;
+use crate::json::ToJson;
 use crate::sorted::Sorted;
 
-/// Holds the usual response about one server.
-const BODY: usize = 1024;
 pub const JSON: &str = "application/json";
 /// The content type of raw logs, valid UTF-8 or not.
 pub const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// `body` as JSON.
-pub fn json(status: u16, body: &impl Serialize) -> Reply {
-    let mut bytes = Vec::with_capacity(BODY);
-    let result = serde_json::to_writer(&mut bytes, body);
-    written(status, result.map(|()| bytes))
+pub fn json(status: u16, body: &dyn ToJson) -> Reply {
+    written(status, body.to_json())
 }
 
 /// `body`, if it could be serialized.

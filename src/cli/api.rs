@@ -4,13 +4,12 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::find::Daemon;
 use super::http::{self, ClientRequest, HttpError, Response, ResponseBody, Sent};
 use super::server::{Server, list};
 use super::sse::{SseEvent, Stream};
 use super::{CliExit, Failure, joined, keep};
+use crate::json::Value;
 
 /// A daemon that accepts and stays silent this long past the time that it was given has stopped.
 const GRACE: Duration = Duration::from_secs(5);
@@ -132,7 +131,7 @@ impl ApiClient {
     }
 
     fn judge(&self, status: u16, body: &[u8]) -> Result<Answer, Failure> {
-        let parsed = serde_json::from_slice::<Value>(body);
+        let parsed = crate::json::parse(body);
         let is_json = parsed.is_ok() || body.is_empty();
         let answer = Server(Box::leak(Box::new(parsed.unwrap_or_default())));
         if is_json && matches!(status, 200..=299) {

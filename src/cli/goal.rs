@@ -4,10 +4,9 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
-
 use super::joined;
 use super::server::Server;
+use crate::json::Value;
 
 /// A server that its policy has restarted counts as up after this many seconds: it may be one that crashes again and again.
 const STAYS_UP: u64 = 3;
@@ -109,9 +108,9 @@ pub fn describe(server: Server<'_>) -> [&str; 5] {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
+    use crate::json::json;
     use crate::model::time::parse_rfc3339;
 
     #[test]
@@ -121,7 +120,8 @@ mod tests {
         let letters = |goal: Goal, extra: &Value| -> String {
             let letter = |status: &&str| {
                 let mut server = json!({"slug": "web", "status": status});
-                server.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+                let (Value::Object(members), Value::Object(extra)) = (&mut server, extra) else { unreachable!() };
+                extra.iter().for_each(|(name, value)| members.insert(name.clone(), value.clone()));
                 match goal.judge(Some(&server), now) {
                     Verdict::Reached => 'r',
                     Verdict::Pending => '.',

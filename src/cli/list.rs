@@ -4,10 +4,9 @@
 //!
 //! A hundred servers as values take four times the memory of their text, so only one is a value at a time.
 
-use serde_json::Value;
-
 use super::Failure;
 use super::waiting::not_understood;
+use crate::json::{self, Value};
 
 /// The rest of a list of objects.
 #[derive(Debug, PartialEq, Eq)]
@@ -40,7 +39,7 @@ impl<'a> Objects<'a> {
         }
         let (object, rest) = rest.split_at(end(rest));
         self.0 = rest;
-        serde_json::from_slice(object).map(Some).map_err(|_| not_understood())
+        json::parse(object).map(Some).map_err(|_| not_understood())
     }
 }
 
@@ -64,9 +63,9 @@ fn end(text: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
+    use crate::json::json;
 
     fn all(body: &str) -> Option<Result<Vec<Value>, Failure>> {
         let mut objects = Objects::under("\"servers\"", body.as_bytes())?;

@@ -6,7 +6,7 @@
 //! Reading order: [`commands`] has the table of commands, [`find`] says which daemon is meant, [`api`] asks it, [`waiting`]
 //! decides whether a server is up, [`terminal`] and [`table`] print.
 //!
-//! All answers are read as [`serde_json::Value`]: a field that this version does not know is no error.
+//! All answers are read as [`Value`]: a field that this version does not know is no error.
 //!
 //! A command lives for a moment. The text of its arguments and of its failures is leaked ([`keep`]), which leaves nothing to
 //! drop at each way out of a function: half of the code otherwise. Answers and events, which can be many, are owned.
@@ -14,7 +14,7 @@
 use std::ffi::OsString;
 use std::ops::Deref;
 
-use serde_json::Value;
+use crate::json::Value;
 
 pub mod api;
 pub mod arguments;

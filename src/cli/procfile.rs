@@ -5,10 +5,9 @@
 //! As foreman does, the n-th process that uses `$PORT` gets the port 5000 + 100 n; one that does not use it gets none, so that
 //! it counts as up when it runs.
 
-use serde_json::{Map, Value};
-
 use super::commands::run::{set, set_text};
 use super::joined;
+use crate::json::{Map, Value};
 
 const PORT_BASE: u64 = 5000;
 const PORT_STEP: u64 = 100;
@@ -49,9 +48,9 @@ pub fn servers(text: &str, directory: &str, has_env: bool) -> Result<Vec<Value>,
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
+    use crate::json::json;
 
     #[test]
     fn each_line_is_a_server() {

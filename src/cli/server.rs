@@ -4,9 +4,8 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
-
 use super::terminal::Colour;
+use crate::json::Value;
 use crate::model::time;
 
 /// A view of one `ServerInfo`, or of any other object.
@@ -82,7 +81,7 @@ pub fn list<'a>(object: &'a Value, name: &str) -> &'a [Value] {
 /// Takes a member out of an object; null if it has none.
 #[inline(never)]
 pub fn take(object: &mut Value, name: &str) -> Value {
-    object.get_mut(name).map(Value::take).unwrap_or_default()
+    if let Value::Object(members) = object { members.remove(name).unwrap_or_default() } else { Value::Null }
 }
 
 /// The colour of a status.
@@ -143,9 +142,9 @@ fn tenths(number: u64, divisor: u64, unit: &str, to: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
+    use crate::json::json;
 
     #[test]
     fn durations_and_sizes() {

@@ -2,10 +2,9 @@
 //!
 //! Owns: the grammar of an event stream. Never: a connection, what an event means. Pure: bytes go in as they come.
 
-use serde_json::Value;
-
 use super::Failure;
 use super::waiting::not_understood;
+use crate::json::{self, Value};
 
 /// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +21,7 @@ impl SseEvent {
     /// # Errors
     /// It is none.
     pub fn json(&self) -> Result<Value, Failure> {
-        serde_json::from_slice(self.data.as_bytes()).map_err(|_| not_understood())
+        json::parse(self.data.as_bytes()).map_err(|_| not_understood())
     }
 }
 

@@ -6,8 +6,6 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::Value;
-
 use super::api::{ApiClient, LISTED, NextEvent, path, with_slugs};
 use super::arguments::shown;
 use super::goal::{Goal, Verdict, describe};
@@ -15,6 +13,7 @@ use super::server::{Server, list, take};
 use super::sse::SseEvent;
 use super::terminal::Terminal;
 use super::{CliExit, Failure, joined};
+use crate::json::Value;
 
 /// As many lines of a log explain a failure.
 const LOG_LINES: &str = "/logs?tail=10";

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::form::{RunInfo, WithTail};
 use super::tail::{Line, Tail};
 use super::{Book, EndedRun, KEPT, Living, Usage};
+use crate::json::{Map, Value};
 use crate::log::{self, Level};
 use crate::logs::StreamId;
 use crate::model::ending::{AfterEnding, EndingKind, Reason};
@@ -176,7 +176,7 @@ pub fn parse(members: Members, now: SystemTime) -> Result<Book, String> {
     Ok(Book::restored(ended, last))
 }
 
-fn living(run: &Map<String, Value>) -> Option<Living> {
+fn living(run: &Map) -> Option<Living> {
     let word = text(run, "kind")?;
     Some(Living {
         number: number(run, "run")?,
@@ -189,7 +189,7 @@ fn living(run: &Map<String, Value>) -> Option<Living> {
     })
 }
 
-fn ended(run: &Map<String, Value>) -> Option<EndedRun> {
+fn ended(run: &Map) -> Option<EndedRun> {
     let next = text(run, "next")?;
     let lines = run.get("tail")?.as_array()?.iter().map(|line| line.as_object().and_then(tail_line));
     let usage = number(run, "cpu_ms").zip(number(run, "max_rss_bytes"));
@@ -208,16 +208,16 @@ fn ended(run: &Map<String, Value>) -> Option<EndedRun> {
     })
 }
 
-fn tail_line(line: &Map<String, Value>) -> Option<Line> {
+fn tail_line(line: &Map) -> Option<Line> {
     let word = text(line, "stream")?;
     let stream = StreamId::BOTH.into_iter().find(|stream| stream.as_str() == word)?;
     Some(Line { stream, text: text(line, "line")?.to_owned() })
 }
 
-fn text<'a>(run: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
+fn text<'a>(run: &'a Map, name: &str) -> Option<&'a str> {
     run.get(name)?.as_str()
 }
 
-fn number(run: &Map<String, Value>, name: &str) -> Option<u64> {
+fn number(run: &Map, name: &str) -> Option<u64> {
     run.get(name)?.as_u64()
 }

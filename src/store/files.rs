@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde::Serialize;
-
 use super::home::{self, Durable, Home, Lost, MEMBER_MAX};
 use super::members::Members;
 use super::name;
+use crate::json::ToJson;
 use crate::log;
 use crate::os::fs::plain::{Demands, Rejected};
 use crate::os::fs::{self, Dir, FileKind, Last, Made, Name};
@@ -124,18 +123,12 @@ impl Files {
     ///
     /// # Errors
     /// It can't be stored; the previous record is unchanged. See [`home::lost`].
-    pub fn put(&self, name: &str, contents: &impl Serialize) -> io::Result<()> {
-        // Not indented: a second form of each type that is stored would cost code.
-        let mut text = serde_json::to_vec(contents)?;
-        text.push(b'\n');
-        self.put_text(name, &text)
-    }
-
-    fn put_text(&self, name: &str, text: &[u8]) -> io::Result<()> {
+    pub fn put(&self, name: &str, contents: &dyn ToJson) -> io::Result<()> {
+        let text = line(contents)?;
         self.check().map_err(io::Error::other)?;
         let (file, unfinished) = self.names(name)?;
         let previous = self.dir.read_plain(&file, &self.demands).ok();
-        home::write(&self.dir, &unfinished, text, Durable::Now)?;
+        home::write(&self.dir, &unfinished, &text, Durable::Now)?;
         self.dir.rename(&unfinished, &file).inspect_err(|_| drop(self.dir.unlink(&unfinished)))?;
         self.sync().inspect_err(|_| {
             // The caller will report a failure, so the new record must not be loaded later.
@@ -151,9 +144,8 @@ impl Files {
     ///
     /// # Errors
     /// It can't be written; the previous record is unchanged.
-    pub fn put_unsynced(&self, name: &str, contents: &impl Serialize) -> io::Result<()> {
-        let mut text = serde_json::to_vec(contents)?;
-        text.push(b'\n');
+    pub fn put_unsynced(&self, name: &str, contents: &dyn ToJson) -> io::Result<()> {
+        let text = line(contents)?;
         self.check().map_err(io::Error::other)?;
         let (file, unfinished) = self.names(name)?;
         home::write(&self.dir, &unfinished, &text, Durable::Later)?;
@@ -215,15 +207,20 @@ impl Files {
 
     fn load_with<T>(&self, torn: Torn, parse: impl Fn(&str, Members) -> Result<T, String>) -> io::Result<Vec<T>> {
         let mut all = Vec::new();
+        self.load_each(torn, &mut |name, members| {
+            all.push(parse(name, members)?);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    // Not generic from here on.
+    #[inline(never)]
+    fn load_each(&self, torn: Torn, parse: &mut dyn FnMut(&str, Members) -> Result<(), String>) -> io::Result<()> {
         let mut names = self.dir.entries()?;
         names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
-        for (file, _) in names {
-            self.load_file(&file, torn, &mut |name, members| {
-                all.push(parse(name, members)?);
-                Ok(())
-            });
-        }
-        Ok(all)
+        names.iter().for_each(|(file, _)| self.load_file(file, torn, parse));
+        Ok(())
     }
 
     /// Parses `file`; sets it aside or removes it if that fails.
@@ -284,4 +281,11 @@ impl Files {
         }
         self.dir.sync()
     }
+}
+
+/// `contents` as the line that a record is.
+fn line(contents: &dyn ToJson) -> io::Result<Vec<u8>> {
+    let mut text = contents.to_json().map_err(io::Error::other)?;
+    text.push(b'\n');
+    Ok(text)
 }

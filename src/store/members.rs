@@ -2,11 +2,11 @@
 //!
 //! Owns: typed access to members, and the sentence about a wrong one. Never: the list of required members.
 
-use serde_json::{Map, Value};
+use crate::json::{self, Map, Value};
 
 /// The members of a stored object.
 #[derive(Debug, Default)]
-pub struct Members(Map<String, Value>);
+pub struct Members(Map);
 
 impl Members {
     /// Parses `text`.
@@ -14,7 +14,7 @@ impl Members {
     /// # Errors
     /// It is not a JSON object; a phrase for the user.
     pub fn read(text: &[u8]) -> Result<Members, String> {
-        match serde_json::from_slice(text) {
+        match json::parse(text) {
             Ok(Value::Object(members)) => Ok(Members(members)),
             Ok(_) => Err("it is no JSON object".into()),
             Err(error) => Err(error.to_string()),
@@ -74,7 +74,7 @@ impl Members {
     }
 
     /// All of them, for a reader of its own.
-    pub fn into_map(self) -> Map<String, Value> {
+    pub fn into_map(self) -> Map {
         self.0
     }
 
@@ -89,9 +89,9 @@ fn missing(name: &str, kind: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
+    use crate::json::json;
 
     #[test]
     fn members_are_valid_or_reported() {

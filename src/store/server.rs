@@ -7,11 +7,11 @@ use std::io;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::fields::{SpecFields, millis};
 use super::files::{Files, VERSION};
 use super::members::Members;
+use crate::json::Map;
 use crate::model::overlay::OverlayId;
 use crate::model::proxy::AccessKey;
 use crate::model::spec::ServerSpec;
@@ -75,7 +75,7 @@ pub fn write(files: &Files, spec: &ServerSpec, kept: &Kept) -> io::Result<()> {
 ///
 /// # Errors
 /// A sentence that follows the file's name and a colon.
-pub fn parse(mut members: Members) -> Result<(Map<String, Value>, Kept), String> {
+pub fn parse(mut members: Members) -> Result<(Map, Kept), String> {
     let created_at_ms = members.number("created_at_ms")?;
     let created_at = UNIX_EPOCH.checked_add(Duration::from_millis(created_at_ms)).ok_or("its time is none")?;
     // Records of the first version do not have these two.

@@ -97,7 +97,7 @@ const LAYERS: [&[&str]; 9] = [
     &["os"],
 ];
 /// These may be used by all, `os` too, and use nothing but each other.
-const COMMON: [&str; 6] = ["model", "control", "log", "packed", "sorted", "sync"];
+const COMMON: [&str; 7] = ["model", "control", "json", "log", "packed", "sorted", "sync"];
 
 #[test]
 fn lower_layers_do_not_know_higher_ones() {

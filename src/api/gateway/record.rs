@@ -6,9 +6,9 @@ use std::io;
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use crate::api::input::SandboxName;
+use crate::json::Map;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
@@ -22,7 +22,7 @@ pub struct Sandbox {
     pub id: String,
     pub name: Option<SandboxName>,
     /// Returned to clients as it was given.
-    pub metadata: Arc<Map<String, Value>>,
+    pub metadata: Arc<Map>,
     /// The client's time-out, in milliseconds; only shown.
     pub timeout_ms: Option<u64>,
 }
@@ -44,7 +44,7 @@ struct SandboxFile<'a> {
     namespace: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<&'a str>,
-    metadata: &'a Map<String, Value>,
+    metadata: &'a Map,
     #[serde(skip_serializing_if = "Option::is_none")]
     timeout_ms: Option<u64>,
 }
@@ -106,9 +106,9 @@ fn parse(mut members: Members) -> Result<Option<Sandbox>, String> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
+    use crate::json::{Value, json};
 
     fn scratch(name: &str) -> std::path::PathBuf {
         let path = std::env::temp_dir().join(format!("servisor-gateway-{name}-{}", std::process::id()));

@@ -4,17 +4,13 @@
 //!
 //! A `null` member counts as missing. The names that are taken are the known names: there is no second list.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::error::Category;
-use serde_json::{Map, Value};
 
 use super::slips;
 use super::value::{depth, described, not_a, whole};
 use crate::error::{Code, Error, WARNINGS_MAX, WRONG_MAX, Wrong, hint, quoted};
+use crate::json::{self, Map, Value};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
 
@@ -24,7 +20,7 @@ const DEPTH_MAX: usize = 32;
 
 /// An object whose members have not all been taken yet.
 pub struct Fields {
-    members: Map<String, Value>,
+    members: Map,
     known: Vec<&'static str>,
     wrong: Vec<Wrong>,
     /// The number of further errors, beyond the limit of `wrong`.
@@ -46,15 +42,17 @@ impl Fields {
         if depth(body) > DEPTH_MAX {
             return Err(Error::new(Code::Malformed, format!("the body is nested more than {DEPTH_MAX} deep")));
         }
-        let malformed = |error| Error::new(Code::Malformed, format!("the body is not valid JSON: {error}"));
-        serde_json::from_slice(body).map_err(|error| match error.classify() {
-            // serde_json's message would repeat the body. A body that begins as another type may still be invalid JSON.
-            Category::Data => match serde_json::from_slice::<IgnoredAny>(body) {
-                Ok(IgnoredAny) => Error::new(Code::Invalid, "the body must be a JSON object"),
-                Err(error) => malformed(error),
-            },
-            Category::Io | Category::Syntax | Category::Eof => malformed(error),
-        })
+        let malformed =
+            |error: serde_json::Error| Error::new(Code::Malformed, format!("the body is not valid JSON: {error}"));
+        let (value, twice) = json::parse_noting(body).map_err(malformed)?;
+        let Value::Object(members) = value else {
+            return Err(Error::new(Code::Invalid, "the body must be a JSON object"));
+        };
+        let mut fields = Fields::of(members);
+        for name in twice.iter().take(WARNINGS_MAX) {
+            fields.warn(format!("field {} is given twice; the last one counts", quoted(name)));
+        }
+        Ok(fields)
     }
 
     /// Takes `name`, a text that `parse` can read; its error is a phrase that fits after the name.
@@ -98,7 +96,7 @@ impl Fields {
     /// Reports that `name` is missing, if it is.
     pub fn require(&mut self, name: &'static str) {
         if self.members.get(name).is_none_or(Value::is_null) {
-            let others = self.members.keys().map(String::as_str).filter(|other| *other != name);
+            let others = self.members.keys().filter(|other| *other != name);
             let others: Vec<&str> = others.take(WARNINGS_MAX).collect();
             let hint = match others.iter().find(|other| slips::meant(other, &[name]).is_some()) {
                 Some(other) => format!("; did you mean it by {}?", quoted(other)),
@@ -109,7 +107,7 @@ impl Fields {
     }
 
     /// Takes `name`, an object of any content.
-    pub fn members(&mut self, name: &'static str) -> Option<Map<String, Value>> {
+    pub fn members(&mut self, name: &'static str) -> Option<Map> {
         match self.take(name)? {
             Value::Object(members) => Some(members),
             other => {
@@ -322,7 +320,7 @@ impl Fields {
     }
 
     /// The members of an object that was read before.
-    pub fn of(members: Map<String, Value>) -> Fields {
+    pub fn of(members: Map) -> Fields {
         Fields { members, known: Vec::new(), wrong: Vec::new(), more_wrong: 0, warnings: Vec::new() }
     }
 
@@ -334,29 +332,3 @@ impl Fields {
 
 /// Reads a member of a list, whose place is given.
 type TakeMember<'a> = dyn FnMut(&mut Fields, &str, Value) -> Result<(), String> + 'a;
-
-/// Reads an object and notices what `serde_json`'s own map does not: a name that is given twice.
-impl<'de> Deserialize<'de> for Fields {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields, D::Error> {
-        struct FieldsVisitor;
-        impl<'de> Visitor<'de> for FieldsVisitor {
-            type Value = Fields;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
-                let mut fields = Fields::of(Map::new());
-                while let Some((name, value)) = map.next_entry::<String, Value>()? {
-                    let warning = format!("field {} is given twice; the last one counts", quoted(&name));
-                    if fields.members.insert(name, value).is_some() && fields.warnings.len() < WARNINGS_MAX {
-                        fields.warnings.push(warning);
-                    }
-                }
-                Ok(fields)
-            }
-        }
-        deserializer.deserialize_map(FieldsVisitor)
-    }
-}

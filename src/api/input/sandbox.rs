@@ -8,12 +8,11 @@
 
 use std::path::Path;
 
-use serde_json::{Map, Value};
-
 use super::fields::Fields;
 use super::overlay::{OVERLAYS_MAX, overlay};
 use super::{path_text, server, variable, work_dir};
 use crate::error::{Error, phrases, quoted};
+use crate::json::Map;
 use crate::model::overlay::{OverlaySpec, Target};
 use crate::model::spec::ServerSpec;
 use crate::sorted::SortedSet;
@@ -34,7 +33,7 @@ const NAMESPACE: &str = "default";
 pub struct SandboxSpec {
     pub name: Option<SandboxName>,
     /// Returned as it was given.
-    pub metadata: Map<String, Value>,
+    pub metadata: Map,
     /// The client's time-out, in milliseconds.
     pub timeout_ms: Option<u64>,
     /// Its overlays, for which all of its servers wait.
@@ -137,7 +136,7 @@ pub(super) fn sandbox_fields(fields: &mut Fields, root: &Path, naming: Naming) -
 ///
 /// # Errors
 /// One sentence with everything that is wrong, and its place.
-pub fn payload(members: Map<String, Value>, root: &Path) -> Result<(Lists, Vec<String>), String> {
+pub fn payload(members: Map, root: &Path) -> Result<(Lists, Vec<String>), String> {
     let mut fields = Fields::of(members);
     let lists = lists(&mut fields, root, usize::MAX, usize::MAX);
     let (wrong, more, warnings) = fields.close("field");

@@ -2,9 +2,8 @@
 //!
 //! Owns: the depth of a text, whole numbers in each of their forms, the phrase about a value of the wrong type. Never: a name.
 
-use serde_json::Value;
-
 use crate::error::quoted;
+use crate::json::Value;
 
 /// The depth of nesting.
 pub fn depth(body: &[u8]) -> usize {

@@ -5,11 +5,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 use super::overlay::OverlayBrief;
 use super::server::ServerBrief;
 use crate::api::gateway::record::Sandbox;
+use crate::json::Map;
 use crate::model::view::ServerView;
 use crate::overlay::OverlayView;
 
@@ -41,7 +41,7 @@ pub fn sandbox<'a>(
         name: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
         namespace: Option<&'a str>,
-        metadata: &'a Map<String, Value>,
+        metadata: &'a Map,
         #[serde(skip_serializing_if = "Option::is_none")]
         timeout: Option<u64>,
         overlays: Vec<OverlayBrief<'a>>,

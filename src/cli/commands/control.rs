@@ -5,14 +5,13 @@
 //! The requests for all servers are sent before the first answer is waited for, so that a hundred slow stops take as long as
 //! the slowest. Each failure is one line on stderr; the highest exit code wins.
 
-use serde_json::Value;
-
 use super::{CommandContext, look};
 use crate::cli::api::{Answer, path};
 use crate::cli::arguments::shown;
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
 use crate::cli::{CliExit, Failure, joined, waiting};
+use crate::json::Value;
 
 /// As many requests are under way at once; the daemon has room for 256 connections.
 const AT_ONCE: usize = 64;

@@ -4,8 +4,6 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
-
 use super::CommandContext;
 use crate::cli::api::{NextEvent, with_slugs};
 use crate::cli::arguments::shown;
@@ -16,6 +14,7 @@ use crate::cli::sse::SseEvent;
 use crate::cli::terminal::Colour;
 use crate::cli::waiting::NO_SERVERS;
 use crate::cli::{CliExit, Failure, json};
+use crate::json::Value;
 use crate::model::time::rfc3339;
 
 /// `servisor logs`.

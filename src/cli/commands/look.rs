@@ -4,8 +4,6 @@
 
 use std::time::SystemTime;
 
-use serde_json::Value;
-
 use super::CommandContext;
 use crate::cli::api::{LISTED, path};
 use crate::cli::arguments::shown;
@@ -15,6 +13,7 @@ use crate::cli::server::{Server, colour, digits, list, precise, short, size};
 use crate::cli::table::Table;
 use crate::cli::terminal::Colour;
 use crate::cli::{CliExit, Failure, concat, joined, json};
+use crate::json::Value;
 
 /// `servisor ps`.
 pub fn ps(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
@@ -151,7 +150,7 @@ fn print_fields(context: &mut CommandContext<'_>, server: Server<'_>) {
     to.coloured(status, colour(status));
     to.plain_line(&reason);
     let Value::Object(fields) = server.0 else { return };
-    for (name, value) in fields {
+    for (name, value) in fields.iter() {
         let value = Server(value);
         let text = match (name.as_str(), value.0) {
             ("slug" | "status" | "status_reason" | "restart_delay" | "stop_timeout", _) | (_, Value::Null) => continue,

@@ -7,8 +7,6 @@ use std::env;
 use std::fs::File;
 use std::io::Read;
 
-use serde_json::{Map, Value};
-
 use super::CommandContext;
 use super::look::Listing;
 use crate::cli::api::{Answer, path};
@@ -16,6 +14,7 @@ use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
 use crate::cli::{CliExit, Failure, json, keep, waiting};
+use crate::json::{Map, Value};
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -135,13 +134,13 @@ pub fn create(context: &mut CommandContext<'_>, body: &Value, active: Active) ->
 
 /// Sets a field of a body.
 #[inline(never)]
-pub fn set(body: &mut Map<String, Value>, name: &str, value: Value) {
+pub fn set(body: &mut Map, name: &str, value: Value) {
     body.insert(name.to_owned(), value);
 }
 
 /// Sets a field of a body to a text.
 #[inline(never)]
-pub fn set_text(body: &mut Map<String, Value>, name: &str, text: &str) {
+pub fn set_text(body: &mut Map, name: &str, text: &str) {
     set(body, name, Value::String(text.to_owned()));
 }
 
@@ -178,7 +177,7 @@ fn body(given: &Parsed) -> Result<Value, Failure> {
     Ok(Value::Object(body))
 }
 
-fn options(given: &Parsed, body: &mut Map<String, Value>) -> Result<(), Failure> {
+fn options(given: &Parsed, body: &mut Map) -> Result<(), Failure> {
     for (option, field) in
         [("--path", "path"), ("--install", "install"), ("--env-file", "env_file"), ("--restart", "restart_policy")]
     {
@@ -234,7 +233,7 @@ pub fn read(file: &str) -> Result<Vec<u8>, Failure> {
 /// It can't be read, or is none.
 pub fn read_json(file: &str) -> Result<Value, Failure> {
     let text = read(file)?;
-    serde_json::from_slice(text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text))
+    crate::json::parse(text.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&text))
         .map_err(|error| Failure::usage(&[file, " is not valid JSON: ", &error.to_string()]))
 }
 

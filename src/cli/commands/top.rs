@@ -5,13 +5,12 @@
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use serde_json::Value;
-
 use super::CommandContext;
 use super::look::{all_or_named, print_json};
 use crate::cli::server::{Server, colour, digits, precise, short, size};
 use crate::cli::table::Table;
 use crate::cli::{CliExit, Failure};
+use crate::json::Value;
 
 const EVERY: Duration = Duration::from_secs(2);
 /// To the top left corner, and what is below it erased.

@@ -5,11 +5,10 @@
 
 use std::path::{self, Path};
 
-use serde_json::{Map, Value};
-
 use super::{CommandContext, run};
 use crate::cli::api::path as server_path;
 use crate::cli::{CliExit, Failure, json, keep, procfile};
+use crate::json::{Map, Value};
 
 /// What a directory is searched for.
 const FILES: [&str; 2] = ["servisor.json", "Procfile"];
@@ -64,13 +63,13 @@ pub fn up(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
 
 /// Adds the overlays of the file to those of a server: it waits for all of them. To the daemon the same overlay in several
 /// servers, or a second time, is one.
-fn add_overlays(fields: &mut Map<String, Value>, overlays: &[Value]) {
+fn add_overlays(fields: &mut Map, overlays: &[Value]) {
     if !overlays.is_empty() && !fields.contains_key("overlays") {
         run::set(fields, "overlays", Value::Array(Vec::new()));
     }
     if let Some(Value::Array(present)) = fields.get_mut("overlays") {
         // By way of text: code that clones a `Value` is needed nowhere else.
-        present.extend(overlays.iter().filter_map(|overlay| serde_json::from_slice(json(overlay).as_bytes()).ok()));
+        present.extend(overlays.iter().filter_map(|overlay| crate::json::parse(json(overlay).as_bytes()).ok()));
     }
 }
 
@@ -88,7 +87,7 @@ fn explain(file: &str, failure: Failure) -> Failure {
 }
 
 #[inline(never)]
-fn read_procfile(file: &str) -> Result<Map<String, Value>, Failure> {
+fn read_procfile(file: &str) -> Result<Map, Failure> {
     let text = String::from_utf8_lossy(&run::read(file)?).into_owned();
     let file_path = path::absolute(file).unwrap_or_default();
     let directory = file_path.parent().unwrap_or(Path::new("/"));
@@ -101,7 +100,7 @@ fn read_procfile(file: &str) -> Result<Map<String, Value>, Failure> {
 }
 
 /// What is left out or `null` is empty.
-fn take_list(file: &str, setup: &mut Map<String, Value>, name: &str) -> Result<Vec<Value>, Failure> {
+fn take_list(file: &str, setup: &mut Map, name: &str) -> Result<Vec<Value>, Failure> {
     match setup.remove(name) {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(list)) => Ok(list),

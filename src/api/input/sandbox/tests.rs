@@ -1,8 +1,7 @@
 //! What a sandbox is asked to be, and every way in which that can be wrong.
 
-use serde_json::json;
-
 use super::*;
+use crate::json::{Value, json};
 
 fn read(value: &Value) -> Result<(SandboxSpec, Vec<String>), Error> {
     sandbox(value.to_string().as_bytes(), Path::new("/srv"), Naming::Optional)
