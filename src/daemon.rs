@@ -9,7 +9,7 @@
 
 use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,6 +32,7 @@ use crate::os::inherit;
 use crate::os::random;
 use crate::os::signals::{self, ReceivedSignal};
 use crate::os::stderr;
+use crate::os::terminal;
 use crate::os::thread;
 use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
@@ -132,7 +133,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     let names = Names::new(listener.address(), urls.template.clone());
     let auth = auth(config, &store)?;
     // Not into a file, a pipe or a journal.
-    let link = listener.address().filter(|_| io::stderr().is_terminal()).map(|address| page_link(address, &auth));
+    let link = listener.address().filter(|_| terminal::is_stderr()).map(|address| page_link(address, &auth));
     let access = Access::new(auth, names, config.allow_origins.clone());
 
     let (control_tx, control_rx) = inbox::inbox();

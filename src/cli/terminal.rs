@@ -3,11 +3,11 @@
 //! Owns: the buffer before stdout, and the rule that a pipe gets plain text. Never: what is printed.
 
 use std::ffi::OsString;
-use std::io::{self, IsTerminal, Write};
+use std::io;
 
 use super::concat;
 use super::table::push_plain;
-use crate::os::terminal::columns;
+use crate::os::terminal;
 
 /// Output is collected up to this many bytes, so that a table is one write.
 const BUFFER: usize = 16 * 1024;
@@ -67,21 +67,21 @@ pub struct Terminal {
 impl Terminal {
     /// The process's own. `NO_COLOR` (any value but an empty one) and `TERM=dumb` turn colours off.
     pub fn of_process(variable: &dyn Fn(&str) -> Option<OsString>) -> Terminal {
-        let is_terminal = io::stdout().is_terminal();
+        let is_terminal = terminal::is_stdout();
         let plain = variable("NO_COLOR").is_some_and(|value| !value.is_empty())
             || variable("TERM").is_some_and(|value| value == "dumb");
         Terminal {
             buffer: Vec::new(),
             failed: None,
             colours: is_terminal && !plain,
-            width: if is_terminal { columns(&io::stdout()) } else { None },
-            shows_progress: io::stderr().is_terminal(),
+            width: if is_terminal { terminal::columns() } else { None },
+            shows_progress: terminal::is_stderr(),
         }
     }
 
     /// Whether stdout is a terminal.
     pub fn is_interactive(&self) -> bool {
-        self.width.is_some() || io::stdout().is_terminal()
+        self.width.is_some() || terminal::is_stdout()
     }
 
     /// Adds text to stdout.
@@ -159,7 +159,7 @@ impl Terminal {
     pub fn write_out(&mut self) {
         if self.failed.is_none() && !self.buffer.is_empty() {
             // Straight to the descriptor: the standard library's own buffer would be written at the exit, unchecked.
-            if let Err(error) = crate::os::terminal::write_stdout(&self.buffer) {
+            if let Err(error) = terminal::write_stdout(&self.buffer) {
                 self.failed = Some(match error.kind() {
                     io::ErrorKind::BrokenPipe => StdoutError::ReaderGone,
                     _ => StdoutError::Failed(error),
@@ -185,7 +185,7 @@ impl Terminal {
             push_plain(&mut text, line);
             text.push('\n');
         }
-        let _ = io::stderr().write_all(text.as_bytes());
+        terminal::write_stderr(text.as_bytes());
     }
 
     /// Prints a line on stderr, but only for a person who watches.

@@ -29,7 +29,7 @@ pub enum Strangers {
 }
 
 /// Resets signals, keeps inherited descriptors from the servers, makes the daemon a child subreaper and raises its
-/// own limit on open files. Descriptors 0 to 2 are open already: std's start-up sees to that.
+/// own limit on open files. Descriptors 0 to 2 are open already (see `start`).
 ///
 /// # Errors
 /// The system refused one of these, which the daemon can't work without.
@@ -63,9 +63,8 @@ fn become_subreaper() -> io::Result<()> {
 fn reset_signals() -> io::Result<()> {
     for signal in 1..=libc::SIGRTMAX() {
         match signal {
-            // These can't be changed; SIGPIPE is std's, which ignores it for us and restores it in children; SIGSEGV
-            // and SIGBUS are std's guard against overflowing stacks.
-            libc::SIGKILL | libc::SIGSTOP | libc::SIGPIPE | libc::SIGSEGV | libc::SIGBUS => {}
+            // These two can't be changed; SIGPIPE is ignored (see `start`), and restored in children.
+            libc::SIGKILL | libc::SIGSTOP | libc::SIGPIPE => {}
             // SAFETY: the default disposition is always valid. The numbers that libc keeps for itself are refused with
             // EINVAL: what was inherited for them ends at the program of a server (see `launch`).
             _ => unsafe {

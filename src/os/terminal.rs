@@ -2,20 +2,32 @@
 //!
 //! Owns: its width, its interrupt key, unbuffered writes to stdout, and the way to another program. Never: what is printed.
 
-use std::ffi::CString;
+use std::ffi::{CString, c_int};
 use std::fs::File;
 use std::io::{self, Write};
 use std::mem::ManuallyDrop;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+use std::os::fd::FromRawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// The number of columns of the terminal behind `descriptor`; `None` if it is none or does not say.
-pub fn columns(descriptor: &impl AsFd) -> Option<usize> {
+/// Whether stdout is a terminal.
+pub fn is_stdout() -> bool {
+    // SAFETY: the call takes a number.
+    unsafe { libc::isatty(libc::STDOUT_FILENO) == 1 }
+}
+
+/// Whether stderr is a terminal.
+pub fn is_stderr() -> bool {
+    // SAFETY: the call takes a number.
+    unsafe { libc::isatty(libc::STDERR_FILENO) == 1 }
+}
+
+/// The number of columns of the terminal that is stdout; `None` if it is none or does not say.
+pub fn columns() -> Option<usize> {
     let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: TIOCGWINSZ writes one `winsize`, which lives through the call.
-    let done = unsafe { libc::ioctl(descriptor.as_fd().as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    let done = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
     (done == 0 && size.ws_col > 0).then_some(usize::from(size.ws_col))
 }
 
@@ -42,7 +54,17 @@ pub fn exec(program: &str, argument: &str) -> io::Error {
 /// # Errors
 /// EPIPE when the reader is gone; other errors of write(2).
 pub fn write_stdout(bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: descriptor 1 stays open for the life of the process; `ManuallyDrop` keeps this handle from closing it.
-    let mut stdout = ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDOUT_FILENO) });
-    stdout.write_all(bytes)
+    write_standard(libc::STDOUT_FILENO, bytes)
+}
+
+/// Writes all of `bytes` to descriptor 2. If it is closed, an exit code has to be enough.
+pub fn write_stderr(bytes: &[u8]) {
+    let _ = write_standard(libc::STDERR_FILENO, bytes);
+}
+
+// The handles of `std` come with buffers and locks: 2 KiB.
+fn write_standard(number: c_int, bytes: &[u8]) -> io::Result<()> {
+    // SAFETY: the standard descriptors stay open for the life of the process; `ManuallyDrop` keeps this handle from closing one.
+    let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
+    file.write_all(bytes)
 }

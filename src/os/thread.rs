@@ -12,9 +12,9 @@ use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::thread::Builder;
 use std::time::Instant;
 
-use super::RecvError;
 use super::oneshot::{self, oneshot};
 use super::signals::BlockedSignals;
+use super::{Pid, RecvError};
 use crate::log;
 
 /// The stack of a thread that calls nothing deep. Resident memory depends on the pages touched, not on this
@@ -78,12 +78,19 @@ fn start(name: &str, stack: usize, body: Box<dyn FnOnce() + Send>) -> io::Result
 pub fn report_panics() {
     panic::set_hook(Box::new(|info| {
         let current = std::thread::current();
-        let name = current.name().unwrap_or("of a library");
+        // To `std` the main thread, which it has not made, has no name.
+        let name = current.name().unwrap_or(if is_main() { "main" } else { "of a library" });
         // The release build has no places.
         let place = info.location().filter(|place| place.line() > 0).map(|place| format!(" at {place}"));
         let place = place.unwrap_or_default();
         log::panic(format_args!("thread {name} panicked{place}: {}", panic_text(info.payload())));
     }));
+}
+
+fn is_main() -> bool {
+    // SAFETY: the call takes nothing and can't fail.
+    let thread = unsafe { libc::syscall(libc::SYS_gettid) };
+    thread == libc::c_long::from(Pid::own().raw())
 }
 
 /// Replaces musl's function, which `std` calls on the thread to be named. musl's can name other threads too and formats a
