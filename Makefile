@@ -18,7 +18,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-smoke bench-probe budgets check deny release release-all dist dist-check size clean std-source
+.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-proxy test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-proxy bench-smoke bench-probe budgets check deny release release-all dist dist-check size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -77,6 +77,21 @@ test-sdk: tests/sdk/node_modules ## The real client against the daemon
 test-docs: tests/sdk/node_modules image ## The documentation: each command runs, each link leads somewhere, no table has drifted
 	cargo build --locked
 	SERVISOR_BIN=$(CURDIR)/target/debug/servisor node --test tests/docs/*.test.mjs
+
+# The frameworks, installed once; each of their applications is made anew.
+target/proxy/.complete: tests/slow/proxy/package.json tests/slow/proxy/requirements.txt
+	mkdir -p target/proxy && cp tests/slow/proxy/package.json target/proxy/
+	cd target/proxy && npm install --no-audit --no-fund --loglevel=error
+	python3 -m venv target/proxy/venv
+	target/proxy/venv/bin/pip install --quiet -r tests/slow/proxy/requirements.txt
+	@touch $@
+
+test-proxy: tests/browser/node_modules target/proxy/.complete ## Vite, Next.js, webpack, Streamlit, Jupyter, Django, Sinatra, Flask behind public URLs, in Chromium
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
+	@ruby -e 'require "sinatra"; require "puma"' 2>/dev/null || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends ruby ruby-sinatra puma; }
+	cargo build --locked
+	PROXY_APPS=$(CURDIR)/target/proxy PROXY_VENV=$(CURDIR)/target/proxy/venv SERVISOR_BIN=$(CURDIR)/target/debug/servisor \
+		node --test --test-concurrency=1 tests/slow/proxy/*.test.mjs
 
 # Debian starts what it installs, unless the system is at run level 1.
 test-slow: tests/sdk/node_modules ## Real programs: Vite, Next.js, Express, Flask, nginx, redis, PostgreSQL, gunicorn
@@ -214,6 +229,9 @@ BENCH = python3 tests/bench/bench.py --servisor $(BINARY) --probe target/$(TARGE
 
 bench: bench-probe ## servisor beside its peers: one table; ROWS=memory,stop PEERS=supervisord picks
 	$(BENCH) --rows '$(ROWS)' --peers '$(PEERS)'
+
+bench-proxy: bench-probe ## The public URLs beside Caddy and Node's http-proxy
+	python3 tests/bench/proxy.py --servisor $(BINARY) --probe target/$(TARGET)/release/examples/benchprobe --into target/bench
 
 bench-smoke: bench-probe
 	$(BENCH) --smoke

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 
-VERSIONS = {"supervisor": "4.3.0", "pm2": "7.0.4", "sandbox-agent": "0.4.2", "horust": "0.1.14"}
+VERSIONS = {"supervisor": "4.3.0", "pm2": "7.0.4", "sandbox-agent": "0.4.2", "horust": "0.1.14", "http-proxy": "1.18.1"}
 # The system has these already, if it has anything.
 SYSTEM = {"libc6"}
 
@@ -110,6 +110,8 @@ RECIPES = {
     "runit": debian("runit"),
     "s6": s6,
     "horust": horust,
+    "caddy": debian("caddy"),
+    "http-proxy": npm("http-proxy"),
 }
 
 

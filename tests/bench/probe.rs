@@ -3,12 +3,14 @@
 //! `stamp FILE` writes its pid and the monotonic time to the file as its first act and stays; `stubborn` is the same and
 //! ignores SIGTERM and SIGINT; `listen FILE` listens on `$PORT` after a while; `flood FILE SECONDS BYTES` writes lines as
 //! fast as they are taken, and to the file how many and how long; `spin SECONDS` keeps a processor busy. The `floor-…`
-//! print one JSON object each, as `load` does (see `load.rs`).
+//! print one JSON object each, as `load` (see `load.rs`), `pull` and `push` do (see `web.rs`, which also has the server `web`).
 
 #![allow(clippy::unwrap_used)]
 
 #[path = "probe/load.rs"]
 mod load;
+#[path = "probe/web.rs"]
+mod web;
 
 use std::env;
 use std::fs::{File, OpenOptions};
@@ -45,6 +47,8 @@ fn main() {
         "floor-restart" => floor_restart(number(1)),
         "floor-pipe" => floor_pipe(number(1)),
         "load" => load::run(&words[1..]),
+        "web" => web::serve(),
+        "pull" | "push" => web::transfer(&words),
         other => panic!("{other} is no order"),
     }
 }
