@@ -24,6 +24,11 @@ use crate::sync::lock;
 /// What the processes use is never older than this.
 const STATS_AGE: Duration = Duration::from_secs(1);
 
+/// A visit does not rely on a look at the ports that is older than this.
+const VISITED_AGE: Duration = Duration::from_secs(1);
+/// A visit waits for so long for a look, which takes a millisecond, on a busy machine.
+const VISITED_LOOK: Duration = Duration::from_millis(200);
+
 /// The servers of the daemon.
 pub struct Registry {
     context: Arc<Context>,
@@ -171,8 +176,13 @@ impl Registry {
 
     /// The server that a client of the proxy visits: the first of `sought` that exists. A port is that of the server that
     /// listens on it, else of the one to which it was allocated last, else of the one that asks for it; never one of the
-    /// daemon's own.
+    /// daemon's own. What is known of ports is not older than a second then: a ready server is not watched, and may have
+    /// opened a port since, or left one to another process.
     pub fn visited(&self, sought: &[Sought]) -> Option<Visitable> {
+        let now = Instant::now();
+        if !self.ports_are_newer(now, VISITED_AGE) {
+            self.refresh_ports(now + VISITED_LOOK);
+        }
         let supervisors = self.supervisors();
         sought.iter().find_map(|sought| match sought {
             Sought::Slug(slug) => Some(Visitable { server: by_slug(&supervisors, slug)?, port: None }),
