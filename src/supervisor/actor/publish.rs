@@ -15,6 +15,13 @@ use crate::model::status::{self, Status};
 use crate::model::stop::StopRules;
 use crate::model::view::{Activity, ServerView};
 
+/// Whether readers of events have something to see.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Visible {
+    Same,
+    Changed,
+}
+
 impl<S: System> Actor<S> {
     /// Publishes the present state, if it differs visibly. A visit that finds a run finds the view of that run, or a later
     /// one: a run is over in `traffic` before that is visible, and can be visited after.
@@ -22,13 +29,17 @@ impl<S: System> Actor<S> {
     pub(super) fn publish(&mut self) {
         let visited = self.visited_run();
         self.shared.traffic.end_others(visited);
-        self.publish_view();
+        let changed = self.publish_view();
         if let (Some(run), Some(observer)) = (visited, &self.observer) {
             self.shared.traffic.show(run, observer.address(), observer.listeners());
         }
+        // Who waits for the run to listen finds it there.
+        if changed == Visible::Changed {
+            self.context.changes.mark(&self.spec.slug);
+        }
     }
 
-    fn publish_view(&mut self) {
+    fn publish_view(&mut self) -> Visible {
         let last = self.shared.view();
         let status = Status::of(&self.machine);
         if status == Status::Ready && self.ready_at.is_none() {
@@ -85,7 +96,7 @@ impl<S: System> Actor<S> {
             last_run: self.shared.book.last_ended(),
         };
         if view == *last {
-            return;
+            return Visible::Same;
         }
         if view.status != last.status || view.reason != last.reason {
             let word = view.status.as_str();
@@ -103,10 +114,10 @@ impl<S: System> Actor<S> {
         // A health check that changes nothing but its own account is no change for readers of events.
         if view.is_like(&last) {
             self.shared.publish(view);
-            return;
+            return Visible::Same;
         }
         self.shared.publish(ServerView { updated_at: SystemTime::now(), ..view });
-        self.context.changes.mark(&self.spec.slug);
+        Visible::Changed
     }
 
     /// Why the status is what it is. A process that can't be ended, or that may be left, is said first.
