@@ -11,10 +11,12 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::Mutex;
 
 use crate::log;
 use crate::model::spec::Port;
 use crate::sorted::SortedSet;
+use crate::sync::lock;
 
 mod netlink;
 mod open;
@@ -95,6 +97,29 @@ impl ListeningSockets {
         })?;
         log::debug(format_args!("netlink is refused ({refused}); listening sockets are read from /proc/net/tcp"));
         Ok(ListeningSockets { source: ListenerSource::Proc })
+    }
+}
+
+/// Finds the listener behind an address.
+#[derive(Debug)]
+pub struct ListenerLookup(Option<Mutex<Netlink>>);
+
+impl ListenerLookup {
+    /// By netlink; where that is refused nothing is found.
+    pub fn open() -> ListenerLookup {
+        let mut netlink = Netlink::open().ok();
+        let none = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        ListenerLookup(netlink.take_if(|netlink| netlink.listener_at(none).is_ok()).map(Mutex::new))
+    }
+
+    /// Whether it finds any.
+    pub fn is_usable(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// The inode of the listener that takes connections to `address` now.
+    pub fn inode_at(&self, address: SocketAddr) -> Option<u64> {
+        lock(self.0.as_ref()?).listener_at(address).ok().flatten()
     }
 }
 

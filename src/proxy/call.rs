@@ -119,7 +119,7 @@ impl VisitCall<'_> {
             let mut standing = Standing::of(&view, target.is_some(), port, now);
             let mut retry = None;
             match (standing, target) {
-                (Standing::Open, Some(target)) => match relay::connect(&target, self.request.socket()) {
+                (Standing::Open, Some(target)) => match self.connect(server, port, &target) {
                     Ok(stream) => return Ok((target, stream)),
                     Err(Unconnected::ClientLeft) => return Err(Unreached::ClientLeft),
                     Err(Unconnected::Shortage) => return Err(busy(std::io::Error::last_os_error())),
@@ -159,6 +159,30 @@ impl VisitCall<'_> {
                 return Err(Unreached::ClientLeft);
             }
         }
+    }
+
+    /// Connects to `target`, if it is the run's at this moment.
+    fn connect(
+        &self,
+        server: &Supervisor,
+        port: Option<Port>,
+        target: &VisitTarget,
+    ) -> Result<UnixStream, Unconnected> {
+        let (proofs, registry) = (&self.proxy.proofs, &self.proxy.registry);
+        if !proofs.hold(target) {
+            let (begun, inode) = (Instant::now(), proofs.listener_at(target));
+            registry.refresh_ports(begun + LOOK);
+            let is_fresh = registry.ports_are_newer(begun, Duration::ZERO);
+            let again = server.traffic().target(port).map_err(|_| Unconnected::Shortage)?;
+            let is_same =
+                again.is_some_and(|again| again.address == target.address && Arc::ptr_eq(&again.end, &target.end));
+            if !is_fresh || !is_same {
+                return Err(Unconnected::Refused);
+            }
+            proofs.learn(target, inode);
+        }
+        let stream = relay::connect(target, self.request.socket())?;
+        if proofs.hold(target) { Ok(stream) } else { Err(Unconnected::Refused) }
     }
 
     fn relay(&mut self, server: &Supervisor, target: &VisitTarget, stream: UnixStream, visit: Visit) -> VisitEnd {

@@ -2,7 +2,7 @@
 //!
 //! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules about
 //! heads, `lane` and `relay` move the bytes, `call` has the order of it all, `standing` and `pages` what is said in place of
-//! an answer, `cookie` the access key. Never: the API (a name of a server never gets it), a server's life, TLS.
+//! an answer, `cookie` the access key, `proofs` that a connection leads to the run. Never: the API (a name of a server never gets it), a server's life, TLS.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -23,6 +23,7 @@ mod call;
 mod cookie;
 mod lane;
 mod pages;
+mod proofs;
 mod relay;
 mod request;
 mod response;
@@ -32,6 +33,7 @@ mod tests;
 
 use call::VisitCall;
 use pages::{Asker, Note};
+use proofs::Proofs;
 use request::UnfitRequest;
 
 /// Connections that serve visitors, beside those of the API.
@@ -51,6 +53,7 @@ pub struct Proxy {
     /// How many visit each server.
     occupied: Mutex<Sorted<Slug, usize>>,
     requests: AtomicU64,
+    proofs: Proofs,
 }
 
 /// A place at a server, until it is dropped.
@@ -77,6 +80,7 @@ impl Proxy {
             visitors: Visitors::new(VISITORS_MAX),
             occupied: Mutex::default(),
             requests: AtomicU64::new(0),
+            proofs: Proofs::new(),
         })
     }
 

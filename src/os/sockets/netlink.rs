@@ -5,7 +5,7 @@
 
 use std::io;
 use std::mem;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::{Family, LISTEN, ListeningSocket};
@@ -23,6 +23,11 @@ const SKV6ONLY: u16 = 11;
 const HEADER: usize = 16;
 const REQUEST: usize = HEADER + 56;
 const MESSAGE: usize = 72;
+/// Where the local port and address stand in a request.
+const SOURCE_PORT: usize = HEADER + 8;
+const SOURCE: usize = HEADER + 12;
+/// Holds the answer about one listener, with its attributes.
+const ONE: usize = 1024;
 
 /// The netlink socket.
 #[derive(Debug)]
@@ -76,8 +81,41 @@ impl Netlink {
         Ok(())
     }
 
+    /// The inode of the listener that takes connections to `address` now; `None` if there is none.
+    ///
+    /// # Errors
+    /// The kernel refuses, or its answer is cut short.
+    pub fn listener_at(&mut self, address: SocketAddr) -> io::Result<Option<u64>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
+        let mut request = request(family as u8, self.sequence);
+        // One socket, not a dump: the kernel looks it up as it does for a connection from nowhere.
+        request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
+        request[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&address.port().to_be_bytes());
+        match address.ip() {
+            IpAddr::V4(ip) => request[SOURCE..SOURCE + 4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => request[SOURCE..SOURCE + 16].copy_from_slice(&ip.octets()),
+        }
+        // No cookie.
+        request[REQUEST - 8..].fill(0xff);
+        self.send_request(&request)?;
+        let mut buffer = [0; ONE];
+        loop {
+            let (length, mut found) = (self.receive(&mut buffer)?, Vec::new());
+            match parse(&buffer[..length], self.sequence, &mut found) {
+                DumpPart::More if found.is_empty() => {}
+                DumpPart::More | DumpPart::Done => return Ok(found.first().map(|listener| listener.inode)),
+                DumpPart::Refused(libc::ENOENT) => return Ok(None),
+                DumpPart::Refused(number) => return Err(io::Error::from_raw_os_error(number)),
+            }
+        }
+    }
+
     fn send(&self, family: u8) -> io::Result<()> {
-        let request = request(family, self.sequence);
+        self.send_request(&request(family, self.sequence))
+    }
+
+    fn send_request(&self, request: &[u8; REQUEST]) -> io::Result<()> {
         // SAFETY: `request` is valid for reads of its length.
         retry(|| checked(unsafe { libc::send(self.socket.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) }))
             .map(drop)

@@ -133,3 +133,33 @@ fn a_process_that_is_gone_has_nothing_open() {
     child.wait().unwrap();
     assert!(open_sockets(pid, &SortedSet::from([1])).unwrap().is_empty());
 }
+
+#[test]
+fn the_listener_behind_an_address_is_found_by_it() {
+    use super::{ListenerLookup, inode_of};
+    let lookup = ListenerLookup::open();
+    assert!(lookup.is_usable());
+    let inode = |listener: &TcpListener| {
+        inode_of(&std::fs::read_link(format!("/proc/self/fd/{}", listener.as_raw_fd())).unwrap()).unwrap()
+    };
+    for (bound, reached) in [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("0.0.0.0:0", "127.0.0.1"),
+        ("0.0.0.0:0", "127.0.0.2"),
+        ("[::]:0", "127.0.0.1"),
+        ("[::]:0", "::1"),
+        ("[::1]:0", "::1"),
+    ] {
+        let listener = TcpListener::bind(bound).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let address = SocketAddr::new(reached.parse().unwrap(), port);
+        assert_eq!(lookup.inode_at(address), Some(inode(&listener)), "{bound} {reached}");
+        let other = SocketAddr::new("127.0.0.3".parse().unwrap(), port);
+        assert_eq!(lookup.inode_at(other).is_some(), bound.starts_with(['0', '[']) && bound != "[::1]:0", "{bound}");
+        // A connection does not stand before its listener.
+        let client = std::net::TcpStream::connect(address).unwrap();
+        assert_eq!(lookup.inode_at(address), Some(inode(&listener)), "{bound} {reached}");
+        drop((listener, client));
+        assert_eq!(lookup.inode_at(address), None, "{bound} {reached}");
+    }
+}

@@ -133,3 +133,66 @@ fn the_token_never_reaches_a_server_and_a_key_is_asked_for() {
         assert!(!answer.text().contains(key) && !answer.text().contains(TOKEN), "{}", answer.text());
     }
 }
+
+/// What answers on a port that a server has left.
+fn stranger_on(port: u16) -> std::sync::Arc<std::sync::atomic::AtomicU32> {
+    let listener =
+        crate::support::wait_until("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).ok());
+    let visited = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = std::sync::Arc::clone(&visited);
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            let mut buffer = [0; 1024];
+            // A connection that brings nothing is the proxy's way to find out; a request is not.
+            if client.read(&mut buffer).is_ok_and(|length| length > 0) {
+                count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let _ = client.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nstranger");
+            }
+        }
+    });
+    visited
+}
+
+#[test]
+fn a_stranger_who_takes_the_port_of_a_living_run_gets_no_request() {
+    let control = crate::support::Control::new();
+    let proxied = Proxied { daemon: Daemon::with(&["--proxy"], &[]), port: quiet_port() };
+    let spec = json!({
+        "slug": "web", "port": proxied.port, "start": format!("exec {} obey one", testchild()),
+        "environment": {"CTL": control.address.to_string()},
+    });
+    proxied.daemon.client.create(&spec).server(201);
+    let mut child = control.child();
+    child.order(&format!("serve 127.0.0.1:{} 200", proxied.port));
+    proxied.daemon.client.when_ready("web");
+    assert_eq!(proxied.get("/").status, 200);
+    // It lives on, and nothing has looked since: it is thought to listen.
+    child.order(&format!("close {}", proxied.port));
+    let strangers = stranger_on(proxied.port);
+    let mut navigation = proxied.open("GET / HTTP/1.1\nSec-Fetch-Mode: navigate\nSec-Fetch-User: ?1");
+    let answer = navigation.answer();
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    assert_eq!(strangers.load(std::sync::atomic::Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_stranger_who_takes_the_port_of_a_dead_run_gets_no_request() {
+    let proxied = Proxied::start(&[]);
+    assert_eq!(proxied.get("/head").status, 200);
+    let pid = proxied.daemon.client.show("web")["pid"].as_i64().unwrap();
+    let address = proxied.address();
+    let visiting: Vec<_> = (0..4)
+        .map(|_| {
+            std::thread::spawn(move || {
+                (0..200)
+                    .filter(|_| visit(address, "web.localhost", "/head", "Accept: text/html").text() == "stranger")
+                    .count()
+            })
+        })
+        .collect();
+    // SAFETY: plain numbers; it is the process of the test's own server.
+    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+    let strangers = stranger_on(proxied.port);
+    let misled: usize = visiting.into_iter().map(|visits| visits.join().unwrap()).sum();
+    assert_eq!((misled, strangers.load(std::sync::atomic::Ordering::SeqCst)), (0, 0));
+}
