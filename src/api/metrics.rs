@@ -137,6 +137,9 @@ pub fn answer(api: &Api, client: &dyn Client) -> Reply {
     let family = ("servisor_server_log_dropped_bytes_total", "counter", "Bytes of output that are not kept any more.");
     page.each(family, &servers, &|one, _| boxed(one.log().totals().dropped));
     page.single("servisor_api_connections", "gauge", "Connections to the API.", &client.connections());
+    let (requests, visitors) = api.proxy.as_ref().map_or((0, 0), |proxy| proxy.counts());
+    page.single("servisor_proxy_requests_total", "counter", "Requests to servers by host name.", &requests);
+    page.single("servisor_proxy_connections", "gauge", "Connections that serve visitors of servers.", &visitors);
     let own = proc::own();
     if let Some(cpu) = own.cpu {
         page.single("process_cpu_seconds_total", "counter", "Processor time of the daemon.", &Seconds(cpu));

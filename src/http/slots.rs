@@ -316,9 +316,9 @@ impl Slot {
         self.id
     }
 
-    /// The number of connections, this one included.
+    /// The number of connections that hold a slot, this one included.
     pub fn connections(&self) -> usize {
-        self.slots.entries().by_id.len()
+        self.slots.entries().holders()
     }
 
     /// Sets the activity. Returns whether the connection may continue: it is not evicted, and the listener not closed.

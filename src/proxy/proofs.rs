@@ -14,7 +14,7 @@ use crate::os::sockets::ListenerLookup;
 use crate::supervisor::{EndSign, VisitTarget};
 use crate::sync::lock;
 
-struct Proof {
+struct ProvenListener {
     run: Arc<EndSign>,
     address: SocketAddr,
     inode: u64,
@@ -23,7 +23,7 @@ struct Proof {
 /// What is proven.
 pub struct Proofs {
     lookup: ListenerLookup,
-    known: Mutex<Vec<Proof>>,
+    known: Mutex<Vec<ProvenListener>>,
 }
 
 impl Proofs {
@@ -41,7 +41,7 @@ impl Proofs {
         let mut known = lock(&self.known);
         known.retain(|proof| !proof.run.is_over() && !is_of(proof, target));
         if let Some(inode) = inode {
-            known.push(Proof { run: Arc::clone(&target.end), address: target.address, inode });
+            known.push(ProvenListener { run: Arc::clone(&target.end), address: target.address, inode });
         }
     }
 
@@ -52,6 +52,6 @@ impl Proofs {
     }
 }
 
-fn is_of(proof: &Proof, target: &VisitTarget) -> bool {
+fn is_of(proof: &ProvenListener, target: &VisitTarget) -> bool {
     Arc::ptr_eq(&proof.run, &target.end) && proof.address == target.address
 }

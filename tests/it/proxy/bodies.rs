@@ -111,3 +111,20 @@ fn a_server_that_dies_in_the_middle_of_an_answer_ends_it_there() {
     let answer = silent.answer();
     assert_eq!((answer.status, answer.json()["code"].as_str()), (502, Some("no_answer")), "{}", answer.text());
 }
+
+#[test]
+fn visitors_are_counted_apart_from_clients_of_the_api() {
+    let proxied = Proxied::start(&[]);
+    let mut tunnels: Vec<_> =
+        (0..5).map(|_| proxied.open("GET /ws HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade")).collect();
+    tunnels.iter_mut().for_each(|tunnel| drop(tunnel.read_to("\r\n\r\n")));
+    assert_eq!(proxied.get("/head").status, 200);
+    let metrics = proxied.daemon.client.get("/metrics").text();
+    let value = |name: &str| -> u32 {
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("{name}: {metrics}"));
+        line.trim().parse().unwrap()
+    };
+    assert_eq!((value("servisor_proxy_requests_total "), value("servisor_api_connections ")), (6, 1));
+    assert!(value("servisor_proxy_connections ") >= 5);
+}
