@@ -7,8 +7,8 @@ LISTEN ?= 127.0.0.1:18080
 ROOT ?= .servisor/root
 STATE ?= .servisor/state
 # The limit for the static binary. The goal for the whole product, with command line, status page, proxy and metrics in it, is
-# 1,150 KiB. This holds what is there until the code is that small: 1,149 KiB were measured, and the proxy is not whole yet.
-SIZE_LIMIT_KIB := 1190
+# 1,150 KiB. This holds what is there until the code is that small: 1,193 KiB were measured with the proxy.
+SIZE_LIMIT_KIB := 1200
 
 BINARY = target/$(TARGET)/release/servisor
 
@@ -201,24 +201,25 @@ target-%:
 # leaves a destructor aborts, as a second panic does anyway: without code to clean up after each drop it is 60 KiB less.
 # LLVM inlines fewer functions if a call within one counts more: 7 KiB. A function that no panic can leave needs no entry in the
 # tables for unwinding, which the platform wants for debuggers: 23 KiB.
-BUILD_STD = -Zbuild-std=std,panic_unwind -Zbuild-std-features=optimize_for_size \
+BUILD_STD = -Zbuild-std=std,panic_unwind \
 	--config 'target.$(TARGET).rustflags=["-Zlocation-detail=none","-Zpanic-in-drop=abort","-Cllvm-args=-inline-call-penalty=60","-Cllvm-args=-force-remove-attribute=uwtable"]'
 
 # Nearly every function can be left by a panic of one of these three, for a size over isize::MAX, which is a bug, or for memory
 # that is out, which ends the process anyway. Marked as never unwinding (a panic there aborts) they save all callers the
 # clean-up: 37 KiB. The mark wants the compiler's name of a function, and the name has an id that depends on the compiler and
-# its place. So `alloc` is built once without it, and searched for the names.
+# its place. So `alloc` is built once without it, in a place of its own (20 s), and searched for the names.
 ABORTING = 7raw_vec12handle_error\|7raw_vec17capacity_overflow\|5alloc18handle_alloc_error
 NO_UNWIND = --config "target.$(TARGET).rustflags=[$$(grep -aoh '_RNvNtCs[0-9A-Za-z]*_5alloc\($(ABORTING)\)' \
-	target/$(TARGET)/release/deps/liballoc-*.rlib | sort -u | sed 's/.*/"-Cllvm-args=-force-attribute=&:nounwind",/')]"
+	target/names/$(TARGET)/release/deps/liballoc-*.rlib | sort -u | sed 's/.*/"-Cllvm-args=-force-attribute=&:nounwind",/')]"
 
-CARGO_RELEASE = RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(BUILD_STD)
+CARGO_STATIC = RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) -Zbuild-std-features=optimize_for_size
+CARGO_RELEASE = $(CARGO_STATIC) $(BUILD_STD)
 
 std-source:
 	@test -e "$$(rustc --print sysroot)/lib/rustlib/src/rust/library/std" || rustup component add rust-src
 
 release: target-$(TARGET) std-source ## The static binary for TARGET
-	@$(CARGO_RELEASE) --quiet --package log
+	@$(CARGO_STATIC) -Zbuild-std=core,alloc --quiet --package log --target-dir target/names
 	$(CARGO_RELEASE) $(NO_UNWIND)
 	@echo "$(BINARY)"
 
