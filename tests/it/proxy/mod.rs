@@ -8,6 +8,8 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Daemon, LIMIT, quiet_port, testchild};
 
 mod bodies;
+mod keys;
+mod lifetimes;
 mod routing;
 mod states;
 mod tunnels;
