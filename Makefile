@@ -94,8 +94,8 @@ test-proxy: tests/browser/node_modules target/proxy/.complete ## Vite, Next.js, 
 		node --test --test-concurrency=1 tests/slow/proxy/*.test.mjs
 
 # Debian starts what it installs, unless the system is at run level 1.
-test-slow: tests/sdk/node_modules ## Real programs: Vite, Next.js, Express, Flask, nginx, redis, PostgreSQL, gunicorn
-	@{ command -v nginx && command -v redis-server && command -v gunicorn && ls -d /usr/lib/postgresql/*; } >/dev/null 2>&1 || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends nginx-light redis-server postgresql gunicorn python3-setproctitle; }
+test-slow: tests/sdk/node_modules ## Real programs: Vite, Next.js, Express, Flask, nginx, redis, PostgreSQL, gunicorn, Caddy
+	@{ command -v nginx && command -v caddy && command -v redis-server && command -v gunicorn && ls -d /usr/lib/postgresql/*; } >/dev/null 2>&1 || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends nginx-light caddy redis-server postgresql gunicorn python3-setproctitle; }
 	cargo build --locked --release
 	SERVISOR_BIN=$(CURDIR)/target/release/servisor node --test --test-concurrency=1 tests/slow/*.test.mjs
 
@@ -212,7 +212,8 @@ ABORTING = 7raw_vec12handle_error\|7raw_vec17capacity_overflow\|5alloc18handle_a
 NO_UNWIND = --config "target.$(TARGET).rustflags=[$$(grep -aoh '_RNvNtCs[0-9A-Za-z]*_5alloc\($(ABORTING)\)' \
 	target/names/$(TARGET)/release/deps/liballoc-*.rlib | sort -u | sed 's/.*/"-Cllvm-args=-force-attribute=&:nounwind",/')]"
 
-CARGO_STATIC = RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) -Zbuild-std-features=optimize_for_size
+STD_FEATURES = -Zbuild-std-features=optimize_for_size
+CARGO_STATIC = RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(STD_FEATURES)
 CARGO_RELEASE = $(CARGO_STATIC) $(BUILD_STD)
 
 std-source:
@@ -246,7 +247,7 @@ release-all: ## The static binaries for x86_64 and aarch64
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
 
 # Two builds of one commit are the same bytes, wherever they are made.
-dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(BUILD_STD))
+dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(STD_FEATURES) $(BUILD_STD))
 dist: release-all ## What is shipped, in target/dist: archives, Debian and npm packages, SBOM, checksums
 	.dist/build.sh target/dist $(foreach target,$(TARGETS),$(firstword $(subst -, ,$(target)))=target/$(target)/release/servisor)
 
