@@ -4,8 +4,9 @@
 
 pub use crate::http::FrontLimits;
 pub use crate::http::body::{BodyProgress, Chunked};
-pub use crate::http::head::{BodyFraming, Expects, Head, end, vet};
+pub use crate::http::head::{BodyFraming, Expects, Head, Persistence, Version, end, vet};
 pub use crate::http::response::Refusal;
 pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, StreamId};
 pub use crate::logs::{Lines, Shown};
 pub use crate::prober::head::AnswerHead as ProbeHead;
+pub use crate::proxy::response::{AnswerFraming, Answered, AskedFor, BrokenAnswer, read as read_answer};

@@ -116,7 +116,7 @@ impl VisitCall<'_> {
             let target = target.filter(|target| !self.proxy.own_ports.contains(&target.address.port()));
             let view = server.view();
             let now = Instant::now();
-            let mut standing = Standing::of(&view, target.is_some(), port, now);
+            let mut standing = Standing::of(view.status, target.is_some(), standing::is_due(&view, port, now));
             let mut retry = None;
             match (standing, target) {
                 (Standing::Open, Some(target)) => match self.connect(server, port, &target) {

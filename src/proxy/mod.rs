@@ -27,7 +27,7 @@ mod pages;
 mod proofs;
 mod relay;
 mod request;
-mod response;
+pub(crate) mod response;
 mod standing;
 #[cfg(test)]
 mod tests;

@@ -31,19 +31,27 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// `is_reached` says whether it listens on the port that is visited.
-    pub fn of(view: &ServerView, is_reached: bool, port: Option<Port>, now: Instant) -> Standing {
-        match view.status {
+    /// `is_reached` says whether it listens on the port that is visited, `is_due` whether that is expected.
+    pub fn of(status: Status, is_reached: bool, is_due: bool) -> Standing {
+        match status {
             Status::Failed | Status::Stopped => Standing::Down,
             Status::Installing | Status::Starting | Status::Restarting => Standing::Soon,
             Status::Running | Status::Ready if is_reached => Standing::Open,
             Status::Running | Status::Ready => {
-                let is_new = view.alive_since.is_some_and(|since| now.saturating_duration_since(since) < WORKER_AFTER);
-                let is_due = port.is_some() || view.is_expected_to_listen() || is_new;
-                if is_due { Standing::Soon } else { Standing::Absent }
+                if is_due {
+                    Standing::Soon
+                } else {
+                    Standing::Absent
+                }
             }
         }
     }
+}
+
+/// Whether a server that runs is expected to listen on the port that is visited.
+pub fn is_due(view: &ServerView, port: Option<Port>, now: Instant) -> bool {
+    let is_new = |since| now.saturating_duration_since(since) < WORKER_AFTER;
+    port.is_some() || view.is_expected_to_listen() || view.alive_since.is_some_and(is_new)
 }
 
 /// For how long `asker` is held.

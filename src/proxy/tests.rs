@@ -1,2 +1,4 @@
 mod answers;
+mod lanes;
 mod requests;
+mod standings;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use crate::proxy::Visitor;
 use crate::support::{Daemon, Stream, quiet_port, testchild, wait_until};
 
 /// What the kernel has counted for a thread.
@@ -51,7 +52,7 @@ fn ticks(pid: i32) -> u64 {
 fn a_hundred_ready_servers_cost_nothing() {
     const SERVERS: usize = 100;
     let seconds = std::env::var("IDLE_SECONDS").map_or(10, |text| text.parse().unwrap());
-    let daemon = Daemon::start();
+    let daemon = Daemon::with(&["--proxy"], &[]);
     for number in 0..SERVERS {
         let start = format!("{} serve 127.0.0.1:PORT 200 stay", testchild());
         let spec = json!({"slug": format!("s{number}"), "start": start, "port": quiet_port()});
@@ -91,6 +92,7 @@ fn a_hundred_ready_servers_cost_nothing() {
     assert_eq!(daemon.client.get("/ready").json()["ready"], true);
     assert_ne!(accounts(pid), after, "an answer is counted, so the accounts are live");
     readers_cost_their_heartbeat(&daemon, seconds);
+    tunnels_cost_nothing(&daemon, seconds);
 }
 
 /// How often a quiet stream shows that it lives.
@@ -125,6 +127,37 @@ fn readers_cost_their_heartbeat(daemon: &Daemon, seconds: u64) {
     );
     assert!(switches <= heartbeats * 3, "a reader is woken for its heartbeat only");
     assert!(after.len() >= READERS, "each has a thread");
+}
+
+/// A WebSocket on which nothing is said has no timer: neither its own thread wakes, nor another.
+fn tunnels_cost_nothing(daemon: &Daemon, seconds: u64) {
+    const TUNNELS: usize = 50;
+    let start = format!("exec {} web 127.0.0.1:PORT stay", testchild());
+    daemon.client.create(&json!({"slug": "web", "start": start, "port": quiet_port()})).server(201);
+    daemon.client.when_ready("web");
+    let upgrade = "GET /ws HTTP/1.1\nHost: web.localhost\nUpgrade: websocket\nConnection: Upgrade";
+    let mut tunnels: Vec<Visitor> = (0..TUNNELS).map(|_| Visitor::open(daemon.client.address, upgrade)).collect();
+    let talk = |tunnels: &mut [Visitor]| {
+        for tunnel in tunnels {
+            tunnel.send(b"frame;");
+            tunnel.read_to("frame;");
+        }
+    };
+    talk(&mut tunnels);
+    let pid = daemon.pid();
+    let mut before = accounts(pid);
+    wait_until("it is idle", || {
+        thread::sleep(Duration::from_secs(6));
+        let now = accounts(pid);
+        let is_idle = now == before;
+        before = now;
+        is_idle.then_some(())
+    });
+    thread::sleep(Duration::from_secs(seconds));
+    assert_eq!(accounts(pid), before, "a thread woke");
+    println!("{TUNNELS} quiet tunnels, {seconds} s: no context switch by {} threads", before.len());
+    talk(&mut tunnels);
+    assert_ne!(accounts(pid), before);
 }
 
 fn tids(all: &[Account]) -> Vec<String> {

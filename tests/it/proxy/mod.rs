@@ -66,14 +66,14 @@ fn visit(address: SocketAddr, host: &str, path: &str, more: &str) -> Answer {
 }
 
 /// A client of a server.
-struct Visitor {
+pub struct Visitor {
     stream: TcpStream,
     read: Vec<u8>,
 }
 
 impl Visitor {
     #[track_caller]
-    fn open(address: SocketAddr, head: &str) -> Visitor {
+    pub fn open(address: SocketAddr, head: &str) -> Visitor {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
@@ -91,7 +91,7 @@ impl Visitor {
     }
 
     #[track_caller]
-    fn send(&mut self, bytes: &[u8]) {
+    pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).unwrap();
     }
 
@@ -111,7 +111,7 @@ impl Visitor {
 
     /// Reads until `text` has come, and gives all up to its end.
     #[track_caller]
-    fn read_to(&mut self, text: &str) -> String {
+    pub fn read_to(&mut self, text: &str) -> String {
         loop {
             if let Some(at) = self.read.windows(text.len()).position(|part| part == text.as_bytes()) {
                 let taken: Vec<u8> = self.read.drain(..at + text.len()).collect();

@@ -1,0 +1,185 @@
+//! The lanes between two pairs of sockets.
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+
+use super::super::lane::{Lane, LaneError, Needs};
+use super::super::response::AskedFor;
+use crate::http::head::{Persistence, Version};
+use crate::http::visit::VisitEnd;
+
+/// The ends of a lane's source and sink: what is written to the first comes out of the second.
+struct Ends {
+    theirs: [UnixStream; 2],
+    ours: [UnixStream; 2],
+}
+
+impl Ends {
+    fn new() -> Ends {
+        let [(source, ours), (sink, theirs)] = [UnixStream::pair().unwrap(), UnixStream::pair().unwrap()];
+        for socket in [&ours, &sink, &theirs] {
+            socket.set_nonblocking(true).unwrap();
+        }
+        Ends { theirs: [source, theirs], ours: [ours, sink] }
+    }
+
+    fn pump(&self, lane: &mut Lane) -> Result<Needs, LaneError> {
+        loop {
+            match lane.pump(&self.ours[0], &self.ours[1]) {
+                Ok(Needs::Turn) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// All that has come out of the sink.
+    fn got(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        let _ = self.theirs[1].read_to_end(&mut all);
+        all
+    }
+}
+
+fn asked(version: Version, is_upgrade: bool) -> AskedFor {
+    AskedFor { is_head: false, version, persistence: Persistence::KeepAlive, is_upgrade, port: 1, origin: None }
+}
+
+/// What the client gets of `wire`, which comes in pieces of `step` bytes, and how that ends.
+fn answered(wire: &[u8], step: usize, version: Version) -> (Vec<u8>, Result<Needs, LaneError>) {
+    let mut ends = Ends::new();
+    let mut lane = Lane::of_answer(asked(version, false), b"");
+    let (mut got, mut result) = (Vec::new(), Ok(Needs::Source));
+    for piece in wire.chunks(step) {
+        ends.theirs[0].write_all(piece).unwrap();
+        result = ends.pump(&mut lane);
+        got.extend(ends.got());
+        if result != Ok(Needs::Source) {
+            return (got, result);
+        }
+    }
+    ends.theirs[0].shutdown(Shutdown::Write).unwrap();
+    if result == Ok(Needs::Source) {
+        result = ends.pump(&mut lane);
+        got.extend(ends.got());
+    }
+    (got, result)
+}
+
+/// A body in chunks, whatever their sizes.
+fn unchunked(mut wire: &[u8]) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let end = wire.windows(2).position(|pair| pair == b"\r\n")?;
+        let size = usize::from_str_radix(str::from_utf8(&wire[..end]).ok()?, 16).ok()?;
+        wire = &wire[end + 2..];
+        body.extend_from_slice(wire.get(..size)?);
+        assert_eq!(wire.get(size..size + 2)?, b"\r\n");
+        wire = &wire[size + 2..];
+        if size == 0 {
+            return wire.is_empty().then_some(body);
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_the_same_in_whatever_pieces_it_comes() {
+    let chunks = b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n";
+    let length = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabcde";
+    let to_end = b"HTTP/1.0 200 OK\r\n\r\nabcde";
+    for wire in [&chunks[..], length, to_end] {
+        for step in 1..=wire.len() {
+            let (got, result) = answered(wire, step, Version::Http11);
+            let end = got.windows(4).position(|part| part == b"\r\n\r\n").unwrap() + 4;
+            let head = String::from_utf8_lossy(&got[..end]);
+            let body = if head.contains("chunked") { unchunked(&got[end..]) } else { Some(got[end..].to_vec()) };
+            assert_eq!((body.as_deref(), result), (Some(&b"abcde"[..]), Ok(Needs::Nothing)), "{step} {head}");
+            let (got, result) = answered(wire, step, Version::Http10);
+            assert!(got.ends_with(b"\r\n\r\nabcde") && result == Ok(Needs::Nothing), "{step}");
+        }
+    }
+}
+
+#[test]
+fn what_ends_too_early_has_no_end() {
+    for (wire, error) in [
+        (&b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab"[..], LaneError::CutOff),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\nabc", LaneError::Unreadable),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n", LaneError::Unreadable),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nab", LaneError::CutOff),
+        (b"HTTP/1.1 200 OK\r\nContent", LaneError::CutOff),
+        (b"", LaneError::CutOff),
+    ] {
+        for step in [1, 5, 100] {
+            let (got, result) = answered(wire, step, Version::Http11);
+            assert_eq!(result, Err(error), "{step}");
+            assert!(!got.ends_with(b"0\r\n\r\n"), "{got:?}");
+        }
+    }
+}
+
+#[test]
+fn bodies_of_requests_leave_what_follows_them() {
+    for (length, wire, body) in [
+        (Some(3), &b"abcGET /next"[..], &b"abc"[..]),
+        (None, b"3\r\nabc\r\n0\r\n\r\nGET /next", b"3\r\nabc\r\n0\r\n\r\n"),
+        (Some(0), b"GET /next", b""),
+    ] {
+        for read in [0, 2, wire.len()] {
+            let mut ends = Ends::new();
+            let mut lane = Lane::of_request(b"head;".to_vec(), length, wire[..read].to_vec());
+            ends.theirs[0].write_all(&wire[read..]).unwrap();
+            assert_eq!(ends.pump(&mut lane), Ok(Needs::Nothing));
+            let got = ends.got();
+            let rest = got.strip_prefix(b"head;").unwrap();
+            match length {
+                Some(_) => assert_eq!(rest, body),
+                None => assert_eq!(unchunked(rest).as_deref(), Some(&b"abc"[..])),
+            }
+            assert!(lane.is_over());
+            // The rest is read, or still in the socket.
+            let mut next = lane.into_rest();
+            let _ = (&ends.ours[0]).read_to_end(&mut next);
+            assert_eq!(next, b"GET /next", "{length:?} {read}");
+        }
+    }
+}
+
+#[test]
+fn a_sink_that_takes_nothing_holds_one_piece() {
+    let mut ends = Ends::new();
+    let mut lane = Lane::of_request(Vec::new(), Some(u64::MAX), Vec::new());
+    let piece = vec![b'x'; 8 * 1024 * 1024];
+    ends.theirs[0].set_nonblocking(true).unwrap();
+    let (mut sent, mut taken) = (0, 0);
+    loop {
+        let more = ends.theirs[0].write(&piece).unwrap_or(0);
+        let needs = ends.pump(&mut lane).unwrap();
+        sent += more;
+        taken += lane.moved;
+        if more == 0 && needs == Needs::Sink {
+            break;
+        }
+    }
+    assert!(sent > taken, "{sent} {taken}");
+    let got = ends.got().len();
+    assert!(got > 0 && ends.pump(&mut lane).is_ok() && !ends.got().is_empty(), "it continues where it has stopped");
+}
+
+#[test]
+fn nothing_of_a_client_passes_before_the_consent() {
+    let mut ends = Ends::new();
+    let mut up = Lane::of_upgrade(b"head;".to_vec(), b"early;".to_vec());
+    ends.theirs[0].write_all(b"more").unwrap();
+    assert_eq!(ends.pump(&mut up), Ok(Needs::Consent));
+    assert_eq!(ends.got(), b"head;");
+    up.release();
+    assert_eq!(ends.pump(&mut up), Ok(Needs::Source));
+    assert_eq!(ends.got(), b"early;more");
+    let mut answer = Ends::new();
+    let mut down = Lane::of_answer(asked(Version::Http11, true), b"");
+    answer.theirs[0].write_all(b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\n\r\nframe").unwrap();
+    assert_eq!(answer.pump(&mut down), Ok(Needs::Source));
+    assert!(down.has_switched && down.after == Some(VisitEnd::Close));
+    assert!(answer.got().ends_with(b"Connection: Upgrade\r\n\r\nframe"));
+}
