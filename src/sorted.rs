@@ -7,6 +7,7 @@
 //! process ids do, are appended. Not for ten thousands of members in random order.
 
 use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::slice;
 use std::vec;
 
@@ -126,16 +127,30 @@ impl<K: Ord, V> Sorted<K, V> {
         &mut self.0[place].1
     }
 
-    /// The index of `key`, or where to insert it. The position after the last key is found without a search.
+    /// The index of `key`, or where to insert it.
+    #[inline(never)]
     fn place<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
     {
-        match self.0.last() {
-            Some((last, _)) if last.borrow() < key => Err(self.0.len()),
-            _ => self.0.binary_search_by(|(other, _)| other.borrow().cmp(key)),
-        }
+        search(self.0.len(), &|at| self.0[at].0.borrow().cmp(key))
     }
+}
+
+/// The index that is `Equal`, or the first one that is `Greater`. The position after the last one is found without a search. Not
+/// generic: linked once, not once for each type of member.
+fn search(length: usize, compare: &dyn Fn(usize) -> Ordering) -> Result<usize, usize> {
+    let (mut low, mut high) = (0, length);
+    let mut at = length.saturating_sub(1);
+    while low < high {
+        match compare(at) {
+            Ordering::Less => low = at + 1,
+            Ordering::Equal => return Ok(at),
+            Ordering::Greater => high = at,
+        }
+        at = low.midpoint(high);
+    }
+    Err(low)
 }
 
 impl<K, V> Default for Sorted<K, V> {

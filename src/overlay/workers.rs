@@ -8,7 +8,6 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::thread::available_parallelism;
 use std::time::Instant;
 
 use crate::log;
@@ -124,7 +123,7 @@ impl<W: Work> WorkerPool<W> {
     pub fn new(name: &str, work: Arc<W>) -> WorkerPool<W> {
         let state = QueueState { waiting: VecDeque::new(), open: 0, idle: 0, is_closed: false };
         let queue = Arc::new(TaskQueue { state: Mutex::new(state), changed: Condvar::new() });
-        let wanted = available_parallelism().map_or(1, usize::from).min(THREADS_MAX) - 1;
+        let wanted = thread::processors().min(THREADS_MAX) - 1;
         let mut pool = WorkerPool { work, queue, helpers: Vec::new() };
         for number in 1..=wanted {
             let Some(permit) = HelperPermit::take() else { break };

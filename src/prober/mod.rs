@@ -135,7 +135,7 @@ fn work(orders: &Inbox<Order>, waker: &Waker) {
             }
         }
         let now = Instant::now();
-        for_each(&mut all, |watched| watched.timeout(now));
+        for_each(&mut all, &mut |watched| watched.timeout(now));
         poll.clear();
         let waker_place = poll.add(waker, Interest::Read);
         for watched in all.values_mut() {
@@ -152,12 +152,12 @@ fn work(orders: &Inbox<Order>, waker: &Waker) {
             waker.drain();
         }
         // Before any time-out: a response that arrived while the machine was suspended is in time.
-        for_each(&mut all, |watched| watched.proceed(&poll));
+        for_each(&mut all, &mut |watched| watched.proceed(&poll));
     }
 }
 
 /// A panic ends the checks of the server that it hit, and no other's.
-fn for_each(all: &mut Sorted<WatchId, Box<Watched>>, mut turn: impl FnMut(&mut Watched)) {
+fn for_each(all: &mut Sorted<WatchId, Box<Watched>>, turn: &mut dyn FnMut(&mut Watched)) {
     all.retain(|_, watched| match catch_unwind(AssertUnwindSafe(|| turn(watched))) {
         Ok(()) => true,
         Err(panic) => {
