@@ -12,6 +12,7 @@ use crate::model::nearest::nearest;
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
+use crate::model::words::{by_word, words};
 use crate::store;
 
 #[cfg(test)]
@@ -310,9 +311,17 @@ pub fn quoted(text: &str) -> String {
 }
 
 /// A phrase that says that `text` is none of `words`; follows the name of the field.
-pub fn not_one_of(text: &str, words: &[&str]) -> String {
+fn not_one_of(text: &str, words: &[&str]) -> String {
     let all = words.iter().map(|word| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
     format!("must be one of {all}, not {}{}", quoted(text), hint(text, words))
+}
+
+/// The value in `all` that is called `text`.
+///
+/// # Errors
+/// None is; a phrase that follows the name of the field.
+pub fn one_of<T: Copy>(text: &str, all: &[(&'static str, T)]) -> Result<T, String> {
+    by_word(all, text).ok_or_else(|| not_one_of(text, &words(all)))
 }
 
 /// The warning that a `what` called `name` is unknown; `known` are the known names.

@@ -13,7 +13,7 @@ use crate::json::{Map, Value};
 
 use self::fields::Fields;
 use super::follow::Form;
-use crate::error::{Code, Error, not_one_of, quoted};
+use crate::error::{Code, Error, one_of, quoted};
 use crate::model::machine::StatusMark;
 use crate::model::overlay::OverlayId;
 use crate::model::proxy::{ProxyAccess, ProxyHost, ProxyRules};
@@ -91,19 +91,13 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     let signal = fields.text_or_number("stop_signal", |text| {
         StopSignal::parse(text).map_err(|why| format!("{why}, not {}", quoted(text)))
     });
-    let mode = fields.text("stop_mode", |text| {
-        let known = StopMode::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, mode)| mode).ok_or_else(|| not_one_of(text, &StopMode::ALL.map(|(word, _)| word)))
-    });
+    let mode = fields.word("stop_mode", &StopMode::ALL);
     let stop = StopRules { signal: signal.unwrap_or(StopSignal::TERM), mode: mode.unwrap_or(StopMode::Tree) };
     let autostart = fields.flag("autostart").unwrap_or(true);
     let health_check = fields.object("health_check", health_check);
     let overlays = overlay::overlays(fields);
     let depends_on = fields.texts("depends_on", DEPENDENCIES_MAX, overlay_id).unwrap_or_default();
-    let stdin = fields.text("stdin", |text| {
-        let known = Stdin::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, stdin)| stdin).ok_or_else(|| not_one_of(text, &Stdin::ALL.map(|(word, _)| word)))
-    });
+    let stdin = fields.word("stdin", &Stdin::ALL);
     let proxy = fields.object("proxy", proxy_rules).unwrap_or_default();
     for (name, command) in [("install", install.as_ref()), ("start", start.as_ref())] {
         if let Some(warning) = command.and_then(|command| dropped_variables(name, command, &environment)) {
@@ -172,10 +166,7 @@ pub fn status_mark(body: &[u8]) -> Result<(StatusMark, Vec<String>), Error> {
 }
 
 fn mark(fields: &mut Fields) -> Option<Status> {
-    fields.required_text("status", |text| {
-        let known = Status::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, status)| status).ok_or_else(|| not_one_of(text, &Status::ALL.map(|(word, _)| word)))
-    })
+    fields.required_text("status", |text| one_of(text, &Status::ALL))
 }
 
 /// Checks that the content type is JSON. Without this any web page could send a body: a form needs no preflight.
@@ -284,10 +275,7 @@ fn variable(name: &str, value: &Value) -> Result<String, String> {
 }
 
 fn restart_rules(fields: &mut Fields) -> RestartRules {
-    let policy = fields.text("restart_policy", |text| {
-        let known = RestartPolicy::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, policy)| policy).ok_or_else(|| not_one_of(text, &RestartPolicy::ALL.map(|(word, _)| word)))
-    });
+    let policy = fields.word("restart_policy", &RestartPolicy::ALL);
     let max = fields.number::<u32>("max_restarts", 0..=u32::MAX.into()).and_then(NonZeroU32::new);
     let delay = fields.millis("restart_delay_ms", 0).unwrap_or(RESTART_DELAY);
     let delay_max = fields.millis("restart_delay_max_ms", 0);
@@ -311,14 +299,8 @@ fn health_check(fields: &mut Fields) -> HealthCheck {
 }
 
 fn proxy_rules(fields: &mut Fields) -> ProxyRules {
-    let host = fields.text("host", |text| {
-        let known = ProxyHost::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, host)| host).ok_or_else(|| not_one_of(text, &ProxyHost::ALL.map(|(word, _)| word)))
-    });
-    let access = fields.text("access", |text| {
-        let known = ProxyAccess::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, access)| access).ok_or_else(|| not_one_of(text, &ProxyAccess::ALL.map(|(word, _)| word)))
-    });
+    let host = fields.word("host", &ProxyHost::ALL);
+    let access = fields.word("access", &ProxyAccess::ALL);
     ProxyRules {
         host: host.unwrap_or_default(),
         access,

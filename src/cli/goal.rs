@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::joined;
 use super::server::Server;
 use crate::json::Value;
+use crate::model::words::by_word;
 
 /// A server that its policy has restarted counts as up after this many seconds: it may be one that crashes again and again.
 const STAYS_UP: u64 = 3;
@@ -54,7 +55,7 @@ impl Goal {
 
     /// The goal that is called `word`.
     pub fn parse(word: &str) -> Option<Goal> {
-        Goal::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, goal)| goal)
+        by_word(&Goal::ALL, word)
     }
 
     /// Whether a server without a name on the command line is waited for: one that was stopped, or has done its work, is not

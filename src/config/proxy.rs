@@ -5,7 +5,7 @@
 use super::options::{Given, Opt};
 use super::{ConfigError, Listen, ProxyConfig, error, parse_listen};
 use crate::api::access::AllowedOrigin;
-use crate::error::{not_one_of, quoted};
+use crate::error::{one_of, quoted};
 use crate::model::proxy::ProxyAccess;
 use crate::model::public_url::PublicUrl;
 
@@ -29,13 +29,10 @@ pub(super) fn proxy(
     };
     let access = match given.one(Opt::ProxyAccess)? {
         None => None,
-        Some((name, text)) => match ProxyAccess::ALL.into_iter().find(|(word, _)| *word == text) {
-            Some((_, access)) => Some((name, access)),
-            None => {
-                let why = not_one_of(&text, &ProxyAccess::ALL.map(|(word, _)| word));
-                return error(format!("{name} {why}"));
-            }
-        },
+        Some((name, text)) => {
+            let access = one_of(&text, &ProxyAccess::ALL).or_else(|why| error(format!("{name} {why}")))?;
+            Some((name, access))
+        }
     };
     let Some(proxy) = given.flag(Opt::Proxy)? else {
         let unused = listen.map(|(name, _)| name).into_iter().chain(access.map(|(name, _)| name));

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::machine::{Cause, Exit, Wanted};
+use super::words::by_word;
 
 /// What a run was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +92,7 @@ impl Reason {
 
     /// The reason that is called `word`.
     pub fn parse(word: &str) -> Option<Reason> {
-        Reason::ALL.into_iter().find(|(known, _)| *known == word).map(|(_, reason)| reason)
+        by_word(&Reason::ALL, word)
     }
 
     /// Whether the run was ended on purpose, mostly by a command: then its last lines of output are not kept.

@@ -20,3 +20,4 @@ pub mod stop;
 pub mod stream;
 pub mod time;
 pub mod view;
+pub mod words;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::progress::Stats;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target, source_path};
+use crate::model::words::by_word;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
@@ -68,19 +69,17 @@ pub fn parse(mut members: Members) -> Result<StoredOverlay, String> {
     let wrong = |what: &str, word: &str| format!("{what} can't be {word:?}");
     let stats = members.take_object("stats")?;
     let (id, strategy, status) = (members.text("id")?, members.text("strategy")?, members.text("copy_status")?);
-    let known_strategy = Strategy::ALL.into_iter().find(|(known, _)| *known == strategy);
-    let known_status = CopyStatus::ALL.into_iter().find(|(known, _)| *known == status);
     Ok(StoredOverlay {
         id: OverlayId::parse(id).ok_or_else(|| wrong("id", id))?,
         spec: OverlaySpec {
             source: source_path(members.text("source")?).map_err(|why| format!("source {why}"))?,
             target: Target::parse(members.text("target")?).map_err(|why| format!("target {why}"))?,
             ignore: owned(members.texts("ignore")?),
-            strategy: known_strategy.ok_or_else(|| wrong("strategy", strategy))?.1,
+            strategy: by_word(&Strategy::ALL, strategy).ok_or_else(|| wrong("strategy", strategy))?,
         },
         created_at: UNIX_EPOCH
             + Duration::from_millis(members.number("created_at_ms")?.min(i64::MAX.unsigned_abs() / 1000)),
-        status: known_status.ok_or_else(|| wrong("copy_status", status))?.1,
+        status: by_word(&CopyStatus::ALL, status).ok_or_else(|| wrong("copy_status", status))?,
         error: members.text("copy_error").ok().map(str::to_owned),
         stats: Stats {
             copied_files: stats.number("copied_files")?,

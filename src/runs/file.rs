@@ -21,6 +21,7 @@ use crate::logs::StreamId;
 use crate::model::ending::{AfterEnding, EndingKind, Reason};
 use crate::model::spec::Slug;
 use crate::model::time::parse_rfc3339;
+use crate::model::words::by_word;
 use crate::sorted::Sorted;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
@@ -180,7 +181,7 @@ fn living(run: &Map) -> Option<Living> {
     let word = text(run, "kind")?;
     Some(Living {
         number: number(run, "run")?,
-        kind: EndingKind::ALL.into_iter().find(|(known, _)| *known == word)?.1,
+        kind: by_word(&EndingKind::ALL, word)?,
         started_at: parse_rfc3339(text(run, "started_at")?)?,
         ready_at: text(run, "ready_at").and_then(parse_rfc3339),
         ready_after: None,
@@ -201,7 +202,7 @@ fn ended(run: &Map) -> Option<EndedRun> {
         exit_code: run.get("exit_code").and_then(Value::as_i64).and_then(|code| code.try_into().ok()),
         exit_signal: text(run, "exit_signal").map(str::to_owned),
         sentence: text(run, "sentence")?.to_owned(),
-        next: AfterEnding::ALL.into_iter().find(|(known, _)| *known == next)?.1,
+        next: by_word(&AfterEnding::ALL, next)?,
         usage: usage.map(|(cpu, max_rss_bytes)| Usage { cpu: Duration::from_millis(cpu), max_rss_bytes }),
         survivors_killed: number(run, "survivors_killed")?.try_into().ok()?,
         tail: Tail { lines: lines.collect::<Option<_>>()?, truncated: run.get("tail_truncated")?.as_bool()? },

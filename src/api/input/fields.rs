@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::slips;
 use super::value::{depth, described, not_a, whole};
-use crate::error::{Code, Error, WARNINGS_MAX, WRONG_MAX, Wrong, hint, quoted};
+use crate::error::{Code, Error, WARNINGS_MAX, WRONG_MAX, Wrong, hint, one_of, quoted};
 use crate::json::{self, Map, Value};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
@@ -59,6 +59,11 @@ impl Fields {
     pub fn text<T>(&mut self, name: &'static str, parse: impl FnOnce(&str) -> Result<T, String>) -> Option<T> {
         let text = self.plain_text(name)?;
         parse(&text).map_err(|why| self.blame(name, why)).ok()
+    }
+
+    /// Takes `name`, one of the words of `all`.
+    pub fn word<T: Copy>(&mut self, name: &'static str, all: &[(&'static str, T)]) -> Option<T> {
+        self.text(name, |text| one_of(text, all))
     }
 
     // Not generic from here on.

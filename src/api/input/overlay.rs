@@ -3,7 +3,7 @@
 //! Owns: the names, defaults and limits of an overlay's specification. Never: the file system.
 
 use super::fields::Fields;
-use crate::error::{Error, not_one_of};
+use crate::error::Error;
 use crate::model::overlay::{OverlaySpec, Strategy, Target, source_path};
 
 /// The limits of the number of patterns and of their length in bytes.
@@ -29,10 +29,7 @@ pub fn overlay(fields: &mut Fields) -> Option<OverlaySpec> {
     let source = fields.required_text("source", source_path);
     let target = fields.required_text("target", Target::parse);
     let ignore = fields.texts("ignore", PATTERNS_MAX, pattern).unwrap_or_default();
-    let strategy = fields.text("strategy", |text| {
-        let known = Strategy::ALL.into_iter().find(|(word, _)| *word == text);
-        known.map(|(_, strategy)| strategy).ok_or_else(|| not_one_of(text, &Strategy::ALL.map(|(word, _)| word)))
-    });
+    let strategy = fields.word("strategy", &Strategy::ALL);
     // An option of the SDK's own: it does the waiting.
     fields.ignore("waitForCompletion");
     Some(OverlaySpec { source: source?, target: target?, ignore, strategy: strategy.unwrap_or(Strategy::Smart) })

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::{WAIT_LIMIT, WAIT_LIMIT_MAX, Wait};
-use crate::error::{Code, Error, WARNINGS_MAX, Wrong, not_one_of, quoted, unknown};
+use crate::error::{Code, Error, WARNINGS_MAX, Wrong, one_of, quoted, unknown};
 use crate::model::spec::Slug;
 
 /// The decoded segments of a path that begins with a slash.
@@ -106,17 +106,9 @@ impl Query {
     }
 
     /// Takes out `name`, one of `words`.
-    pub(super) fn word<T: Copy, const N: usize>(
-        &mut self,
-        name: &'static str,
-        words: &[(&'static str, T); N],
-    ) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, name: &'static str, all: &[(&'static str, T)]) -> Option<T> {
         let word = self.take(name)?;
-        let found = words.iter().find(|(known, _)| *known == word).map(|(_, meant)| *meant);
-        if found.is_none() {
-            self.blame(name, not_one_of(&word, &words.each_ref().map(|(known, _)| *known)));
-        }
-        found
+        one_of(&word, all).map_err(|why| self.blame(name, why)).ok()
     }
 
     /// Takes out `name`, a number of `what` up to `most`.
