@@ -1,6 +1,6 @@
 //! Values by their words, as each enum lists them in its `ALL`.
 //!
-//! Owns: the search. Never: a word.
+//! Owns: the search. Never: the words themselves.
 
 /// The value that is called `word`.
 pub fn by_word<T: Copy>(all: &[(&'static str, T)], word: &str) -> Option<T> {
