@@ -254,10 +254,17 @@ pub fn expects(fields: &HeaderFields<'_>) -> Result<Expects, Refusal> {
 pub struct HeaderFields<'a>(pub &'a [httparse::Header<'a>]);
 
 impl<'a> HeaderFields<'a> {
-    /// Whether a list that may be split over several headers has `token` in it.
+    /// Whether a list that may be split over several headers has `token` in it. Not inlined: it has many callers.
+    #[inline(never)]
     pub fn has_token(&self, name: &'static str, token: &[u8]) -> bool {
-        let mut parts = self.all(name).flat_map(|value| value.split(|&byte| byte == b','));
-        parts.any(|part| part.trim_ascii().eq_ignore_ascii_case(token))
+        let is_it = |part: &[u8]| part.trim_ascii().eq_ignore_ascii_case(token);
+        self.all(name).any(|value| value.split(|&byte| byte == b',').any(is_it))
+    }
+
+    /// The first value of a header.
+    #[inline(never)]
+    pub fn first(&self, name: &'static str) -> Option<&'a [u8]> {
+        self.all(name).next()
     }
 
     pub fn all(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
@@ -268,6 +275,7 @@ impl<'a> HeaderFields<'a> {
     ///
     /// # Errors
     /// It occurs more than once.
+    #[inline(never)]
     pub fn only(&self, name: &'static str) -> Result<Option<&'a [u8]>, Refusal> {
         let mut values = self.all(name);
         match (values.next(), values.next()) {

@@ -21,7 +21,7 @@ use crate::os::thread::{self, Joined, Thread};
 
 mod accept;
 pub(crate) mod body;
-mod budget;
+pub(crate) mod budget;
 mod connection;
 pub(crate) mod head;
 mod input;

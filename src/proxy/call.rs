@@ -1,25 +1,23 @@
 //! One request to a managed server.
 //!
-//! Owns: the order of access, hold, connect and relay, and what is said when one of them fails. Never: a byte of a body, the
-//! form of what is said (see `pages`).
+//! Owns: the order of access, hold and connect, and what is said when one of them fails. Never: what follows (see `exchange`),
+//! the form of what is said (see `pages`).
 
-use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::exchange::{self, Exchange};
 use super::lane::Lane;
 use super::pages::{Asker, Note};
-use super::relay::{self, CLIENT_TAKES, NoAnswer, Relay, RelayEnd, Unblocked, Unconnected};
+use super::relay::{self, Unconnected};
 use super::request::{Disguise, UpstreamHead, VisitHead};
 use super::response::AskedFor;
 use super::standing::{self, Standing};
-use super::{Proxy, cookie};
+use super::{Occupied, Proxy, cookie};
 use crate::handoff::Reply;
 use crate::http::head::{BodyFraming, Expects, Version};
-use crate::http::response::{self, After, BodyIs, SendLimits};
 use crate::http::visit::{VisitEnd, VisitRequest};
-use crate::log;
 use crate::model::proxy::AccessKey;
 use crate::model::public_url::Scheme;
 use crate::model::spec::Port;
@@ -33,13 +31,11 @@ use crate::supervisor::{Supervisor, Visit, VisitTarget, Waiting, WakeGuard};
 const RETRY: Duration = Duration::from_millis(100);
 /// The limit of a look at the ports after a refusal.
 const LOOK: Duration = Duration::from_secs(1);
-/// The limits of what is said in place of an answer.
-const SEND: Duration = Duration::from_secs(10);
 
 /// A request that was vetted.
-pub struct VisitCall<'a> {
-    pub proxy: &'a Proxy,
-    pub request: VisitRequest<'a>,
+pub struct VisitCall<'a, 'p, 'r> {
+    pub proxy: &'p Proxy,
+    pub request: &'a mut VisitRequest<'r>,
     pub head: &'a VisitHead<'a>,
     pub scheme: Scheme,
     pub asker: Asker,
@@ -55,22 +51,25 @@ enum Unreached {
     ClientLeft,
 }
 
-impl VisitCall<'_> {
-    /// Serves it.
-    pub fn serve(mut self, visited: &Visitable) -> VisitEnd {
+impl<'p> VisitCall<'_, 'p, '_> {
+    /// Does all that comes before the exchange.
+    ///
+    /// # Errors
+    /// There is none: what becomes of the connection.
+    pub fn prepare(mut self, visited: &Visitable) -> Result<Exchange<'p>, VisitEnd> {
         let server = &visited.server;
         let visit = server.traffic().begin();
-        let Some(_place) = self.proxy.occupy(server.slug()) else {
-            return self.say(&Note::new(503, "busy", "too many clients visit this server; try again soon"));
+        let Some(place) = self.proxy.occupy(server.slug()) else {
+            return Err(self.say(&Note::new(503, "busy", "too many clients visit this server; try again soon")));
         };
         let has_key = match self.show_key(&server.view().key) {
             Ok(has_key) => has_key,
-            Err(reply) => return self.send(&reply),
+            Err(reply) => return Err(self.send(&reply)),
         };
         match self.reach(server, visited.port, has_key) {
-            Ok((target, stream)) => self.relay(server, &target, stream, visit),
-            Err(Unreached::Said(note)) => self.say(&note),
-            Err(Unreached::ClientLeft) => VisitEnd::Close,
+            Ok((target, stream)) => Ok(self.exchange(server, target, stream, visit, place)),
+            Err(Unreached::Said(note)) => Err(self.say(&note)),
+            Err(Unreached::ClientLeft) => Err(VisitEnd::Close),
         }
     }
 
@@ -169,7 +168,7 @@ impl VisitCall<'_> {
         target: &VisitTarget,
     ) -> Result<UnixStream, Unconnected> {
         let (proofs, registry) = (&self.proxy.proofs, &self.proxy.registry);
-        if !proofs.hold(target) {
+        if !proofs.know(target) {
             let (begun, inode) = (Instant::now(), proofs.listener_at(target));
             registry.refresh_ports(begun + LOOK);
             let is_fresh = registry.ports_are_newer(begun, Duration::ZERO);
@@ -185,13 +184,21 @@ impl VisitCall<'_> {
         if proofs.hold(target) { Ok(stream) } else { Err(Unconnected::Refused) }
     }
 
-    fn relay(&mut self, server: &Supervisor, target: &VisitTarget, stream: UnixStream, visit: Visit) -> VisitEnd {
+    /// The exchange with a server that was reached.
+    fn exchange(
+        &mut self,
+        server: &Arc<Supervisor>,
+        target: VisitTarget,
+        stream: UnixStream,
+        visit: Visit,
+        place: Occupied<'p>,
+    ) -> Exchange<'p> {
         let head = self.head;
         let UpstreamHead { bytes, origin } = head.for_server(&Disguise {
             port: target.address.port(),
             mode: server.view().spec.proxy.host,
             scheme: self.scheme.as_str(),
-            client: self.client(),
+            client: peer::address(self.request.socket()),
             is_token: &|name, value| self.proxy.is_token(name, value),
         });
         let rest = std::mem::take(self.request.rest);
@@ -213,45 +220,18 @@ impl VisitCall<'_> {
             port: target.address.port(),
             origin,
         };
-        let client = self.request.slot.socket();
-        peer::allow_stall(client, CLIENT_TAKES);
-        let Ok(unblocked) = Unblocked::new(client) else { return VisitEnd::Close };
-        let mut relay = Relay {
-            client,
-            server: stream,
-            end: &target.end,
+        let (is_head, down) = (asked.is_head, Lane::of_answer(asked, interim));
+        Exchange {
+            server: Arc::clone(server),
+            target,
+            stream,
             up,
-            down: Lane::of_answer(asked, interim),
-            traffic: server.traffic(),
-            visit: Some(visit),
-        };
-        let ended = relay.carry_out();
-        let Relay { up, visit, .. } = relay;
-        drop((unblocked, visit));
-        *self.request.rest = up.into_rest();
-        let note = match ended {
-            RelayEnd::Answered(end) => return end,
-            RelayEnd::Cut => return VisitEnd::Close,
-            RelayEnd::Failed(NoAnswer::Ended) => {
-                let sentence = format!("{} has ended the connection without an answer", server.slug());
-                Note::new(502, "no_answer", sentence)
-            }
-            RelayEnd::Failed(NoAnswer::Broken(why)) => {
-                let sentence = format!("{} can't be understood: its answer {}", server.slug(), why.0);
-                log::server(log::Level::Warn, server.slug(), format_args!("its answer to a visitor {}", why.0));
-                Note::new(502, "broken_answer", sentence)
-            }
-            RelayEnd::Failed(NoAnswer::BadBody) => Note::new(400, "malformed", "the chunks of the body can't be read"),
-            RelayEnd::Failed(NoAnswer::Timeout) => {
-                Note::new(408, "request_timeout", "the body of the request stopped to come; send it again")
-            }
-        };
-        self.say(&note)
-    }
-
-    /// The address of the client, if it has one.
-    fn client(&self) -> Option<IpAddr> {
-        peer::address(self.request.socket())
+            down,
+            visit,
+            _place: place,
+            asker: self.asker,
+            is_head,
+        }
     }
 
     fn say(&self, note: &Note) -> VisitEnd {
@@ -259,16 +239,6 @@ impl VisitCall<'_> {
     }
 
     fn send(&self, reply: &Reply) -> VisitEnd {
-        send(&self.request, reply, self.head.method == "HEAD")
-    }
-}
-
-/// Sends what is said in place of an answer. The connection ends after it.
-pub fn send(request: &VisitRequest<'_>, reply: &Reply, is_head: bool) -> VisitEnd {
-    let pace = SendLimits { deadline: Some(Instant::now() + SEND), stall: SEND };
-    let body = if is_head { BodyIs::LeftOut } else { BodyIs::Sent };
-    match response::send(request.socket(), reply, After::Close, body, pace) {
-        Ok(_) => VisitEnd::Linger,
-        Err(_) => VisitEnd::Close,
+        exchange::send(self.request, reply, self.head.method == "HEAD")
     }
 }

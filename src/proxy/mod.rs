@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::api::access::{Access, Credentials};
 use crate::handoff::Reply;
+use crate::http::budget::Budget;
 use crate::http::head::VISIT_HEADERS_MAX;
 use crate::http::response::Refusal;
 use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
@@ -22,6 +23,7 @@ use crate::sync::lock;
 
 mod call;
 mod cookie;
+mod exchange;
 mod lane;
 mod pages;
 mod proofs;
@@ -33,6 +35,7 @@ mod standing;
 mod tests;
 
 use call::VisitCall;
+use exchange::Exchange;
 use pages::{Asker, Note};
 use proofs::Proofs;
 use request::UnfitRequest;
@@ -41,6 +44,10 @@ use request::UnfitRequest;
 const VISITORS_MAX: usize = 512;
 /// The same for one server.
 const VISITORS_OF_ONE: usize = 256;
+/// Bytes of all heads of requests that are held.
+const HEADS: usize = 4 * 1024 * 1024;
+/// A head of this size takes none of them.
+const HEAD_FREE: usize = 4 * 1024;
 const LOCALHOST: &str = ".localhost";
 
 /// The proxy of a daemon.
@@ -54,11 +61,13 @@ pub struct Proxy {
     /// How many visit each server.
     occupied: Mutex<Sorted<Slug, usize>>,
     requests: AtomicU64,
+    /// The memory for large heads of requests that are held.
+    heads: Arc<Budget>,
     proofs: Proofs,
 }
 
 /// A place at a server, until it is dropped.
-struct Occupied<'a>(&'a Proxy, Slug);
+pub struct Occupied<'a>(&'a Proxy, Slug);
 
 impl Drop for Occupied<'_> {
     fn drop(&mut self) {
@@ -81,6 +90,7 @@ impl Proxy {
             visitors: Visitors::new(VISITORS_MAX),
             occupied: Mutex::default(),
             requests: AtomicU64::new(0),
+            heads: Budget::new(HEADS),
             proofs: Proofs::new(),
         })
     }
@@ -118,28 +128,40 @@ impl Proxy {
 
     fn serve(&self, mut request: VisitRequest<'_>) -> VisitEnd {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        match self.prepare(&mut request) {
+            Ok(exchange) => exchange.carry_out(&mut request),
+            Err(end) => end,
+        }
+    }
+
+    /// Does all for which the head is needed, and frees it. Not inlined, or a tunnel would keep its stack.
+    #[inline(never)]
+    fn prepare<'p>(&'p self, request: &mut VisitRequest<'_>) -> Result<Exchange<'p>, VisitEnd> {
         let bytes = std::mem::take(&mut request.head);
+        let mut share = self.heads.share();
+        if bytes.len() > HEAD_FREE && !share.try_grow_to(bytes.len()) {
+            return Err(exchange::send(request, &Refusal::TooMuchForStrangers.reply(), false));
+        }
         let mut headers = [httparse::EMPTY_HEADER; VISIT_HEADERS_MAX];
         let head = match request::vet(&bytes, &mut headers) {
             Ok(head) => head,
-            Err(unfit) => return call::send(&request, &refusal(unfit), bytes.starts_with(b"HEAD ")),
+            Err(unfit) => return Err(exchange::send(request, &refusal(unfit), bytes.starts_with(b"HEAD "))),
         };
         let asker = Asker::of(&head);
-        let unknown = |sentence: &str| Note::new(404, "no_such_server", sentence).reply(asker);
         let (visited, scheme) = match self.visited(head.host()) {
             Visited::Server { sought, scheme } => (self.registry.visited(&sought), scheme),
-            Visited::Api => (None, Scheme::Http),
-            Visited::Malformed => {
-                let note = Note::new(400, "malformed", "the Host header is no name of a host");
-                return call::send(&request, &note.reply(asker), head.method == "HEAD");
+            Visited::Api | Visited::Malformed => (None, Scheme::Http),
+        };
+        if let Some(visited) = visited {
+            return VisitCall { proxy: self, request, head: &head, scheme, asker }.prepare(&visited);
+        }
+        let note = match str::from_utf8(head.host()) {
+            Ok(host) if self.template.visited(host) != Visited::Malformed => {
+                Note::new(404, "no_such_server", format!("no server is known here by the name {host}"))
             }
+            Ok(_) | Err(_) => Note::new(400, "malformed", "the Host header is no name of a host"),
         };
-        let Some(visited) = visited else {
-            let host = String::from_utf8_lossy(head.host()).into_owned();
-            let sentence = format!("no server is known here by the name {host}");
-            return call::send(&request, &unknown(&sentence), head.method == "HEAD");
-        };
-        VisitCall { proxy: self, request, head: &head, scheme, asker }.serve(&visited)
+        Err(exchange::send(request, &note.reply(asker), head.method == "HEAD"))
     }
 }
 

@@ -24,7 +24,7 @@ impl Asker {
         Asker { is_navigation: false, is_refresh: false, is_background: false, is_upgrade: false };
 
     pub fn of(head: &VisitHead<'_>) -> Asker {
-        let first = |name| head.fields.all(name).next();
+        let first = |name| head.fields.first(name);
         let mode = first("Sec-Fetch-Mode");
         let has_metadata = head
             .fields

@@ -45,10 +45,23 @@ impl Proofs {
         }
     }
 
-    /// Whether connections to the address lead to the run, those of the last moment too.
+    /// Whether a look has found the run at the address, as far as the kernel tells.
+    pub fn know(&self, target: &VisitTarget) -> bool {
+        !self.lookup.is_usable() || lock(&self.known).iter().any(|proof| is_of(proof, target))
+    }
+
+    /// Whether what has accepted a connection a moment ago was the run. If not, the next connection needs another look.
     pub fn hold(&self, target: &VisitTarget) -> bool {
-        let known = || lock(&self.known).iter().find(|proof| is_of(proof, target)).map(|proof| proof.inode);
-        !self.lookup.is_usable() || known().is_some_and(|inode| self.listener_at(target) == Some(inode))
+        if !self.lookup.is_usable() {
+            return true;
+        }
+        let present = self.listener_at(target);
+        let mut known = lock(&self.known);
+        let holds = known.iter().any(|proof| is_of(proof, target) && Some(proof.inode) == present);
+        if !holds {
+            known.retain(|proof| !is_of(proof, target));
+        }
+        holds
     }
 }
 

@@ -131,7 +131,7 @@ pub struct UpstreamHead {
 impl VisitHead<'_> {
     /// The value of `Host`. There is one.
     pub fn host(&self) -> &[u8] {
-        self.fields.all("Host").next().unwrap_or_default()
+        self.fields.first("Host").unwrap_or_default()
     }
 
     /// Writes the head for the server.
@@ -144,7 +144,7 @@ impl VisitHead<'_> {
         }
         put(&mut bytes, "Host", &[if is_local { local.as_bytes() } else { self.host() }]);
         let mut origin = None;
-        if let Some(value) = self.fields.all("Origin").next() {
+        if let Some(value) = self.fields.first("Origin") {
             if is_local && self.after_host(value) == Some(b"") {
                 put(&mut bytes, "Origin", &[b"http://", local.as_bytes()]);
                 origin = Some(value.to_vec());
@@ -177,7 +177,7 @@ impl VisitHead<'_> {
         put(&mut bytes, "X-Servisor-Hops", &[(self.hops + 1).to_string().as_bytes()]);
         match self.framing {
             BodyFraming::Chunks => put(&mut bytes, "Transfer-Encoding", &[b"chunked"]),
-            BodyFraming::Length(length) if length > 0 || self.fields.all("Content-Length").next().is_some() => {
+            BodyFraming::Length(length) if length > 0 || self.fields.first("Content-Length").is_some() => {
                 put(&mut bytes, "Content-Length", &[length.to_string().as_bytes()]);
             }
             BodyFraming::Length(_) => {}

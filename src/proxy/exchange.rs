@@ -1,0 +1,84 @@
+//! One exchange with a server: a request on its way, and its answer.
+//!
+//! Owns: what is needed for it, without the head of the request, which a tunnel must not keep; and what is said if there is
+//! no answer. Never: a byte of either (see `relay`).
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::Occupied;
+use super::lane::Lane;
+use super::pages::{Asker, Note};
+use super::relay::{CLIENT_TAKES, NoAnswer, Relay, RelayEnd, Unblocked};
+use crate::handoff::Reply;
+use crate::http::response::{self, After, BodyIs, SendLimits};
+use crate::http::visit::{VisitEnd, VisitRequest};
+use crate::log::{self, Level};
+use crate::os::peer;
+use crate::supervisor::{Supervisor, Visit, VisitTarget};
+
+/// The limit of what is said in place of an answer.
+const SEND: Duration = Duration::from_secs(10);
+
+/// An exchange that can begin.
+pub struct Exchange<'p> {
+    pub server: Arc<Supervisor>,
+    pub target: VisitTarget,
+    /// The connection to the server.
+    pub stream: UnixStream,
+    pub up: Lane,
+    pub down: Lane,
+    pub visit: Visit,
+    pub _place: Occupied<'p>,
+    pub asker: Asker,
+    pub is_head: bool,
+}
+
+impl Exchange<'_> {
+    /// Carries it out.
+    pub fn carry_out(self, request: &mut VisitRequest<'_>) -> VisitEnd {
+        let client = request.slot.socket();
+        peer::allow_stall(client, CLIENT_TAKES);
+        let Ok(unblocked) = Unblocked::new(client) else { return VisitEnd::Close };
+        let mut relay = Relay {
+            client,
+            server: self.stream,
+            end: &self.target.end,
+            up: self.up,
+            down: self.down,
+            traffic: self.server.traffic(),
+            visit: Some(self.visit),
+        };
+        let ended = relay.carry_out();
+        *request.rest = relay.up.into_rest();
+        drop((unblocked, relay.server));
+        let slug = self.server.slug();
+        let note = match ended {
+            RelayEnd::Answered(end) => return end,
+            RelayEnd::Cut => return VisitEnd::Close,
+            RelayEnd::Failed(NoAnswer::Ended) => {
+                Note::new(502, "no_answer", format!("{slug} has ended the connection without an answer"))
+            }
+            RelayEnd::Failed(NoAnswer::Broken(why)) => {
+                log::server(Level::Debug, slug, format_args!("its answer to a visitor {}", why.0));
+                Note::new(502, "broken_answer", format!("{slug} can't be understood: its answer {}", why.0))
+            }
+            RelayEnd::Failed(NoAnswer::BadBody) => Note::new(400, "malformed", "the chunks of the body can't be read"),
+            RelayEnd::Failed(NoAnswer::Timeout) => {
+                Note::new(408, "request_timeout", "the body of the request stopped to come; send it again")
+            }
+        };
+        send(request, &note.reply(self.asker), self.is_head)
+    }
+}
+
+/// Sends what is said in place of an answer. The connection ends after it.
+pub fn send(request: &VisitRequest<'_>, reply: &Reply, is_head: bool) -> VisitEnd {
+    let pace = SendLimits { deadline: Some(Instant::now() + SEND), stall: SEND };
+    let body = if is_head { BodyIs::LeftOut } else { BodyIs::Sent };
+    match response::send(request.socket(), reply, After::Close, body, pace) {
+        Ok(_) => VisitEnd::Linger,
+        Err(_) => VisitEnd::Close,
+    }
+}
