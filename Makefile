@@ -248,6 +248,7 @@ release-all: ## The static binaries for x86_64 and aarch64
 
 # Two builds of one commit are the same bytes, wherever they are made.
 dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(STD_FEATURES) $(BUILD_STD))
+dist: export NO_UNWIND_IN = $(subst \|, ,$(ABORTING))
 dist: release-all ## What is shipped, in target/dist: archives, Debian and npm packages, SBOM, checksums
 	.dist/build.sh target/dist $(foreach target,$(TARGETS),$(firstword $(subst -, ,$(target)))=target/$(target)/release/servisor)
 
