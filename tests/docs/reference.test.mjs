@@ -63,6 +63,29 @@ for (const [section, [schema, expected]] of Object.entries(listed)) {
   test(`fields: ${section}`, () => same(section, `${schema} of openapi.json`, expected, first(section)));
 }
 
+/** The values that a property may have, by its dotted name; none where all are possible. */
+function values(schema, prefix = '') {
+  return Object.entries(schema.properties ?? {}).flatMap(([name, value]) => {
+    const inner = value.$ref ? schemas[value.$ref.split('/').at(-1)] : value;
+    if (inner.enum) return [[`${prefix}${name}`, inner.enum.filter((one) => one !== null).map(String)]];
+    return inner.properties && !['overlay', 'last_exit'].includes(name) ? values(inner, `${prefix}${name}.`) : [];
+  });
+}
+
+test('a field with a few possible values names them all', () => {
+  let seen = 0;
+  for (const [section, [schema, fieldsOfSection]] of Object.entries(listed)) {
+    for (const [name, all] of values(schemas[schema]).filter(([name]) => fieldsOfSection.includes(name))) {
+      const row = rows(PAGE, section).find(([cell]) => names(cell).includes(name)).slice(1).join(' ');
+      // Between backquotes, with or without quotation marks.
+      const missing = all.filter((one) => !names(row).some((word) => word.replaceAll('"', '') === one));
+      assert.deepEqual(missing, [], `${PAGE}, section "${section}": the row of ${name} has to name these values`);
+      seen += 1;
+    }
+  }
+  assert.ok(seen >= 8, `only ${seen} such fields are seen`);
+});
+
 test('the code takes the fields that are listed', () => {
   const body = source('src/api/input.rs').match(/\nfn server\([\s\S]*?\n}\n/)?.[0] ?? '';
   const direct = [...body.matchAll(/fields\.\w+(?:::<\w+>)?\("(\w+)"/g)].map(([, name]) => name);
