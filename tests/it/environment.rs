@@ -56,9 +56,12 @@ fn the_environment_is_made_of_layers() {
         assert_eq!(given.get(&format!("env.{name}")).map(String::as_str), Some(value), "{name}");
     }
     assert_eq!(given.get("env.OLDPWD"), None, "where the daemon's shell was is not the server's affair");
-    let ours: Vec<_> =
+    let mut ours: Vec<_> =
         given.keys().filter(|name| name.starts_with("env.SERVISOR_") || name.starts_with("env.COMPUTESDK_")).collect();
-    assert_eq!(ours, ["env.SERVISOR_RUN"], "the daemon's own variables are its own");
+    ours.sort_unstable();
+    assert_eq!(ours, ["env.SERVISOR_RUN", "env.SERVISOR_URL"], "the daemon's own variables are its own");
+    let reserved = daemon.client.show("app")["port"].clone();
+    assert_eq!(given["env.SERVISOR_URL"], format!("http://localhost:{reserved}"));
 }
 
 #[test]

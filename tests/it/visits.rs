@@ -11,6 +11,12 @@ fn listener(slug: &str, port: u16, proxy: Value) -> Value {
     json!({"slug": slug, "start": start, "port": port, "proxy": proxy})
 }
 
+/// The first line of its output, which may take longer to arrive than it to be ready.
+#[track_caller]
+fn first_line(client: &Client, slug: &str) -> String {
+    wait_until("its first line", || client.logs(slug, "").lines().next().map(str::to_owned))
+}
+
 /// The key at the end of a server's `access_url`.
 #[track_caller]
 fn key(server: &Value) -> String {
@@ -28,12 +34,12 @@ fn a_url_is_known_to_the_server_before_it_listens_and_to_clients_as_long_as_it_d
     client.create(&listener("Web", quiet_port(), json!({}))).server(201);
     let server = client.when_ready("Web");
     assert_eq!((&server["url"], server.get("access_url")), (&json!(url), None));
-    assert_eq!(client.logs("Web", "").lines().next(), Some(&*url));
+    assert_eq!(first_line(client, "Web"), url);
     // No host name has such a slug: it is reached by its port, which was allocated before the start.
     client.create(&listener("a_b", quiet_port(), json!({"start_on_visit": true}))).server(201);
     let server = client.when_ready("a_b");
     let by_port = format!("http://{}.localhost:{own}", server["port"]);
-    assert_eq!((&server["url"], client.logs("a_b", "").lines().next()), (&json!(by_port), Some(&*by_port)));
+    assert_eq!((&server["url"], first_line(client, "a_b")), (&json!(by_port), by_port.clone()));
     for slug in ["Web", "a_b"] {
         client.post(&format!("/servers/{slug}/stop")).server(200);
         assert_eq!(client.show(slug).get("url"), None);
@@ -53,9 +59,9 @@ fn a_template_decides_when_the_url_is_known() {
     client.create(&json!({"slug": "web", "start": start, "port": port})).server(201);
     let server = client.when_ready("web");
     let url = format!("https://abc-{}.sandbox.example", server["port"]);
-    assert_eq!((&server["url"], client.logs("web", "").lines().next()), (&json!(url), Some(&*url)));
+    assert_eq!((&server["url"], first_line(client, "web")), (&json!(url), url.clone()));
     client.create(&json!({"slug": "any", "start": "printenv SERVISOR_URL || echo none; exec sleep 600"})).server(201);
-    assert_eq!(wait_until("its word", || client.logs("any", "").lines().next().map(str::to_owned)), "none");
+    assert_eq!(first_line(client, "any"), "none");
     assert_eq!(client.show("any").get("url"), None);
     drop(daemon);
     // Without a proxy the URL is there as long as the server listens, and its variable from the start.
@@ -64,7 +70,7 @@ fn a_template_decides_when_the_url_is_known() {
     assert_eq!(made.get("access_url"), None);
     let server = daemon.client.when_ready("web");
     assert_eq!((&server["url"], server.get("access_url")), (&json!("https://web.example"), None));
-    assert_eq!(daemon.client.logs("web", "").lines().next(), Some("https://web.example"));
+    assert_eq!(first_line(&daemon.client, "web"), "https://web.example");
 }
 
 #[test]
