@@ -89,7 +89,7 @@ pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &m
     if before.last() == Some(&"--for") {
         Goal::ALL.iter().for_each(|(word, _)| print(word, ""));
     } else if last.starts_with('-') {
-        options(command.help).chain(options(COMMON)).for_each(|option| print(option.long, option.help));
+        options(command.help()).chain(options(COMMON)).for_each(|option| print(option.long, option.help));
     } else if command.takes_slugs()
         && let Ok(daemon) = daemon(&super::arguments::Parsed::default(), variable)
         && let Ok(answer) = ApiClient::hasty(daemon, LIMIT).get("/servers")

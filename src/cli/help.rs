@@ -43,7 +43,7 @@ pub fn overview(to: &mut Terminal) {
 
 /// Prints `servisor COMMAND --help`.
 pub fn of(command: &CliCommand, to: &mut Terminal) {
-    to.print(command.help);
+    to.print(command.help());
     to.print(COMMON);
 }
 
@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn each_command_has_a_help_that_fits_a_terminal_and_an_example_of_itself() {
         for command in &COMMANDS {
-            let text = command.help;
+            let text = command.help();
             assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
             assert!(text.starts_with(&format!("Usage: servisor {}", command.name)), "{text}");
             assert!(text.contains(&format!("\nExample: servisor {}", command.name)), "{text}");

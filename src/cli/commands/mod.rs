@@ -11,12 +11,12 @@ use super::find::Variable;
 use super::terminal::Terminal;
 use super::{CliExit, Failure, completion, find, help, joined, keep};
 use crate::model::nearest::nearest;
+use crate::packed::{Document, Packed};
 
 mod control;
 mod follow;
 mod look;
 pub mod run;
-mod texts;
 mod top;
 mod up;
 
@@ -38,49 +38,54 @@ pub struct CommandContext<'a> {
 pub struct CliCommand {
     /// Its word.
     pub name: &'static str,
-    /// All of its help but the common options. Its options are read from it, its third line is the summary.
-    pub help: &'static str,
     /// Carries it out.
     pub run: fn(&mut CommandContext<'_>) -> Result<CliExit, Failure>,
 }
 
 impl CliCommand {
+    /// All of its help but the common options. Its options are read from it, its third line is the summary.
+    pub fn help(&self) -> &'static str {
+        let begin = joined(&["Usage: servisor ", self.name, " "]);
+        let all = str::from_utf8(HELP.get()).unwrap_or_default();
+        all.split("%\n").find(|help| help.starts_with(begin)).unwrap_or_default()
+    }
+
     /// What it does, in one line.
     pub fn summary(&self) -> &'static str {
-        self.help.lines().nth(2).unwrap_or_default()
+        self.help().lines().nth(2).unwrap_or_default()
     }
 
     /// Whether its words are names of servers.
     pub fn takes_slugs(&self) -> bool {
         // `Usage: servisor NAME SLUG` or `[SLUG]`.
-        self.help.as_bytes()["Usage: servisor ".len() + self.name.len()..].iter().take(3).any(|&byte| byte == b'S')
+        self.help().as_bytes()["Usage: servisor ".len() + self.name.len()..].iter().take(3).any(|&byte| byte == b'S')
     }
 }
 
-const fn command(
-    name: &'static str,
-    help: &'static str,
-    run: fn(&mut CommandContext<'_>) -> Result<CliExit, Failure>,
-) -> CliCommand {
-    CliCommand { name, help, run }
+/// The help of each command, between lines of a percent sign.
+static HELP: Document<{ PACKED.length }> = Document::new(&PACKED);
+const PACKED: Packed = Packed::new(include_bytes!("help.txt"));
+
+const fn command(name: &'static str, run: fn(&mut CommandContext<'_>) -> Result<CliExit, Failure>) -> CliCommand {
+    CliCommand { name, run }
 }
 
 /// All commands, in the order of the help.
 pub static COMMANDS: [CliCommand; 14] = [
-    command("ps", texts::PS, look::ps),
-    command("status", texts::STATUS, look::status),
-    command("run", texts::RUN, run::run),
-    command("up", texts::UP, up::up),
-    command("start", texts::START, control::start),
-    command("stop", texts::STOP, control::stop),
-    command("restart", texts::RESTART, control::restart),
-    command("rm", texts::RM, control::remove),
-    command("wait", texts::WAIT, control::wait),
-    command("logs", texts::LOGS, follow::logs),
-    command("runs", texts::RUNS, look::runs),
-    command("top", texts::TOP, top::top),
-    command("open", texts::OPEN, look::open),
-    command("events", texts::EVENTS, follow::events),
+    command("ps", look::ps),
+    command("status", look::status),
+    command("run", run::run),
+    command("up", up::up),
+    command("start", control::start),
+    command("stop", control::stop),
+    command("restart", control::restart),
+    command("rm", control::remove),
+    command("wait", control::wait),
+    command("logs", follow::logs),
+    command("runs", look::runs),
+    command("top", top::top),
+    command("open", look::open),
+    command("events", follow::events),
 ];
 
 /// The words that are commands, but need no daemon.
@@ -132,7 +137,7 @@ pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Termi
         "serve" => return Err(Failure::usage(&["\"serve\" has to stand before its options"])),
         name => find_command(name).ok_or_else(|| no_command(name))?,
     };
-    given.read(rest, command.help, false, joined(&["servisor ", name]))?;
+    given.read(rest, command.help(), false, joined(&["servisor ", name]))?;
     if given.has("--help") {
         help::of(command, to);
         return Ok(CliExit::Done);
