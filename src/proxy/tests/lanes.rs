@@ -183,3 +183,31 @@ fn nothing_of_a_client_passes_before_the_consent() {
     assert!(down.has_switched && down.after == Some(VisitEnd::Close));
     assert!(answer.got().ends_with(b"Connection: Upgrade\r\n\r\nframe"));
 }
+
+#[test]
+fn damaged_answers_are_the_same_in_whatever_pieces_they_come() {
+    let whole = b"HTTP/1.1 103 X\r\n\r\nHTTP/1.1 200 OK\r\nLocation: http://localhost:1//a\r\nSet-Cookie: a=b; Domain=localhost\r\n\
+                  Transfer-Encoding: chunked\r\n\r\n3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nX: y\r\n\r\n";
+    let mut seed: u64 = 7;
+    let mut next = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for _ in 0..400 {
+        let mut wire = whole.to_vec();
+        for _ in 0..=next(3) {
+            let at = next(wire.len());
+            match next(3) {
+                0 => wire[at] = b"\r\n:; \0\x80H05a"[next(11)],
+                1 => drop(wire.remove(at)),
+                _ => wire.insert(at, b"\r\n:; \0\x80H05a"[next(11)]),
+            }
+        }
+        let (got, result) = answered(&wire, wire.len(), Version::Http10);
+        let (in_pieces, ended) = answered(&wire, 1 + next(9), Version::Http10);
+        assert_eq!(result.is_ok(), ended.is_ok(), "{:?}", String::from_utf8_lossy(&wire));
+        if result.is_ok() {
+            assert_eq!(got, in_pieces, "{:?}", String::from_utf8_lossy(&wire));
+        }
+    }
+}
