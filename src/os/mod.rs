@@ -36,6 +36,7 @@ pub mod reserve_fd;
 pub mod reserve_thread;
 pub mod signals;
 pub mod sockets;
+pub mod spare;
 pub mod start;
 pub mod stderr;
 pub mod terminal;

@@ -5,13 +5,14 @@
 //! A piece is read, framed anew and written before the next one is read, so a body of any length takes the same memory, and
 //! each piece is on its way as soon as it has come. Without a piece a lane has no buffer.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 use super::response::{self, AnswerFraming, Answered, AskedFor, BrokenAnswer};
 use crate::http::body::{BodyProgress, Chunked};
 use crate::http::visit::VisitEnd;
-use crate::os::retry;
+use crate::os::{retry, spare};
 
 /// The size of a piece.
 const PIECE: usize = 16 * 1024;
@@ -173,7 +174,7 @@ impl Lane {
     }
 
     /// Reads once. Returns whether there was something, or the end.
-    fn refill(&mut self, mut source: &UnixStream) -> Result<bool, LaneError> {
+    fn refill(&mut self, source: &UnixStream) -> Result<bool, LaneError> {
         let (into, most, from) = match &self.expected {
             NextPart::Head(..) => (&mut self.raw, HEAD_STEP, 0),
             NextPart::Chunks(_) => (&mut self.raw, PIECE, 0),
@@ -183,12 +184,14 @@ impl Lane {
         if std::mem::take(&mut self.is_drained) {
             return Ok(false);
         }
-        let begin = into.len() + from;
+        let before = into.len();
         into.reserve_exact(from + most + LAST_CHUNK.len());
-        into.resize(begin + most, 0);
-        let read = retry(|| source.read(&mut into[begin..]));
+        into.resize(before + from, 0);
+        let read = retry(|| spare::read(source.as_fd(), into, most));
         let count = *read.as_ref().unwrap_or(&0);
-        into.truncate(if count == 0 { begin - from } else { begin + count });
+        if count == 0 {
+            into.truncate(before);
+        }
         match read {
             Ok(0) => return self.source_ended().map(|()| true),
             // The next read would find nothing.
