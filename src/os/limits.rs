@@ -1,6 +1,6 @@
-//! The resource limit that carries the mark of a run (`RLIMIT_LOCKS`).
+//! The resource limit that carries the mark of a run (`RLIMIT_LOCKS`), and the one on open files.
 //!
-//! Owns: reading it, of this process and of others. Never: what a value means (see `model::marker`).
+//! Owns: reading them, of this process and the first of others too. Never: what a value means (see `model::marker`).
 //!
 //! `prlimit(2)` takes less than 1 µs and is allowed for the processes of the same user. `/proc/PID/limits` takes some 25 µs
 //! and is allowed for all. Neither touches the memory of the process, so neither waits for a program that does not answer.
@@ -14,7 +14,12 @@ use crate::model::marker::Limits;
 
 /// The limits of this process.
 pub fn own() -> Limits {
-    ask(0).unwrap_or(Limits::NONE)
+    ask(0, libc::RLIMIT_LOCKS as libc::c_long).unwrap_or(Limits::NONE)
+}
+
+/// How many descriptors this process may have open. As many as it likes, where the system does not tell.
+pub fn open_files() -> u64 {
+    ask(0, libc::RLIMIT_NOFILE as libc::c_long).map_or(u64::MAX, |limits| limits.soft)
 }
 
 /// The limits of process `pid`; `None` when there is no such process, or when the system shows no limits.
@@ -22,7 +27,7 @@ pub fn own() -> Limits {
 /// # Errors
 /// There are no descriptors or memory left to look with (`is_shortage`).
 pub fn of(pid: Pid) -> io::Result<Option<Limits>> {
-    if let Ok(limits) = ask(pid.raw()) {
+    if let Ok(limits) = ask(pid.raw(), libc::RLIMIT_LOCKS as libc::c_long) {
         return Ok(Some(limits));
     }
     let mut text = [0; 2048];
@@ -33,16 +38,15 @@ pub fn of(pid: Pid) -> io::Result<Option<Limits>> {
     }
 }
 
-fn ask(pid: libc::pid_t) -> io::Result<Limits> {
+fn ask(pid: libc::pid_t, resource: libc::c_long) -> io::Result<Limits> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    let resource: libc::c_uint = libc::RLIMIT_LOCKS as libc::c_uint;
     // SAFETY: the kernel reads no new limit (the third argument is null) and writes one `rlimit` (two 64-bit numbers here) to `limit`. Each argument
     // is as wide as a register.
     let returned = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,
             libc::c_long::from(pid),
-            resource as libc::c_long,
+            resource,
             ptr::null::<libc::rlimit>(),
             &raw mut limit,
         )

@@ -17,6 +17,7 @@ use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
 use crate::http::visit::{VisitEnd, VisitRequest, VisitService, Visitors};
 use crate::model::public_url::{PublicUrl, Scheme, Visited};
 use crate::model::spec::Slug;
+use crate::os::limits;
 use crate::registry::Registry;
 use crate::sorted::Sorted;
 use crate::sync::lock;
@@ -42,6 +43,8 @@ use request::UnfitRequest;
 
 /// Connections that serve visitors, beside those of the API.
 const VISITORS_MAX: usize = 512;
+/// The descriptors of a visitor: the two connections, and what wakes it while it is held.
+const DESCRIPTORS_OF_ONE: u64 = 3;
 /// The same for one server.
 const VISITORS_OF_ONE: usize = 256;
 /// Bytes of all heads of requests that are held.
@@ -87,7 +90,7 @@ impl Proxy {
             access,
             template,
             own_ports,
-            visitors: Visitors::new(VISITORS_MAX),
+            visitors: Visitors::new(most_visitors(limits::open_files())),
             occupied: Mutex::default(),
             requests: AtomicU64::new(0),
             heads: Budget::new(HEADS),
@@ -163,6 +166,13 @@ impl Proxy {
         };
         Err(exchange::send(request, &note.reply(asker), head.method == "HEAD"))
     }
+}
+
+/// How many visitors there may be where a process has at most `open_files`: they get half of these, so that the API can
+/// still be reached and servers started. None of them is evicted as long as it is busy.
+fn most_visitors(open_files: u64) -> usize {
+    let most = open_files / 2 / DESCRIPTORS_OF_ONE;
+    usize::try_from(most).map_or(VISITORS_MAX, |most| most.clamp(1, VISITORS_MAX))
 }
 
 /// What is said to a request that can't pass, whatever it is for.

@@ -5,7 +5,7 @@ use std::net::Shutdown;
 use std::thread;
 
 use super::*;
-use crate::support::wait_until;
+use crate::support::{Scratch, wait_until};
 
 /// Resident anonymous memory of the daemon, in KiB.
 fn resident(pid: i32) -> u64 {
@@ -127,4 +127,34 @@ fn visitors_are_counted_apart_from_clients_of_the_api() {
     };
     assert_eq!((value("servisor_proxy_requests_total "), value("servisor_api_connections ")), (6, 1));
     assert!(value("servisor_proxy_connections ") >= 5);
+}
+
+#[test]
+fn visitors_leave_descriptors_for_the_api_and_the_servers() {
+    // Each of them would take two.
+    const VISITORS: usize = 200;
+    let limited = ["prlimit", "--nofile=300:300", "env", "SERVISOR_PROXY=1"];
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.0.join("root")).unwrap();
+    let daemon = Daemon::wrapped(scratch, &limited);
+    let client = &daemon.client;
+    let start = format!("exec {} web 127.0.0.1:PORT stay", testchild());
+    client.create(&json!({"slug": "web", "port": quiet_port(), "start": start})).server(201);
+    client.when_ready("web");
+    let head = "GET /ws HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade";
+    let mut tunnels = Vec::new();
+    for _ in 0..VISITORS {
+        let mut visitor = Visitor::open(client.address, head);
+        let answer = visitor.read_to("\r\n\r\n");
+        if answer.contains(" 101 ") {
+            tunnels.push(visitor);
+        } else {
+            assert!(answer.contains(" 503 "), "{answer}");
+        }
+    }
+    assert_eq!(tunnels.len(), 50);
+    client.create(&json!({"slug": "new", "start": "exec sleep 600"})).server(201);
+    client.wait_for_status("new", "running");
+    client.post("/servers/web/restart").server(200);
+    client.when_ready("web");
 }
