@@ -130,18 +130,38 @@ impl Slots {
 
     /// Admits a new connection; at the cap, evicts a stranger for it.
     pub fn admit(self: &Arc<Self>, socket: Arc<UnixStream>) -> Result<Slot, NoSlot> {
+        let mut entries = self.with_room(self.entries())?;
+        let (id, now) = (entries.next, Instant::now());
+        entries.next += 1;
+        let entry = Entry {
+            socket: Arc::clone(&socket),
+            client_kind: ClientKind::Stranger,
+            activity: ConnectionActivity::Waiting,
+            arrived: now,
+            since: now,
+            waits: 0,
+            evicted: false,
+            visitors: None,
+        };
+        entries.by_id.insert(id, entry);
+        Ok(Slot { slots: Arc::clone(self), id, socket })
+    }
+
+    /// Waits until a slot is free; at the cap, evicts a stranger for it.
+    fn with_room<'a>(&'a self, mut entries: MutexGuard<'a, Entries>) -> Result<MutexGuard<'a, Entries>, NoSlot> {
         let limit = Instant::now() + ADMIT_LIMIT;
-        let mut entries = self.entries();
         loop {
             let now = Instant::now();
             if entries.closed {
                 return Err(NoSlot::Closed);
             }
+            if entries.holders() < self.cap {
+                return Ok(entries);
+            }
             let evicted = entries.by_id.values().filter(|entry| entry.evicted).count();
-            let is_full = entries.holders() >= self.cap;
-            let until = if is_full && evicted >= EVICTED_MAX {
+            let until = if evicted >= EVICTED_MAX {
                 limit
-            } else if is_full {
+            } else {
                 match entries.victim(now, now >= limit) {
                     Victim::Now(id) => {
                         entries.evict(id);
@@ -150,21 +170,6 @@ impl Slots {
                     Victim::Later(at) => at.min(limit),
                     Victim::Never => return Err(NoSlot::Full),
                 }
-            } else {
-                let id = entries.next;
-                entries.next += 1;
-                let entry = Entry {
-                    socket: Arc::clone(&socket),
-                    client_kind: ClientKind::Stranger,
-                    activity: ConnectionActivity::Waiting,
-                    arrived: now,
-                    since: now,
-                    waits: 0,
-                    evicted: false,
-                    visitors: None,
-                };
-                entries.by_id.insert(id, entry);
-                return Ok(Slot { slots: Arc::clone(self), id, socket });
             };
             let patience = until.saturating_duration_since(now);
             if patience.is_zero() {
@@ -296,6 +301,17 @@ impl Entries {
         idle.min_by_key(|(_, entry)| entry.since).map(|(id, _)| *id)
     }
 
+    /// At the cap of owners, evicts the one that is idle for the longest time.
+    fn make_room_for_owner(&mut self, cap: usize) -> Result<(), NoSlot> {
+        let is_owner =
+            |entry: &&Entry| entry.client_kind == ClientKind::Owner && entry.visitors.is_none() && !entry.evicted;
+        if self.by_id.values().filter(is_owner).count() >= cap {
+            let idle = self.longest_idle(|_| true).ok_or(NoSlot::Full)?;
+            self.evict(idle);
+        }
+        Ok(())
+    }
+
     /// Ends a connection: its thread reads an end of file, and can't write.
     fn evict(&mut self, id: u64) {
         if let Some(entry) = self.by_id.get_mut(&id) {
@@ -342,17 +358,11 @@ impl Slot {
     /// None of them is idle, or this one was evicted a moment ago.
     pub fn promote(&self) -> Result<(), NoSlot> {
         let mut entries = self.slots.entries();
-        let is_owner =
-            |entry: &&Entry| entry.client_kind == ClientKind::Owner && entry.visitors.is_none() && !entry.evicted;
-        let owners = entries.by_id.values().filter(is_owner).count();
         match entries.by_id.get(&self.id) {
             Some(entry) if !entry.evicted => {}
             Some(_) | None => return Err(NoSlot::Closed),
         }
-        if owners >= self.slots.owners_cap {
-            let idle = entries.longest_idle(|_| true).ok_or(NoSlot::Full)?;
-            entries.evict(idle);
-        }
+        entries.make_room_for_owner(self.slots.owners_cap)?;
         if let Some(entry) = entries.by_id.get_mut(&self.id) {
             entry.client_kind = ClientKind::Owner;
         }

@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Instant;
 
-use super::{Entry, NoSlot, Slot, Victim};
+use super::{ClientKind, Entry, NoSlot, Slot};
 
 /// The number of connections that serve visitors, of all fronts together.
 #[derive(Debug)]
@@ -64,22 +63,25 @@ impl Slot {
         Ok(())
     }
 
-    /// The connection has a request for the API, so it needs a slot of it.
+    /// The connection has a request for the API, so it needs a slot of it, like one that is admitted, and an owner's like one
+    /// that is promoted.
     ///
     /// # Errors
     /// There is none, or this connection was evicted a moment ago.
     pub fn stop_visiting(&self) -> Result<(), NoSlot> {
-        let mut entries = self.slots.entries();
+        let entries = self.slots.entries();
         match entries.by_id.get(&self.id) {
             Some(entry) if entry.visitors.is_none() => return Ok(()),
-            Some(entry) if !entry.evicted => {}
-            Some(_) | None => return Err(NoSlot::Closed),
+            Some(_) | None => {}
         }
-        if entries.holders() >= self.slots.cap {
-            match entries.victim(Instant::now(), true) {
-                Victim::Now(id) => entries.evict(id),
-                Victim::Later(_) | Victim::Never => return Err(NoSlot::Full),
-            }
+        let mut entries = self.slots.with_room(entries)?;
+        // It may have been evicted during the wait.
+        let client_kind = match entries.by_id.get(&self.id) {
+            Some(entry) if !entry.evicted => entry.client_kind,
+            Some(_) | None => return Err(NoSlot::Closed),
+        };
+        if client_kind == ClientKind::Owner {
+            entries.make_room_for_owner(self.slots.owners_cap)?;
         }
         if let Some(visitors) = entries.by_id.get_mut(&self.id).and_then(|entry| entry.visitors.take()) {
             visitors.leave();

@@ -72,3 +72,22 @@ fn too_many_visitors_are_refused_and_the_api_answers() {
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After: 1\r\n"), "{answer}");
     assert!(front.get("/echo").starts_with("HTTP/1.1 200 "));
 }
+
+#[test]
+fn visits_of_owners_do_not_lock_the_api() {
+    let limits = FrontLimits { connections: 8, ..FrontLimits::default() };
+    let front = Opened::with(limits, Some(Arc::new(FakeVisits(Visitors::new(64)))));
+    let ask = |stream: &mut TcpStream, host: &str| {
+        stream.write_all(format!("GET / HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer t\r\n\r\n").as_bytes())?;
+        let mut buffer = [0; 4096];
+        stream.read(&mut buffer)
+    };
+    let mut owners: Vec<TcpStream> = (0..20).map(|_| front.connect()).collect();
+    for owner in &mut owners {
+        assert!(ask(owner, "x").unwrap() > 0 && ask(owner, "v").unwrap() > 0);
+    }
+    for owner in &mut owners {
+        let _ = ask(owner, "x");
+        assert!(front.get("/health").starts_with("HTTP/1.1 200 "));
+    }
+}

@@ -50,3 +50,44 @@ fn a_connection_can_serve_both_one_after_the_other() {
     slots.close();
     assert_eq!(both.0.become_visitor(&visitors), Err(NoSlot::Closed));
 }
+
+/// An attack: owners who came back from visits had all slots, and newcomers got 503.
+#[test]
+fn owners_who_come_back_from_visits_never_take_all() {
+    let (slots, visitors) = (Arc::new(Slots::new(8)), Visitors::new(20));
+    let owners: Vec<_> = (0..20)
+        .map(|_| {
+            let connected = owner(&slots);
+            connected.0.become_visitor(&visitors).unwrap();
+            connected
+        })
+        .collect();
+    for (at, (slot, _)) in owners.iter().enumerate() {
+        slot.stop_visiting().unwrap();
+        assert!(slot.enter(ConnectionActivity::Waiting));
+        let left = owners[..=at].iter().filter(|(_, theirs)| !is_evicted(theirs)).count();
+        assert_eq!(left, (at + 1).min(6));
+    }
+    drop((connect(&slots), owner(&slots)));
+    // One is not back while all others are busy.
+    let back = owner(&slots);
+    back.0.become_visitor(&visitors).unwrap();
+    let busy: Vec<_> = (0..6).map(|_| owner(&slots)).collect();
+    assert!(busy.iter().all(|(slot, _)| slot.enter(ConnectionActivity::Busy)));
+    assert_eq!(back.0.stop_visiting(), Err(NoSlot::Full));
+    drop(connect(&slots));
+}
+
+#[test]
+fn a_stranger_who_comes_back_waits_for_one_that_has_asked_like_a_newcomer() {
+    let (slots, visitors) = (Arc::new(Slots::new(4)), Visitors::new(4));
+    let (back, _theirs) = visitor(&slots, &visitors);
+    let mut all: Vec<_> = (0..4).map(|_| connect(&slots)).collect();
+    all[0].1.write_all(b"G").unwrap();
+    std::thread::sleep(GRACE);
+    back.stop_visiting().unwrap();
+    let ended: Vec<bool> = all.iter().map(|(_, theirs)| is_evicted(theirs)).collect();
+    // The first has unread bytes, so that its end can't be seen by a look at them alone.
+    assert!(ended[1] && all[0].0.enter(ConnectionActivity::Asking), "{ended:?}");
+    assert_eq!((slots.entries().holders(), visitors.count()), (4, 0));
+}
