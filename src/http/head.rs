@@ -203,7 +203,8 @@ pub fn vet_target(target: &str, limits: &FrontLimits) -> Result<(), Refusal> {
     if !target.starts_with('/') {
         return Err(Refusal::BadRequest("the target of the request must be a path that begins with a slash"));
     }
-    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // A fragment is the client's own: one that sends it could mean that the query is over, or is not.
+    if !target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') {
         return Err(Refusal::BadRequest("the target of the request has a character that must be percent-encoded"));
     }
     Ok(())

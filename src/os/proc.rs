@@ -15,6 +15,8 @@ use crate::sync::lock;
 
 /// The kernel's flag of its own threads (`PF_KTHREAD`).
 const KERNEL_THREAD: u32 = 0x0020_0000;
+/// The kernel's flag of a process that exits (`PF_EXITING`). It has it before its files are closed.
+const EXITING: u32 = 0x0000_0004;
 
 /// A clock tick in milliseconds: Linux shows times in hundredths of a second on x86 and ARM.
 const TICK_MS: u64 = 10;
@@ -37,6 +39,7 @@ pub struct Process {
     state: u8,
     threads: u32,
     is_kernel: bool,
+    is_exiting: bool,
     marker: OnceLock<Option<String>>,
 }
 
@@ -65,6 +68,11 @@ impl Process {
     /// Its state as the kernel names it: `D` for one that waits in a system call that no signal ends.
     pub fn state(&self) -> char {
         char::from(self.state)
+    }
+
+    /// Whether its first thread exits or has exited.
+    pub fn is_exiting(&self) -> bool {
+        self.is_exiting
     }
 
     /// Whether it is a thread of the kernel, which no signal reaches.
@@ -131,8 +139,9 @@ impl Process {
         let cpu = Duration::from_millis(ticks * TICK_MS);
         let threads = fields.nth(2)?.parse().ok()?;
         let started = fields.nth(1)?.parse().ok()?;
-        let is_kernel = flags & KERNEL_THREAD != 0;
-        Some(Process { pid, parent, group, session, cpu, started, state, threads, is_kernel, marker: OnceLock::new() })
+        let (is_kernel, is_exiting) = (flags & KERNEL_THREAD != 0, flags & EXITING != 0);
+        let marker = OnceLock::new();
+        Some(Process { pid, parent, group, session, cpu, started, state, threads, is_kernel, is_exiting, marker })
     }
 }
 

@@ -58,13 +58,14 @@ impl<'p> VisitCall<'_, 'p, '_> {
     /// There is none: what becomes of the connection.
     pub fn prepare(mut self, visited: &Visitable) -> Result<Exchange<'p>, VisitEnd> {
         let server = &visited.server;
-        let visit = server.traffic().begin();
-        let Some(place) = self.proxy.occupy(server.slug()) else {
-            return Err(self.say(&Note::new(503, "busy", "too many clients visit this server; try again soon")));
-        };
+        // Who has no key takes no place, and is no visitor that would keep a server from its idle stop.
         let has_key = match self.show_key(&server.view().key) {
             Ok(has_key) => has_key,
             Err(reply) => return Err(self.send(&reply)),
+        };
+        let visit = server.traffic().begin();
+        let Some(place) = self.proxy.occupy(server.slug()) else {
+            return Err(self.say(&Note::new(503, "busy", "too many clients visit this server; try again soon")));
         };
         match self.reach(server, visited.port, has_key) {
             Ok((target, stream)) => Ok(self.exchange(server, target, stream, visit, place)),
@@ -79,16 +80,17 @@ impl<'p> VisitCall<'_, 'p, '_> {
     /// It has not, and needs it; or its browser is to keep it as a cookie.
     fn show_key(&self, key: &Option<AccessKey>) -> Result<bool, Reply> {
         let Some(key) = key else { return Ok(false) };
-        let fields = self.head.fields;
+        let (fields, target) = (self.head.fields, self.head.target);
+        // Also if it was shown otherwise: it must not stay in the address of a page.
+        if self.head.method == "GET" && !self.asker.is_upgrade && cookie::in_query(target).any(|shown| key.is(shown)) {
+            let cookie = cookie::set(key.secret(), self.scheme == Scheme::Https);
+            let without = cookie::local(&cookie::without_key(target));
+            let headers = vec![("Location", without), ("Set-Cookie", cookie), ("Cache-Control", "no-store".to_owned())];
+            return Err(Reply { status: 303, headers, content_type: None, body: Vec::new().into() });
+        }
         let mut shown = fields.all("X-Servisor-Key").filter_map(|value| str::from_utf8(value).ok());
         if shown.any(|shown| key.is(shown)) || fields.all("Cookie").flat_map(cookie::keys).any(|shown| key.is(shown)) {
             return Ok(true);
-        }
-        let in_query = cookie::in_query(self.head.target).filter(|(shown, _)| key.is(shown));
-        if let Some((_, without)) = in_query.filter(|_| self.head.method == "GET" && !self.asker.is_upgrade) {
-            let cookie = cookie::set(key.secret(), self.scheme == Scheme::Https);
-            let headers = vec![("Location", without), ("Set-Cookie", cookie), ("Cache-Control", "no-store".to_owned())];
-            return Err(Reply { status: 303, headers, content_type: None, body: Vec::new().into() });
         }
         const HOW: &str = "a key is needed to visit this server; open its access_url, or send it as X-Servisor-Key";
         Err(Note::new(401, "key_needed", HOW).reply(self.asker))
@@ -219,6 +221,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             is_upgrade: head.is_upgrade,
             port: target.address.port(),
             origin,
+            has_body_left: false,
         };
         let (is_head, down) = (asked.is_head, Lane::of_answer(asked, interim));
         Exchange {

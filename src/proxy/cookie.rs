@@ -36,22 +36,29 @@ pub fn set(key: &str, is_secure: bool) -> String {
     }
 }
 
-/// The key in the query of `target`, and the target without it as a redirect can name it.
-pub fn in_query(target: &str) -> Option<(&str, String)> {
-    let (path, query) = target.split_once('?')?;
-    let key_of = |part: &&str| part.split_once('=').is_some_and(|(name, _)| name == NAME);
-    let (_, key) = query.split('&').find(key_of)?.split_once('=')?;
-    let rest: Vec<&str> = query.split('&').filter(|part| !key_of(part)).collect();
-    let mut without = local(path);
-    if !rest.is_empty() {
-        without = without + "?" + &rest.join("&");
+/// The keys in the query of `target`.
+pub fn in_query(target: &str) -> impl Iterator<Item = &str> {
+    let query = target.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').filter_map(|part| part.split_once('=').filter(|(name, _)| *name == NAME).map(|(_, key)| key))
+}
+
+/// `url` without a key in its query. A fragment of it stays.
+pub fn without_key(url: &str) -> String {
+    let Some((path, query)) = url.split_once('?') else { return url.to_owned() };
+    let (query, fragment) = query.split_at(query.find('#').unwrap_or(query.len()));
+    let is_key = |part: &&str| part.split_once('=').is_some_and(|(name, _)| name == NAME);
+    if !query.split('&').any(|part| is_key(&part)) {
+        return url.to_owned();
     }
-    Some((key, without))
+    let rest: Vec<&str> = query.split('&').filter(|part| !is_key(part)).collect();
+    let mark = if rest.is_empty() { "" } else { "?" };
+    [path, mark, &rest.join("&"), fragment].concat()
 }
 
 /// `path` with one slash at its beginning: with two, or with a backslash, which browsers take for one, a redirect would lead
-/// to another host.
+/// to another host. Control characters are left out, as browsers do it with some before they look at the slashes.
 pub fn local(path: &str) -> String {
+    let path: String = path.chars().filter(|letter| !letter.is_ascii_control()).collect();
     format!("/{}", path.trim_start_matches(['/', '\\']))
 }
 
@@ -81,18 +88,31 @@ mod tests {
 
     #[test]
     fn the_key_in_a_query_leads_to_the_url_without_it() {
-        for (target, found) in [
-            ("/?servisor_key=K", Some(("K", "/"))),
-            ("/a?b=c&servisor_key=K&d=e", Some(("K", "/a?b=c&d=e"))),
-            ("/a?servisor_key=", Some(("", "/a"))),
-            ("//evil.example/?servisor_key=K", Some(("K", "/evil.example/"))),
-            ("/\\evil.example?servisor_key=K", Some(("K", "/evil.example"))),
-            ("/a?servisor_keys=K", None),
-            ("/a?b=servisor_key=K", None),
-            ("/servisor_key=K", None),
+        for (target, keys, without) in [
+            ("/?servisor_key=K", &["K"][..], "/"),
+            ("/a?b=c&servisor_key=K&d=e", &["K"], "/a?b=c&d=e"),
+            ("/a?servisor_key=1&&servisor_key=2", &["1", "2"], "/a?"),
+            ("/a?servisor_key=", &[""], "/a"),
+            ("/a?servisor_key=K?b", &["K?b"], "/a"),
+            ("http://a/b?servisor_key=K#c", &["K#c"], "http://a/b#c"),
+            ("/a?servisor_keys=K", &[], "/a?servisor_keys=K"),
+            ("/a?b=servisor_key=K", &[], "/a?b=servisor_key=K"),
+            ("/servisor_key=K", &[], "/servisor_key=K"),
+            ("/a?", &[], "/a?"),
+            ("*", &[], "*"),
         ] {
-            let expected = found.map(|(key, rest)| (key, rest.to_owned()));
-            assert_eq!(in_query(target), expected, "{target}");
+            assert_eq!(in_query(target).collect::<Vec<_>>(), keys, "{target}");
+            assert_eq!(without_key(target), without, "{target}");
         }
+    }
+
+    /// As a browser reads them, which drops tabs and the ends of lines first.
+    #[test]
+    fn a_local_path_leads_to_no_other_host() {
+        for path in ["//evil", "/\\evil", "\\/evil", "/\t/evil", "\t//evil", "/\r\n\\evil", "/\x0b/\x7f/evil", "evil"] {
+            assert_eq!(local(path), "/evil", "{path:?}");
+        }
+        assert_eq!(local("?x"), "/?x");
+        assert_eq!(local("/a//b\\c"), "/a//b\\c");
     }
 }

@@ -15,7 +15,8 @@ use crate::handoff::Reply;
 use crate::http::response::{self, After, BodyIs, SendLimits};
 use crate::http::visit::{VisitEnd, VisitRequest};
 use crate::log::{self, Level};
-use crate::os::peer;
+use crate::os::proc::Process;
+use crate::os::{Pid, peer};
 use crate::supervisor::{Supervisor, Visit, VisitTarget};
 
 /// The limit of what is said in place of an answer.
@@ -45,6 +46,7 @@ impl Exchange<'_> {
             client,
             server: self.stream,
             end: &self.target.end,
+            is_run_ending: &|| is_ending(&self.server, &self.target),
             up: self.up,
             down: self.down,
             traffic: self.server.traffic(),
@@ -71,6 +73,14 @@ impl Exchange<'_> {
         };
         send(request, &note.reply(self.asker), self.is_head)
     }
+}
+
+/// Whether the run is over or about to be. Its leader is looked at, because its sockets are closed before its exit is seen.
+fn is_ending(server: &Supervisor, target: &VisitTarget) -> bool {
+    let leader = server.view().pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::new);
+    let lives =
+        |pid| Process::try_read(pid).map_or(true, |process| process.is_some_and(|process| !process.is_exiting()));
+    !leader.is_some_and(lives) || target.end.is_over()
 }
 
 /// Sends what is said in place of an answer. The connection ends after it.

@@ -34,6 +34,8 @@ enum NextPart {
     Length(u64),
     Chunks(Chunked),
     ToEnd,
+    /// The source has ended, which is the end of the body if it was meant so.
+    Ended,
     /// All was read.
     Over,
 }
@@ -49,6 +51,8 @@ pub enum Needs {
     Turn,
     /// A tunnel.
     Consent,
+    /// Whether the end of the source was meant: see [`Lane::end_is_meant`].
+    Meaning,
     /// Nothing: all was passed on.
     Nothing,
 }
@@ -120,9 +124,21 @@ impl Lane {
         Lane::new(NextPart::Head(Box::new(asked), 0), interim.to_vec())
     }
 
+    /// Whether the body of the request is not all passed on: an answer that begins before ends the connection.
+    pub fn note_body_left(&mut self, is_left: bool) {
+        if let NextPart::Head(asked, _) = &mut self.expected {
+            asked.has_body_left = is_left;
+        }
+    }
+
     /// Makes a tunnel of a lane that waits for consent.
     pub fn release(&mut self) {
         self.expected = NextPart::ToEnd;
+    }
+
+    /// The source has ended, and with it the body.
+    pub fn end_is_meant(&mut self) {
+        self.finish();
     }
 
     /// Whether all was read and written.
@@ -160,6 +176,7 @@ impl Lane {
             let needs = match (&self.expected, decoded) {
                 (NextPart::Over, _) => Needs::Nothing,
                 (NextPart::Held, _) => Needs::Consent,
+                (NextPart::Ended, _) => Needs::Meaning,
                 (_, true) => continue,
                 (_, false) => match self.refill(source)? {
                     true => continue,
@@ -179,7 +196,7 @@ impl Lane {
             NextPart::Head(..) => (&mut self.raw, HEAD_STEP, 0),
             NextPart::Chunks(_) => (&mut self.raw, PIECE, 0),
             NextPart::Length(left) => (&mut self.out, PIECE.min(usize::try_from(*left).unwrap_or(PIECE)), SIZE_ROOM),
-            NextPart::ToEnd | NextPart::Held | NextPart::Over => (&mut self.out, PIECE, SIZE_ROOM),
+            NextPart::ToEnd | NextPart::Held | NextPart::Ended | NextPart::Over => (&mut self.out, PIECE, SIZE_ROOM),
         };
         if std::mem::take(&mut self.is_drained) {
             return Ok(false);
@@ -221,13 +238,17 @@ impl Lane {
 
     fn source_ended(&mut self) -> Result<(), LaneError> {
         match self.expected {
+            // Only a last chunk says that the body is whole.
+            NextPart::ToEnd if self.in_chunks => {
+                self.expected = NextPart::Ended;
+                Ok(())
+            }
             NextPart::ToEnd => {
                 self.finish();
                 Ok(())
             }
-            NextPart::Held | NextPart::Head(..) | NextPart::Length(_) | NextPart::Chunks(_) | NextPart::Over => {
-                Err(LaneError::CutOff)
-            }
+            NextPart::Held | NextPart::Head(..) | NextPart::Length(_) | NextPart::Chunks(_) => Err(LaneError::CutOff),
+            NextPart::Ended | NextPart::Over => Err(LaneError::CutOff),
         }
     }
 
@@ -246,7 +267,7 @@ impl Lane {
                 return Ok(true);
             }
             _ if self.raw.is_empty() => return Ok(false),
-            NextPart::Held | NextPart::Over => return Ok(false),
+            NextPart::Held | NextPart::Ended | NextPart::Over => return Ok(false),
             NextPart::Head(asked, searched) => {
                 let answered = response::read(&self.raw, *searched, asked).map_err(LaneError::Broken)?;
                 *searched = self.raw.len();

@@ -100,6 +100,8 @@ pub struct Relay<'a> {
     pub client: &'a UnixStream,
     pub server: UnixStream,
     pub end: &'a EndSign,
+    /// Whether the run is over or about to be, which may have ended the connection in the middle of an answer.
+    pub is_run_ending: &'a dyn Fn() -> bool,
     /// From the client to the server.
     pub up: Lane,
     /// From the server to the client.
@@ -146,11 +148,20 @@ impl Relay<'_> {
                 }
             }
             if down == Needs::Turn {
+                self.down.note_body_left(!self.up.is_over());
                 match self.down.pump(&self.server, self.client) {
                     Ok(needs) => down = needs,
                     Err(LaneError::Broken(why)) => return RelayEnd::Failed(NoAnswer::Broken(why)),
                     Err(LaneError::CutOff) if self.down.after.is_none() => return RelayEnd::Failed(NoAnswer::Ended),
                     Err(_) => return RelayEnd::Cut,
+                }
+                if down == Needs::Meaning {
+                    if is_over || (self.is_run_ending)() {
+                        return RelayEnd::Cut;
+                    }
+                    self.down.end_is_meant();
+                    down = Needs::Turn;
+                    continue;
                 }
                 if self.down.moved > 0 || down != Needs::Sink {
                     down_since = Instant::now();

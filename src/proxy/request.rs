@@ -139,7 +139,7 @@ impl VisitHead<'_> {
         let local = format!("localhost:{}", disguise.port);
         let is_local = disguise.mode == ProxyHost::Local;
         let mut bytes = Vec::new();
-        for part in [self.method, " ", self.target, " HTTP/1.1\r\n"] {
+        for part in [self.method, " ", &cookie::without_key(self.target), " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(part.as_bytes());
         }
         put(&mut bytes, "Host", &[if is_local { local.as_bytes() } else { self.host() }]);
@@ -153,11 +153,15 @@ impl VisitHead<'_> {
             }
         }
         for field in self.fields.0.iter().filter(|field| self.passes(field, disguise)) {
-            match self.after_host(field.value) {
-                Some(rest) if is_local && field.name.eq_ignore_ascii_case("Referer") => {
-                    put(&mut bytes, "Referer", &[b"http://", local.as_bytes(), rest]);
-                }
-                Some(_) | None => put(&mut bytes, field.name, &[field.value]),
+            if !field.name.eq_ignore_ascii_case("Referer") {
+                put(&mut bytes, field.name, &[field.value]);
+                continue;
+            }
+            let keyless = str::from_utf8(field.value).map(|url| cookie::without_key(url).into_bytes());
+            let value = keyless.as_deref().unwrap_or(field.value);
+            match self.after_host(value) {
+                Some(rest) if is_local => put(&mut bytes, field.name, &[b"http://", local.as_bytes(), rest]),
+                Some(_) | None => put(&mut bytes, field.name, &[value]),
             }
         }
         let cookies: Vec<&[u8]> = self.fields.all("Cookie").flat_map(cookie::others).collect();

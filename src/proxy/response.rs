@@ -34,6 +34,8 @@ pub struct AskedFor {
     pub port: u16,
     /// The `Origin` of the client, if the server has seen its own in its place.
     pub origin: Option<Vec<u8>>,
+    /// Whether the client has not sent all of the request's body yet, which no one may read any more.
+    pub has_body_left: bool,
 }
 
 /// How the length of an answer's body is given.
@@ -77,15 +79,16 @@ pub struct BrokenAnswer(pub &'static str);
 /// # Errors
 /// It is no answer, and no further bytes make one of it.
 pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered, BrokenAnswer> {
+    if !could_begin(bytes) {
+        return Err(NO_STATUS_LINE);
+    }
     // Where a head ends does not depend on the parser: a line that does not end in CRLF has no other meaning.
     let limits = FrontLimits { head: HEAD_MAX, target: HEAD_MAX, ..FrontLimits::default() };
     let length = match head::end(bytes, searched, &limits) {
         Ok(Some(length)) => length,
-        Ok(None) if could_begin(bytes) => return Ok(Answered::Incomplete),
-        Ok(None) => return Err(NO_STATUS_LINE),
+        Ok(None) => return Ok(Answered::Incomplete),
         Err(_) if bytes.len() >= HEAD_MAX => return Err(BrokenAnswer("has a head of more than 64 KiB")),
-        Err(_) if could_begin(bytes) => return Err(BrokenAnswer("has a line in its head that does not end in CRLF")),
-        Err(_) => return Err(NO_STATUS_LINE),
+        Err(_) => return Err(BrokenAnswer("has a line in its head that does not end in CRLF")),
     };
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut parsed = httparse::Response::new(&mut headers);
@@ -126,7 +129,7 @@ pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered,
         put(&mut head, "Transfer-Encoding", &[b"chunked"]);
     }
     let has_end = in_chunks || matches!(framing, AnswerFraming::Length(_));
-    let stays = has_end && asked.persistence == Persistence::KeepAlive && !asked.is_upgrade;
+    let stays = has_end && asked.persistence == Persistence::KeepAlive && !asked.is_upgrade && !asked.has_body_left;
     match (stays, asked.version) {
         (true, Version::Http11) => {}
         (true, Version::Http10) => put(&mut head, "Connection", &[b"keep-alive"]),

@@ -12,6 +12,7 @@ fn asked() -> AskedFor {
         is_upgrade: false,
         port: 3000,
         origin: None,
+        has_body_left: false,
     }
 }
 
@@ -42,6 +43,7 @@ fn why(lines: &str) -> &'static str {
 #[test]
 fn each_framing_is_understood_and_made_anew() {
     let (old, head) = (AskedFor { version: Version::Http10, ..asked() }, AskedFor { is_head: true, ..asked() });
+    let early = AskedFor { has_body_left: true, ..asked() };
     let once = AskedFor { persistence: Persistence::Close, ..asked() };
     let length = "HTTP/1.1 200 OK\nContent-Length: 5";
     let chunks = "HTTP/1.1 200 OK\nTransfer-Encoding: Chunked";
@@ -57,6 +59,7 @@ fn each_framing_is_understood_and_made_anew() {
             VisitEnd::KeepAlive,
         ),
         (length, head, AnswerFraming::Length(0), false, &["Content-Length: 5"], VisitEnd::KeepAlive),
+        (length, early, AnswerFraming::Length(5), false, &["Content-Length: 5", "Connection: close"], VisitEnd::Linger),
         (length, once, AnswerFraming::Length(5), false, &["Content-Length: 5", "Connection: close"], VisitEnd::Linger),
         (chunks, asked(), AnswerFraming::Chunks, true, &["Transfer-Encoding: chunked"], VisitEnd::KeepAlive),
         (to_end, asked(), AnswerFraming::ToEnd, true, &["X: y", "Transfer-Encoding: chunked"], VisitEnd::KeepAlive),
@@ -99,6 +102,7 @@ fn what_can_be_understood_in_two_ways_is_no_answer() {
         ("HTTP/1.1 200 OK\nContent-Length: 18446744073709551616", "not a number"),
         ("HTTP/2.0 200 OK", "status line"),
         ("ICY 200 OK", "status line"),
+        ("\nHTTP/1.1 200 OK", "status line"),
         ("hello", "status line"),
         ("HTTP/1.1 abc", "status line"),
         ("HTTP/1.1 099 X", "none of HTTP"),
@@ -176,6 +180,8 @@ fn where_an_answer_leads() {
         ("http://localhost:3000//evil.example/", "/evil.example/"),
         ("http://localhost:3000/\\evil.example/", "/evil.example/"),
         ("http://localhost:3000\\evil.example/", "/evil.example/"),
+        ("http://localhost:3000/\t/evil.example", "/evil.example"),
+        ("http://localhost:3000/\t\\\t/evil.example", "/evil.example"),
         // These are the server's own business.
         ("http://localhost:3001/a", "http://localhost:3001/a"),
         ("http://localhost/a", "http://localhost/a"),

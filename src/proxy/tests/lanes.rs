@@ -28,6 +28,7 @@ impl Ends {
         loop {
             match lane.pump(&self.ours[0], &self.ours[1]) {
                 Ok(Needs::Turn) => {}
+                Ok(Needs::Meaning) => lane.end_is_meant(),
                 other => return other,
             }
         }
@@ -42,7 +43,15 @@ impl Ends {
 }
 
 fn asked(version: Version, is_upgrade: bool) -> AskedFor {
-    AskedFor { is_head: false, version, persistence: Persistence::KeepAlive, is_upgrade, port: 1, origin: None }
+    AskedFor {
+        is_head: false,
+        version,
+        persistence: Persistence::KeepAlive,
+        is_upgrade,
+        port: 1,
+        origin: None,
+        has_body_left: false,
+    }
 }
 
 /// What the client gets of `wire`, which comes in pieces of `step` bytes, and how that ends.
@@ -115,6 +124,24 @@ fn what_ends_too_early_has_no_end() {
             assert_eq!(result, Err(error), "{step}");
             assert!(!got.ends_with(b"0\r\n\r\n"), "{got:?}");
         }
+    }
+}
+
+/// The run may have been killed: what has come is passed on, and no last chunk.
+#[test]
+fn an_end_that_is_not_meant_is_none() {
+    for (version, needs) in [(Version::Http11, Needs::Meaning), (Version::Http10, Needs::Nothing)] {
+        let mut ends = Ends::new();
+        let mut lane = Lane::of_answer(asked(version, false), b"");
+        ends.theirs[0].write_all(b"HTTP/1.1 200 OK\r\n\r\nabc").unwrap();
+        ends.theirs[0].shutdown(Shutdown::Write).unwrap();
+        // The head, with which the body has come.
+        assert_eq!(lane.pump(&ends.ours[0], &ends.ours[1]), Ok(Needs::Source));
+        for _ in 0..2 {
+            assert_eq!(lane.pump(&ends.ours[0], &ends.ours[1]), Ok(needs));
+        }
+        let got = String::from_utf8(ends.got()).unwrap();
+        assert!(got.trim_end().ends_with("abc"), "{got}");
     }
 }
 

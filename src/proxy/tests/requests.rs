@@ -124,6 +124,17 @@ fn what_a_server_must_not_take_from_a_client_is_removed() {
 }
 
 #[test]
+fn a_key_in_a_url_stays_here() {
+    let head = "POST /a?b=c&servisor_key=K&d HTTP/1.1\nHost: a\nReferer: http://a/x?servisor_key=K#y";
+    for (mode, referer) in [(ProxyHost::Local, "http://localhost:3000/x#y"), (ProxyHost::Public, "http://a/x#y")] {
+        let bytes = with(head, mode).unwrap().bytes;
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.starts_with("POST /a?b=c&d HTTP/1.1\r\n") && !text.contains("servisor_key"), "{text}");
+        assert!(text.contains(&format!("Referer: {referer}\r\n")), "{text}");
+    }
+}
+
+#[test]
 fn what_the_way_adds_is_appended() {
     let lines = passed(
         "GET / HTTP/1.1\nHost: a\nX-Forwarded-For: 10.0.0.1\nx-forwarded-for: 10.0.0.2\nX-Servisor-Hops: 4\n\
@@ -144,7 +155,7 @@ fn methods_and_targets() {
     }
     assert_eq!(passed("OPTIONS * HTTP/1.1\nHost: a")[0], "OPTIONS * HTTP/1.1");
     assert_eq!(passed("PURGE /a HTTP/1.0\nHost: a")[0], "PURGE /a HTTP/1.1");
-    for line in ["GET *", "GET http://a/", "GET a", "OPTIONS http://a/", "GET /ä"] {
+    for line in ["GET *", "GET http://a/", "GET a", "OPTIONS http://a/", "GET /ä", "GET /a#b", "GET /a?b#?c"] {
         let unfit = refusal(&format!("{line} HTTP/1.1\nHost: a"));
         assert!(matches!(unfit, UnfitRequest::Refused(Refusal::BadRequest(_))), "{line}: {unfit:?}");
     }

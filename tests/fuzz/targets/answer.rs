@@ -15,6 +15,7 @@ fn asked(byte: u8) -> AskedFor {
         is_upgrade: is_set(3),
         port: 3000,
         origin: is_set(4).then(|| b"https://web.example".to_vec()),
+        has_body_left: is_set(5),
     }
 }
 

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::support::wait_until;
 
 /// The key in the server's `access_url`.
 #[track_caller]
@@ -74,6 +75,27 @@ fn a_key_opens_its_own_server_by_every_name_and_no_other() {
     assert_eq!(Visitor::open(daemon.client.address, upgrade).answer().status, 401);
     let mut tunnel = Visitor::open(daemon.client.address, &format!("{upgrade}\n{}", with(&one)));
     assert!(tunnel.read_to("\r\n\r\n").starts_with("HTTP/1.1 101 "));
+}
+
+#[test]
+fn a_key_in_a_url_reaches_no_server() {
+    let proxied = Proxied::start(&["--proxy-access", "key"]);
+    let key = key(&proxied.daemon, "web");
+    let query = format!("a=1&servisor_key={key}&b=2");
+    let shown = [format!("Cookie: servisor_key={key}"), format!("X-Servisor-Key: {key}")];
+    // The access_url, opened once more.
+    for shown in &shown {
+        let again = visit(proxied.address(), "web.localhost", &format!("/head?{query}"), shown);
+        assert_eq!((again.status, again.header("Location")), (303, Some("/head?a=1&b=2")), "{}", again.head);
+    }
+    let head = format!("POST /head?{query} HTTP/1.1\nContent-Length: 0\n{}", shown[0]);
+    let seen = proxied.open(&head).answer().text();
+    assert!(seen.starts_with("POST /head?a=1&b=2 HTTP/1.1\r\n") && !seen.contains(&key), "{seen}");
+    let upgrade = format!("GET /ws?{query} HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade\n{}", shown[1]);
+    assert!(proxied.open(&upgrade).read_to("\r\n\r\n").starts_with("HTTP/1.1 101 "));
+    let logs = || Some(proxied.daemon.client.logs("web", "")).filter(|logs| logs.contains("GET_/ws?a=1&b=2_"));
+    let logs = wait_until("the server logs the tunnel", logs);
+    assert!(!logs.contains(&key), "{logs}");
 }
 
 #[test]

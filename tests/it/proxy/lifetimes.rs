@@ -58,6 +58,37 @@ fn a_tunnel_is_a_visitor_as_long_as_its_client_sends() {
 }
 
 #[test]
+fn who_has_no_key_is_no_visitor() {
+    let proxied = Proxied::with(&[], &json!({"proxy": {"idle_stop_ms": IDLE, "access": "key"}}));
+    let limit = Instant::now() + LIMIT;
+    while proxied.daemon.client.show("web")["status"] != "stopped" {
+        assert_eq!(proxied.get("/head").status, 401);
+        assert!(Instant::now() < limit, "it is kept up");
+        std::thread::sleep(Duration::from_millis(IDLE / 30));
+    }
+    lasted(&proxied);
+}
+
+/// Such a body is whole at the end of the connection, but not if that is the end of the run.
+#[test]
+fn an_answer_to_the_end_is_cut_with_its_run() {
+    let proxied = Proxied::with(&[], &json!({"restart_policy": "always"}));
+    for signal in [libc::SIGKILL, libc::SIGTERM].into_iter().cycle().take(6) {
+        proxied.daemon.client.when_ready("web");
+        let mut reader = proxied.open("GET /events HTTP/1.1");
+        assert!(reader.read_to("\r\n\r\n").contains("Transfer-Encoding: chunked\r\n"));
+        let pid = proxied.daemon.client.show("web")["pid"].as_i64().unwrap() as i32;
+        // SAFETY: plain numbers. The process is this test's own.
+        unsafe { libc::kill(pid, signal) };
+        assert_eq!(reader.rest(), "", "signal {signal}: no last chunk");
+        wait_until("the next run", || {
+            let next = proxied.daemon.client.show("web");
+            (next["status"] == "ready" && next["pid"] != pid).then_some(())
+        });
+    }
+}
+
+#[test]
 fn who_visits_during_the_stop_gets_the_next_run() {
     let proxied = Proxied::with(
         &[],
