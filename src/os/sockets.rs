@@ -100,7 +100,7 @@ impl ListeningSockets {
     }
 }
 
-/// Finds the listener behind an address.
+/// Finds the listeners behind an address.
 #[derive(Debug)]
 pub struct ListenerLookup(Option<Mutex<Netlink>>);
 
@@ -108,8 +108,7 @@ impl ListenerLookup {
     /// By netlink; where that is refused nothing is found.
     pub fn open() -> ListenerLookup {
         let mut netlink = Netlink::open().ok();
-        let none = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        ListenerLookup(netlink.take_if(|netlink| netlink.listener_at(none).is_ok()).map(Mutex::new))
+        ListenerLookup(netlink.take_if(|netlink| netlink.read_port(1, &mut Vec::new()).is_ok()).map(Mutex::new))
     }
 
     /// Whether it finds any.
@@ -117,9 +116,38 @@ impl ListenerLookup {
         self.0.is_some()
     }
 
-    /// The inode of the listener that takes connections to `address` now.
+    /// The inode of the listener that takes connections to `address` now. Of several that share it, it is any one.
     pub fn inode_at(&self, address: SocketAddr) -> Option<u64> {
         lock(self.0.as_ref()?).listener_at(address).ok().flatten()
+    }
+
+    /// The inodes of the listeners one of which takes a connection to `address` now. With `SO_REUSEPORT` there may be several,
+    /// of several processes, and the kernel deals the connections out. This takes a walk through the kernel's table.
+    pub fn inodes_at(&self, address: SocketAddr) -> Vec<u64> {
+        let mut found = Vec::new();
+        let read = self.0.as_ref().map(|netlink| lock(netlink).read_port(address.port(), &mut found));
+        if !matches!(read, Some(Ok(()))) {
+            return Vec::new();
+        }
+        found.retain(|listener| listener.port.get() == address.port());
+        let rank = |listener: &ListeningSocket| rank_at(listener, address.ip());
+        let best = found.iter().filter_map(rank).min();
+        found
+            .iter()
+            .filter(|listener| best.is_some() && rank(listener) == best)
+            .map(|listener| listener.inode)
+            .collect()
+    }
+}
+
+/// The kernel gives a connection to `ip` to the listeners of the lowest rank. `None`: never to this one.
+fn rank_at(listener: &ListeningSocket, ip: IpAddr) -> Option<u8> {
+    match (listener.ip, ip) {
+        (own, ip) if own == ip => Some(0),
+        (IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4(_)) => Some(1),
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V6(_)) => Some(1),
+        (IpAddr::V6(Ipv6Addr::UNSPECIFIED), IpAddr::V4(_)) => (listener.family == Family::Both).then_some(2),
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => None,
     }
 }
 

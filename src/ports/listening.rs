@@ -15,6 +15,8 @@ pub struct Listening {
     pub open: Vec<Open>,
     /// Who listens on the port that it was given.
     pub given: RequestedPort,
+    /// The inodes of its listeners, in ascending order.
+    pub inodes: Vec<u64>,
 }
 
 /// Who listens on the port that a server was given.

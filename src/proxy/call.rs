@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::exchange::{self, Exchange};
 use super::lane::Lane;
 use super::pages::{Asker, Note};
+use super::proofs::LeadsTo;
 use super::relay::{self, Unconnected};
 use super::request::{Disguise, UpstreamHead, VisitHead};
 use super::response::AskedFor;
@@ -29,6 +30,8 @@ use crate::supervisor::{Supervisor, Visit, VisitTarget, Waiting, WakeGuard};
 
 /// A server that refuses a connection although it is seen to listen is tried again after this.
 const RETRY: Duration = Duration::from_millis(100);
+/// A listener at the address of which no look has found for so long that it is the run's is another process's.
+const SHARED_FOR: Duration = Duration::from_millis(600);
 /// The limit of a look at the ports after a refusal.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -108,6 +111,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
         let deadline = Instant::now() + standing::patience(self.asker);
         let mut held: Option<Held<'_>> = None;
         let (mut is_refused, mut is_asked) = (false, false);
+        let mut shared_since: Option<Instant> = None;
         loop {
             if let Some((waker, ..)) = &held {
                 waker.drain();
@@ -120,10 +124,19 @@ impl<'p> VisitCall<'_, 'p, '_> {
             let mut standing = Standing::of(view.status, target.is_some(), standing::is_due(&view, port, now));
             let mut retry = None;
             match (standing, target) {
-                (Standing::Open, Some(target)) => match self.connect(server, port, &target) {
+                (Standing::Open, Some(target)) => match self.connect(&target, shared_since.is_some()) {
                     Ok(stream) => return Ok((target, stream)),
                     Err(Unconnected::ClientLeft) => return Err(Unreached::ClientLeft),
                     Err(Unconnected::Shortage) => return Err(busy(std::io::Error::last_os_error())),
+                    Err(Unconnected::Shared) => {
+                        // It may be a new listener of the run that was not found yet.
+                        let since = *shared_since.get_or_insert(now);
+                        if now.saturating_duration_since(since) >= SHARED_FOR {
+                            return Err(Unreached::Said(standing::shared(&view, target.address)));
+                        }
+                        registry.refresh_ports(now + LOOK);
+                        retry = Some(Instant::now() + RETRY);
+                    }
                     Err(Unconnected::Refused) => {
                         if !std::mem::replace(&mut is_refused, true) {
                             registry.refresh_ports(now + LOOK);
@@ -162,28 +175,19 @@ impl<'p> VisitCall<'_, 'p, '_> {
         }
     }
 
-    /// Connects to `target`, if it is the run's at this moment.
-    fn connect(
-        &self,
-        server: &Supervisor,
-        port: Option<Port>,
-        target: &VisitTarget,
-    ) -> Result<UnixStream, Unconnected> {
-        let (proofs, registry) = (&self.proxy.proofs, &self.proxy.registry);
-        if !proofs.know(target) {
-            let (begun, inode) = (Instant::now(), proofs.listener_at(target));
-            registry.refresh_ports(begun + LOOK);
-            let is_fresh = registry.ports_are_newer(begun, Duration::ZERO);
-            let again = server.traffic().target(port).map_err(|_| Unconnected::Shortage)?;
-            let is_same =
-                again.is_some_and(|again| again.address == target.address && Arc::ptr_eq(&again.end, &target.end));
-            if !is_fresh || !is_same {
-                return Err(Unconnected::Refused);
-            }
-            proofs.learn(target, inode);
+    /// Connects to `target`, if it is the run's alone at this moment.
+    fn connect(&self, target: &VisitTarget, was_shared: bool) -> Result<UnixStream, Unconnected> {
+        let check = || match self.proxy.proofs.check(target, Instant::now()) {
+            LeadsTo::Run => Ok(()),
+            LeadsTo::Nothing => Err(Unconnected::Refused),
+            LeadsTo::Stranger => Err(Unconnected::Shared),
+        };
+        // One that is in the way does not see each try.
+        if was_shared {
+            check()?;
         }
         let stream = relay::connect(target, self.request.socket())?;
-        if proofs.hold(target) { Ok(stream) } else { Err(Unconnected::Refused) }
+        check().map(|()| stream)
     }
 
     /// The exchange with a server that was reached.

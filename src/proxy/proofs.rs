@@ -1,70 +1,100 @@
-//! Whether what accepts connections at an address is the run that was seen there.
+//! Whether a connection to an address leads to the run that was seen there.
 //!
-//! Owns: the listeners that a look at the ports has proven to be of a run. Never: a look, a connection.
+//! Owns: the comparison of the listeners at an address with those that a look has found in the run's processes. Never: a look,
+//! a connection.
 //!
 //! A server that is being stopped, or that has lost its listener, may live on for a while, and another process may take its
-//! port meanwhile: a foreign one, or another server, whose key the client may not have. So each connection is checked after
-//! it was made: the listener at the address is the very socket that was found in the run's processes, and so it was all the
-//! time in between. Where the kernel does not tell, the look at the ports alone counts.
+//! port meanwhile: a foreign one, or another server, whose key the client may not have. With `SO_REUSEPORT` one of the same
+//! user may even listen beside the server, at the same address or at a more specific one. So each connection is checked after
+//! it was made and before a byte is sent: the listener at the address is the run's, and so are all that share the address with
+//! it. Where the kernel does not tell, the look at the ports alone counts.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use crate::os::sockets::ListenerLookup;
-use crate::supervisor::{EndSign, VisitTarget};
+use crate::supervisor::VisitTarget;
 use crate::sync::lock;
 
-struct ProvenListener {
-    run: Arc<EndSign>,
-    address: SocketAddr,
-    inode: u64,
+/// Who shares an address is asked for each connection, but not more often than this: the kernel finds one listener in no time,
+/// all of them by a walk (24 µs here, more on larger machines).
+const ALONE_FOR: Duration = Duration::from_millis(5);
+
+/// Where connections to an address lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeadsTo {
+    /// To the run alone, as far as the kernel tells.
+    Run,
+    /// To another process, always or at times.
+    Stranger,
+    Nothing,
 }
 
-/// What is proven.
+/// An address at which all listeners were a run's at that moment.
+struct Alone {
+    address: SocketAddr,
+    own: Arc<[u64]>,
+    at: Instant,
+}
+
+/// Checks where connections lead.
 pub struct Proofs {
     lookup: ListenerLookup,
-    known: Mutex<Vec<ProvenListener>>,
+    alone: Mutex<Vec<Alone>>,
 }
 
 impl Proofs {
     pub fn new() -> Proofs {
-        Proofs { lookup: ListenerLookup::open(), known: Mutex::default() }
+        Proofs { lookup: ListenerLookup::open(), alone: Mutex::default() }
     }
 
-    /// The listener at the target's address. To be asked before the look at the ports that proves whose it is.
-    pub fn listener_at(&self, target: &VisitTarget) -> Option<u64> {
-        self.lookup.inode_at(target.address)
-    }
-
-    /// A look at the ports, begun after `inode` was seen at the address, has found that the run listens there.
-    pub fn learn(&self, target: &VisitTarget, inode: Option<u64>) {
-        let mut known = lock(&self.known);
-        known.retain(|proof| !proof.run.is_over() && !is_of(proof, target));
-        if let Some(inode) = inode {
-            known.push(ProvenListener { run: Arc::clone(&target.end), address: target.address, inode });
-        }
-    }
-
-    /// Whether a look has found the run at the address, as far as the kernel tells.
-    pub fn know(&self, target: &VisitTarget) -> bool {
-        !self.lookup.is_usable() || lock(&self.known).iter().any(|proof| is_of(proof, target))
-    }
-
-    /// Whether what has accepted a connection a moment ago was the run. If not, the next connection needs another look.
-    pub fn hold(&self, target: &VisitTarget) -> bool {
+    /// Where a connection to the target leads `now`.
+    pub fn check(&self, target: &VisitTarget, now: Instant) -> LeadsTo {
         if !self.lookup.is_usable() {
-            return true;
+            return LeadsTo::Run;
         }
-        let present = self.listener_at(target);
-        let mut known = lock(&self.known);
-        let holds = known.iter().any(|proof| is_of(proof, target) && Some(proof.inode) == present);
-        if !holds {
-            known.retain(|proof| !is_of(proof, target));
+        let one = judge(self.lookup.inode_at(target.address).as_slice(), &target.inodes);
+        if one != LeadsTo::Run || self.was_alone(target, now) {
+            return one;
         }
-        holds
+        let all = judge(&self.lookup.inodes_at(target.address), &target.inodes);
+        if all == LeadsTo::Run {
+            lock(&self.alone).push(Alone { address: target.address, own: Arc::clone(&target.inodes), at: now });
+        }
+        all
+    }
+
+    fn was_alone(&self, target: &VisitTarget, now: Instant) -> bool {
+        let mut alone = lock(&self.alone);
+        alone.retain(|alone| now.saturating_duration_since(alone.at) < ALONE_FOR);
+        alone.iter().any(|alone| alone.address == target.address && Arc::ptr_eq(&alone.own, &target.inodes))
     }
 }
 
-fn is_of(proof: &ProvenListener, target: &VisitTarget) -> bool {
-    Arc::ptr_eq(&proof.run, &target.end) && proof.address == target.address
+fn judge(present: &[u64], own: &[u64]) -> LeadsTo {
+    match present {
+        [] => LeadsTo::Nothing,
+        _ if present.iter().all(|inode| own.binary_search(inode).is_ok()) => LeadsTo::Run,
+        _ => LeadsTo::Stranger,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_stranger_among_them_is_enough() {
+        for (present, own, expected) in [
+            (&[][..], &[][..], LeadsTo::Nothing),
+            (&[], &[1], LeadsTo::Nothing),
+            (&[1], &[], LeadsTo::Stranger),
+            (&[1], &[1], LeadsTo::Run),
+            (&[3, 1], &[1, 2, 3], LeadsTo::Run),
+            (&[1, 4], &[1, 2, 3], LeadsTo::Stranger),
+        ] {
+            assert_eq!(judge(present, own), expected, "{present:?} {own:?}");
+        }
+    }
 }

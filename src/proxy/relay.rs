@@ -32,6 +32,8 @@ pub const CLIENT_TAKES: Duration = Duration::from_secs(300);
 pub enum Unconnected {
     /// Nothing listens, nothing accepts in time, or the run is over.
     Refused,
+    /// Another process listens there, perhaps beside the run.
+    Shared,
     /// The daemon has no descriptor for it.
     Shortage,
     ClientLeft,

@@ -2,6 +2,7 @@
 //!
 //! Owns: the table of states, and how long each kind of client is held. Never: a wait, a socket. Pure.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::pages::{Asker, Note};
@@ -61,6 +62,16 @@ pub fn patience(asker: Asker) -> Duration {
         Asker { is_navigation: true, .. } => BEFORE_PAGE,
         Asker { .. } => OTHERS,
     }
+}
+
+/// What is said where another process listens at the address of the server.
+pub fn shared(view: &ServerView, address: SocketAddr) -> Note {
+    let slug = view.spec.slug.as_str();
+    let sentence = format!(
+        "{slug} is not the only one that gets connections to {address}: another process listens there; end it, or give \
+         {slug} another port"
+    );
+    Note::new(503, "port_shared", sentence)
 }
 
 /// What is said to a client that can't visit the server. `has_key` says whether it has shown the server's key: output holds

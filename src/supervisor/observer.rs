@@ -66,6 +66,8 @@ pub struct RunObserver<S: System> {
     requested: Option<Port>,
     /// Where each of its ports is reached.
     listeners: Vec<SocketAddr>,
+    /// The inodes of its listeners.
+    inodes: Arc<[u64]>,
     probes: Vec<PortProbe<S::Probing>>,
     /// The number of the last probe.
     last_probe: u64,
@@ -104,6 +106,7 @@ impl<S: System> RunObserver<S> {
             choice: Choice::new(rules, born),
             requested,
             listeners: Vec::new(),
+            inodes: Arc::default(),
             probes: Vec::new(),
             last_probe: 0,
             health: spec.health_check.as_ref().map(|_| Health::default()),
@@ -132,6 +135,11 @@ impl<S: System> RunObserver<S> {
     /// Where each of its ports is reached.
     pub fn listeners(&self) -> &[SocketAddr] {
         &self.listeners
+    }
+
+    /// The inodes of its listeners.
+    pub fn inodes(&self) -> &Arc<[u64]> {
+        &self.inodes
     }
 
     /// All ports on which it listens.
@@ -206,6 +214,7 @@ impl<S: System> RunObserver<S> {
     fn take_listening(&mut self, listening: Listening, now: Instant) -> Vec<Event> {
         let before = self.choice.chosen();
         self.listeners = listening.open.iter().map(|open| open.probe).collect();
+        self.inodes = listening.inodes.into();
         self.choice.take(&listening.open, now);
         let mut events = self.follow(before, now);
         self.take_given(listening.given);

@@ -36,6 +36,7 @@ struct VisitedRun {
     main: Option<SocketAddr>,
     /// Where each of its ports is reached.
     all: Vec<SocketAddr>,
+    inodes: Arc<[u64]>,
     /// `None` as long as no connection has asked for it: it takes a descriptor.
     end: Option<Arc<EndSign>>,
 }
@@ -44,6 +45,8 @@ struct VisitedRun {
 #[derive(Debug, Clone)]
 pub struct VisitTarget {
     pub address: SocketAddr,
+    /// The inodes of all listeners that a look has found in the run's processes, in ascending order.
+    pub inodes: Arc<[u64]>,
     /// To be looked at after the connect, and waited for beside both sockets.
     pub end: Arc<EndSign>,
 }
@@ -120,7 +123,7 @@ impl Traffic {
                 Arc::clone(run.end.insert(Arc::new(end)))
             }
         };
-        Ok(Some(VisitTarget { address, end }))
+        Ok(Some(VisitTarget { address, inodes: Arc::clone(&run.inodes), end }))
     }
 
     /// Whether the present run listens on `port`.
@@ -134,17 +137,18 @@ impl Traffic {
         (state.in_flight, state.last)
     }
 
-    /// Run `id` is the present one, and listens there.
-    pub(super) fn show(&self, id: RunId, main: Option<SocketAddr>, all: &[SocketAddr]) {
+    /// Run `id` is the present one, and listens there, with the sockets of these inodes.
+    pub(super) fn show(&self, id: RunId, main: Option<SocketAddr>, all: &[SocketAddr], inodes: &Arc<[u64]>) {
         let mut state = self.state();
         let ended = match &mut state.run {
             Some(run) if run.id == id => {
                 if run.main != main || run.all != all {
                     (run.main, run.all) = (main, all.to_vec());
                 }
+                run.inodes = Arc::clone(inodes);
                 return;
             }
-            other => other.replace(VisitedRun { id, main, all: all.to_vec(), end: None }),
+            other => other.replace(VisitedRun { id, main, all: all.to_vec(), inodes: Arc::clone(inodes), end: None }),
         };
         finish(ended);
     }
@@ -189,15 +193,19 @@ mod tests {
     fn a_target_lasts_as_long_as_its_run() {
         let traffic = Traffic::default();
         assert!(traffic.target(None).unwrap().is_none());
-        traffic.show(RunId(1), None, &[address(3000)]);
+        let inodes: [Arc<[u64]>; 2] = [[7].into(), [7, 9].into()];
+        traffic.show(RunId(1), None, &[address(3000)], &inodes[0]);
         assert!(traffic.target(None).unwrap().is_none());
-        traffic.show(RunId(1), Some(address(3000)), &[address(3000), address(4000)]);
+        traffic.show(RunId(1), Some(address(3000)), &[address(3000), address(4000)], &inodes[0]);
+        assert_eq!(traffic.target(None).unwrap().unwrap().inodes, inodes[0]);
+        traffic.show(RunId(1), Some(address(3000)), &[address(3000), address(4000)], &inodes[1]);
         let main = traffic.target(None).unwrap().unwrap();
+        assert_eq!(main.inodes, inodes[1]);
         let other = traffic.target(Port::new(4000)).unwrap().unwrap();
         assert_eq!((main.address, other.address), (address(3000), address(4000)));
         assert!(traffic.target(Port::new(5000)).unwrap().is_none() && !traffic.listens_on(Port::new(5000).unwrap()));
         assert!(Arc::ptr_eq(&main.end, &other.end) && !main.end.is_over());
-        traffic.show(RunId(2), Some(address(3000)), &[address(3000)]);
+        traffic.show(RunId(2), Some(address(3000)), &[address(3000)], &inodes[0]);
         assert!(main.end.is_over());
         let next = traffic.target(None).unwrap().unwrap();
         assert!(!next.end.is_over() && next.end.run() == RunId(2));

@@ -62,11 +62,19 @@ impl Netlink {
     /// # Errors
     /// The kernel refuses, or its answer is cut short.
     pub fn read(&mut self, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
+        self.read_port(0, found)
+    }
+
+    /// Those on `port` alone; 0 stands for all.
+    ///
+    /// # Errors
+    /// The kernel refuses, or its answer is cut short.
+    pub fn read_port(&mut self, port: u16, found: &mut Vec<ListeningSocket>) -> io::Result<()> {
         // Allocated for each read: else the pages that many listeners once filled would stay resident.
         let mut buffer = vec![0; BUFFER];
         for family in [libc::AF_INET, libc::AF_INET6] {
             self.sequence = self.sequence.wrapping_add(1);
-            self.send(family as u8)?;
+            self.send(family as u8, port)?;
             loop {
                 let length = self.receive(&mut buffer)?;
                 match parse(&buffer[..length], self.sequence, found) {
@@ -88,10 +96,9 @@ impl Netlink {
     pub fn listener_at(&mut self, address: SocketAddr) -> io::Result<Option<u64>> {
         self.sequence = self.sequence.wrapping_add(1);
         let family = if address.is_ipv4() { libc::AF_INET } else { libc::AF_INET6 };
-        let mut request = request(family as u8, self.sequence);
+        let mut request = request(family as u8, address.port(), self.sequence);
         // One socket, not a dump: the kernel looks it up as it does for a connection from nowhere.
         request[6..8].copy_from_slice(&(libc::NLM_F_REQUEST as u16).to_ne_bytes());
-        request[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&address.port().to_be_bytes());
         match address.ip() {
             IpAddr::V4(ip) => request[SOURCE..SOURCE + 4].copy_from_slice(&ip.octets()),
             IpAddr::V6(ip) => request[SOURCE..SOURCE + 16].copy_from_slice(&ip.octets()),
@@ -111,8 +118,8 @@ impl Netlink {
         }
     }
 
-    fn send(&self, family: u8) -> io::Result<()> {
-        self.send_request(&request(family, self.sequence))
+    fn send(&self, family: u8, port: u16) -> io::Result<()> {
+        self.send_request(&request(family, port, self.sequence))
     }
 
     fn send_request(&self, request: &[u8; REQUEST]) -> io::Result<()> {
@@ -132,7 +139,7 @@ fn checked(returned: libc::ssize_t) -> io::Result<usize> {
     usize::try_from(returned).map_err(|_| io::Error::last_os_error())
 }
 
-fn request(family: u8, sequence: u32) -> [u8; REQUEST] {
+fn request(family: u8, port: u16, sequence: u32) -> [u8; REQUEST] {
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     let mut request = [0; REQUEST];
     request[0..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
@@ -141,6 +148,7 @@ fn request(family: u8, sequence: u32) -> [u8; REQUEST] {
     request[8..12].copy_from_slice(&sequence.to_ne_bytes());
     request[HEADER] = family;
     request[HEADER + 1] = libc::IPPROTO_TCP as u8;
+    request[SOURCE_PORT..SOURCE_PORT + 2].copy_from_slice(&port.to_be_bytes());
     request[HEADER + 4..HEADER + 8].copy_from_slice(&(1_u32 << LISTEN).to_ne_bytes());
     request
 }
@@ -216,7 +224,7 @@ mod tests {
         let mut netlink = Netlink::open().unwrap();
         let _ours = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         netlink.sequence = 5;
-        netlink.send(libc::AF_INET as u8).unwrap();
+        netlink.send(libc::AF_INET as u8, 0).unwrap();
         let mut answer = vec![0; BUFFER];
         let length = netlink.receive(&mut answer).unwrap();
         answer.truncate(length);

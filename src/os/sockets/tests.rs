@@ -154,12 +154,14 @@ fn the_listener_behind_an_address_is_found_by_it() {
         let port = listener.local_addr().unwrap().port();
         let address = SocketAddr::new(reached.parse().unwrap(), port);
         assert_eq!(lookup.inode_at(address), Some(inode(&listener)), "{bound} {reached}");
+        assert_eq!(lookup.inodes_at(address), [inode(&listener)], "{bound} {reached}");
         let other = SocketAddr::new("127.0.0.3".parse().unwrap(), port);
         assert_eq!(lookup.inode_at(other).is_some(), bound.starts_with(['0', '[']) && bound != "[::1]:0", "{bound}");
+        assert_eq!(lookup.inodes_at(other).is_empty(), lookup.inode_at(other).is_none(), "{bound}");
         // A connection does not stand before its listener.
         let client = std::net::TcpStream::connect(address).unwrap();
-        assert_eq!(lookup.inode_at(address), Some(inode(&listener)), "{bound} {reached}");
+        assert_eq!(lookup.inodes_at(address), [inode(&listener)], "{bound} {reached}");
         drop((listener, client));
-        assert_eq!(lookup.inode_at(address), None, "{bound} {reached}");
+        assert!(lookup.inode_at(address).is_none() && lookup.inodes_at(address).is_empty(), "{bound} {reached}");
     }
 }

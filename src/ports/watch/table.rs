@@ -286,7 +286,8 @@ impl WatchTable {
                 && foreign().any(|(listener, known)| listener.port == port && !watched.wants(known))
         };
         let given = if requested.is_some_and(is_foreign) { RequestedPort::Foreign } else { RequestedPort::Free };
-        Listening { open: ports_of(&own, is_shared), given }
+        let inodes = own.iter().map(|listener| listener.inode).collect();
+        Listening { open: ports_of(&own, is_shared), given, inodes }
     }
 }
 

@@ -46,7 +46,7 @@ fn next(notices: &mpsc::Receiver<Listening>) -> Listening {
 #[track_caller]
 fn assert_only(listening: &Listening, number: u16, probe: SocketAddr) {
     let open = vec![Open { port: port(number), probe, localhost: Localhost::Here }];
-    assert_eq!(*listening, Listening { open, given: RequestedPort::Free });
+    assert_eq!((&listening.open, listening.given, listening.inodes.len()), (&open, RequestedPort::Free, 1));
 }
 
 fn ports(listening: &Listening) -> Vec<Port> {
@@ -145,7 +145,7 @@ fn a_foreign_process_on_the_requested_port_is_reported() {
     let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
     let number = stranger.local_addr().unwrap().port();
     let (_watch, notices) = watch(&scene.watcher, &scene.server, Some(port(number)));
-    let foreign = Listening { open: Vec::new(), given: RequestedPort::Foreign };
+    let foreign = Listening { given: RequestedPort::Foreign, ..Listening::default() };
     assert_eq!(next(&notices), foreign);
     let own = scene.server.listen("127.0.0.1:0");
     let both = next(&notices);

@@ -31,7 +31,7 @@ impl<S: System> Actor<S> {
         self.shared.traffic.end_others(visited);
         let changed = self.publish_view();
         if let (Some(run), Some(observer)) = (visited, &self.observer) {
-            self.shared.traffic.show(run, observer.address(), observer.listeners());
+            self.shared.traffic.show(run, observer.address(), observer.listeners(), observer.inodes());
         }
         // Who waits for the run to listen finds it there.
         if changed == Visible::Changed {

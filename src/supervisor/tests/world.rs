@@ -193,7 +193,8 @@ impl World {
         };
         let state = self.state();
         let watched = state.watched.iter().find(|watched| watched.leader == leader).unwrap();
-        (watched.notify)(Listening { open: ports.iter().map(open).collect(), given: RequestedPort::Free });
+        let open = ports.iter().map(open).collect();
+        (watched.notify)(Listening { open, given: RequestedPort::Free, inodes: Vec::new() });
     }
 
     /// When the next health check is due.

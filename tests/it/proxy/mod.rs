@@ -11,6 +11,7 @@ mod bodies;
 mod keys;
 mod lifetimes;
 mod routing;
+mod shared;
 mod states;
 mod tunnels;
 mod wire;
