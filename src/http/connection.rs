@@ -14,6 +14,7 @@ use super::FrontLimits;
 use super::body::Chunked;
 use super::budget::Budget;
 use super::head::{self, BodyFraming, Expects, Head, Persistence, Version};
+use super::heads::Heads;
 use super::input::{End, Input};
 use super::response::{self, After, BodyIs, Refusal, SendLimits};
 use super::service::{AdmittedRequest, Body, ClientKind, NextStep, Service};
@@ -54,7 +55,9 @@ pub struct FrontState {
     pub slots: Arc<Slots>,
     /// The memory for bodies.
     pub bodies: Arc<Budget>,
-    /// The memory for large heads and responses of strangers.
+    /// The long heads of strangers that are not complete.
+    pub heads: Heads,
+    /// The memory for these, and for large responses of strangers.
     pub strangers: Arc<Budget>,
 }
 
@@ -72,6 +75,7 @@ pub fn serve(shared: &FrontState, slot: Slot, place: RunsOn) {
     match connection.serve() {
         Ok(()) | Err(End::Quiet) => {}
         Err(End::Refused(refusal)) => {
+            let refusal = connection.in_figures_of_host(refusal);
             if connection.send(&refusal.reply(), After::Close, BodyIs::Sent).is_ok() {
                 connection.linger();
             }
@@ -109,8 +113,9 @@ impl Connection<'_> {
             }
             self.input.await_request(Instant::now() + limits.idle)?;
             let deadline = Instant::now() + limits.request;
-            let share = (self.client_kind == ClientKind::Stranger).then(|| self.shared.strangers.share());
-            let length = self.input.head(&self.shared.reading, deadline, share)?;
+            let room =
+                (self.client_kind == ClientKind::Stranger).then(|| self.shared.heads.room(self.slot.shared_socket()));
+            let length = self.input.head(&self.shared.reading, deadline, room)?;
             if let Some(visits) = &self.shared.visits
                 && head::host(&self.input.bytes()[..length]).is_ok_and(|host| visits.claims(host))
             {

@@ -147,6 +147,14 @@ pub fn host(bytes: &[u8]) -> Result<Option<&[u8]>, Refusal> {
     }
 }
 
+/// The value of the first `Host` of a head that was refused unparsed.
+pub fn named_host(bytes: &[u8]) -> Option<&[u8]> {
+    bytes.split(|&byte| byte == b'\n').skip(1).find_map(|line| {
+        let (name, value) = line.split_at_checked(5)?;
+        name.eq_ignore_ascii_case(b"Host:").then(|| value.trim_ascii())
+    })
+}
+
 /// Vets a whole head for the API.
 ///
 /// # Errors

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::FrontLimits;
 use super::body::{BodyProgress, Chunked};
-use super::budget::Share;
 use super::head::{self, Head};
+use super::heads::HeadRoom;
 use super::response::Refusal;
 
 /// The size of one read. Most heads are shorter.
@@ -77,16 +77,21 @@ impl<'a> Input<'a> {
         }
     }
 
-    /// Reads a whole head and returns its length. A long one takes its memory from `share`, if one is given.
-    pub fn head(&mut self, limits: &FrontLimits, deadline: Instant, mut share: Option<Share>) -> Result<usize, End> {
+    /// Reads a whole head and returns its length. A long one takes its memory from `room`, if one is given.
+    pub fn head(
+        &mut self,
+        limits: &FrontLimits,
+        deadline: Instant,
+        mut room: Option<HeadRoom<'_>>,
+    ) -> Result<usize, End> {
         let mut searched = 0;
         loop {
             if let Some(end) = head::end(&self.bytes, searched, limits)? {
                 return Ok(end);
             }
             searched = self.bytes.len();
-            if searched + STEP > HEAD_FREE && share.as_mut().is_some_and(|share| !share.try_grow_to(limits.head + STEP))
-            {
+            let length = searched + STEP;
+            if length > HEAD_FREE && room.as_mut().is_some_and(|room| !room.grow_to(length, deadline)) {
                 return Err(Refusal::TooMuchForStrangers.into());
             }
             self.read(STEP, deadline)?;

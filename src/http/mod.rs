@@ -24,6 +24,7 @@ pub(crate) mod body;
 pub(crate) mod budget;
 mod connection;
 pub(crate) mod head;
+mod heads;
 mod input;
 mod queue;
 pub(crate) mod response;
@@ -152,6 +153,7 @@ impl Front {
             Some(_) => FrontLimits { head: VISIT_HEAD, target: VISIT_TARGET, ..limits },
             None => limits,
         };
+        let strangers = Budget::new(limits.strangers);
         let shared = connection::FrontState {
             limits,
             reading,
@@ -159,7 +161,8 @@ impl Front {
             visits,
             slots: Arc::clone(&slots),
             bodies: Budget::new(limits.bodies),
-            strangers: Budget::new(limits.strangers),
+            heads: heads::Heads::new(&strangers),
+            strangers,
         };
         let reserve = ReserveThread::start("reserve", thread::STACK)?;
         let accept = move || accept::run(&listener, &Arc::new(shared), &reserve);

@@ -31,6 +31,9 @@ pub enum Refusal {
     ExpectationFailed,
     /// The head is longer than allowed, or has too many fields.
     HeadTooLarge,
+    /// The same for a request to a managed server.
+    VisitTargetTooLong,
+    VisitHeadTooLarge,
     /// A transfer coding other than `chunked`.
     UnknownCoding,
     /// Neither HTTP/1.0 nor HTTP/1.1.
@@ -62,6 +65,10 @@ impl Refusal {
             Refusal::HeadTooLarge => {
                 (431, "head_too_large", "the headers are larger than 16 KiB or more than 64; send fewer")
             }
+            Refusal::VisitTargetTooLong => (414, "target_too_long", "the URL is longer than 16 KiB; shorten it"),
+            Refusal::VisitHeadTooLarge => {
+                (431, "head_too_large", "the headers are larger than 32 KiB or more than 100; send fewer")
+            }
             Refusal::UnknownCoding => {
                 (501, "unknown_coding", "the only transfer coding is chunked; send a Content-Length instead")
             }
@@ -79,6 +86,19 @@ impl Refusal {
                 (503, "busy", "requests without the access token fill the memory for them; try again later")
             }
             Refusal::Panicked => (500, "internal", "servisor failed while handling the request; its log says more"),
+        }
+    }
+
+    /// The same of a request to a managed server, which has limits of its own, and none for a body.
+    pub fn of_visit(self) -> Refusal {
+        if self == Refusal::TargetTooLong {
+            Refusal::VisitTargetTooLong
+        } else if self == Refusal::HeadTooLarge {
+            Refusal::VisitHeadTooLarge
+        } else if self == Refusal::BodyTooLarge {
+            Refusal::BadRequest("the Content-Length is larger than any body")
+        } else {
+            self
         }
     }
 

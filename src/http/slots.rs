@@ -327,6 +327,11 @@ impl Slot {
         &self.socket
     }
 
+    /// The same for one who may have to end the connection.
+    pub fn shared_socket(&self) -> &Arc<UnixStream> {
+        &self.socket
+    }
+
     /// The number of connections before this one.
     pub fn number(&self) -> u64 {
         self.id

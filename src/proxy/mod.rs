@@ -178,13 +178,7 @@ fn most_visitors(open_files: u64) -> usize {
 /// What is said to a request that can't pass, whatever it is for.
 fn refusal(unfit: UnfitRequest) -> Reply {
     let note = match unfit {
-        UnfitRequest::Refused(Refusal::TargetTooLong) => {
-            Note::new(414, "target_too_long", "the URL is longer than 16 KiB; shorten it")
-        }
-        UnfitRequest::Refused(Refusal::HeadTooLarge) => {
-            Note::new(431, "head_too_large", "there are more than 100 headers; send fewer")
-        }
-        UnfitRequest::Refused(refusal) => return refusal.reply(),
+        UnfitRequest::Refused(refusal) => return refusal.of_visit().reply(),
         UnfitRequest::Method => Note::new(405, "method_not_allowed", "CONNECT and TRACE do not pass this proxy"),
         UnfitRequest::Loop => {
             Note::new(508, "loop", "the request has passed this proxy too often; its servers lead to each other")

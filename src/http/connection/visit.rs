@@ -5,6 +5,7 @@
 
 use std::net::Shutdown;
 
+use super::super::head;
 use super::super::input::End;
 use super::super::response::{After, Refusal};
 use super::super::slots::{ConnectionActivity, NoSlot};
@@ -23,7 +24,10 @@ impl Connection<'_> {
         if !self.slot.enter(ConnectionActivity::Streaming) {
             return Err(End::Quiet);
         }
-        let head: Vec<u8> = self.input.bytes().drain(..length).collect();
+        // The head takes the buffer with it, so that a tunnel keeps neither.
+        let bytes = self.input.bytes();
+        let rest = bytes.split_off(length);
+        let head = std::mem::replace(bytes, rest);
         let request = VisitRequest { head, rest: self.input.bytes(), slot: self.slot };
         let end = super::contained(|| service.serve(request)).unwrap_or(VisitEnd::Close);
         match end {
@@ -36,6 +40,17 @@ impl Connection<'_> {
                 let _ = self.slot.socket().shutdown(Shutdown::Write);
                 Err(End::Quiet)
             }
+        }
+    }
+}
+
+impl Connection<'_> {
+    /// A refusal of a head, with the limits of whom the head is for.
+    pub(super) fn in_figures_of_host(&mut self, refusal: Refusal) -> Refusal {
+        let is_too_long = matches!(refusal, Refusal::TargetTooLong | Refusal::HeadTooLarge);
+        match &self.shared.visits {
+            Some(visits) if is_too_long && visits.claims(head::named_host(self.input.bytes())) => refusal.of_visit(),
+            Some(_) | None => refusal,
         }
     }
 }

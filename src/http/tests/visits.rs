@@ -91,3 +91,21 @@ fn visits_of_owners_do_not_lock_the_api() {
         assert!(front.get("/health").starts_with("HTTP/1.1 200 "));
     }
 }
+
+#[test]
+fn a_refusal_has_the_figures_of_whom_the_head_is_for() {
+    let front = open(8);
+    for (host, target, more, status, figures) in [
+        ("v", 1, "X: a\r\n".repeat(100), 431, "32 KiB or more than 100"),
+        ("x", 1, "X: a\r\n".repeat(100), 431, "16 KiB or more than 64"),
+        ("v", 1, format!("X: {}\r\n", "a".repeat(33 * 1024)), 431, "32 KiB or more than 100"),
+        ("x", 1, format!("X: {}\r\n", "a".repeat(33 * 1024)), 431, "16 KiB or more than 64"),
+        ("v", 20 * 1024, format!("X: {}\r\n", "a".repeat(15 * 1024)), 414, "longer than 16 KiB"),
+        ("x", 20 * 1024, String::new(), 414, "longer than 4 KiB"),
+    ] {
+        let head = format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n", "a".repeat(target));
+        let answer = front.exchange(head.as_bytes());
+        let is_so = answer.starts_with(&format!("HTTP/1.1 {status} ")) && answer.contains(figures);
+        assert!(is_so, "{host} {status} {figures}: {answer}");
+    }
+}

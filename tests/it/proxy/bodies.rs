@@ -8,7 +8,7 @@ use super::*;
 use crate::support::{Scratch, wait_until};
 
 /// Resident anonymous memory of the daemon, in KiB.
-fn resident(pid: i32) -> u64 {
+pub fn resident(pid: i32) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()

@@ -1,8 +1,11 @@
 //! WebSockets.
 
+use std::fs;
 use std::net::Shutdown;
 
+use super::bodies::resident;
 use super::*;
+use crate::support::wait_until;
 
 const UPGRADE: &str =
     "GET /ws HTTP/1.1\nUpgrade: WebSocket\nConnection: keep-alive, Upgrade\nOrigin: http://web.localhost";
@@ -67,4 +70,36 @@ fn there_is_no_tunnel_without_consent() {
     assert!(!proxied.daemon.client.logs("web", "").contains("smuggled"));
     let seen = proxied.open(&UPGRADE.replace("/ws", "/head")).answer().text();
     assert!(seen.contains(&format!("Origin: http://localhost:{}\r\n", proxied.port)), "{seen}");
+}
+
+/// An attack: a quiet tunnel kept the head of its request, 36 KiB of a long one.
+#[test]
+fn a_quiet_tunnel_keeps_nothing_of_a_long_head() {
+    const TUNNELS: usize = 100;
+    /// In KiB, of each: a fifth of what its head has.
+    const MORE: u64 = 6;
+    let proxied = Proxied::start(&[]);
+    let threads = || fs::read_dir(format!("/proc/{}/task", proxied.daemon.pid())).unwrap().count();
+    let at_rest = threads();
+    let open = |padding: usize| -> u64 {
+        let head = format!("{UPGRADE}\nX: {}", "a".repeat(padding));
+        wait_until("those before have ended", || (threads() < at_rest + 5).then_some(()));
+        let before = resident(proxied.daemon.pid());
+        let tunnels: Vec<_> = (0..TUNNELS)
+            .map(|_| {
+                let mut tunnel = proxied.open(&head);
+                tunnel.read_to("\r\n\r\n");
+                tunnel.send(b"ping");
+                tunnel.read_to("ping");
+                tunnel
+            })
+            .collect();
+        let each = (resident(proxied.daemon.pid()).saturating_sub(before)) / TUNNELS as u64;
+        drop(tunnels);
+        each
+    };
+    // The threads of the first round may leave something behind.
+    open(1);
+    let (short, long) = (open(1), open(31_000));
+    assert!(long <= short + MORE, "{short} KiB with a short head, {long} KiB with a long one");
 }
