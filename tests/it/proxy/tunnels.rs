@@ -80,10 +80,10 @@ fn a_quiet_tunnel_keeps_nothing_of_a_long_head() {
     const MORE: u64 = 6;
     let proxied = Proxied::start(&[]);
     let threads = || fs::read_dir(format!("/proc/{}/task", proxied.daemon.pid())).unwrap().count();
-    let at_rest = threads();
+    let at_first = threads();
     let open = |padding: usize| -> u64 {
         let head = format!("{UPGRADE}\nX: {}", "a".repeat(padding));
-        wait_until("those before have ended", || (threads() < at_rest + 5).then_some(()));
+        wait_until("those before have ended", || (threads() < at_first + 5).then_some(()));
         let before = resident(proxied.daemon.pid());
         let tunnels: Vec<_> = (0..TUNNELS)
             .map(|_| {
