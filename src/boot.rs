@@ -48,8 +48,8 @@ pub fn stored(files: &Files, root: &Path) -> io::Result<Vec<(ServerSpec, Kept)>>
     })
 }
 
-/// Merges the stored servers with those of the payload, which win. The same payload comes with every start of a sandbox;
-/// a server whose configuration has not changed keeps its stored state, such as its finished install command.
+/// Merges the stored servers with those of the payload, which win. The same payload comes with every start of a
+/// sandbox; a server whose configuration has not changed keeps its stored state, such as its finished install command.
 pub fn servers(stored: Vec<(ServerSpec, Kept)>, payload: Vec<ServerSpec>) -> Vec<(Arc<ServerSpec>, Origin)> {
     let of_stored = |(spec, kept): (ServerSpec, Kept)| (spec.slug.clone(), (Arc::new(spec), Origin::Stored(kept)));
     let mut servers: Sorted<Slug, (Arc<ServerSpec>, Origin)> = stored.into_iter().map(of_stored).collect();

@@ -1,7 +1,7 @@
 //! Parses arguments and environment into a valid configuration.
 //!
-//! Owns: the names of the options, their defaults and the help text. Never: the file system or the network; `daemon` checks
-//! whether a directory exists or an address is free.
+//! Owns: the names of the options, their defaults and the help text. Never: the file system or the network; `daemon`
+//! checks whether a directory exists or an address is free.
 //!
 //! Every option has a variable, as `--listen` has `SERVISOR_LISTEN`; arguments win.
 

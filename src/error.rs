@@ -1,7 +1,7 @@
 //! The errors of the API: code, status, sentence.
 //!
-//! Owns: the error codes, the HTTP status of each, and the sentences that several modules share. Never: a body or a header
-//! (see `api::reply`, the only place that turns an error into a response).
+//! Owns: the error codes, the HTTP status of each, and the sentences that several modules share. Never: a body or a
+//! header (see `api::reply`, the only place that turns an error into a response).
 //!
 //! A sentence says what failed, on what, why, and what to do. Clients show it to their users unchanged.
 

@@ -18,12 +18,14 @@
 //! - [`runs`]: the history of ended runs.
 //! - [`overlay`]: copies of templates. [`logs`]: output of servers. [`ports`]: allocation and detection of ports.
 //!   [`prober`]: health checks. [`store`]: the state directory.
+//!   [`error`]: error codes and sentences of the API.
 //! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`. [`handoff`]: what [`http`] and [`api`]
-//!   hand each other. [`error`]: error codes and sentences of the API.
+//!   hand each other.
 //! - [`os`]: system calls made safe. All `unsafe` is there.
 //! - [`model`]: types and decisions, without I/O, clock or thread.
 //!
-//! Used by all, also by [`os`]: [`control`], [`json`], [`log`], [`packed`], [`sorted`], [`sync`], the types of [`model`].
+//! Used by all, also by [`os`]: [`control`], [`json`], [`log`], [`packed`], [`sorted`], [`sync`], the types of
+//! [`model`].
 //!
 //! # Language
 //!
@@ -36,14 +38,18 @@
 //! - Only a server's supervisor decides about it, and only by [`model::machine`].
 //! - A leader and its group are signalled by number, which is in use until the leader is reaped ([`process::reaper`]);
 //!   every other process through a pidfd that was verified after it was opened ([`os::pidfd`]). Without a pidfd (before
-//!   Linux 5.3, or at the limit on open files) that has a small race.
+//!   Linux 5.3, or at the limit on open files) that has a small race. SIGKILL is sent by `supervisor::run` (a stop, and
+//!   what a run leaves), `supervisor::launches` (a spawn that hangs), `process::orphans` (as PID 1, at the end) and
+//!   `boot::sweep` (what an earlier daemon has left).
 //! - A stop ends when no process of the run is left, not before.
 //! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access
 //!   check.
-//! - A host name of a server never gets the API, and a visitor never reaches a process that is not of a living run.
+//! - A host name of a server never gets the API, and no byte of a visitor is sent to a process that is known not to be
+//!   of a living run (`proxy::proofs`).
 //! - A request is executed on the thread of its connection, so a slow one delays no other. Only the parse of its head
 //!   takes place on a thread of tiny_http.
-//! - A change is stored before it is answered. What is stored late, and why, is said where it happens.
+//! - A configuration is stored, and synced, before its change is answered; so are deletions, overlays and marks by
+//!   hand. Runs and the states of servers are not: what is stored late, and why, is said where it happens.
 //! - No lock is held during a send, a spawn, a join or another lock, except as listed under Locks.
 //! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a
 //!   second panic does everywhere.
@@ -58,7 +64,7 @@
 //! | `conn-N` for each connection, and one `reserve` | [`http`] (`os::reserve_thread`) | with its connection; with the front |
 //! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
-//! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or on stop |
+//! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or when its run is over |
 //! | `files`: writes log files | [`logs`], with `--log-dir` | at the end of the shutdown |
 //! | `prober`: all health checks | [`prober`] | at the end of the shutdown |
 //! | `ports`: finds listening sockets | [`ports`] | at the end of the shutdown |
@@ -69,21 +75,24 @@
 //! # Locks
 //!
 //! Each protects one structure, for the time of a look-up or a change: the registry's table, the view and the run book
-//! of each server and its traffic, the sequence of changes, the ring buffer of each log, the table of ports, the tables of [`process`]
-//! (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the places of visitors at
-//! a server, the parsers, the gateway's sandbox, the table and the states of overlays, the reserve descriptor, the directories still to sync
-//! (`unsynced`), the line of the log. `reading` admits one parse of a body at a time. A deletion of an overlay and its
-//! record have guards of their own (`overlay::state`). Poisoned locks are used on: their data is valid at every point
-//! where a panic is possible.
+//! of each server and its traffic, the sequence of changes, the ring buffer of each log, the table of ports, the tables
+//! of [`process`] (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the
+//! places of visitors at a server, the parsers, the gateway's sandbox, the table and the states of overlays, the
+//! reserve descriptor, the directories still to sync (`unsynced`), the line of the log. `reading` admits one parse of a
+//! body at a time. A deletion of an overlay and its record have guards of their own (`overlay::state`). Poisoned locks
+//! are used on: their data is valid at every point where a panic is possible.
 //!
-//! These nest, the outer one first; no other pair does. The line of the log is the innermost of all.
+//! A few more are taken for a moment while no other one is, or as the innermost: the counts and caches of one module.
+//!
+//! These nest, the outer one first. No test proves that no other pair does; a new one belongs here. The line of the log
+//! is the innermost of all.
 //!
 //! - A run book, then the changes: a run gets the number of the change that shows it (`runs::Book::end`).
 //! - The tracker's snapshot, then its trees, and the list of processes whose environment hangs (`os::proc`). The
 //!   snapshot is held over the walk of `/proc`, which may start an `environ` thread and waits for it for 0.2 s at most.
 //! - The record of an overlay (`keeping`), then `unsynced`. Both are held while files are written or synced.
-//! - The first name of a file with hard links in a copy, then that copy's reason to stop. It is held while the file is
-//!   copied.
+//! - The first name of a file with hard links in a copy, then that copy's reason to stop and its list of skipped files.
+//!   It is held while the file is copied.
 //!
 //! The reserve descriptor is locked during the call that needs it, the OOM counter during a read of its file.
 //!
@@ -92,19 +101,19 @@
 //! A death. The kernel sends SIGCHLD; main calls `Reaper::sweep`, which learns the exit by `waitid(WNOWAIT)` and
 //! notifies the supervisor's inbox. `supervisor::actor` asks `supervisor::run` whether other processes of the run live,
 //! and gives `Event::LeaderExited` or `Event::Ended` to the machine. `model::machine::after` applies the restart
-//! policy; the actor carries out the effect, stores what has changed, and publishes the new view, which wakes waiting
-//! requests.
+//! policy (a restart after a delay is `Phase::Waiting`); `supervisor::actor::effects` carries out what follows, stores
+//! what has changed, and `publish` shows the new view, which wakes waiting requests.
 //!
 //! A request. `http::accept` admits the connection to a slot; `http::connection` reads and vets the head; `api::http`
 //! has tiny_http parse it and calls `api::handlers::admit`: route, access, whether a body is read. The connection's
 //! thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's inbox,
 //! and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
 //!
-//! A visit. `http::connection` reads a head whose `Host` `proxy` claims, and the connection leaves the slots of the API.
-//! `proxy::request` vets the head and writes the server's; `proxy::call` asks the registry for the server, checks the
-//! access key, holds the client while the server starts, and connects to the address that the `ports` thread has seen.
-//! `proxy::relay` moves bodies both ways with `poll(2)`, by a `proxy::lane` for each direction, until the answer is over,
-//! or the run is (`supervisor::traffic`).
+//! A visit. `http::connection` reads a head whose `Host` `proxy` claims, and the connection leaves the slots of the
+//! API. `proxy::request` vets the head, and the registry finds the server; `proxy::call` checks the access key, holds
+//! the client while the server starts, connects to the address that the `ports` thread has seen, and has
+//! `proxy::proofs` check whose socket that is. The head is written anew, and `proxy::relay` moves bodies both ways with
+//! `poll(2)`, by a `proxy::lane` for each direction, until the answer is over, or the run is (`supervisor::traffic`).
 //!
 //! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner
 //! belongs to the run, and notifies the supervisor: `Event::Listening`. With a health check, `supervisor::observer`
@@ -117,7 +126,8 @@
 //! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `api/input/slips.rs` (its names in other tools),
 //!   `store/fields.rs` (names, and form in records and answers), `store/server.rs` (records), `api/wire/server.rs`
 //!   (answers), `cli/commands/run.rs` (its option), `api/openapi.json`, `docs/reference.md`; tests compare the names.
-//! - A query parameter: `api/route.rs` and `api/route/query.rs`, `api/openapi.json`.
+//! - A query parameter: `api/route.rs`, its handler in `api/handlers`, `api/openapi.json`, `docs/reference.md`; a new
+//!   kind of value: `api/route/query.rs`.
 //! - A route: `api/route.rs` (target), `api/handlers.rs` (action), `api/openapi.json`, `docs/reference.md`.
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.

@@ -1,11 +1,11 @@
 //! The daemon's own log: one line for each event on stderr, with time, level and slug.
 //!
-//! Owns: the format of a line, the level, and the count of lost lines. Never: the servers' output (see `logs`), the write,
-//! which [`open`] is given and which does not block. A full pipe or a closed stderr loses lines, but takes no time: the loss is
-//! counted, and reported before the next line that can be written.
+//! Owns: the format of a line, the level, and the count of lost lines. Never: the servers' output (see `logs`), the
+//! write, which [`open`] is given and which does not block. A full pipe or a closed stderr loses lines, but takes no
+//! time: the loss is counted, and reported before the next line that can be written.
 //!
-//! Records of libraries (tiny_http) come through the `log` crate. Our own do not: each of its macros leaves a module path and a
-//! file name in the binary.
+//! Records of libraries (tiny_http) come through the `log` crate. Our own do not: each of its macros leaves a module
+//! path and a file name in the binary.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -154,8 +154,8 @@ fn put(line: &[u8]) -> io::Result<()> {
     }
 }
 
-/// Formats one line. Control characters in `text` are escaped, so a client's text can't start a second line or send codes
-/// to a terminal.
+/// Formats one line. Control characters in `text` are escaped, so a client's text can't start a second line or send
+/// codes to a terminal.
 fn compose(line: &mut String, level: Level, slug: Option<&Slug>, text: fmt::Arguments<'_>) {
     line.clear();
     // Writing into a `String` does not fail.

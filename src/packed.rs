@@ -2,9 +2,10 @@
 //!
 //! Owns: both directions of the LZ4 block format, the first at compile time. Never: data that isn't constant.
 //!
-//! The description of the API and the status page are a quarter of the binary's constants, and repeat themselves. Streaming
-//! them from their packed form would cost each connection a window; unpacked once and kept, they cost their length once.
-//! A package would have to pack in a build script and brings a decoder for untrusted input; this one reads what it wrote.
+//! The description of the API and the status page are a quarter of the binary's constants, and repeat themselves.
+//! Streaming them from their packed form would cost each connection a window; unpacked once and kept, they cost their
+//! length once. A package would have to pack in a build script and brings a decoder for untrusted input; this one reads
+//! what it wrote.
 
 use std::sync::OnceLock;
 

@@ -50,8 +50,8 @@ pub struct Restored {
 }
 
 impl Restored {
-    /// Starts those that are to be started with the daemon, all at the same time. None of them waits for a disk that
-    /// writes down another. Whether each is stored is the answer that is pending.
+    /// Starts those that are to be started with the daemon, all at the same time. None of them waits until
+    /// another one is on the disk. Whether each is stored is the answer that is pending.
     pub fn start(self) -> Vec<Pending> {
         let all: Vec<_> = self.servers.iter().map(|(supervisor, _)| Arc::clone(supervisor)).collect();
         for (supervisor, unlaunched) in self.servers {
@@ -174,10 +174,10 @@ impl Registry {
         self.table().slots.get(slug).cloned()
     }
 
-    /// The server that a client of the proxy visits: the first of `sought` that exists. A port is that of the server that
-    /// listens on it, else of the one to which it was allocated last, else of the one that asks for it; never one of the
-    /// daemon's own. What is known of ports is not older than a second then: a ready server is not watched, and may have
-    /// opened a port since, or left one to another process.
+    /// The server that a client of the proxy visits: the first of `sought` that exists. A port is that of the server
+    /// that listens on it, else of the one to which it was allocated last, else of the one that asks for it; never one
+    /// of the daemon's own. What is known of ports is not older than a second then: a ready server is not watched, and
+    /// may have opened a port since, or left one to another process.
     pub fn visited(&self, sought: &[Sought]) -> Option<Visitable> {
         let now = Instant::now();
         if !self.ports_are_newer(now, VISITED_AGE) {

@@ -2,9 +2,9 @@
 //!
 //! Owns: the order, and the uniqueness of keys. Never: the meaning of members.
 //!
-//! `BTreeMap` in its place makes the binary 161 KiB larger (5 KiB for each type of member); a hash table takes 1 KiB each,
-//! and more memory than its members. At the sizes here a vector is searched as fast, and members that arrive in order, as
-//! process ids do, are appended. Not for ten thousands of members in random order.
+//! `BTreeMap` in its place makes the binary 161 KiB larger (5 KiB for each type of member); a hash table takes 1 KiB
+//! each, and more memory than its members. At the sizes here a vector is searched as fast, and members that arrive in
+//! order, as process ids do, are appended. Not for ten thousands of members in random order.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -137,8 +137,8 @@ impl<K: Ord, V> Sorted<K, V> {
     }
 }
 
-/// The index that is `Equal`, or the first one that is `Greater`. The position after the last one is found without a search. Not
-/// generic: linked once, not once for each type of member.
+/// The index that is `Equal`, or the first one that is `Greater`. The position after the last one is found without a
+/// search. Not generic: linked once, not once for each type of member.
 fn search(length: usize, compare: &dyn Fn(usize) -> Ordering) -> Result<usize, usize> {
     let (mut low, mut high) = (0, length);
     let mut at = length.saturating_sub(1);

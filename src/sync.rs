@@ -1,7 +1,7 @@
 //! Locks and waits that ignore poison.
 //!
-//! Owns: that one rule: the data behind each lock is valid at every point where a panic is possible, so a panic elsewhere is
-//! no reason to fail. Never: a lock.
+//! Owns: that one rule: the data behind each lock is valid at every point where a panic is possible, so a panic
+//! elsewhere is no reason to fail. Never: a lock.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

@@ -3,8 +3,9 @@
 //! Owns: the access token, the rules for `Host` and `Origin`, and the CORS headers. Never: a request, a socket, the
 //! place where the token is kept.
 //!
-//! With a valid token, `Host` and `Origin` are not checked. Without one, `Host` must be the daemon's for every response with
-//! information about servers: a page can point a name of its own at this machine (DNS rebinding) and then read responses.
+//! With a valid token, `Host` and `Origin` are not checked. Without one, `Host` must be the daemon's for every response
+//! with information about servers: a page can point a name of its own at this machine (DNS rebinding) and then read
+//! responses.
 //!
 //! Without authentication (`--no-auth`, on a loopback or unix address) any page in a browser on this machine can send
 //! requests, the pages of the managed servers among them: each is an origin of some `localhost` port. `Host` must then
@@ -179,8 +180,8 @@ impl Access {
         }
     }
 
-    /// The response to a CORS preflight; `None` if this is none, or the origin is not allowed. It is the same for all paths, so
-    /// that a page can read a 404.
+    /// The response to a CORS preflight; `None` if this is none, or the origin is not allowed. It is the same for all
+    /// paths, so that a page can read a 404.
     pub fn preflight(&self, method: &str, origin: Option<&str>) -> Option<Reply> {
         if method != "OPTIONS" {
             return None;

@@ -1,7 +1,7 @@
 //! Changes of servers, as server-sent events.
 //!
-//! Owns: what one reader has been sent, the form of each event, and resumption. Never: a queue: an event has the present state
-//! of a server, so a slow reader misses intermediate states but costs no memory.
+//! Owns: what one reader has been sent, the form of each event, and resumption. Never: a queue: an event has the
+//! present state of a server, so a slow reader misses intermediate states but costs no memory.
 //!
 //! Each event has the number of its change as `id`, in the order of the sequence, so that a client that reconnects
 //! continues after the last event it has seen (see `supervisor::Changes`).

@@ -2,9 +2,9 @@
 //!
 //! Owns: the two forms of a stream, and its heartbeat. Never: what is read (see `logs`), the connection of the client.
 //!
-//! Plain text has the bytes as the server wrote them, line by line; a line that stays unfinished is sent after a moment and
-//! continued later. Events have one line each, named after its stream; an unfinished line waits for its end, because an
-//! event can't be continued.
+//! Plain text has the bytes as the server wrote them, line by line; a line that stays unfinished is sent after a moment
+//! and continued later. Events have one line each, named after its stream; an unfinished line waits for its end,
+//! because an event can't be continued.
 
 use std::io;
 use std::sync::Arc;

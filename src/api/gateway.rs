@@ -3,11 +3,11 @@
 //! Owns: the present sandbox, the turn to change it, and the order of the steps that replace it. Never:
 //! JSON, HTTP (see `handlers::sandbox`), the life of a server.
 //!
-//! A new sandbox is checked first. Then all servers and overlays of the present one are deleted, and only then are the new ones
-//! created: they never run at the same time, and slugs and ports are free. The client gives up after 30 s, so servers that
-//! need longer to stop than `GRACE` are killed, as at the end of a container. The file of the sandbox is written twice,
-//! before and after: a daemon that is killed in between has no sandbox, and a full disk is detected before anything is
-//! stopped.
+//! A new sandbox is checked first. Then all servers and overlays of the present one are deleted, and only then are the
+//! new ones created: they never run at the same time, and slugs and ports are free. The client gives up after 30 s, so
+//! servers that need longer to stop than `GRACE` are killed, as at the end of a container. The file of the sandbox is
+//! written twice, before and after: a daemon that is killed in between has no sandbox, and a full disk is detected
+//! before anything is stopped.
 
 use std::io;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! From an action to its response.
 //!
-//! Owns: the order of checks (access, query, body, possibility) and the response to each outcome. Never: JSON (see `input`,
-//! `wire`, `reply`), a wait without a limit: all of this runs on the connection's own thread, which may block.
+//! Owns: the order of checks (access, query, body, possibility) and the response to each outcome. Never: JSON (see
+//! `input`, `wire`, `reply`), a wait without a limit: all of this runs on the connection's own thread, which may block.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -275,8 +275,8 @@ fn command(
     })
 }
 
-/// Waits for the reply to `command`. If a stop finds that its server's child hangs before its program runs, that child is
-/// killed, and its number is returned.
+/// Waits for the reply to `command`. If a stop finds that its server's child hangs before its program runs, that child
+/// is killed, and its number is returned.
 fn wait_for(api: &Api, slug: &Slug, command: Command, pending: &Pending) -> (CommandReply, Option<Pid>) {
     let begun = Instant::now();
     let reply = pending.wait(begun + LAUNCH_LIMIT);
@@ -325,7 +325,7 @@ fn outcome(
         )),
         CommandReply::NotStored(error) => Err(match asked {
             RequestKind::Create => Error::storage(&format!("server \"{slug}\""), &error),
-            // No other command stores anything.
+            // No other command has to be stored before its answer.
             RequestKind::Command => Error::storage(&format!("that server \"{slug}\" is deleted"), &error),
         }),
         CommandReply::ShuttingDown => Err(Error::shutting_down()),

@@ -1,16 +1,16 @@
 //! All of tiny_http: it parses the heads of requests for the API.
 //!
-//! Owns: the way of a head to tiny_http and back, over a socket that only this module can reach, and the parsers. Never: the
-//! meaning of a request (see `handlers`), a byte that the front has not vetted, a body, a response: these stay on the
-//! connection's own thread.
+//! Owns: the way of a head to tiny_http and back, over a socket that only this module can reach, and the parsers.
+//! Never: the meaning of a request (see `handlers`), a byte that the front has not vetted, a body, a response: these
+//! stay on the connection's own thread.
 //!
-//! A parser is a server of tiny_http with one connection. The thread that has the parser writes a head to the connection
-//! and takes the request that tiny_http's thread has made of it; no thread of ours is in between. Then the parser is free
-//! for the next head.
+//! A parser is a server of tiny_http with one connection. The thread that has the parser writes a head to the
+//! connection and takes the request that tiny_http's thread has made of it; no thread of ours is in between. Then the
+//! parser is free for the next head.
 //!
-//! tiny_http's accept loop ends at its first error, and its pool loses connections in bursts. So the one connection exists
-//! before the server does, and its listening socket, already unlinked, has no other: the accept thread takes it and ends, and
-//! of the pool only the thread that reads is left. A failed parser is replaced by a new one.
+//! tiny_http's accept loop ends at its first error, and its pool loses connections in bursts. So the one connection
+//! exists before the server does, and its listening socket, already unlinked, has no other: the accept thread takes it
+//! and ends, and of the pool only the thread that reads is left. A failed parser is replaced by a new one.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};

@@ -126,8 +126,8 @@ fn server(fields: &mut Fields, root: &Path) -> Option<ServerSpec> {
     })
 }
 
-/// Warns of variables that don't reach `command`: shells export only what could be a variable of theirs. A command that is
-/// run without a shell gets all of them.
+/// Warns of variables that don't reach `command`: shells export only what could be a variable of theirs. A command that
+/// is run without a shell gets all of them.
 fn dropped_variables(field: &str, command: &CommandLine, environment: &Sorted<String, String>) -> Option<String> {
     let first = environment.keys().find(|name| !shell::is_name(name))?;
     // Variables from elsewhere (PORT, the env_file) are assumed to be plain.

@@ -1,7 +1,7 @@
 //! The logs of many servers in one response or stream.
 //!
-//! Owns: which servers are read, and the form of a line. Never: the output of more than one server in memory at a time, except
-//! the batch of each follower.
+//! Owns: which servers are read, and the form of a line. Never: the output of more than one server in memory at a time,
+//! except the batch of each follower.
 
 use std::cell::Cell;
 use std::io::{self, Write};

@@ -1,7 +1,8 @@
 //! The meaning of requests, and the form of responses.
 //!
-//! Owns: routes, access, JSON on the wire, and tiny_http, which parses heads. Never: a thread of its own (except the parsers',
-//! all of it runs on the connections'), a server's life-cycle (see `registry`), a connection (see `crate::http`).
+//! Owns: routes, access, JSON on the wire, and tiny_http, which parses heads. Never: a thread of its own (except the
+//! parsers', all of it runs on the connections'), a server's life-cycle (see `registry`), a connection (see
+//! `crate::http`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};

@@ -16,8 +16,8 @@ pub const STREAMS_MAX: usize = 32;
 pub const EVENT_READERS_MAX: usize = 16;
 /// The limit of clients with the token that wait for a server, or for everything to be ready.
 pub const WAITS_MAX: usize = 128;
-/// The limit of clients without the token that wait for everything to be ready. They can be evicted at any time, and their
-/// threads take up to a second to end: fewer than the evicted connections that may exist.
+/// The limit of clients without the token that wait for everything to be ready. They can be evicted at any time, and
+/// their threads take up to a second to end: fewer than the evicted connections that may exist.
 pub const OPEN_WAITS_MAX: usize = 32;
 
 /// The permits of one kind.

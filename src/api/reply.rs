@@ -1,6 +1,7 @@
 //! From values and errors to responses.
 //!
-//! Owns: the form of a response, and of an error. Never: what the values mean, a connection, a client's text in a header.
+//! Owns: the form of a response, and of an error. Never: what the values mean, a connection, a client's text in a
+//! header.
 
 use serde::Serialize;
 

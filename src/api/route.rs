@@ -1,12 +1,12 @@
 //! From method and target to an action.
 //!
-//! Owns: the paths, their methods, their queries, and the decoding of a target. Never: a header, a body, a server; whether a
-//! slug exists is checked when the action is carried out.
+//! Owns: the paths, their methods, their queries, and the decoding of a target. Never: a header, a body, a server;
+//! whether a slug exists is checked when the action is carried out.
 //!
-//! Decided here: an escape that is no byte, a byte that is no text, a control character and a `.` or `..` segment
-//! are malformed (400), because a proxy between the client and us may read them in another way. An empty
-//! segment (`//`, a slash at the end) is an unknown path (404). An escaped slash is part of its segment. `HEAD` is `GET`,
-//! without the body in the response (see `http`).
+//! Decided here: an escape that is no byte, a byte that is no text, a control character and a `.` or `..` segment are
+//! malformed (400), because a proxy between the client and us may read them in another way. An empty segment (`//`, a
+//! slash at the end) is an unknown path (404). An escaped slash is part of its segment. `HEAD` is `GET`, without the
+//! body in the response (see `http`).
 
 use std::time::Duration;
 
@@ -108,8 +108,8 @@ pub enum Gate {
 }
 
 impl Gate {
-    /// The gate of a routed request. 404 is open: that a path does not exist is no secret, and a client that probes an optional
-    /// one would take 401 for a wrong token. All other failures are guarded.
+    /// The gate of a routed request. 404 is open: that a path does not exist is no secret, and a client that probes an
+    /// optional one would take 401 for a wrong token. All other failures are guarded.
     pub fn of(routed: &Result<Route, Error>) -> Gate {
         match routed {
             Ok(route) => route.action.gate(),

@@ -2,8 +2,8 @@
 //!
 //! Owns: its escaping. Never: what is around it.
 //!
-//! serde_json, compiled for size, takes 26 instructions for each byte of a text, which was most of the cost of the tail of
-//! a log. Nearly all bytes of a log need no escape; here eight of them are checked in one step.
+//! serde_json, compiled for size, takes 26 instructions for each byte of a text, which was most of the cost of the tail
+//! of a log. Nearly all bytes of a log need no escape; here eight of them are checked in one step.
 
 use serde::Serialize;
 
@@ -70,8 +70,8 @@ fn is_special(byte: u8) -> bool {
     byte < FIRST_PRINTABLE || byte == b'"' || byte == b'\\'
 }
 
-/// Whether a byte of `step` may need an escape; true for some others too: the subtraction sets the highest bit of a byte that
-/// is smaller, and may borrow from the byte above.
+/// Whether a byte of `step` may need an escape; true for some others too: the subtraction sets the highest bit of a
+/// byte that is smaller, and may borrow from the byte above.
 fn may_have_one(step: u64) -> bool {
     let less = |step: u64, than: u8| step.wrapping_sub(LOWEST * u64::from(than)) & !step;
     let equal = |byte: u8| less(step ^ (LOWEST * u64::from(byte)), 1);

@@ -1,7 +1,7 @@
 //! The bodies of successful responses.
 //!
-//! Owns: the names and units of everything that clients read. Never: a decision, a header. Unknown values are left out, except
-//! `exit_code`, which clients expect to be `null`.
+//! Owns: the names and units of everything that clients read. Never: a decision, a header. Unknown values are left out,
+//! except `exit_code`, which clients expect to be `null`.
 
 use std::borrow::Cow;
 use std::sync::Arc;

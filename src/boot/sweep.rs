@@ -2,17 +2,18 @@
 //!
 //! Owns: the proof that a process is such a leftover, and its end. Never: a signal to a process without that proof.
 //!
-//! A daemon that was killed leaves its servers without a reader of their output and without restarts. A process is one of
-//! theirs if
+//! A daemon that was killed leaves its servers without a reader of their output and without restarts. A process is one
+//! of theirs if
 //!
 //! 1. it is a stored leader: its number and its start are those in the file,
 //! 2. it is in the session or the process group of such a leader, which is there,
-//! 3. its resource limit carries a mark of this state directory (see `model::marker`), it is not older than that daemon, and
-//!    it has come to it by inheritance: the parent of the topmost process with such a mark is the one that took over the
-//!    orphans of the daemon,
+//! 3. its resource limit carries a mark of this state directory (see `model::marker`), it is not older than that
+//!    daemon, and it has come to it by inheritance: the parent of the topmost process with such a mark is the one that
+//!    took over the orphans of the daemon,
 //! 4. it descends from one of these.
 //!
-//! Where limits could not be set, a marker in the environment of this state directory and of another life counts in place of
+//! Where limits could not be set, a marker in the environment of this state directory and of another life counts in
+//! place of
 //! 3. What this daemon itself descends from is spared: it may have been started by a shell in one of these servers.
 
 use std::io;
@@ -37,8 +38,8 @@ const GRACE: Duration = Duration::from_secs(1);
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// A process that is becoming another program is through with that long before this.
 const UNCLEAR_LIMIT: Duration = Duration::from_millis(100);
-/// Between two looks at what is left, the first and the longest. They are not children of this daemon, so no SIGCHLD tells
-/// of their end.
+/// Between two looks at what is left, the first and the longest. They are not children of this daemon, so no SIGCHLD
+/// tells of their end.
 const PAUSE: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(16);
 
@@ -64,7 +65,8 @@ struct Leftovers {
 impl Earlier<'_> {
     /// Ends what is left, with a short grace. To be called before the first server is started.
     pub fn sweep(&self) {
-        // Each limit counts from what was done, not from the beginning: a machine may stand still for seconds at any point.
+        // Each limit counts from what was done, not from the beginning: a machine may stand still for seconds at any
+        // point.
         let (mut unclear_since, mut terminated_at, mut killed_at) = (None, None, None);
         let (mut seen, mut refused) = (SortedSet::default(), SortedSet::default());
         let mut pause = PAUSE;
@@ -186,8 +188,8 @@ impl Earlier<'_> {
         Ok(carriers.iter().copied().filter(has_inherited).collect())
     }
 
-    /// The processes that may have taken over the orphans of the earlier daemon: the one that has taken over a stored leader,
-    /// or else any ancestor of the daemon. `None`: nothing is known.
+    /// The processes that may have taken over the orphans of the earlier daemon: the one that has taken over a stored
+    /// leader, or else any ancestor of the daemon. `None`: nothing is known.
     fn adopters(&self, snapshot: &Snapshot) -> Option<SortedSet<i32>> {
         let runs = self.runs.as_ref()?;
         let leaders = self.leaders(snapshot);
@@ -199,8 +201,8 @@ impl Earlier<'_> {
         Some(runs.ancestors.iter().copied().chain([1]).collect())
     }
 
-    /// The processes whose environment has a marker of this state directory and of another life, and whether one shows no
-    /// environment at all.
+    /// The processes whose environment has a marker of this state directory and of another life, and whether one shows
+    /// no environment at all.
     fn with_marker(&self, snapshot: &Snapshot) -> io::Result<(Vec<Pid>, bool)> {
         let (mut found, mut is_unclear) = (Vec::new(), false);
         for process in snapshot.all().filter(|process| !process.is_kernel() && process.is_alive()) {

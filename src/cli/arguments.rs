@@ -2,8 +2,8 @@
 //!
 //! Owns: how options are written (`--name value`, `--name=value`, `-n5`, `-fn5`), and `--`. Never: what one means.
 //!
-//! Which options there are is read from the help text, one in a line: `  -n, --lines N   what it does`. So no option is without
-//! help, and no help without its option.
+//! Which options there are is read from the help text, one in a line: `  -n, --lines N   what it does`. So no option is
+//! without help, and no help without its option.
 
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ pub struct Parsed {
 }
 
 impl Parsed {
-    /// Reads `arguments` up to the first word (`only_leading`), or all of them, and returns how many were read. The options are
-    /// those of `help` and the common ones; `help_by` prints them.
+    /// Reads `arguments` up to the first word (`only_leading`), or all of them, and returns how many were read. The
+    /// options are those of `help` and the common ones; `help_by` prints them.
     ///
     /// # Errors
     /// An option is unknown, or lacks its value.

@@ -1,7 +1,7 @@
 //! Completions for shells.
 //!
-//! Owns: the three scripts, and the words that they ask for with `servisor completion words -- WORD...`. Never: a message: a
-//! completion without a daemon has no names, and nothing else happens.
+//! Owns: the three scripts, and the words that they ask for with `servisor completion words -- WORD...`. Never: a
+//! message: a completion without a daemon has no names, and nothing else happens.
 
 use std::time::Duration;
 

@@ -3,8 +3,8 @@
 //! Owns: the order of the places where both are looked up. Never: a request.
 //!
 //! Address: `--address`, `SERVISOR_ADDRESS`, `STATE_DIR/address` (written by the daemon), 127.0.0.1:18080. Token:
-//! `--token-file`, `SERVISOR_ACCESS_TOKEN`, `SERVISOR_ACCESS_TOKEN_FILE`, `STATE_DIR/access-token`. The kept token is sent to
-//! this machine only: an address in a variable must not be enough to have it sent elsewhere.
+//! `--token-file`, `SERVISOR_ACCESS_TOKEN`, `SERVISOR_ACCESS_TOKEN_FILE`, `STATE_DIR/access-token`. The kept token is
+//! sent to this machine only: an address in a variable must not be enough to have it sent elsewhere.
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -9,13 +9,15 @@ use super::server::Server;
 use crate::json::Value;
 use crate::model::words::by_word;
 
-/// A server that its policy has restarted counts as up after this many seconds: it may be one that crashes again and again.
+/// A server that its policy has restarted counts as up after this many seconds: it may be one that crashes again and
+/// again.
 const STAYS_UP: u64 = 3;
 
 /// What a server is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
-    /// `ready`; `running` where neither a port nor a health check is configured. It stays so if it was restarted before.
+    /// `ready`; `running` where neither a port nor a health check is configured. It stays so if it was restarted
+    /// before.
     Up,
     /// It runs.
     Running,
@@ -58,8 +60,8 @@ impl Goal {
         by_word(&Goal::ALL, word)
     }
 
-    /// Whether a server without a name on the command line is waited for: one that was stopped, or has done its work, is not
-    /// expected to come up.
+    /// Whether a server without a name on the command line is waited for: one that was stopped, or has done its work,
+    /// is not expected to come up.
     pub fn concerns(self, server: &Value) -> bool {
         match self {
             Goal::Up | Goal::Running | Goal::Ready => Server(server).status() != "stopped",

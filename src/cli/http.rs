@@ -1,10 +1,10 @@
 //! A small blocking HTTP/1.1 client over TCP and unix sockets.
 //!
-//! Owns: one connection for one request, its deadline, and the framing of the answer. Never: a name server, TLS, a redirect,
-//! a retry.
+//! Owns: one connection for one request, its deadline, and the framing of the answer. Never: a name server, TLS, a
+//! redirect, a retry.
 //!
-//! Both kinds of socket are held as a `UnixStream`: to the kernel a socket is a socket, and the standard library's timeouts
-//! work for each.
+//! Both kinds of socket are held as a `UnixStream`: to the kernel a socket is a socket, and the standard library's
+//! timeouts work for each.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,15 +1,16 @@
 //! The command line: a client of the HTTP API, in the same binary.
 //!
-//! Owns: the commands, their exit codes, and what they print. Never: anything of the daemon but `config` (defaults and names)
-//! and `model` (slips, times): it could run on another machine. It never starts a daemon.
+//! Owns: the commands, their exit codes, and what they print. Never: anything of the daemon but `config` (defaults and
+//! names) and `model` (slips, times): it could run on another machine. It never starts a daemon.
 //!
-//! Reading order: [`commands`] has the table of commands, [`find`] says which daemon is meant, [`api`] asks it, [`waiting`]
-//! decides whether a server is up, [`terminal`] and [`table`] print.
+//! Reading order: [`commands`] has the table of commands, [`find`] says which daemon is meant, [`api`] asks it,
+//! [`waiting`] decides whether a server is up, [`terminal`] and [`table`] print.
 //!
 //! All answers are read as [`Value`]: a field that this version does not know is no error.
 //!
-//! A command lives for a moment. The text of its arguments and of its failures is leaked ([`keep`]), which leaves nothing to
-//! drop at each way out of a function: half of the code otherwise. Answers and events, which can be many, are owned.
+//! A command lives for a moment. The text of its arguments and of its failures is leaked ([`keep`]), which leaves
+//! nothing to drop at each way out of a function: half of the code otherwise. Answers and events, which can be many,
+//! are owned.
 
 use std::ffi::OsString;
 use std::ops::Deref;

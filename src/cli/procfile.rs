@@ -2,8 +2,8 @@
 //!
 //! Owns: its grammar (`name: command`, `#` comments) and the ports of its processes. Never: a file. Pure.
 //!
-//! As foreman does, the n-th process that uses `$PORT` gets the port 5000 + 100 n; one that does not use it gets none, so that
-//! it counts as up when it runs.
+//! As foreman does, the n-th process that uses `$PORT` gets the port 5000 + 100 n; one that does not use it gets none,
+//! so that it counts as up when it runs.
 
 use super::commands::run::{set, set_text};
 use super::joined;

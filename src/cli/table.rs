@@ -1,6 +1,7 @@
 //! Tables without lines: columns with two spaces between them, the last one as long as it is.
 //!
-//! Owns: widths. Never: what stands in a cell. Cells are padded first and coloured after: an escape sequence has no width.
+//! Owns: widths. Never: what stands in a cell. Cells are padded first and coloured after: an escape sequence has no
+//! width.
 
 use super::terminal::{Colour, Terminal};
 
@@ -79,8 +80,8 @@ pub fn push_plain(to: &mut String, text: &str) {
     }
 }
 
-/// As much of `text` as fits into `room` columns, and the mark of the cut. Columns are counted by characters: names and numbers
-/// here are ASCII, reasons nearly so.
+/// As much of `text` as fits into `room` columns, and the mark of the cut. Columns are counted by characters: names and
+/// numbers here are ASCII, reasons nearly so.
 fn cut(text: &str, room: Option<usize>) -> (&str, &'static str) {
     match room {
         Some(0) => ("", ""),

@@ -10,8 +10,8 @@ use crate::model::nearest::nearest;
 use crate::sorted::Sorted;
 
 const VARIABLE_PREFIX: &str = "SERVISOR_";
-/// Known variables that belong to no option: the token, the marker and the URL in the environment of managed servers, and the
-/// daemon's address for the command line.
+/// Known variables that belong to no option: the token, the marker and the URL in the environment of managed servers,
+/// and the daemon's address for the command line.
 const OTHER_VARIABLES: [&str; 4] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN", "SERVISOR_URL", "SERVISOR_ADDRESS"];
 
 /// An option.

@@ -1,7 +1,7 @@
 //! The public address.
 //!
-//! Owns: how it is bound, the sentence when it can't be, and the name of a unix socket from its first moment to its last.
-//! Never: a client.
+//! Owns: how it is bound, the sentence when it can't be, and the name of a unix socket from its first moment to its
+//! last. Never: a client.
 
 use std::fs;
 use std::io;

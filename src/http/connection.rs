@@ -1,7 +1,7 @@
 //! The thread of a connection: one request after the other.
 //!
-//! Owns: the order of head, verdict, body, call and answer, and their deadlines. Never: two requests at a time; a byte of
-//! a body before the verdict; a read from the client while a request is carried out.
+//! Owns: the order of head, verdict, body, call and answer, and their deadlines. Never: two requests at a time; a byte
+//! of a body before the verdict; a read from the client while a request is carried out.
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
@@ -40,8 +40,8 @@ const SHARE_STEP: usize = 64 * 1024;
 /// Responses up to this size take no share of the memory for strangers.
 const ANSWER_FREE: usize = 4 * 1024;
 
-/// The limit of an owner's wait on the thread in reserve; a stranger does not wait there. The next client may need the thread
-/// to stop the server that uses up all others.
+/// The limit of an owner's wait on the thread in reserve; a stranger does not wait there. The next client may need the
+/// thread to stop the server that uses up all others.
 const RESERVE_WAIT: Duration = Duration::from_secs(1);
 
 /// The state that all connections share.
@@ -266,8 +266,8 @@ impl Connection<'_> {
         Ok(after)
     }
 
-    /// Sends a response within its time limit. Strangers have that time once per connection, and share the memory for large
-    /// responses.
+    /// Sends a response within its time limit. Strangers have that time once per connection, and share the memory for
+    /// large responses.
     fn send(&mut self, reply: &Reply, after: After, body: BodyIs) -> Result<(), End> {
         let limits = &self.shared.limits;
         if self.client_kind == ClientKind::Owner {

@@ -2,8 +2,8 @@
 //!
 //! Owns: every rule about request lines and headers. Never: a socket, a body, the meaning of a path. Pure.
 //!
-//! The rule behind the rules: a head that two parsers of HTTP could understand in two ways is refused, and what is passed on
-//! is serialized from the parsed form.
+//! The rule behind the rules: a head that two parsers of HTTP could understand in two ways is refused, and what is
+//! passed on is serialized from the parsed form.
 
 use super::FrontLimits;
 use super::response::Refusal;
@@ -70,8 +70,8 @@ pub struct Head {
     pub canonical: Vec<u8>,
 }
 
-/// Where the head in `bytes` ends, after its empty line; `None` while it does not. `searched` bytes are known to have no
-/// end in them.
+/// Where the head in `bytes` ends, after its empty line; `None` while it does not. `searched` bytes are known to have
+/// no end in them.
 ///
 /// # Errors
 /// It is too long, or has a line that does not end in CRLF.

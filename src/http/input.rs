@@ -1,7 +1,7 @@
 //! Reading from a client, with deadlines.
 //!
-//! Owns: the bytes that were read and not consumed, and how much memory they may take. Never: their meaning (see `head`,
-//! `body`).
+//! Owns: the bytes that were read and not consumed, and how much memory they may take. Never: their meaning (see
+//! `head`, `body`).
 
 use std::io::{self, Read};
 use std::os::unix::net::UnixStream;
@@ -19,8 +19,8 @@ const STEP: usize = 2 * 1024;
 const BODY_STEP: usize = 64 * 1024;
 /// A longer head needs a share of the memory for strangers.
 const HEAD_FREE: usize = 4 * 1024;
-/// A read may exceed its deadline by this part of its time: setting the exact time-out of the socket before each read would
-/// cost more than the read.
+/// A read may exceed its deadline by this part of its time: setting the exact time-out of the socket before each read
+/// would cost more than the read.
 const LATENESS_PART: u32 = 16;
 
 /// Why reading ends.

@@ -6,7 +6,8 @@
 //! tiny_http must not meet a stranger: one odd `Content-Length` ends the process, and it has no time limits. So each
 //! client's connection has a thread here. It reads a head and vets it; the service decides from the head whether the
 //! client is an owner and whether a body is read; then the same thread reads the body, calls the service, and sends the
-//! response. A slow client holds only its own thread, and strangers share what owners leave them (see `slots`, `budget`).
+//! response. A slow client holds only its own thread, and strangers share what owners leave them (see `slots`,
+//! `budget`).
 
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener};
@@ -81,12 +82,13 @@ pub struct FrontLimits {
     pub idle: Duration,
     /// Without progress in sending an answer.
     pub write: Duration,
-    /// From the first byte of an answer to its last. One that is larger than [`FrontLimits::rate`] allows for has longer.
+    /// From the first byte of an answer to its last. One that is larger than [`FrontLimits::rate`] allows for has
+    /// longer.
     pub answer: Duration,
     /// The lowest rate at which a client may read, in bytes per second.
     pub rate: usize,
-    /// Without progress in sending a stream: a follower may stop reading for a while. As long as `TCP_USER_TIMEOUT`, which
-    /// ends a connection whose window stays closed.
+    /// Without progress in sending a stream: a follower may stop reading for a while. As long as `TCP_USER_TIMEOUT`,
+    /// which ends a connection whose window stays closed.
     pub stall: Duration,
     /// Bytes of a body.
     pub body: usize,

@@ -2,9 +2,9 @@
 //!
 //! Owns: which of them is served next. Never: consumes a byte of a request (it reads with `MSG_PEEK`).
 //!
-//! At the limit on processes only the thread in reserve is left. It serves clients whose head is complete, owners first, and
-//! one request of each. A stranger that holds it is evicted when an owner waits. So whatever strangers do, an owner waits
-//! for one of them at most.
+//! At the limit on processes only the thread in reserve is left. It serves clients whose head is complete, owners
+//! first, and one request of each. A stranger that holds it is evicted when an owner waits. So whatever strangers do,
+//! an owner waits for one of them at most.
 
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -209,8 +209,8 @@ pub fn refuse_at_once(mut socket: &UnixStream, refusal: Refusal) {
     }
     let pace = SendLimits { deadline: Some(Instant::now()), stall: Duration::ZERO };
     let _ = send(socket, &refusal.reply(), After::Close, BodyIs::Sent, pace);
-    // Closing with unread bytes sends a reset, which could discard the response. So read what has arrived, without waiting
-    // for more.
+    // Closing with unread bytes sends a reset, which could discard the response. So read what has arrived, without
+    // waiting for more.
     let _ = socket.shutdown(Shutdown::Write);
     let _ = socket.read(&mut [0; 4 * 1024]);
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns: the two steps of a request, and the kinds of client. Never: a socket, a rule of access.
 //!
-//! The first step sees the head alone, so that no byte of a body is read for a client without access. The second has the
-//! body.
+//! The first step sees the head alone, so that no byte of a body is read for a client without access. The second has
+//! the body.
 
 use super::budget::Share;
 use crate::handoff::{Client, Outcome, Reply};
@@ -13,8 +13,8 @@ pub trait Service: Send + Sync {
     /// Decides about a request whose vetted head in canonical form is `head`. It is not carried out yet.
     fn admit(&self, head: &[u8]) -> HeadVerdict;
 
-    /// Returns the kind of the client, by the token in a vetted head. Cheap; used only for the order in which clients are
-    /// served.
+    /// Returns the kind of the client, by the token in a vetted head. Cheap; used only for the order in which clients
+    /// are served.
     fn client_kind(&self, head: &[u8]) -> ClientKind;
 
     /// Called after a connection has ended, on its thread: time to free what only a burst needs.

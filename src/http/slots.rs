@@ -5,7 +5,8 @@
 //! A connection begins as a stranger's. It becomes an owner's with the first request that has a valid token. At
 //! the cap a new connection evicts a stranger, whatever that one does; a stranger never evicts an owner.
 //!
-//! A connection that serves visitors of managed servers takes none of these slots: it has its own number ([`Visitors`]).
+//! A connection that serves visitors of managed servers takes none of these slots: it has its own number
+//! ([`Visitors`]).
 
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
@@ -25,8 +26,8 @@ pub use visitors::Visitors;
 
 /// So many slots are never taken by owners, so that a new connection always finds a stranger to evict.
 const STRANGERS_MIN: usize = 32;
-/// An evicted connection needs its thread for another moment: one that waits for readiness checks once a second. At most so
-/// many of them exist in addition to the slots.
+/// An evicted connection needs its thread for another moment: one that waits for readiness checks once a second. At
+/// most so many of them exist in addition to the slots.
 const EVICTED_MAX: usize = 64;
 /// The limit of a new connection's wait for a slot.
 const ADMIT_LIMIT: Duration = Duration::from_millis(200);
@@ -39,7 +40,8 @@ const FRESH: Duration = Duration::from_millis(250);
 const ASKED_MAX: usize = 16;
 /// The time within which a thread with unread bytes is scheduled.
 const SCHEDULED: Duration = Duration::from_millis(2);
-/// When the listener closes, the sources of streams have ended; a client that has not read the rest within this does not read.
+/// When the listener closes, the sources of streams have ended; a client that has not read the rest within this does
+/// not read.
 const STREAM_LIMIT: Duration = Duration::from_millis(200);
 
 /// What a connection does.
@@ -179,8 +181,8 @@ impl Slots {
         }
     }
 
-    /// Evicts a connection in a shortage of descriptors or threads: a stranger, else an idle visitor, else an idle owner.
-    /// Returns whether there was one.
+    /// Evicts a connection in a shortage of descriptors or threads: a stranger, else an idle visitor, else an idle
+    /// owner. Returns whether there was one.
     pub fn make_room(&self) -> bool {
         let now = Instant::now();
         let is_old = |at: Instant| now.saturating_duration_since(at) >= FRESH;
@@ -208,7 +210,8 @@ impl Slots {
         }
     }
 
-    /// Waits until no connection is left. At `deadline` the rest are closed in the middle of a response; streams much sooner.
+    /// Waits until no connection is left. At `deadline` the rest are closed in the middle of a response; streams much
+    /// sooner.
     pub fn drain(&self, deadline: Instant) {
         let streams = deadline.min(Instant::now() + STREAM_LIMIT);
         self.shut_down_at(streams, |activity| activity == ConnectionActivity::Streaming);
@@ -240,9 +243,9 @@ impl Slots {
 }
 
 impl Entries {
-    /// The stranger to evict for a new connection: first those that wait for a request and are not fresh, then all others, in
-    /// the order of arrival: activity does not make a connection younger. One with bytes that its thread has not read or
-    /// decided about is skipped, unless `must` is set.
+    /// The stranger to evict for a new connection: first those that wait for a request and are not fresh, then all
+    /// others, in the order of arrival: activity does not make a connection younger. One with bytes that its thread has
+    /// not read or decided about is skipped, unless `must` is set.
     fn victim(&self, now: Instant, must: bool) -> Victim {
         let age = |entry: &Entry| now.saturating_duration_since(entry.arrived);
         let is_stranger =
@@ -253,8 +256,8 @@ impl Entries {
                 && age(entry) >= FRESH
                 && now.saturating_duration_since(entry.since) >= GRACE
         };
-        // On a busy machine its thread may be late. Only the first request counts: a connection that pipelines, or sends on
-        // after a refusal, always has unread bytes.
+        // On a busy machine its thread may be late. Only the first request counts: a connection that pipelines, or
+        // sends on after a refusal, always has unread bytes.
         let has_asked = |entry: &Entry| match entry.activity {
             ConnectionActivity::Waiting => entry.waits <= 1 && peer::peek(&*entry.socket, &mut [0]) != Peeked::Nothing,
             ConnectionActivity::Asking => entry.waits <= 1,

@@ -1,7 +1,7 @@
 //! The interface between the front and what serves requests to managed servers.
 //!
-//! Owns: what a request is handed over with, and what follows. Never: which hosts are those of servers, a byte of such a
-//! request beyond its head.
+//! Owns: what a request is handed over with, and what follows. Never: which hosts are those of servers, a byte of such
+//! a request beyond its head.
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;

@@ -2,9 +2,9 @@
 //!
 //! Owns: the bytes in the order of their arrival, and the stream of each. Never: a lock, a thread, I/O.
 //!
-//! The bytes form *pieces*: consecutive bytes of one stream are one piece, so there is no bookkeeping per line. Old bytes
-//! are dropped by whole lines if possible, so that the rest of a line is not shown as a line. The size of a piece's own
-//! record counts too, so two streams that alternate byte by byte can't exceed the limit.
+//! The bytes form *pieces*: consecutive bytes of one stream are one piece, so there is no bookkeeping per line. Old
+//! bytes are dropped by whole lines if possible, so that the rest of a line is not shown as a line. The size of a
+//! piece's own record counts too, so two streams that alternate byte by byte can't exceed the limit.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -29,8 +29,8 @@ pub struct Rendered {
 
 /// At least this part of the capacity is freed at once, so that the search for a line end is rare.
 const EVICT_PART: usize = 64;
-/// How far the end of a line to be dropped is searched, in bytes. A longer line is cut and its newest part kept: it may be a
-/// position bar, all that a program ever wrote.
+/// How far the end of a line to be dropped is searched, in bytes. A longer line is cut and its newest part kept: it may
+/// be a position bar, all that a program ever wrote.
 const LINE_SEARCH: usize = 64 * 1024;
 /// The mark before the rest of a line whose beginning was dropped.
 pub const CUT_MARK: &[u8] = "[…] ".as_bytes();
@@ -240,8 +240,8 @@ impl RingCopy {
         Rendered { bytes, dropped_bytes: dropped + lost as u64 }
     }
 
-    /// Merges the lines of both streams in the order of their ends, without the `torn` ones at the start; also returns the
-    /// number of bytes of these.
+    /// Merges the lines of both streams in the order of their ends, without the `torn` ones at the start; also returns
+    /// the number of bytes of these.
     fn merge(&self, torn: [TornEnd; 2]) -> (Vec<u8>, usize) {
         let mut left_out = torn.map(|torn| torn.left_out);
         let mut all_lost = 0;
@@ -274,8 +274,8 @@ impl RingCopy {
         (bytes, all_lost)
     }
 
-    /// For each stream, how the rest of a line is shown whose beginning was dropped. It is left out if another line follows.
-    /// A long one, or the only one, is shown from its first update (`\r`), with a mark.
+    /// For each stream, how the rest of a line is shown whose beginning was dropped. It is left out if another line
+    /// follows. A long one, or the only one, is shown from its first update (`\r`), with a mark.
     fn torn_ends(&self) -> [TornEnd; 2] {
         StreamId::BOTH.map(|stream| {
             if !self.past[stream as usize].torn {
@@ -322,8 +322,8 @@ impl TornEnd {
     }
 }
 
-/// Where the first line ends, and where the first update of a position bar before that ends: at a `\r` that is not a part of
-/// the line's end.
+/// Where the first line ends, and where the first update of a position bar before that ends: at a `\r` that is not a
+/// part of the line's end.
 fn line_ends(bytes: impl Iterator<Item = u8>) -> (Option<usize>, Option<usize>) {
     let (mut update, mut last) = (None, 0);
     for (at, byte) in bytes.enumerate() {

@@ -1,11 +1,11 @@
 //! Log files: the output of servers as plain files.
 //!
-//! Owns: the one thread that writes all files, and the position of each log's files. Never: a delay of a server, a wake-up
-//! while nothing is written.
+//! Owns: the one thread that writes all files, and the position of each log's files. Never: a delay of a server, a
+//! wake-up while nothing is written.
 //!
-//! The thread reads the rings, which are its bounded queue. So a slow or full disk affects the files alone: bytes that a
-//! ring drops before they are written are counted, and noted in the file when writing works again; the rest is written
-//! late. Files stay when their server is deleted.
+//! The thread reads the rings, which are its bounded queue. So a slow or full disk affects the files alone: bytes that
+//! a ring drops before they are written are counted, and noted in the file when writing works again; the rest is
+//! written late. Files stay when their server is deleted.
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
@@ -72,7 +72,8 @@ struct FilePosition {
 }
 
 impl LogFiles {
-    /// Starts the thread, which writes files of up to `limit` bytes into `directory`, which is created if it is missing.
+    /// Starts the thread, which writes files of up to `limit` bytes into `directory`, which is created if it is
+    /// missing.
     ///
     /// # Errors
     /// A sentence for the user: the directory can't be created or written, or no thread can be created.

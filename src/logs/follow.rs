@@ -1,7 +1,7 @@
 //! Reading a log as it is written.
 //!
-//! Owns: how far one reader has come, and that its waker is signalled when there is more. Never: a wait; a byte that the
-//! ring has dropped (their number is known).
+//! Owns: how far one reader has come, and that its waker is signalled when there is more. Never: a wait; a byte that
+//! the ring has dropped (their number is known).
 
 use std::sync::Arc;
 
@@ -34,8 +34,8 @@ pub enum NextOutput<'a> {
 }
 
 impl Follower {
-    /// Begins with the last `tail` lines that are kept, all of them without it. `waker` is signalled whenever there may be
-    /// more.
+    /// Begins with the last `tail` lines that are kept, all of them without it. `waker` is signalled whenever there may
+    /// be more.
     pub fn new(log: Arc<SharedLog>, selection: Selection, tail: Option<usize>, waker: &Arc<Waker>) -> Follower {
         let copy = {
             let mut state = log.state();

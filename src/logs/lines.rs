@@ -2,8 +2,8 @@
 //!
 //! Owns: the unfinished lines, and the count of missing bytes. Never: the format of a shown line, a clock, I/O.
 //!
-//! A line is emitted when it has ended, so lines of two streams do not mix. The rest of a line whose beginning is missing
-//! is not emitted, and counts as missing.
+//! A line is emitted when it has ended, so lines of two streams do not mix. The rest of a line whose beginning is
+//! missing is not emitted, and counts as missing.
 
 use std::mem;
 

@@ -21,8 +21,8 @@ use crate::sync::lock;
 use buffer::LogBuffer;
 use files::FilesNotifier;
 
-/// The log of one server: its supervisor's thread writes what it reads from the pipes; clients and the thread of the log
-/// files read.
+/// The log of one server: its supervisor's thread writes what it reads from the pipes; clients and the thread of the
+/// log files read.
 #[derive(Debug)]
 pub struct SharedLog {
     state: Mutex<LogState>,
@@ -101,7 +101,8 @@ impl SharedLog {
         copy.render(tail)
     }
 
-    /// The last `count` lines of each stream that came after `from` (as in [`Totals::written`]), in the order of their ends.
+    /// The last `count` lines of each stream that came after `from` (as in [`Totals::written`]), in the order of their
+    /// ends.
     pub fn last_lines(&self, from: [u64; 2], count: usize) -> Vec<(StreamId, Vec<u8>)> {
         self.state().buffer.last_lines(from, count)
     }

@@ -99,8 +99,8 @@ fn value(text: &str, at: usize) -> Option<(&str, usize)> {
     None
 }
 
-/// The possible ends of a quoted value, in the order of the expression: the first quote without a backslash before it, then those
-/// with one, the last first.
+/// The possible ends of a quoted value, in the order of the expression: the first quote without a backslash before it,
+/// then those with one, the last first.
 fn closing_quotes(text: &str, from: usize, quote: char) -> Vec<usize> {
     let mut escaped = Vec::new();
     let mut at = from;
@@ -120,8 +120,8 @@ fn closing_quotes(text: &str, from: usize, quote: char) -> Vec<usize> {
     escaped
 }
 
-/// The end of an assignment whose value ends at `at`: only white space and a comment may follow on the line. White space
-/// may span lines if a comment or the end of the file follows.
+/// The end of an assignment whose value ends at `at`: only white space and a comment may follow on the line. White
+/// space may span lines if a comment or the end of the file follows.
 fn line_rest(text: &str, at: usize) -> Option<usize> {
     let after = skip_space(text, at);
     if text[after..].starts_with('#') {

@@ -1,6 +1,7 @@
 //! The end of a run: reasons, kinds, and the sentence about it.
 //!
-//! Owns: the reasons and kinds in `GET /servers/{slug}/runs`, and the sentence about an end. Never: a process, a clock, JSON.
+//! Owns: the reasons and kinds in `GET /servers/{slug}/runs`, and the sentence about an end. Never: a process, a clock,
+//! JSON.
 
 use std::time::Duration;
 
@@ -158,7 +159,8 @@ pub enum EndingDaemon {
     Ends,
 }
 
-/// Why a run whose first process ended with `exit` is over. `cause` and `wanted` are those of its machine before the end.
+/// Why a run whose first process ended with `exit` is over. `cause` and `wanted` are those of its machine before the
+/// end.
 pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: EndingDaemon, oom: Oom) -> Reason {
     match (cause, wanted, daemon) {
         (Cause::Unhealthy, Wanted::Up, _) => Reason::Unhealthy,

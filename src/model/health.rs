@@ -1,7 +1,8 @@
 //! The health checks of one server during one run, as a pure state machine.
 //!
-//! Owns: when a check is due, how long it may take, and what its outcome means. Never: a socket, a clock, HTTP. Outcomes
-//! and timeouts go in, each with the current time; changes of the health come out. Each run has a machine of its own.
+//! Owns: when a check is due, how long it may take, and what its outcome means. Never: a socket, a clock, HTTP.
+//! Outcomes and timeouts go in, each with the current time; changes of the health come out. Each run has a machine of
+//! its own.
 //!
 //! Before the first success, failures have no effect. A dev server compiles at its first request, and a client that
 //! disconnects and retries only makes it start over. So one request stays open far beyond its timeout, and a late
@@ -54,7 +55,8 @@ enum Proof {
 enum CheckPhase {
     /// The next check begins at `due`.
     Idle { due: Instant },
-    /// A check runs, and is given up at `until`. If that is later than its timeout, the delay is reported at `overdue_at`.
+    /// A check runs, and is given up at `until`. If that is later than its timeout, the delay is reported at
+    /// `overdue_at`.
     InFlight { begun: Instant, overdue_at: Option<Instant>, until: Instant, extension: Extension },
 }
 
@@ -105,8 +107,8 @@ impl Checks {
         self.patience_ends().map_or(next, |end| end.min(next))
     }
 
-    /// Acts on the [deadline](Checks::deadline) if it has passed. Call it until it returns `Nothing`. `at` is `now` as time
-    /// of day.
+    /// Acts on the [deadline](Checks::deadline) if it has passed. Call it until it returns `Nothing`. `at` is `now` as
+    /// time of day.
     pub fn timeout(&mut self, now: Instant, at: SystemTime) -> Due {
         match &mut self.phase {
             CheckPhase::Idle { due } if *due <= now => {

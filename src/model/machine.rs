@@ -1,12 +1,12 @@
 //! The life-cycle of one server as a pure state machine.
 //!
 //! Owns: every decision about when a process is spawned, ended and restarted. Never: a process, a clock, a thread.
-//! Commands, events and timeouts go in, each with the current time; effects come out. The caller carries the effects out
-//! and reports their results as events.
+//! Commands, events and timeouts go in, each with the current time; effects come out. The caller carries the effects
+//! out and reports their results as events.
 //!
 //! The *wanted* state is separate from the actual one (the phase), as in s6: a restart ends a run that stays wanted, a
-//! stop ends a run that is no longer wanted, and what follows an end depends on the wanted state alone. There is at most
-//! one run at a time; events of other runs are ignored.
+//! stop ends a run that is no longer wanted, and what follows an end depends on the wanted state alone. There is at
+//! most one run at a time; events of other runs are ignored.
 //!
 //! The tests visit every reachable state and check the invariants at every transition.
 

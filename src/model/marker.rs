@@ -3,8 +3,8 @@
 //! Owns: how both are made and taken apart. Never: how they get into a process or out of one.
 //!
 //! A program can write over its environment, and does: nginx, redis and PostgreSQL keep their titles there. A resource
-//! limit survives that, `env -i`, `setsid`, `setuid` and the end of the main thread, and every user may read it. The limit
-//! is `RLIMIT_LOCKS`, which has had no effect since Linux 2.4. Its values here are
+//! limit survives that, `env -i`, `setsid`, `setuid` and the end of the main thread, and every user may read it. The
+//! limit is `RLIMIT_LOCKS`, which has had no effect since Linux 2.4. Its values here are
 //!
 //! ```text
 //! bit 63      0
@@ -13,8 +13,8 @@
 //! bits 19–0   number of the run
 //! ```
 //!
-//! A daemon inside of another one's server may lower its soft limit only. That is why the level comes first, and why the
-//! hard limit stays as it is there: the outer daemon's mark is still in it.
+//! A daemon inside of another one's server may lower its soft limit only. That is why the level comes first, and why
+//! the hard limit stays as it is there: the outer daemon's mark is still in it.
 
 use super::machine::RunId;
 use super::spec::Slug;

@@ -1,7 +1,7 @@
 //! The public URL of a server.
 //!
-//! Owns: the template of `--public-url` and its placeholders: from a server to its URL, and from a host name back to the
-//! server (`visited`). Never: whether the URL is reachable, or whether there is such a server.
+//! Owns: the template of `--public-url` and its placeholders: from a server to its URL, and from a host name back to
+//! the server (`visited`). Never: whether the URL is reachable, or whether there is such a server.
 
 use super::spec::{Port, Slug};
 
@@ -66,8 +66,8 @@ impl PublicUrl {
         Ok(PublicUrl { parts })
     }
 
-    /// Returns the URL of one server. `named` is its address and port, if it does not listen on `localhost`; it replaces
-    /// the host of the default template only.
+    /// Returns the URL of one server. `named` is its address and port, if it does not listen on `localhost`; it
+    /// replaces the host of the default template only.
     pub fn fill(&self, port: Port, slug: &Slug, named: Option<&str>) -> String {
         if let Some(authority) = named
             && *self == PublicUrl::default()

@@ -2,10 +2,10 @@
 //!
 //! Owns: the decision whether a command is certainly a simple one. Never: its execution, or any other change to it.
 //!
-//! A shell that runs `node server.js` stays as its parent (dash, busybox) unless the command is `exec node server.js`; then
-//! the `pid` in the API is the server's, and signals reach it directly. Before anything but one simple command of a
-//! program, `exec` would change the meaning. So this parses a small, unambiguous part of the shell's grammar, and leaves
-//! everything else unchanged.
+//! A shell that runs `node server.js` stays as its parent (dash, busybox) unless the command is `exec node server.js`;
+//! then the `pid` in the API is the server's, and signals reach it directly. Before anything but one simple command of
+//! a program, `exec` would change the meaning. So this parses a small, unambiguous part of the shell's grammar, and
+//! leaves everything else unchanged.
 
 use std::borrow::Cow;
 use std::iter;

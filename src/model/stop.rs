@@ -97,7 +97,8 @@ impl Default for StopRules {
 }
 
 impl StopRules {
-    /// The rules for the run of `phase`. Those of a spec are for its start command: an install command is another program.
+    /// The rules for the run of `phase`. Those of a spec are for its start command: an install command is another
+    /// program.
     pub fn of(spec: &ServerSpec, phase: &Phase) -> StopRules {
         match phase {
             Phase::Alive { stage: RunStage::Installing, .. } | Phase::Draining { stage: RunStage::Installing, .. } => {

@@ -53,7 +53,8 @@ pub fn parse_rfc3339(text: &str) -> Option<SystemTime> {
     Some(UNIX_EPOCH + Duration::from_millis(days * MILLIS_A_DAY + in_day))
 }
 
-/// How long before `now` the moment was that [`rfc3339`] wrote as `text`, by clocks that may have been set: only to be shown.
+/// How long before `now` the moment was that [`rfc3339`] wrote as `text`, by clocks that may have been set: only to be
+/// shown.
 pub fn age(text: &str, now: SystemTime) -> Option<Duration> {
     parse_rfc3339(text).map(|moment| now.duration_since(moment).unwrap_or_default())
 }

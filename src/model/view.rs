@@ -1,7 +1,7 @@
 //! The public view of a server at one time.
 //!
-//! Owns: the view, the readiness of all servers together, and whether an awaited status is reached. Never: how a view is
-//! made (see `supervisor`), JSON.
+//! Owns: the view, the readiness of all servers together, and whether an awaited status is reached. Never: how a view
+//! is made (see `supervisor`), JSON.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -36,7 +36,8 @@ pub struct ServerView {
     pub ports: Vec<Port>,
     /// Whether it listens on a port that counts as its own.
     pub is_listening: bool,
-    /// Its URL, while it listens or would be started by a visit. None behind a proxy whose template needs a slug that no host name can have.
+    /// Its URL, while it listens or would be started by a visit. None behind a proxy whose template needs a slug that
+    /// no host name can have.
     pub url: Option<String>,
     /// What a client needs to visit it through the proxy; `None` if nothing is needed.
     pub key: Option<AccessKey>,
@@ -171,8 +172,8 @@ enum Role {
 /// The readiness of all servers together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// Every required server listens. The API calls this `ready`, which is less than [`Status::Ready`] of each: a health
-    /// check counts in `healthy`.
+    /// Every required server listens. The API calls this `ready`, which is less than [`Status::Ready`] of each: a
+    /// health check counts in `healthy`.
     pub reachable: bool,
     /// Every required server with a health check is healthy.
     pub healthy: bool,

@@ -1,11 +1,11 @@
 //! Starting a process.
 //!
-//! Owns: what a new process receives (program, environment, streams), and the sentence of a failure. Never: the clone itself
-//! (see `launch`), its end (see `reaper`), its purpose.
+//! Owns: what a new process receives (program, environment, streams), and the sentence of a failure. Never: the clone
+//! itself (see `launch`), its end (see `reaper`), its purpose.
 //!
-//! A command is run by `/bin/sh -c`, unless it is certainly only a program and its arguments: such a one is run directly, a
-//! millisecond sooner, and also on systems without a shell. If that fails the shell runs it, so that every refusal has the
-//! form that a shell gives it.
+//! A command is run by `/bin/sh -c`, unless it is certainly only a program and its arguments: such a one is run
+//! directly, a millisecond sooner, and also on systems without a shell. If that fails the shell runs it, so that every
+//! refusal has the form that a shell gives it.
 
 use std::ffi::{CStr, CString, OsStr, OsString};
 use std::fs::{self, File};

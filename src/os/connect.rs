@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 
 use super::{address, check, owned};
 
-/// Begins to connect. The stream never blocks. It becomes writable when it is connected or has failed; the first write or
-/// [`TcpStream::take_error`] returns the error.
+/// Begins to connect. The stream never blocks. It becomes writable when it is connected or has failed; the first write
+/// or [`TcpStream::take_error`] returns the error.
 ///
 /// # Errors
 /// No descriptor is left, or there is no route to `address`.

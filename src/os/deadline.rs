@@ -2,10 +2,10 @@
 //!
 //! Owns: the helper thread of such a call, and how many of them may hang. Never: what is called.
 //!
-//! A path of a client or of a configuration can lie on a file system that never answers (FUSE, NFS): no flag of `open(2)`
-//! or `stat(2)` limits that. The call runs on a thread of its own; its caller waits for it up to a limit and then abandons
-//! it. The thread ends when the file system answers or is unmounted. A path whose earlier call still hangs is refused at
-//! once, so that repeated tries do not cost a thread each.
+//! A path of a client or of a configuration can lie on a file system that never answers (FUSE, NFS): no flag of
+//! `open(2)` or `stat(2)` limits that. The call runs on a thread of its own; its caller waits for it up to a limit and
+//! then abandons it. The thread ends when the file system answers or is unmounted. A path whose earlier call still
+//! hangs is refused at once, so that repeated tries do not cost a thread each.
 
 use std::io;
 use std::path::{Path, PathBuf};

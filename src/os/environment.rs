@@ -2,8 +2,8 @@
 //!
 //! Owns: the erasure of secrets from it. Never: what a variable means.
 //!
-//! The kernel shows this memory as `/proc/PID/environ` to every process of the same user, and thus to the servers, even after
-//! the program has unset its variables. So a value is overwritten in place.
+//! The kernel shows this memory as `/proc/PID/environ` to every process of the same user, and thus to the servers, even
+//! after the program has unset its variables. So a value is overwritten in place.
 
 use std::ffi::{CStr, c_char};
 
@@ -12,11 +12,11 @@ unsafe extern "C" {
     static mut environ: *const *mut c_char;
 }
 
-/// Overwrites the values of the variables `names`; they are empty from now on. To be called before the first other thread
-/// is made, as all of [`super::inherit`].
+/// Overwrites the values of the variables `names`; they are empty from now on. To be called before the first other
+/// thread is made, as all of [`super::inherit`].
 pub fn erase(names: &[&str]) {
-    // SAFETY: the list and its texts are as the kernel has laid them out, in memory that a program may write to; nothing in
-    // servisor changes variables, and there is no other thread yet that could read them.
+    // SAFETY: the list and its texts are as the kernel has laid them out, in memory that a program may write to;
+    // nothing in servisor changes variables, and there is no other thread yet that could read them.
     unsafe { erase_in(environ, names) };
 }
 

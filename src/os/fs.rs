@@ -91,8 +91,8 @@ impl Dir {
         quietly(|flag| open(self.raw(), &name.0, DIRECTORY | libc::O_NOFOLLOW | flag, 0)).map(Dir)
     }
 
-    /// Opens the file `name` for reading, without waiting for a writer if it is a pipe. Its access time stays where that is
-    /// allowed.
+    /// Opens the file `name` for reading, without waiting for a writer if it is a pipe. Its access time stays where
+    /// that is allowed.
     ///
     /// # Errors
     /// The system's: `ELOOP` for a symlink.

@@ -2,8 +2,8 @@
 //!
 //! Owns: the channel. A sender never waits. Never: what a message means.
 //!
-//! All inboxes share one channel of boxed messages: the code of a channel is 6 KiB for each type of message, 37 KiB for the
-//! six types here. Messages are rare (a start, an end, a query), so the box does not matter.
+//! All inboxes share one channel of boxed messages: the code of a channel is 6 KiB for each type of message, 37 KiB for
+//! the six types here. Messages are rare (a start, an end, a query), so the box does not matter.
 
 use std::any::Any;
 use std::marker::PhantomData;

@@ -1,7 +1,7 @@
 //! What the daemon inherits from its parent: signals, descriptors, limits.
 //!
-//! Owns: the one-time changes to the process itself. Never: a decision of the daemon. It has to run before the first thread
-//! is started: threads and children inherit signal masks and dispositions.
+//! Owns: the one-time changes to the process itself. Never: a decision of the daemon. It has to run before the first
+//! thread is started: threads and children inherit signal masks and dispositions.
 
 use std::fs;
 use std::io;
@@ -58,8 +58,8 @@ fn become_subreaper() -> io::Result<()> {
     }
 }
 
-/// A parent may have ignored or blocked signals (`nohup`, a careless runtime). Children inherit both, and with an ignored
-/// SIGCHLD the kernel would reap them before their exit status is read.
+/// A parent may have ignored or blocked signals (`nohup`, a careless runtime). Children inherit both, and with an
+/// ignored SIGCHLD the kernel would reap them before their exit status is read.
 fn reset_signals() -> io::Result<()> {
     for signal in 1..=libc::SIGRTMAX() {
         match signal {

@@ -3,9 +3,10 @@
 //! Owns: the clone, and the few calls of its child. Never: what is run and why; an allocation, a lock or a panic in the
 //! child.
 //!
-//! The child shares the daemon's memory (`CLONE_VM`), and the thread that made it is suspended until the child has called
-//! `execve(2)` or exited (`CLONE_VFORK`): some 50 µs, whatever the daemon's size. `posix_spawn` does the same but can neither
-//! reset a limit nor raise the OOM score, and a shell that does so first would be one more program at every start.
+//! The child shares the daemon's memory (`CLONE_VM`), and the thread that made it is suspended until the child has
+//! called `execve(2)` or exited (`CLONE_VFORK`): some 50 µs, whatever the daemon's size. `posix_spawn` does the same
+//! but can neither reset a limit nor raise the OOM score, and a shell that does so first would be one more program at
+//! every start.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -16,10 +17,11 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use super::{Pid, check, retry};
 use crate::model::marker::Limits;
 
-/// The child's few calls use less than half of this (a test measures it), also when glibc's loader resolves them. A guard
-/// page ends the child on overflow.
+/// The child's few calls use less than half of this (a test measures it), also when glibc's loader resolves them. A
+/// guard page ends the child on overflow.
 const STACK: usize = 32 * 1024;
-/// ThreadSanitizer takes every clone for a fork; under it the child has memory of its own, and its errors are not reported.
+/// ThreadSanitizer takes every clone for a fork; under it the child has memory of its own, and its errors are not
+/// reported.
 const SHARING: libc::c_int = if cfg!(sanitized) { libc::CLONE_VFORK } else { libc::CLONE_VM | libc::CLONE_VFORK };
 /// The exit code of a child whose `execve(2)` failed, as in a shell. Only its parent sees it.
 const LOST: libc::c_int = 127;
@@ -38,10 +40,11 @@ pub struct Launch<'a> {
     pub streams: [BorrowedFd<'a>; 3],
     /// Its soft limit on open files, if it is to have another one.
     pub open_files: Option<u64>,
-    /// Its limit on file locks, which has no effect but to be inherited, if it is to have another one. One that can't be set
-    /// is no reason to fail.
+    /// Its limit on file locks, which has no effect but to be inherited, if it is to have another one. One that can't
+    /// be set is no reason to fail.
     pub file_locks: Option<Limits>,
-    /// What goes into its `oom_score_adj`. A system that keeps no scores, or lets none be changed, is no reason to fail.
+    /// What goes into its `oom_score_adj`. A system that keeps no scores, or lets none be changed, is no reason to
+    /// fail.
     pub oom_score: Option<&'a CStr>,
 }
 
@@ -81,8 +84,8 @@ pub struct LaunchedChild {
 }
 
 impl Launch<'_> {
-    /// Creates the child, the leader of a session and a process group of its own, without a controlling terminal and with no
-    /// signal blocked or ignored. It runs its program when this returns.
+    /// Creates the child, the leader of a session and a process group of its own, without a controlling terminal and
+    /// with no signal blocked or ignored. It runs its program when this returns.
     ///
     /// # Errors
     /// What failed; no process is left.
@@ -125,10 +128,10 @@ fn pointers(texts: &[CString]) -> Vec<*const libc::c_char> {
 impl ChildPlan {
     fn clone_child(&self, stack: &Stack) -> io::Result<Pid> {
         let blocked = Blocked::all()?;
-        // SAFETY: `child` has the stack for itself and takes a pointer to this value; both outlive it, since the kernel resumes
-        // this thread only after the child's `execve` or exit (`CLONE_VFORK`). No handler can run in it, not even one of the C
-        // library: every signal is blocked by the system call itself until the child has reset all handlers. The child
-        // touches no data of other threads.
+        // SAFETY: `child` has the stack for itself and takes a pointer to this value; both outlive it, since the kernel
+        // resumes this thread only after the child's `execve` or exit (`CLONE_VFORK`). No handler can run in it, not
+        // even one of the C library: every signal is blocked by the system call itself until the child has reset all
+        // handlers. The child touches no data of other threads.
         let pid =
             unsafe { libc::clone(child, stack.top(), SHARING | libc::SIGCHLD, ptr::from_ref(self).cast_mut().cast()) };
         let pid = check(pid);
@@ -146,8 +149,9 @@ impl ChildPlan {
             }
         }
         reset_signals();
-        // SAFETY: the first calls take plain numbers and change only the child: its session, descriptors and limit. The path
-        // is a literal; the pointers of this plan are valid until `execve` or exit, for which the parent is suspended.
+        // SAFETY: the first calls take plain numbers and change only the child: its session, descriptors and limit. The
+        // path is a literal; the pointers of this plan are valid until `execve` or exit, for which the parent is
+        // suspended.
         unsafe {
             libc::setsid();
             for (number, stream) in (0..).zip(self.streams) {
@@ -177,7 +181,8 @@ impl ChildPlan {
 }
 
 extern "C" fn child(plan: *mut libc::c_void) -> libc::c_int {
-    // SAFETY: `clone_child` passes a pointer to a `ChildPlan` that outlives the child; its cells are atomics, the rest is only read.
+    // SAFETY: `clone_child` passes a pointer to a `ChildPlan` that outlives the child; its cells are atomics, the rest
+    // is only read.
     let plan = unsafe { &*plan.cast::<ChildPlan>() };
     plan.become_program();
     // SAFETY: exits without the daemon's exit handlers.
@@ -208,7 +213,8 @@ impl Stack {
         Ok(stack)
     }
 
-    /// The end of the mapping: it grows downwards from there, and a page is aligned as the processor wants a stack to be.
+    /// The end of the mapping: it grows downwards from there, and a page is aligned as the processor wants a stack to
+    /// be.
     fn top(&self) -> *mut libc::c_void {
         // SAFETY: one past the end of the mapping is a valid pointer for it.
         unsafe { self.lowest.byte_add(self.length) }
@@ -222,20 +228,21 @@ impl Drop for Stack {
     }
 }
 
-/// The number of signals, and the size of a set of them in bytes, as the kernel has both on the processors that servisor is
-/// built for. The C library's calls refuse the numbers that it keeps for itself: 32 and 33 in glibc, 34 too in musl.
+/// The number of signals, and the size of a set of them in bytes, as the kernel has both on the processors that
+/// servisor is built for. The C library's calls refuse the numbers that it keeps for itself: 32 and 33 in glibc, 34 too
+/// in musl.
 const SIGNALS: libc::c_int = 64;
 const SET_BYTES: usize = size_of::<u64>();
 
-/// Gives each signal its default action and blocks none: a handler is the daemon's code, and an ignored signal would stay
-/// ignored in the new program.
+/// Gives each signal its default action and blocks none: a handler is the daemon's code, and an ignored signal would
+/// stay ignored in the new program.
 fn reset_signals() {
     // No handler, no flags, an empty mask; the kernel's structure is no larger.
     let default = [0_u64; 8];
     let set_bytes = SET_BYTES;
     for signal in 1..=SIGNALS {
-        // SAFETY: `default` is valid for reads of the kernel's structure, and zero is `SIG_DFL`. SIGKILL and SIGSTOP, which
-        // can't be changed, are EINVAL. The child has a table of handlers of its own (no `CLONE_SIGHAND`).
+        // SAFETY: `default` is valid for reads of the kernel's structure, and zero is `SIG_DFL`. SIGKILL and SIGSTOP,
+        // which can't be changed, are EINVAL. The child has a table of handlers of its own (no `CLONE_SIGHAND`).
         unsafe {
             let none = ptr::null_mut::<u64>();
             libc::syscall(libc::SYS_rt_sigaction, libc::c_long::from(signal), default.as_ptr(), none, set_bytes)
@@ -244,8 +251,8 @@ fn reset_signals() {
     let _ = set_mask(0);
 }
 
-/// Blocks the signals of `set`, and no other, on the calling thread; gives the set before. By the kernel's own call: the C
-/// library's leaves out the signals that it keeps for itself.
+/// Blocks the signals of `set`, and no other, on the calling thread; gives the set before. By the kernel's own call:
+/// the C library's leaves out the signals that it keeps for itself.
 fn set_mask(set: u64) -> io::Result<u64> {
     let mut before = 0_u64;
     let (how, set_bytes) = (libc::c_long::from(libc::SIG_SETMASK), SET_BYTES);

@@ -2,8 +2,9 @@
 //!
 //! Owns: reading them, of this process and the first of others too. Never: what a value means (see `model::marker`).
 //!
-//! `prlimit(2)` takes less than 1 µs and is allowed for the processes of the same user. `/proc/PID/limits` takes some 25 µs
-//! and is allowed for all. Neither touches the memory of the process, so neither waits for a program that does not answer.
+//! `prlimit(2)` takes less than 1 µs and is allowed for the processes of the same user. `/proc/PID/limits` takes some
+//! 25 µs and is allowed for all. Neither touches the memory of the process, so neither waits for a program that does
+//! not answer.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -40,8 +41,8 @@ pub fn of(pid: Pid) -> io::Result<Option<Limits>> {
 
 fn ask(pid: libc::pid_t, resource: libc::c_long) -> io::Result<Limits> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the kernel reads no new limit (the third argument is null) and writes one `rlimit` (two 64-bit numbers here) to `limit`. Each argument
-    // is as wide as a register.
+    // SAFETY: the kernel reads no new limit (the third argument is null) and writes one `rlimit` (two 64-bit numbers
+    // here) to `limit`. Each argument is as wide as a register.
     let returned = unsafe {
         libc::syscall(
             libc::SYS_prlimit64,

@@ -12,12 +12,13 @@ use super::check;
 /// Connections that wait to be accepted. The standard library asks for 128, and each one above has to try again after a
 /// second. The kernel lowers it to `net.core.somaxconn`.
 const BACKLOG: libc::c_int = 4096;
-/// Seconds of silence before the first keepalive probe. A host whose end of the connection is gone answers it with a reset.
+/// Seconds of silence before the first keepalive probe. A host whose end of the connection is gone answers it with a
+/// reset.
 const KEEPALIVE_IDLE: libc::c_int = 20;
 /// Seconds between further probes.
 const KEEPALIVE_INTERVAL: libc::c_int = 20;
-/// Milliseconds without an acknowledgement after which the peer counts as gone, for keepalive probes too: with this option
-/// the kernel does not count them.
+/// Milliseconds without an acknowledgement after which the peer counts as gone, for keepalive probes too: with this
+/// option the kernel does not count them.
 const USER_TIMEOUT: libc::c_int = 120_000;
 /// Bytes that the kernel takes beyond what it could send so far.
 const UNSENT_MAX: libc::c_int = 64 * 1024;

@@ -1,6 +1,7 @@
 //! Sockets with a name in the file system.
 //!
-//! Owns: the permissions that one begins with, and the user at the other end of a connection. Never: a byte that is sent.
+//! Owns: the permissions that one begins with, and the user at the other end of a connection. Never: a byte that is
+//! sent.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};

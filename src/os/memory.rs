@@ -2,9 +2,9 @@
 //!
 //! Owns: from which size on a block is a mapping of its own. Never: a small block; those are the C library's.
 //!
-//! musl's allocator places blocks of one size in groups of up to 128 KiB, uses each slot of a group once before it reuses one,
-//! and keeps the last group of each size even when it is empty. So each size of response or file would leave its pages
-//! resident: some 200 KiB after an hour of mixed work.
+//! musl's allocator places blocks of one size in groups of up to 128 KiB, uses each slot of a group once before it
+//! reuses one, and keeps the last group of each size even when it is empty. So each size of response or file would
+//! leave its pages resident: some 200 KiB after an hour of mixed work.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, null_mut};
@@ -38,8 +38,9 @@ fn map(size: usize) -> *mut u8 {
     unless_failed(unsafe { libc::mmap(null_mut(), size, access, kind, -1, 0) })
 }
 
-// SAFETY: a block is either the system allocator's from its first to its last call or a mapping that nothing else uses; both
-// are as large as asked for and aligned, a mapping to a page. Null is given when there is no memory. Nothing here panics.
+// SAFETY: a block is either the system allocator's from its first to its last call or a mapping that nothing else uses;
+// both are as large as asked for and aligned, a mapping to a page. Null is given when there is no memory. Nothing here
+// panics.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match kind_of(layout.size(), layout.align()) {
@@ -81,7 +82,8 @@ unsafe impl GlobalAlloc for Blocks {
             (BlockKind::Group, BlockKind::Mapping) | (BlockKind::Mapping, BlockKind::Group) => {
                 // SAFETY: the caller vouches for the size, and `layout` for the alignment.
                 let new = unsafe { Layout::from_size_align_unchecked(size, layout.align()) };
-                // SAFETY: the new block is another one, both have room for what is copied, and the old one is used no more.
+                // SAFETY: the new block is another one, both have room for what is copied, and the old one is used no
+                // more.
                 unsafe {
                     let copy = self.alloc(new);
                     if !copy.is_null() {

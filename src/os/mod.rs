@@ -1,7 +1,7 @@
 //! The operating system, made safe: processes, signals, descriptors, sockets, threads, memory.
 //!
-//! Owns: all `unsafe` of this crate, each block with its reason, and the terms of the kernel as types. Never: a server, a
-//! policy, HTTP.
+//! Owns: all `unsafe` of this crate, each block with its reason, and the terms of the kernel as types. Never: a server,
+//! a policy, HTTP.
 
 use std::fmt;
 use std::io;
@@ -112,7 +112,8 @@ pub fn unopened(what: &str, error: &io::Error) -> String {
     }
 }
 
-/// Repeats a system call that a signal interrupts. SIGCONT alone interrupts a read or write of a socket with a time-out.
+/// Repeats a system call that a signal interrupts. SIGCONT alone interrupts a read or write of a socket with a
+/// time-out.
 ///
 /// # Errors
 /// Any other error of `call`.

@@ -2,8 +2,8 @@
 //!
 //! Owns: the value until both sides are gone. Never: its meaning.
 //!
-//! The sender may report progress before it sends the final value. Here for its size: a bounded channel of `crossbeam` is
-//! 6 KiB of code for each type of message, 23 KiB for those used.
+//! The sender may report progress before it sends the final value. Here for its size: a bounded channel of `crossbeam`
+//! is 6 KiB of code for each type of message, 23 KiB for those used.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;

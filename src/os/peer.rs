@@ -1,7 +1,7 @@
 //! The state of a connected socket's other end.
 //!
-//! Owns: detecting its close, reading without consuming (`MSG_PEEK`), its address, and how long it may take nothing. Never:
-//! consuming a byte.
+//! Owns: detecting its close, reading without consuming (`MSG_PEEK`), its address, and how long it may take nothing.
+//! Never: consuming a byte.
 
 use std::io;
 use std::net::{IpAddr, TcpStream};

@@ -36,16 +36,16 @@ impl Signal {
     }
 }
 
-/// Signals `process`: its number may belong to another process by now, so it is opened first, read again, and signalled by
-/// what was opened. A process that has ended is no error.
+/// Signals `process`: its number may belong to another process by now, so it is opened first, read again, and signalled
+/// by what was opened. A process that has ended is no error.
 ///
 /// # Errors
 /// The system refuses it (EPERM): the process is another user's.
 pub fn signal(process: &Process, signal: Signal) -> io::Result<()> {
     let sent = match open(process.pid) {
         Ok(opened) if process.is_still_there() => {
-            // SAFETY: `opened` is an open descriptor and stays open during the call; the pointer to details may be null. Each
-            // argument is as wide as a register.
+            // SAFETY: `opened` is an open descriptor and stays open during the call; the pointer to details may be
+            // null. Each argument is as wide as a register.
             let returned = unsafe {
                 libc::syscall(
                     libc::SYS_pidfd_send_signal,

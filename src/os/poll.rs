@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::{check, retry};
 
-/// Waits until one of `entries` has an event, or `limit` is over; without a limit for as long as it takes. Entries with a
-/// negative descriptor are ignored.
+/// Waits until one of `entries` has an event, or `limit` is over; without a limit for as long as it takes. Entries with
+/// a negative descriptor are ignored.
 ///
 /// # Errors
 /// The kernel has no memory for the wait, or the limit on open files was lowered below the number of entries.
@@ -23,8 +23,8 @@ pub(super) fn poll(entries: &mut [libc::pollfd], limit: Option<Duration>) -> io:
     });
     let limit = limit.as_ref().map_or(ptr::null(), ptr::from_ref);
     let count = entries.len() as libc::nfds_t;
-    // SAFETY: `entries` is `count` valid pollfds; `limit` is null or points to a timespec that lives through the call; no
-    // signal mask is passed.
+    // SAFETY: `entries` is `count` valid pollfds; `limit` is null or points to a timespec that lives through the call;
+    // no signal mask is passed.
     retry(|| check(unsafe { libc::ppoll(entries.as_mut_ptr(), count, limit, ptr::null()) })).map(drop)
 }
 

@@ -25,8 +25,8 @@ pub enum Availability {
     Denied,
 }
 
-/// Tries to bind `port` on both wildcards and both loopback addresses, and closes the sockets again. They never listen, so
-/// no client can connect; connections of an earlier listener that are still closing don't count.
+/// Tries to bind `port` on both wildcards and both loopback addresses, and closes the sockets again. They never listen,
+/// so no client can connect; connections of an earlier listener that are still closing don't count.
 ///
 /// # Errors
 /// No descriptor or no memory for a socket is left.

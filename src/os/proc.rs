@@ -119,8 +119,8 @@ impl Process {
         Some(name.strip_suffix(" (deleted)").unwrap_or(&name).to_owned())
     }
 
-    /// Parses `/proc/PID/stat`, which is `pid (name) state ppid pgrp session …`, and the name may hold anything, parentheses too.
-    /// `None` if it is torn.
+    /// Parses `/proc/PID/stat`, which is `pid (name) state ppid pgrp session …`, and the name may hold anything,
+    /// parentheses too. `None` if it is torn.
     pub fn parse(pid: Pid, stat: &[u8]) -> Option<Process> {
         let after_name = stat.iter().rposition(|&byte| byte == b')')? + 1;
         let rest = str::from_utf8(&stat[after_name..]).ok()?;
@@ -129,8 +129,8 @@ impl Process {
         let parent = fields.next()?.parse().ok()?;
         let group = fields.next()?.parse().ok()?;
         let session = fields.next()?.parse().ok()?;
-        // From here, the flags are the 9th field of the line, the times the 14th to 17th, `threads` the 20th, the start time
-        // the 22nd; the session was the 6th.
+        // From here, the flags are the 9th field of the line, the times the 14th to 17th, `threads` the 20th, the start
+        // time the 22nd; the session was the 6th.
         let flags: u32 = fields.nth(2)?.parse().ok()?;
         let mut ticks: u64 = fields.nth(4)?.parse().ok()?;
         for _ in 0..3 {
@@ -154,11 +154,11 @@ fn known<T>(read: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// The limit on a read of `/proc/PID/environ`. It blocks for as long as the process's memory is locked, for example by a file
-/// system that does not answer, so each read has a thread of its own.
+/// The limit on a read of `/proc/PID/environ`. It blocks for as long as the process's memory is locked, for example by
+/// a file system that does not answer, so each read has a thread of its own.
 const ENVIRONMENT_LIMIT: Duration = Duration::from_millis(200);
-/// The processes whose environment was not read within the limit: it is not tried again before the first read has ended. So
-/// one of them costs one thread and one wait, whatever looks for it how often.
+/// The processes whose environment was not read within the limit: it is not tried again before the first read has
+/// ended. So one of them costs one thread and one wait, whatever looks for it how often.
 static STUCK: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 /// As many of them may be there at most.
 const STUCK_MAX: usize = 4;
@@ -200,8 +200,8 @@ pub fn describe(pid: Pid) -> String {
     format!("process {pid} ({}) of user {user}", field("Name:"))
 }
 
-/// The resident memory of a process, and the part of it that is shared with files or other processes, in bytes; 0 for one that
-/// is gone.
+/// The resident memory of a process, and the part of it that is shared with files or other processes, in bytes; 0 for
+/// one that is gone.
 pub fn memory(pid: Pid) -> (u64, u64) {
     let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
     let mut fields = statm.split_ascii_whitespace().skip(1).map(|field| field.parse().unwrap_or(0) * page_size());

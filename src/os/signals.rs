@@ -1,7 +1,7 @@
 //! The signals that the daemon handles, as a blocking sequence.
 //!
-//! Owns: the handlers, the names, and on which threads the handlers run: the main thread alone. Never: what follows from a
-//! signal (see `daemon`).
+//! Owns: the handlers, the names, and on which threads the handlers run: the main thread alone. Never: what follows
+//! from a signal (see `daemon`).
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -11,8 +11,8 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::iterator::{Handle, Signals};
 
-/// The number of SIGRTMIN+3 for the kernel, systemd and Docker. A C library that keeps more real-time signals for itself
-/// calls the same number by another name.
+/// The number of SIGRTMIN+3 for the kernel, systemd and Docker. A C library that keeps more real-time signals for
+/// itself calls the same number by another name.
 const REAL_TIME_3: libc::c_int = 37;
 /// The signals that end the daemon: those of `kill`, of terminals, of init systems and container runtimes.
 const ENDING: [(libc::c_int, &str); 5] = [
@@ -49,8 +49,8 @@ pub struct SignalInbox {
 }
 
 /// Blocks the handled signals on the calling thread until it is dropped. A thread that is created meanwhile keeps them
-/// blocked: the kernel would run a handler on any thread, and its frame of 3 KiB would stay resident on each stack. With
-/// SIGXFSZ blocked a write past the limit on the size of files fails with EFBIG.
+/// blocked: the kernel would run a handler on any thread, and its frame of 3 KiB would stay resident on each stack.
+/// With SIGXFSZ blocked a write past the limit on the size of files fails with EFBIG.
 pub struct BlockedSignals {
     before: libc::sigset_t,
 }
@@ -59,8 +59,8 @@ impl BlockedSignals {
     pub fn block() -> BlockedSignals {
         let handled = ENDING.iter().chain(&IGNORED).map(|(number, _)| *number).chain([libc::SIGCHLD, libc::SIGXFSZ]);
         let (mut set, mut before) = (MaybeUninit::<libc::sigset_t>::uninit(), MaybeUninit::<libc::sigset_t>::uninit());
-        // SAFETY: sigemptyset fills the set before it is read. The last call fills `before`: it can't fail, and changes only
-        // this thread's mask.
+        // SAFETY: sigemptyset fills the set before it is read. The last call fills `before`: it can't fail, and changes
+        // only this thread's mask.
         let before = unsafe {
             libc::sigemptyset(set.as_mut_ptr());
             for number in handled {

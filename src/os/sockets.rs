@@ -1,10 +1,10 @@
 //! The kernel's listening TCP sockets, and which processes have them open.
 //!
-//! Owns: reading them, by netlink or from `/proc` (and, in `open`, the descriptors of processes). Never: which server they
-//! belong to, which of them matters.
+//! Owns: reading them, by netlink or from `/proc` (and, in `open`, the descriptors of processes). Never: which server
+//! they belong to, which of them matters.
 //!
-//! `NETLINK_SOCK_DIAG` can list listeners alone, so its cost does not depend on the number of connections. Where it is refused
-//! (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
+//! `NETLINK_SOCK_DIAG` can list listeners alone, so its cost does not depend on the number of connections. Where it is
+//! refused (gVisor, a filter of system calls) `/proc/net/tcp` and `tcp6` are read, with all connections in them.
 
 use std::fs;
 use std::io;
@@ -121,8 +121,9 @@ impl ListenerLookup {
         lock(self.0.as_ref()?).listener_at(address).ok().flatten()
     }
 
-    /// The inodes of the listeners one of which takes a connection to `address` now. With `SO_REUSEPORT` there may be several,
-    /// of several processes, and the kernel deals the connections out. This takes a walk through the kernel's table.
+    /// The inodes of the listeners one of which takes a connection to `address` now. With `SO_REUSEPORT` there may be
+    /// several, of several processes, and the kernel deals the connections out. This takes a walk through the kernel's
+    /// table.
     pub fn inodes_at(&self, address: SocketAddr) -> Vec<u64> {
         let mut found = Vec::new();
         let read = self.0.as_ref().map(|netlink| lock(netlink).read_port(address.port(), &mut found));
@@ -151,8 +152,8 @@ fn rank_at(listener: &ListeningSocket, ip: IpAddr) -> Option<u8> {
     }
 }
 
-/// Whether the inodes of [`ListeningSockets`] are those that [`open_sockets`] sees. In some sandboxes they are not, or either
-/// of them can't be read at all. A listener of our own, on loopback, is there for a moment to find that out.
+/// Whether the inodes of [`ListeningSockets`] are those that [`open_sockets`] sees. In some sandboxes they are not, or
+/// either of them can't be read at all. A listener of our own, on loopback, is there for a moment to find that out.
 ///
 /// # Errors
 /// The system has no socket to try it with.

@@ -6,8 +6,8 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 /// Reads at most `most` bytes behind the content of `into`, and returns how many came; 0 is the end. On an error `into`
-/// is as before. (To set 16 KiB to zero for each read was a third of a relay's time: the release is built for size, byte by
-/// byte.)
+/// is as before. (To set 16 KiB to zero for each read was a third of a relay's time: the release is built for size,
+/// byte by byte.)
 pub fn read(from: BorrowedFd<'_>, into: &mut Vec<u8>, most: usize) -> io::Result<usize> {
     into.reserve_exact(most);
     // SAFETY: `most` bytes of the allocation lie behind the content, and the kernel only writes to them.

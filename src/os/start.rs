@@ -2,8 +2,8 @@
 //!
 //! Owns: what `std` would do before its `main`. Never: what an argument means.
 //!
-//! `std`'s own start also installs handlers that print a line when a stack overflows, which ends the process with or without
-//! them. They are 6 KiB of code, and cost each thread five calls of the system.
+//! `std`'s own start also installs handlers that print a line when a stack overflows, which ends the process with or
+//! without them. They are 6 KiB of code, and cost each thread five calls of the system.
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
@@ -41,8 +41,8 @@ pub unsafe fn start(count: c_int, words: *const *const c_char, run: fn(Vec<OsStr
     catch_unwind(|| run(arguments)).map_or(PANICKED, c_int::from)
 }
 
-/// Opens `/dev/null` in the place of a standard descriptor that is closed: the next file would take its number, and be read
-/// or written as what it is not.
+/// Opens `/dev/null` in the place of a standard descriptor that is closed: the next file would take its number, and be
+/// read or written as what it is not.
 fn open_standard() {
     for number in libc::STDIN_FILENO..=libc::STDERR_FILENO {
         // SAFETY: the calls take numbers and a C string. The lowest number that is free is the one looked at.

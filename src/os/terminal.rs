@@ -1,6 +1,7 @@
 //! The terminal of the command line.
 //!
-//! Owns: its width, its interrupt key, unbuffered writes to stdout, and the way to another program. Never: what is printed.
+//! Owns: its width, its interrupt key, unbuffered writes to stdout, and the way to another program. Never: what is
+//! printed.
 
 use std::ffi::{CString, c_int};
 use std::fs::File;
@@ -37,14 +38,15 @@ pub fn exit_when_interrupted(code: i32) {
     let _ = signal_hook::flag::register_conditional_shutdown(libc::SIGINT, code, Arc::new(AtomicBool::new(true)));
 }
 
-/// Replaces this process by a program of the PATH with one argument. Returns only when that is not possible. The standard
-/// library's way is 20 KiB of code.
+/// Replaces this process by a program of the PATH with one argument. Returns only when that is not possible. The
+/// standard library's way is 20 KiB of code.
 pub fn exec(program: &str, argument: &str) -> io::Error {
     let (Ok(program), Ok(argument)) = (CString::new(program), CString::new(argument)) else {
         return io::ErrorKind::InvalidInput.into();
     };
     let arguments = [program.as_ptr(), argument.as_ptr(), ptr::null()];
-    // SAFETY: `program` and the members of `arguments` are C strings that live through the call, and a null ends the list.
+    // SAFETY: `program` and the members of `arguments` are C strings that live through the call, and a null ends the
+    // list.
     unsafe { libc::execvp(program.as_ptr(), arguments.as_ptr()) };
     io::Error::last_os_error()
 }
@@ -64,7 +66,8 @@ pub fn write_stderr(bytes: &[u8]) {
 
 // The handles of `std` come with buffers and locks: 2 KiB.
 fn write_standard(number: c_int, bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: the standard descriptors stay open for the life of the process; `ManuallyDrop` keeps this handle from closing one.
+    // SAFETY: the standard descriptors stay open for the life of the process; `ManuallyDrop` keeps this handle from
+    // closing one.
     let mut file = ManuallyDrop::new(unsafe { File::from_raw_fd(number) });
     file.write_all(bytes)
 }

@@ -2,8 +2,8 @@
 //!
 //! Owns: names, stack sizes, the report of a panic, and joins with a limit. Never: what a thread does.
 //!
-//! A panic is logged with the thread's name where it happens, caught at the thread's outermost frame, and returned by the
-//! join. `std::thread::spawn` is not used anywhere else: it panics when the system has no thread to give.
+//! A panic is logged with the thread's name where it happens, caught at the thread's outermost frame, and returned by
+//! the join. `std::thread::spawn` is not used anywhere else: it panics when the system has no thread to give.
 
 use std::any::Any;
 use std::ffi::CStr;
@@ -88,7 +88,8 @@ pub fn report_panics() {
     }));
 }
 
-/// How many processors this process may use at a time: what `std` says for 3 KiB more, but for the limits of old control groups.
+/// How many processors this process may use at a time: what `std` says for 3 KiB more, but for the limits of old
+/// control groups.
 pub fn processors() -> usize {
     // SAFETY: an all-zero set is valid; the kernel writes at most as many bytes as it has, and they are counted.
     let allowed = unsafe {
@@ -115,13 +116,13 @@ fn is_main() -> bool {
     thread == libc::c_long::from(Pid::own().raw())
 }
 
-/// Replaces musl's function, which `std` calls on the thread to be named. musl's can name other threads too and formats a
-/// path for that: the `printf` behind it is 10 KiB of code that nothing else needs.
+/// Replaces musl's function, which `std` calls on the thread to be named. musl's can name other threads too and formats
+/// a path for that: the `printf` behind it is 10 KiB of code that nothing else needs.
 #[cfg(target_env = "musl")]
 #[unsafe(no_mangle)]
 unsafe extern "C" fn pthread_setname_np(_: libc::pthread_t, name: *const libc::c_char) -> libc::c_int {
-    // SAFETY: the caller gives the address of a text that ends with a NUL byte, as it would to musl; the kernel reads at most
-    // 16 bytes of it.
+    // SAFETY: the caller gives the address of a text that ends with a NUL byte, as it would to musl; the kernel reads
+    // at most 16 bytes of it.
     unsafe { libc::prctl(libc::PR_SET_NAME, name, NONE, NONE, NONE) }
 }
 

@@ -1,7 +1,7 @@
 //! Waiting for children, and signalling a child by its number.
 //!
-//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which child,
-//! and when.
+//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which
+//! child, and when.
 
 use std::fs;
 use std::io;
@@ -59,7 +59,8 @@ pub fn ended(wanted: WaitTarget, then: WaitMode) -> io::Result<Option<(Pid, Exit
     Ok(Pid::new(pid).map(|pid| (pid, exit_of(info.si_code, status))))
 }
 
-/// Reaps a child that has ended, and returns how it ended and what it used; `None` when it has not ended. Does not wait.
+/// Reaps a child that has ended, and returns how it ended and what it used; `None` when it has not ended. Does not
+/// wait.
 ///
 /// # Errors
 /// There is no such child (ECHILD).
@@ -101,7 +102,8 @@ pub fn exists(pid: Pid) -> bool {
 pub fn signal_group(leader: Pid, signal: Signal) {
     // SAFETY: plain numbers. An error (no process in the group, or no permission) changes nothing.
     unsafe { libc::kill(-leader.raw(), signal.number()) };
-    // SAFETY: plain numbers. A session leader can't leave its group; a child without a session of its own may have left.
+    // SAFETY: plain numbers. A session leader can't leave its group; a child without a session of its own may have
+    // left.
     let has_left = unsafe { libc::getpgid(leader.raw()) != leader.raw() };
     if has_left {
         // SAFETY: plain numbers.

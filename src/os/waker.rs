@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::owned;
 
-/// Ends waits of the threads that have it in their [`super::poll::Poll`]: one for each [`Waker::wake`] if it is drained, all
-/// further ones if it is not.
+/// Ends waits of the threads that have it in their [`super::poll::Poll`]: one for each [`Waker::wake`] if it is
+/// drained, all further ones if it is not.
 #[derive(Debug)]
 pub struct Waker {
     event: OwnedFd,

@@ -4,9 +4,9 @@
 //! nothing is written outside of the target. Never: when to start, placeholders (see `heavy`).
 //!
 //! All calls are relative to descriptors of directories that were opened component by component without following
-//! symlinks: a symlink that is swapped in makes a call fail, and redirects none. In a shared directory, a file is written
-//! under a temporary name and renamed without replacing anything. A private tree has a temporary name as a whole, so its
-//! files do not need one.
+//! symlinks: a symlink that is swapped in makes a call fail, and redirects none. In a shared directory, a file is
+//! written under a temporary name and renamed without replacing anything. A private tree has a temporary name as a
+//! whole, so its files do not need one.
 
 use std::ffi::OsStr;
 use std::io;
@@ -65,8 +65,8 @@ pub struct Deferred {
     /// Its parent, relative to the target.
     pub directory: PathBuf,
     pub name: Name,
-    /// The metadata of its parent in the template, to be restored on the parent's copy afterwards, and the identity of that
-    /// copy.
+    /// The metadata of its parent in the template, to be restored on the parent's copy afterwards, and the identity of
+    /// that copy.
     pub metadata: Option<(Stat, (u64, u64))>,
     /// What is at its path now.
     pub stands: Stands,
@@ -200,8 +200,8 @@ impl TreeCopy {
         Pair::new(Arc::clone(&parent.tree), from, to, path.to_owned(), maker, has_scripts).map(Some)
     }
 
-    /// Whether `error` occurred because the template's `name` was removed or replaced after it was listed. This is counted as
-    /// skipped, not as a failure, since templates may change during a copy.
+    /// Whether `error` occurred because the template's `name` was removed or replaced after it was listed. This is
+    /// counted as skipped, not as a failure, since templates may change during a copy.
     pub fn has_vanished(&self, pair: &Pair, name: &Name, path: &Path, kind: FileKind, error: &io::Error) -> bool {
         let has = error.kind() == io::ErrorKind::NotFound
             || match pair.from.stat(name) {
@@ -214,8 +214,8 @@ impl TreeCopy {
         has
     }
 
-    /// Determines who created `to`, the copy of `source`; counts it if that was the overlay. Removes temporary files of an
-    /// earlier attempt in it.
+    /// Determines who created `to`, the copy of `source`; counts it if that was the overlay. Removes temporary files of
+    /// an earlier attempt in it.
     pub fn maker(&self, made: Made, source: &Stat, to: &Dir) -> io::Result<Maker> {
         let maker = match (made, self.attempt) {
             (Made::New, _) => Maker::Us,

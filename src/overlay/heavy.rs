@@ -2,9 +2,9 @@
 //!
 //! Owns: the replacement, and the removal of every placeholder. Never: how a tree is copied.
 //!
-//! A directory can't be renamed over a symlink. So both are exchanged in one step (`RENAME_EXCHANGE`), and the symlink is
-//! removed from the temporary name. If that is not our symlink, a user has replaced it in the meantime: the exchange is
-//! reverted and the copy removed.
+//! A directory can't be renamed over a symlink. So both are exchanged in one step (`RENAME_EXCHANGE`), and the symlink
+//! is removed from the temporary name. If that is not our symlink, a user has replaced it in the meantime: the exchange
+//! is reverted and the copy removed.
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;

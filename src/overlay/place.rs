@@ -129,8 +129,8 @@ pub fn existing(root: &Path, target: &Target) -> Option<Dir> {
     resolved.missing.is_empty().then(|| open(root, target).ok()).flatten().map(|(directory, _)| directory)
 }
 
-/// Removes the target `directory` if it is empty and still at its path: anything that has replaced it or a parent stays. A
-/// target that is a symlink stays too.
+/// Removes the target `directory` if it is empty and still at its path: anything that has replaced it or a parent
+/// stays. A target that is a symlink stays too.
 ///
 /// # Errors
 /// The system's.

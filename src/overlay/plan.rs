@@ -42,7 +42,8 @@ pub struct CopyPlan {
 }
 
 impl CopyPlan {
-    /// Creates the plan of `spec`, with the `canonical` path of its source. A relative target is resolved against `root`.
+    /// Creates the plan of `spec`, with the `canonical` path of its source. A relative target is resolved against
+    /// `root`.
     pub fn new(spec: &OverlaySpec, canonical: PathBuf, root: &Path) -> CopyPlan {
         CopyPlan {
             source: spec.source.clone(),
@@ -88,8 +89,8 @@ impl CopyPlan {
         self.source.join(path)
     }
 
-    /// The target of the copy of a symlink in `directory`. An absolute target inside the template becomes a relative one
-    /// inside the copy, since writes through it would change the template. All others stay the same.
+    /// The target of the copy of a symlink in `directory`. An absolute target inside the template becomes a relative
+    /// one inside the copy, since writes through it would change the template. All others stay the same.
     pub fn link_text<'a>(&self, directory: &Path, text: &'a OsStr) -> Cow<'a, OsStr> {
         let text_path = Path::new(text);
         match text_path.strip_prefix(&self.source).or_else(|_| text_path.strip_prefix(&self.canonical)) {
@@ -117,8 +118,8 @@ pub fn is_temporary_of(id: &OverlayId, name: &OsStr) -> bool {
     rest.and_then(|rest| rest.strip_prefix(id.as_str().as_bytes())).is_some_and(|rest| rest.starts_with(b"-"))
 }
 
-/// Whether `there` was created as a copy of `source` at or after `since`, and is unchanged. On file systems without birth
-/// times, equal metadata is enough.
+/// Whether `there` was created as a copy of `source` at or after `since`, and is unchanged. On file systems without
+/// birth times, equal metadata is enough.
 pub fn is_copy(source: &Stat, there: &Stat, since: Moment) -> bool {
     let looks_the_same = match source.kind {
         FileKind::File => source.size == there.size && source.modified == there.modified,

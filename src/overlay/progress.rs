@@ -22,8 +22,8 @@ pub struct Stats {
     pub copied_files: u64,
     /// The number of created directories.
     pub copied_dirs: u64,
-    /// The first skipped paths, relative to the target: `.git`, matches of a pattern, existing files, and what can't be copied
-    /// (pipes, sockets, devices).
+    /// The first skipped paths, relative to the target: `.git`, matches of a pattern, existing files, and what can't be
+    /// copied (pipes, sockets, devices).
     pub skipped: Vec<String>,
     /// The number of skipped paths.
     pub skipped_count: u64,

@@ -1,12 +1,12 @@
 //! Removes what a copy has created.
 //!
-//! Owns: the removal of temporary trees, and of the files that an overlay has copied to its target. Never: other files, a
-//! step through a symlink, the template.
+//! Owns: the removal of temporary trees, and of the files that an overlay has copied to its target. Never: other files,
+//! a step through a symlink, the template.
 //!
-//! The copied files are not recorded, since the list would be as long as the template, but derived from the template: an
-//! entry of the target is a copy if it has the same kind, size and time (a symlink: the same text), was created after the
-//! overlay, and is not in the list of entries that the overlay found. So files that a user has changed or added stay, and
-//! everything stays if the template is gone.
+//! The copied files are not recorded, since the list would be as long as the template, but derived from the template:
+//! an entry of the target is a copy if it has the same kind, size and time (a symlink: the same text), was created
+//! after the overlay, and is not in the list of entries that the overlay found. So files that a user has changed or
+//! added stay, and everything stays if the template is gone.
 
 use std::ffi::OsStr;
 use std::io;

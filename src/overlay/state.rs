@@ -1,7 +1,7 @@
 //! The shared state of one overlay.
 //!
-//! Owns: its status, waiters and watchers, and the order of storing and publishing: a final status is stored before it is
-//! published. Never: a file of the template or the target.
+//! Owns: its status, waiters and watchers, and the order of storing and publishing: a final status is stored before it
+//! is published. Never: a file of the template or the target.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

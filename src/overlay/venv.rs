@@ -55,8 +55,8 @@ pub fn expected(plan: &CopyPlan, directory: &Path, from: &Dir, name: &Name, stat
     }
 }
 
-/// Replaces the paths `from`, and prefixes of paths, by `to` in `text`; `None` if there is nothing to change. In a script with
-/// binary data after its first line only that line is changed.
+/// Replaces the paths `from`, and prefixes of paths, by `to` in `text`; `None` if there is nothing to change. In a
+/// script with binary data after its first line only that line is changed.
 fn moved(text: &[u8], from: [&[u8]; 2], to: &[u8]) -> Option<Vec<u8>> {
     // No shell's quotes could contain these.
     if to.iter().any(|byte| b"'\"`$\\!\n".contains(byte)) {
@@ -115,8 +115,8 @@ fn replaced(text: &[u8], from: [&[u8]; 2], to: &[u8], quoting: Quoting) -> Optio
     })
 }
 
-/// Returns the first line, or an equivalent one if the kernel would not accept it: the path of the interpreter ends at a
-/// blank, and the line at [`SHEBANG_MAX`]. The equivalent is a command for the shell, and a string for Python.
+/// Returns the first line, or an equivalent one if the kernel would not accept it: the path of the interpreter ends at
+/// a blank, and the line at [`SHEBANG_MAX`]. The equivalent is a command for the shell, and a string for Python.
 fn through_shell(before: &[u8], line: Vec<u8>, to: &[u8]) -> Vec<u8> {
     let has_blank = to.iter().any(|byte| b" \t".contains(byte));
     let path = before.get(2..).unwrap_or_default().trim_ascii();

@@ -4,8 +4,8 @@
 //! socket; facts come in, each with the present moment.
 //!
 //! Helpers listen too: Vite's middleware mode on 24678 before the application's own port, debugpy and wrangler on an
-//! ephemeral one, Node's inspectors on 9229 and up. So a port has a rank: the requested one, then ordinary ones, the lowest
-//! first, then those of helpers and the ephemeral range.
+//! ephemeral one, Node's inspectors on 9229 and up. So a port has a rank: the requested one, then ordinary ones, the
+//! lowest first, then those of helpers and the ephemeral range.
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
@@ -22,7 +22,8 @@ mod tests;
 const HELPERS: [RangeInclusive<u16>; 3] = [9229..=9329, 24678..=24777, 5678..=5678];
 /// An ordinary port counts when the requested one has not opened within this time of it.
 const REQUESTED_WITHIN: Duration = Duration::from_secs(1);
-/// A port of a better rank that opens this long after the start of the run, or sooner, takes the place of an ordinary one.
+/// A port of a better rank that opens this long after the start of the run, or sooner, takes the place of an ordinary
+/// one.
 const BETTER_WITHIN: Duration = Duration::from_secs(10);
 /// A port of the last rank counts when for this time no better one was open.
 const ALONE_FOR: Duration = Duration::from_secs(5);
@@ -65,11 +66,13 @@ struct Seen {
     open: Open,
     rank: Rank,
     since: Instant,
-    /// A check of it has failed, has passed or takes longer than its limit: it no longer holds back the checks of others.
+    /// A check of it has failed, has passed or takes longer than its limit: it no longer holds back the checks of
+    /// others.
     is_judged: bool,
     /// It has failed for so long that it is not tried beside a port that has passed.
     is_hopeless: bool,
-    /// It was open at the same time as the requested one, so that one did open in its time and is not waited for any more.
+    /// It was open at the same time as the requested one, so that one did open in its time and is not waited for any
+    /// more.
     has_met_requested: bool,
 }
 
@@ -164,8 +167,8 @@ impl Choice {
         self.current().map(|seen| seen.open)
     }
 
-    /// The ports to be checked `now`, the chosen one first. As long as none has passed, the others follow in their order,
-    /// each as soon as the one before is judged.
+    /// The ports to be checked `now`, the chosen one first. As long as none has passed, the others follow in their
+    /// order, each as soon as the one before is judged.
     pub fn checked(&self, now: Instant) -> Vec<Checked> {
         let Some(current) = self.current().filter(|_| self.rules.demand == Demand::Health) else { return Vec::new() };
         let has_better = self.has_better();

@@ -93,8 +93,8 @@ fn reached_at(listener: &ListeningSocket) -> IpAddr {
     }
 }
 
-/// Loopback if it is reached by it, IPv4 rather than IPv6, since some sandboxes have no IPv6 on loopback; else the lowest
-/// of its addresses.
+/// Loopback if it is reached by it, IPv4 rather than IPv6, since some sandboxes have no IPv6 on loopback; else the
+/// lowest of its addresses.
 fn probe(listeners: &[ListeningSocket], port: Port) -> Option<SocketAddr> {
     let addresses = listeners.iter().filter(|listener| listener.port == port).map(reached_at);
     let ip = addresses.min_by_key(|ip| (*ip != Ipv4Addr::LOCALHOST, *ip != Ipv6Addr::LOCALHOST, *ip))?;

@@ -16,7 +16,8 @@ const HEADERS_MAX: usize = 200;
 /// The type of a TLS record that is an alert, and the major version of all TLS versions.
 const TLS_ALERT: [u8; 2] = [0x15, 0x03];
 
-/// The request of a check. `Host` is always `localhost`: dev servers refuse unknown names, and all of them allow this one.
+/// The request of a check. `Host` is always `localhost`: dev servers refuse unknown names, and all of them allow this
+/// one.
 pub fn request(check: &HealthCheck, port: u16) -> Vec<u8> {
     let (path, version) = (&check.path, env!("CARGO_PKG_VERSION"));
     let text = format!(

@@ -2,8 +2,8 @@
 //!
 //! Owns: the handle to that thread, and its loop. Never: a rule of health (see `model::health`), a server's life-cycle.
 //!
-//! No connection ever blocks the thread: a server that accepts and never answers costs a descriptor and delays no other.
-//! With no server to watch the thread waits without a timer.
+//! No connection ever blocks the thread: a server that accepts and never answers costs a descriptor and delays no
+//! other. With no server to watch the thread waits without a timer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -66,8 +66,8 @@ pub struct Prober {
     next: AtomicU64,
 }
 
-/// The watch of a server, ended on drop. A notification that is under way then still arrives, so its receiver has to check
-/// which run it is about.
+/// The watch of a server, ended on drop. A notification that is under way then still arrives, so its receiver has to
+/// check which run it is about.
 pub struct Probing {
     id: WatchId,
     mailbox: Mailbox,
@@ -86,9 +86,9 @@ impl Prober {
         Ok(Arc::new(Prober { mailbox, thread, next: AtomicU64::new(0) }))
     }
 
-    /// Starts to check what listens on `address` (a wildcard is reached over loopback), whose port was detected at `detected`.
-    /// After each check, and when time alone changes the health, `notify` is called with the health; it must not block, since
-    /// it runs on the thread of all checks.
+    /// Starts to check what listens on `address` (a wildcard is reached over loopback), whose port was detected at
+    /// `detected`. After each check, and when time alone changes the health, `notify` is called with the health; it
+    /// must not block, since it runs on the thread of all checks.
     pub fn watch(
         &self,
         address: SocketAddr,

@@ -103,8 +103,8 @@ impl AsFd for Probe {
     }
 }
 
-/// The body of a response, which is discarded. Some servers log an error if the connection is closed while they write, so a
-/// short body is read completely.
+/// The body of a response, which is discarded. Some servers log an error if the connection is closed while they write,
+/// so a short body is read completely.
 pub struct Rest {
     stream: TcpStream,
     left: usize,
@@ -142,8 +142,8 @@ impl AsFd for Rest {
     }
 }
 
-/// The address to connect to, and a second one to try if there is no route to it. A wildcard is reached over loopback; that
-/// of IPv6 over IPv4 where IPv6 is off, as in many containers, where programs can still listen on `::`.
+/// The address to connect to, and a second one to try if there is no route to it. A wildcard is reached over loopback;
+/// that of IPv6 over IPv4 where IPv6 is off, as in many containers, where programs can still listen on `::`.
 fn reachable(address: SocketAddr) -> (SocketAddr, Option<SocketAddr>) {
     let at = |ip: IpAddr| SocketAddr::new(ip, address.port());
     match address.ip().to_canonical() {

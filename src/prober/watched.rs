@@ -1,6 +1,7 @@
 //! One watched server: its checks, and the connection of the present one.
 //!
-//! Owns: which connection is open, and the notification of the health. Never: a wait; a rule of health (see `model::health`).
+//! Owns: which connection is open, and the notification of the health. Never: a wait; a rule of health (see
+//! `model::health`).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};

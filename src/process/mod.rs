@@ -1,7 +1,7 @@
 //! Which processes belong to a run.
 //!
-//! Owns: the policy: the proofs of membership, the snapshot of all processes, and when children are reaped. Never: a system
-//! call (see `os`), a server's life-cycle (see `supervisor`).
+//! Owns: the policy: the proofs of membership, the snapshot of all processes, and when children are reaped. Never: a
+//! system call (see `os`), a server's life-cycle (see `supervisor`).
 
 pub mod in_flight;
 pub mod oom;

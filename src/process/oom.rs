@@ -2,7 +2,8 @@
 //!
 //! Owns: the counter of such kills. Never: which process it was: the caller has seen a SIGKILL that it did not send.
 //!
-//! The counter of the daemon's own memory cgroup is certain; without one, that of the whole machine is only an indication.
+//! The counter of the daemon's own memory cgroup is certain; without one, that of the whole machine is only an
+//! indication.
 
 use std::fs;
 use std::path::PathBuf;
@@ -77,8 +78,8 @@ fn count_in(text: &str) -> Option<u64> {
     line.trim().parse().ok()
 }
 
-/// The files that may have the counter, by `/proc/self/cgroup`: of version 2, then of version 1. In a container the path may
-/// be that of the host, and the files are at the root.
+/// The files that may have the counter, by `/proc/self/cgroup`: of version 2, then of version 1. In a container the
+/// path may be that of the host, and the files are at the root.
 fn files(cgroups: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for line in cgroups.lines() {

@@ -2,16 +2,16 @@
 //!
 //! Owns: all waits for children. Never: a decision about a run; a signal other than through a [`Leader`].
 //!
-//! The kernel keeps a list of children for each *thread*. A supervisor spawns, so a run's leader is on its supervisor's list;
-//! an orphan that the daemon inherits (as PID 1 or as subreaper) is on the list of the main thread, which spawns nothing. So
-//! `waitid` with `__WNOTHREAD` on the main thread sees orphans only, and can reap every one of them without a table; and when
-//! it sees none, no run has orphans.
+//! The kernel keeps a list of children for each *thread*. A supervisor spawns, so a run's leader is on its supervisor's
+//! list; an orphan that the daemon inherits (as PID 1 or as subreaper) is on the list of the main thread, which spawns
+//! nothing. So `waitid` with `__WNOTHREAD` on the main thread sees orphans only, and can reap every one of them without
+//! a table; and when it sees none, no run has orphans.
 //!
-//! A process that a leader has made with `CLONE_PARENT` is on the list of its supervisor: a sibling of the leader. The table
-//! distinguishes it from a leader, [`InFlight`] from a leader that is being spawned.
+//! A process that a leader has made with `CLONE_PARENT` is on the list of its supervisor: a sibling of the leader. The
+//! table distinguishes it from a leader, [`InFlight`] from a leader that is being spawned.
 //!
-//! A dead leader is detected without being reaped (`WNOWAIT`). While it is a zombie its number and that of its group can't be
-//! reused; only its [`Leader`] reaps and signals it.
+//! A dead leader is detected without being reaped (`WNOWAIT`). While it is a zombie its number and that of its group
+//! can't be reused; only its [`Leader`] reaps and signals it.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -87,8 +87,8 @@ impl Reaper {
         Reaper { spawns: Some(spawns), reserve: ReserveFd::new(), ..Reaper::default() }
     }
 
-    /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at once
-    /// if the child has exited already; it must not block.
+    /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at
+    /// once if the child has exited already; it must not block.
     pub fn adopt(self: &Arc<Self>, pid: Pid, notify: impl Fn(Notice) + Send + Sync + 'static) -> Leader {
         let notify: NoticeFn = Arc::new(notify);
         let mut table = self.table();
@@ -112,8 +112,8 @@ impl Reaper {
         if watch.awaited.is_empty() { OrphanWait::Gone } else { OrphanWait::Pending }
     }
 
-    /// Reaps every exited orphan, and notifies the supervisor of every exited leader. Call it on the main thread for each
-    /// SIGCHLD.
+    /// Reaps every exited orphan, and notifies the supervisor of every exited leader. Call it on the main thread for
+    /// each SIGCHLD.
     pub fn sweep(&self) {
         while self.sweep_some() >= REAPED_MAX {}
     }
@@ -218,8 +218,8 @@ enum LeaderState {
     Reaped,
 }
 
-/// A run's leader, from its spawn to its reaping: the only way to signal its group and to reap it. Dropping it earlier kills
-/// its group.
+/// A run's leader, from its spawn to its reaping: the only way to signal its group and to reap it. Dropping it earlier
+/// kills its group.
 pub struct Leader {
     pid: Pid,
     reaper: Arc<Reaper>,

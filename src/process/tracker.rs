@@ -5,13 +5,15 @@
 //! Members are, in the order of proof:
 //!
 //! 1. the leader and all its descendants,
-//! 2. every process in the leader's session or process group, whose numbers are in use as long as the leader is not reaped,
+//! 2. every process in the leader's session or process group, whose numbers are in use as long as the leader is not
+//!    reaped,
 //! 3. of the orphans that the daemon inherits as subreaper: those whose resource limit carries the mark of the run (see
 //!    `model::marker`), then those that can write to the pipes of the run,
 //! 4. the descendants of all these.
 //!
-//! A process can leave its session, lose its parent, and change its environment, user and output; the limit stays. The marker
-//! in the environment counts for a run only if its limit could not be set. An earlier line wins over a later one.
+//! A process can leave its session, lose its parent, and change its environment, user and output; the limit stays. The
+//! marker in the environment counts for a run only if its limit could not be set. An earlier line wins over a later
+//! one.
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};

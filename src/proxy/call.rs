@@ -1,7 +1,7 @@
 //! One request to a managed server.
 //!
-//! Owns: the order of access, hold and connect, and what is said when one of them fails. Never: what follows (see `exchange`),
-//! the form of what is said (see `pages`).
+//! Owns: the order of access, hold and connect, and what is said when one of them fails. Never: what follows (see
+//! `exchange`), the form of what is said (see `pages`).
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ use crate::supervisor::{Supervisor, Visit, VisitTarget, Waiting, WakeGuard};
 
 /// A server that refuses a connection although it is seen to listen is tried again after this.
 const RETRY: Duration = Duration::from_millis(100);
-/// A listener at the address of which no look has found for so long that it is the run's is another process's.
+/// If no look has found within this that a listener at the address is the run's, it is another process's.
 const SHARED_FOR: Duration = Duration::from_millis(600);
 /// The limit of a look at the ports after a refusal.
 const LOOK: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
     /// Does all that comes before the exchange.
     ///
     /// # Errors
-    /// There is none: what becomes of the connection.
+    /// There is no exchange: what becomes of the connection after the answer.
     pub fn prepare(mut self, visited: &Visitable) -> Result<Exchange<'p>, VisitEnd> {
         let server = &visited.server;
         // Who has no key takes no place, and is no visitor that would keep a server from its idle stop.

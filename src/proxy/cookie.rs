@@ -26,8 +26,8 @@ fn key_of(pair: &[u8]) -> Option<&str> {
     [NAME, SECURE_NAME].contains(&name.trim_end()).then_some(key.trim_start())
 }
 
-/// The `Set-Cookie` with which a browser keeps `key`. Previews stand in frames of other sites, so on https it is sent there
-/// too; without it a browser would not do that.
+/// The `Set-Cookie` with which a browser keeps `key`. Previews stand in frames of other sites, so on https it is sent
+/// there too; without it a browser would not do that.
 pub fn set(key: &str, is_secure: bool) -> String {
     if is_secure {
         format!("{SECURE_NAME}={key}; HttpOnly; SameSite=None; Path=/; Secure; Partitioned")
@@ -55,8 +55,8 @@ pub fn without_key(url: &str) -> String {
     [path, mark, &rest.join("&"), fragment].concat()
 }
 
-/// `path` with one slash at its beginning: with two, or with a backslash, which browsers take for one, a redirect would lead
-/// to another host. Control characters are left out, as browsers do it with some before they look at the slashes.
+/// `path` with one slash at its beginning: with two, or with a backslash, which browsers take for one, a redirect would
+/// lead to another host. Control characters are left out, as browsers do it with some before they look at the slashes.
 pub fn local(path: &str) -> String {
     let path: String = path.chars().filter(|letter| !letter.is_ascii_control()).collect();
     format!("/{}", path.trim_start_matches(['/', '\\']))

@@ -1,7 +1,7 @@
 //! One exchange with a server: a request on its way, and its answer.
 //!
-//! Owns: what is needed for it, without the head of the request, which a tunnel must not keep; and what is said if there is
-//! no answer. Never: a byte of either (see `relay`).
+//! Owns: what is needed for it, without the head of the request, which a tunnel must not keep; and what is said if
+//! there is no answer. Never: a byte of either (see `relay`).
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -75,7 +75,8 @@ impl Exchange<'_> {
     }
 }
 
-/// Whether the run is over or about to be. Its leader is looked at, because its sockets are closed before its exit is seen.
+/// Whether the run is over or about to be. Its leader is looked at, because its sockets are closed before its exit is
+/// seen.
 fn is_ending(server: &Supervisor, target: &VisitTarget) -> bool {
     let leader = server.view().pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::new);
     let lives =

@@ -2,8 +2,8 @@
 //!
 //! Owns: at most one piece of a body at a time, and the head before it. Never: a wait, a deadline, the other direction.
 //!
-//! A piece is read, framed anew and written before the next one is read, so a body of any length takes the same memory, and
-//! each piece is on its way as soon as it has come. Without a piece a lane has no buffer.
+//! A piece is read, framed anew and written before the next one is read, so a body of any length takes the same memory,
+//! and each piece is on its way as soon as it has come. Without a piece a lane has no buffer.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;

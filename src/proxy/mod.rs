@@ -1,9 +1,9 @@
 //! Public URLs of managed servers: requests that come to the daemon under a server's name are passed on to the server.
 //!
-//! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules about
-//! heads, `lane` and `relay` move the bytes, `call` has the order of it all, `proofs` knows which connections lead to the
-//! run, `standing` and `pages` what is said in place of an answer, `cookie` the access key. Never: the API (a name of a
-//! server never gets it), a server's life, TLS.
+//! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules
+//! about heads, `lane` and `relay` move the bytes, `call` has the order of it all, `proofs` knows which connections
+//! lead to the run, `standing` and `pages` what is said in place of an answer, `cookie` the access key. Never: the API
+//! (a name of a server never gets it), a server's life, TLS.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};

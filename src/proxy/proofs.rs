@@ -1,13 +1,13 @@
 //! Whether a connection to an address leads to the run that was seen there.
 //!
-//! Owns: the comparison of the listeners at an address with those that a look has found in the run's processes. Never: a look,
-//! a connection.
+//! Owns: the comparison of the listeners at an address with those that a look has found in the run's processes. Never:
+//! a look, a connection.
 //!
-//! A server that is being stopped, or that has lost its listener, may live on for a while, and another process may take its
-//! port meanwhile: a foreign one, or another server, whose key the client may not have. With `SO_REUSEPORT` one of the same
-//! user may even listen beside the server, at the same address or at a more specific one. So each connection is checked after
-//! it was made and before a byte is sent: the listener at the address is the run's, and so are all that share the address with
-//! it. Where the kernel does not tell, the look at the ports alone counts.
+//! A server that is being stopped, or that has lost its listener, may live on for a while, and another process may take
+//! its port meanwhile: a foreign one, or another server, whose key the client may not have. With `SO_REUSEPORT` one of
+//! the same user may even listen beside the server, at the same address or at a more specific one. So each connection
+//! is checked after it was made and before a byte is sent: the listener at the address is the run's, and so are all
+//! that share the address with it. Where the kernel does not tell, the look at the ports alone counts.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -17,8 +17,8 @@ use crate::os::sockets::ListenerLookup;
 use crate::supervisor::VisitTarget;
 use crate::sync::lock;
 
-/// Who shares an address is asked for each connection, but not more often than this: the kernel finds one listener in no time,
-/// all of them by a walk (24 µs here, more on larger machines).
+/// Who shares an address is asked for each connection, but not more often than this: the kernel finds one listener in
+/// no time, all of them by a walk (24 µs here, more on larger machines).
 const ALONE_FOR: Duration = Duration::from_millis(5);
 
 /// Where connections to an address lead.

@@ -1,11 +1,11 @@
 //! The exchange between a client and a server, both ways at once, on the thread of the client's connection.
 //!
-//! Owns: the connection to the server, the waits and their limits, and when an exchange is over. Never: a rule about a head
-//! (see `request`, `response`), more than one piece of a body in each direction (see `lane`).
+//! Owns: the connection to the server, the waits and their limits, and when an exchange is over. Never: a rule about a
+//! head (see `request`, `response`), more than one piece of a body in each direction (see `lane`).
 //!
 //! It waits by `poll(2)` for both sockets and for the end of the run. A quiet tunnel has no deadline and no buffer: it
-//! costs nothing until a byte comes. At the end of its run the connection to a server is shut, so that it is never in use
-//! when another process may have the port.
+//! costs nothing until a byte comes. At the end of its run the connection to a server is shut, so that it is never in
+//! use when another process may have the port.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};

@@ -1,10 +1,11 @@
 //! The head of a request as the server gets it: written anew.
 //!
-//! Owns: which requests may pass, and every rule about their headers. Never: a socket, a body, which server it is. Pure.
+//! Owns: which requests may pass, and every rule about their headers. Never: a socket, a body, which server it is.
+//! Pure.
 //!
-//! A server sees itself as `localhost` and its own port: in `Host`, and in `Origin` and `Referer` where these name the host
-//! that was visited. Any other origin stays, so that the server's own check of cross-site requests still works. With
-//! [`ProxyHost::Public`] it sees the host that was visited.
+//! A server sees itself as `localhost` and its own port: in `Host`, and in `Origin` and `Referer` where these name the
+//! host that was visited. Any other origin stays, so that the server's own check of cross-site requests still works.
+//! With [`ProxyHost::Public`] it sees the host that was visited.
 
 use std::net::IpAddr;
 
@@ -17,8 +18,8 @@ use crate::model::proxy::ProxyHost;
 /// A request passes as many proxies of this kind; a further one is a loop.
 const HOPS_MAX: u32 = 4;
 
-/// Headers that concern this connection, or that a server must not take from a client: what was removed of them is written
-/// anew, if it is needed.
+/// Headers that concern this connection, or that a server must not take from a client: what was removed of them is
+/// written anew, if it is needed.
 const REMOVED: [&str; 17] = [
     "Connection",
     "Keep-Alive",

@@ -1,10 +1,10 @@
 //! The head of a server's answer, and the one that the client gets.
 //!
-//! Owns: what is an answer, how its body is framed on both sides, and every rule about its headers. Never: a socket, a body.
-//! Pure.
+//! Owns: what is an answer, how its body is framed on both sides, and every rule about its headers. Never: a socket, a
+//! body. Pure.
 //!
-//! The rule behind the rules: an answer that two parsers of HTTP could understand in two ways is none. Nothing is added to
-//! an answer but its framing.
+//! The rule behind the rules: an answer that two parsers of HTTP could understand in two ways is none. Nothing is added
+//! to an answer but its framing.
 
 use super::cookie;
 use super::request::put;

@@ -74,8 +74,8 @@ pub fn shared(view: &ServerView, address: SocketAddr) -> Note {
     Note::new(503, "port_shared", sentence)
 }
 
-/// What is said to a client that can't visit the server. `has_key` says whether it has shown the server's key: output holds
-/// secrets.
+/// What is said to a client that can't visit the server. `has_key` says whether it has shown the server's key: output
+/// holds secrets.
 pub fn note(view: &ServerView, standing: Standing, is_refused: bool, has_key: bool) -> Note {
     let slug = view.spec.slug.as_str();
     let reason = view.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();

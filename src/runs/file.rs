@@ -1,10 +1,10 @@
 //! The book of a server as a file, `STATE_DIR/runs/SLUG.json`.
 //!
-//! Owns: the form of the file, and when it is written. Never: a synced write: what a loss of power takes of it is history, and
-//! no server waits for a disk because of it.
+//! Owns: the form of the file, and when it is written. Never: a synced write: what a loss of power takes of it is
+//! history, and no server waits for a disk because of it.
 //!
-//! At most one write a second a server, however often it crashes. The end of a run is written at once if the last write is
-//! that long ago; a start is written a moment later, and not at all if the run is over by then.
+//! At most one write a second a server, however often it crashes. The end of a run is written at once if the last write
+//! is that long ago; a start is written a moment later, and not at all if the run is over by then.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -2,8 +2,8 @@
 //!
 //! Owns: which lines are kept. Never: where they come from. Pure.
 //!
-//! What explains an end is mostly on stderr, and mostly followed by other output on stdout: half of the room is for stderr, and
-//! either stream may have what the other does not use.
+//! What explains an end is mostly on stderr, and mostly followed by other output on stdout: half of the room is for
+//! stderr, and either stream may have what the other does not use.
 
 use crate::logs::StreamId;
 pub use crate::model::run::{Line, Tail};

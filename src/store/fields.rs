@@ -1,7 +1,7 @@
 //! The fields of a configuration in JSON, for records and for answers.
 //!
-//! Owns: their names and units, and which are left out. Never: defaults and rules (see `api::input`). Tests compare the names with
-//! those that `api::input` reads, and with the API's document.
+//! Owns: their names and units, and which are left out. Never: defaults and rules (see `api::input`). Tests compare the
+//! names with those that `api::input` reads, and with the API's document.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -2,9 +2,9 @@
 //!
 //! Owns: how a file is written, removed, loaded and set aside. Never: its content, except for the version.
 //!
-//! A file is written under a temporary name, synced, and renamed; the directory is synced before the call returns. So there
-//! is the old or the new file at any time and after any crash. Each name must have one writer: the file of a server is
-//! written by its supervisor only.
+//! A file is written under a temporary name, synced, and renamed; the directory is synced before the call returns. So
+//! there is the old or the new file at any time and after any crash. Each name must have one writer: the file of a
+//! server is written by its supervisor only.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -160,8 +160,8 @@ impl Files {
         self.dir.unlink(&self.names(name)?.0)
     }
 
-    /// Removes the record `name`, if it exists. Succeeds if the state directory was removed or replaced, since its records do
-    /// not matter then.
+    /// Removes the record `name`, if it exists. Succeeds if the state directory was removed or replaced, since its
+    /// records do not matter then.
     ///
     /// # Errors
     /// It can't be removed durably, and still exists.
@@ -188,8 +188,8 @@ impl Files {
         Ok(())
     }
 
-    /// Loads all records with `parse`, sorted by name. A file that is invalid, incomplete, unsafe, or of a newer version is set
-    /// aside under another name and reported in the log; no record is deleted.
+    /// Loads all records with `parse`, sorted by name. A file that is invalid, incomplete, unsafe, or of a newer
+    /// version is set aside under another name and reported in the log; no record is deleted.
     ///
     /// # Errors
     /// The directory can't be read.

@@ -3,12 +3,12 @@
 //! Owns: its ownership and mode, its locks, the safety of its members, and the check that it still exists. Never: the
 //! content of a member.
 //!
-//! Members are opened relative to a descriptor, and never through a symlink. A member that another user owns, that is not a
-//! regular file, or that is too large is set aside: renamed, reported in the log, and not read.
+//! Members are opened relative to a descriptor, and never through a symlink. A member that another user owns, that is
+//! not a regular file, or that is too large is set aside: renamed, reported in the log, and not read.
 //!
-//! Two flock(2) locks exclude a second daemon: one on the directory, which can't be removed separately, and one on the file
-//! `lock`, which contains the holder's pid. They are released when the process ends, and with it the children that it was
-//! about to spawn, which hold its descriptors until execve(2). `open` waits for those.
+//! Two flock(2) locks exclude a second daemon: one on the directory, which can't be removed separately, and one on the
+//! file `lock`, which contains the holder's pid. They are released when the process ends, and with it the children that
+//! it was about to spawn, which hold its descriptors until execve(2). `open` waits for those.
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, TryLockError};
@@ -178,8 +178,8 @@ impl Home {
         Err(Lost(format!("\"{member}\" in the state directory {shown} was removed or replaced")))
     }
 
-    /// Syncs everything new here and above. Called before a durable change is answered, since the start with a new directory
-    /// does not wait for the disk.
+    /// Syncs everything new here and above. Called before a durable change is answered, since the start with a new
+    /// directory does not wait for the disk.
     ///
     /// # Errors
     /// The system's.
@@ -192,8 +192,8 @@ impl Home {
         Ok(())
     }
 
-    /// Opens the member directory `name` and closes it to other users; creates it if it is missing. Anything but a directory
-    /// of the daemon's user is set aside.
+    /// Opens the member directory `name` and closes it to other users; creates it if it is missing. Anything but a
+    /// directory of the daemon's user is set aside.
     ///
     /// # Errors
     /// The system's.
@@ -269,8 +269,8 @@ impl From<io::Error> for LockFailure {
     }
 }
 
-/// Takes both locks. The file contains the holder's pid, until a clean end. If the file was removed from a directory that
-/// was in use before, the last end counts as unclean.
+/// Takes both locks. The file contains the holder's pid, until a clean end. If the file was removed from a directory
+/// that was in use before, the last end counts as unclean.
 fn lock(path: &Path, dir: &Dir, demands: &Demands) -> Result<(File, Past), LockFailure> {
     let (name, instance) = (name(LOCK)?, name(super::INSTANCE)?);
     let (is_there, is_known) = (dir.stat(&name).is_ok(), dir.stat(&instance).is_ok());

@@ -2,8 +2,8 @@
 //!
 //! Owns: the file `leaders` in the state directory. Never: a signal, a conclusion about a process.
 //!
-//! Nothing is synced: no process outlives the system, and what is written outlives the daemon without. The file has a head of
-//! `HEAD` bytes, two lines of text:
+//! Nothing is synced: no process outlives the system, and what is written outlives the daemon without. The file has a
+//! head of `HEAD` bytes, two lines of text:
 //!
 //! ```text
 //! 2 BOOT-ID PLACE START MARKED    format, boot, device and inode of the state directory, start of the daemon in clock
@@ -11,8 +11,8 @@
 //! PID PID …                   the daemon's ancestors
 //! ```
 //!
-//! Then one record of `RECORD` bytes for each run, `PID START`, blank when its run is over. Of a file that is no such one
-//! nothing is read.
+//! Then one record of `RECORD` bytes for each run, `PID START`, blank when its run is over. Of a file that is no such
+//! one nothing is read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -60,8 +60,8 @@ pub struct Leaders {
 #[derive(Debug, PartialEq, Eq)]
 pub struct LeaderRecord(usize);
 
-/// Reads what the last life has stored in the state directory; `None` when there is nothing, the system was started since, or
-/// it was stored in another directory: on a copy of it, the leaders are those of the daemon on the original.
+/// Reads what the last life has stored in the state directory; `None` when there is nothing, the system was started
+/// since, or it was stored in another directory: on a copy of it, the leaders are those of the daemon on the original.
 pub fn past(directory: &Path) -> Option<PastRuns> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(directory.join(NAME)).ok()?;
@@ -97,8 +97,8 @@ fn parse(text: &str, boot: &str, place: &str) -> Option<PastRuns> {
 }
 
 impl Leaders {
-    /// Begins a new file in the place of the last life's. `ancestors` are the daemon's, the nearest first. One that can't be
-    /// written is logged; the marks of the runs have to do then.
+    /// Begins a new file in the place of the last life's. `ancestors` are the daemon's, the nearest first. One that
+    /// can't be written is logged; the marks of the runs have to do then.
     pub fn begin(directory: &Path, is_marked: bool, ancestors: &[Pid]) -> Leaders {
         let file = create(directory, is_marked, ancestors);
         let file = file.inspect_err(|error| {

@@ -1,8 +1,8 @@
 //! The state directory: everything that survives the daemon.
 //!
-//! Owns: the list of its members: the name of the instance, the generated access token, the address, a file for each server
-//! and each overlay. [`home`] opens and locks it, [`files`] stores records. Never: a decision about a server. Only its owner
-//! can read it.
+//! Owns: the list of its members: the name of the instance, the generated access token, the address, a file for each
+//! server and each overlay. [`home`] opens and locks it, [`files`] stores records. Never: a decision about a server.
+//! Only its owner can read it.
 
 use std::ffi::OsStr;
 use std::io;

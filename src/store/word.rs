@@ -17,9 +17,9 @@ const BOOT_DIGITS: usize = 8;
 
 /// Returns the name of the instance: the stored value, the identity of its file, and the boot id.
 ///
-/// Processes carry this name, and a daemon kills those that carry its own. So a copy of a state directory has another name:
-/// another inode, or another device (a snapshot, a cloned disk), or another boot id (another machine). A bind mount shows
-/// the same file, and is the same instance.
+/// Processes carry this name, and a daemon kills those that carry its own. So a copy of a state directory has another
+/// name: another inode, or another device (a snapshot, a cloned disk), or another boot id (another machine). A bind
+/// mount shows the same file, and is the same instance.
 ///
 /// # Errors
 /// The word can't be read or written.

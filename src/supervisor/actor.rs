@@ -3,9 +3,9 @@
 //! Owns: the machine, the run, and who waits for what. Never: a decision about the life-cycle: it feeds the machine
 //! with commands, news and time, and carries out what the machine says.
 //!
-//! There is a thread for each server, and a page of its stack that was touched once stays resident. With its callees inlined
-//! the loop had a frame of 5.7 KiB, and a start needed 14 KiB. So the steps of the loop are not inlined, and a start needs
-//! 6.5 KiB: two pages a server. `make budgets` holds that.
+//! There is a thread for each server, and a page of its stack that was touched once stays resident. With its callees
+//! inlined the loop had a frame of 5.7 KiB, and a start needed 14 KiB. So the steps of the loop are not inlined, and a
+//! start needs 6.5 KiB: two pages a server. `make budgets` holds that.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};

@@ -3,8 +3,8 @@
 //! Owns: the sequence of changes, the newest one of each server, the last deletions, and the waiters. Never: the
 //! content of a change: waiters read the views again.
 //!
-//! A change is visible before it is counted: a reader that has seen the count sees the change, or a later one. This lock is a
-//! leaf: nothing else is locked, sent or waited for while it is held, so it may be taken under another lock.
+//! A change is visible before it is counted: a reader that has seen the count sees the change, or a later one. This
+//! lock is a leaf: nothing else is locked, sent or waited for while it is held, so it may be taken under another lock.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -113,8 +113,8 @@ pub fn plan<S: System>(
     })
 }
 
-/// Where `job` runs. Install may be what makes the working directory (`git clone` into it): it runs in the nearest one above
-/// that is there then.
+/// Where `job` runs. Install may be what makes the working directory (`git clone` into it): it runs in the nearest one
+/// above that is there then.
 fn directory(spec: &ServerSpec, job: Job) -> Result<PathBuf, String> {
     let wanted = &spec.path.resolved;
     match job {

@@ -1,7 +1,7 @@
 //! The kernel and the daemon's shared threads, as a supervisor sees them.
 //!
-//! Owns: the parts of the process table, the port watcher and the prober that runs share, and the handle of one run's leader.
-//! Never: a decision (see `run`, `model::machine`).
+//! Owns: the parts of the process table, the port watcher and the prober that runs share, and the handle of one run's
+//! leader. Never: a decision (see `run`, `model::machine`).
 
 use std::io;
 use std::net::SocketAddr;

@@ -2,8 +2,8 @@
 //!
 //! Owns: which servers have a child that does not run its program yet. Never: when one is ended.
 //!
-//! The thread of a server is suspended until its child runs the program. If the program is on a file system that does not
-//! answer, that thread takes no command, and another one has to end the child.
+//! The thread of a server is suspended until its child runs the program. If the program is on a file system that does
+//! not answer, that thread takes no command, and another one has to end the child.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

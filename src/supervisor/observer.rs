@@ -1,7 +1,7 @@
 //! What is seen of a living start command: what it listens on, and what its health checks find.
 //!
-//! Owns: the watch and the probes of one run, how urgently they look, and what they have found last. Never: which port is
-//! the server's (see `ports::choose`), what follows from it all (see `model::machine`).
+//! Owns: the watch and the probes of one run, how urgently they look, and what they have found last. Never: which port
+//! is the server's (see `ports::choose`), what follows from it all (see `model::machine`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -166,8 +166,8 @@ impl<S: System> RunObserver<S> {
         }
     }
 
-    /// When [`RunObserver::timeout`] and [`RunObserver::adjust`] want to be called: when the choice may change, and when not to look
-    /// closely any more.
+    /// When [`RunObserver::timeout`] and [`RunObserver::adjust`] want to be called: when the choice may change, and
+    /// when not to look closely any more.
     #[inline(never)]
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let looks = [Some(self.close_until), self.choice.better_until()];
@@ -193,8 +193,8 @@ impl<S: System> RunObserver<S> {
     pub fn adjust(&mut self, is_ready: bool, attention: Attention, now: Instant) {
         let may_get_better = self.choice.better_until().is_some_and(|until| now < until);
         let is_likely = now < self.close_until;
-        // There is no better port than the present one, so nothing but its checks is waited for, each of which looks too if it
-        // fails. A client that waits is not kept waiting by a check that takes its time.
+        // There is no better port than the present one, so nothing but its checks is waited for, each of which looks
+        // too if it fails. A client that waits is not kept waiting by a check that takes its time.
         let is_best = self.choice.better_until().is_none() && (attention == Attention::None || self.health.is_none());
         let is_settled = if is_ready { !may_get_better } else { is_best };
         self.pace = match attention {

@@ -1,7 +1,7 @@
 //! The overlays that a server waits for before its first process.
 //!
-//! Owns: which of them are not there yet, and what has become of the others. Never: a copy (see `overlay`), what follows
-//! (see `model::machine`).
+//! Owns: which of them are not there yet, and what has become of the others. Never: a copy (see `overlay`), what
+//! follows (see `model::machine`).
 
 use std::sync::Arc;
 

@@ -70,8 +70,8 @@ impl Record {
         Record { files: Arc::clone(files), kept, is_due }
     }
 
-    /// Stores a configuration from [`Origin::Payload`], or an access key, that is not stored yet. Called after the start of all servers, so
-    /// that none waits for the disk.
+    /// Stores a configuration from [`Origin::Payload`], or an access key, that is not stored yet. Called after the
+    /// start of all servers, so that none waits for the disk.
     ///
     /// # Errors
     /// It can't be stored. At the daemon's start that is no reason not to start it: no client was promised anything,
@@ -106,8 +106,8 @@ impl Record {
         &self.kept.overlays
     }
 
-    /// Stores that its overlay `number` was made. If that is not possible, the next start of the daemon makes another one,
-    /// which finds all files there.
+    /// Stores that its overlay `number` was made. If that is not possible, the next start of the daemon makes another
+    /// one, which finds all files there.
     pub fn overlay_made(&mut self, spec: &ServerSpec, number: usize, id: OverlayId) {
         match self.kept.overlays.get_mut(number) {
             Some(before) => *before = id,

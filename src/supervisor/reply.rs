@@ -59,8 +59,8 @@ impl Pending {
         self.received(self.reply.recv_first(deadline))
     }
 
-    /// Why there was no reply ([`CommandReply::Lost`]): the supervisor has ended, as after a deletion, or it is `Late`, since it
-    /// lives on after a panic.
+    /// Why there was no reply ([`CommandReply::Lost`]): the supervisor has ended, as after a deletion, or it is `Late`,
+    /// since it lives on after a panic.
     pub fn end_of_supervisor(&self) -> Joined {
         self.supervisor.join_by(Instant::now() + END_LIMIT)
     }

@@ -3,9 +3,9 @@
 //! Owns: the leader, the readers of its output, and the knowledge of which processes of the tree still live. Never:
 //! when to end it, or what follows (see `model::machine`).
 //!
-//! While the leader lives no snapshot is taken: the reaper notifies of its exit. After it, one snapshot has the rest of the
-//! tree; the reaper notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child that its own
-//! parent has reaped).
+//! While the leader lives no snapshot is taken: the reaper notifies of its exit. After it, one snapshot has the rest of
+//! the tree; the reaper notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child
+//! that its own parent has reaped).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -38,8 +38,8 @@ const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
 const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(1);
-/// For so long only a complete snapshot proves that no process is left. It is incomplete when another run spawns while an
-/// unmarked orphan is inspected, or when very many processes start.
+/// For so long only a complete snapshot proves that no process is left. It is incomplete when another run spawns while
+/// an unmarked orphan is inspected, or when very many processes start.
 const BLURRED_FOR: Duration = Duration::from_secs(10);
 
 /// A living run.
@@ -147,7 +147,8 @@ impl<S: System> Run<S> {
         self.look_at
     }
 
-    /// Asks the tree, or the leader alone, to end. Of a tree the group gets the signal first; the rest is looked for later.
+    /// Asks the tree, or the leader alone, to end. Of a tree the group gets the signal first; the rest is looked for
+    /// later.
     pub fn terminate(&mut self, rules: StopRules, now: Instant) {
         match (rules.mode, &self.leader) {
             (StopMode::Mixed, Some(leader)) => {

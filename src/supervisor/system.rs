@@ -1,7 +1,8 @@
 //! The kernel and the shared threads, as a supervisor sees them: time, processes, ports and health checks.
 //!
-//! Owns: the interface. Never: a decision. [`Kernel`](super::kernel::Kernel) is the real one; unit tests drive a supervisor with
-//! a fake one, without a process, a thread or a wait. All is static: the daemon has one instance of the code.
+//! Owns: the interface. Never: a decision. [`Kernel`](super::kernel::Kernel) is the real one; unit tests drive a
+//! supervisor with a fake one, without a process, a thread or a wait. All is static: the daemon has one instance of the
+//! code.
 
 use std::io;
 use std::net::SocketAddr;
@@ -34,7 +35,8 @@ pub trait System: Send + Sync + Sized + 'static {
     /// The monotonic clock.
     fn now(&self) -> Instant;
 
-    /// Spawns a process with `marker` in its environment. `notify` is called at its end, and at that of awaited orphans.
+    /// Spawns a process with `marker` in its environment. `notify` is called at its end, and at that of awaited
+    /// orphans.
     ///
     /// # Errors
     /// A sentence for the user. No process is left then.
@@ -89,8 +91,8 @@ pub trait System: Send + Sync + Sized + 'static {
     ) -> Self::Probing;
 }
 
-/// The leader of a run, and all that the daemon holds of the run. Dropping it kills and reaps the leader if it was not reaped,
-/// and removes the run from the tables.
+/// The leader of a run, and all that the daemon holds of the run. Dropping it kills and reaps the leader if it was not
+/// reaped, and removes the run from the tables.
 pub trait Child: Send {
     /// What proves that a process belongs to the run.
     fn tree(&self) -> &Arc<RunTree>;

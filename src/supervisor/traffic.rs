@@ -103,8 +103,8 @@ impl Traffic {
         state.last = state.last.max(Some(now));
     }
 
-    /// Where the present run is reached: at `port`, or at its main one. `None` if it does not listen there, or if nothing
-    /// runs.
+    /// Where the present run is reached: at `port`, or at its main one. `None` if it does not listen there, or if
+    /// nothing runs.
     ///
     /// # Errors
     /// No descriptor is left.

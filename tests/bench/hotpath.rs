@@ -1,5 +1,5 @@
-//! One path alone, so that its instructions can be counted: `append N` takes so many lines of 100 bytes into a log, `unwind N`
-//! catches so many panics.
+//! One path alone, so that its instructions can be counted: `append N` takes so many lines of 100 bytes into a log,
+//! `unwind N` catches so many panics.
 
 #![allow(clippy::unwrap_used)]
 
@@ -42,7 +42,8 @@ impl Drop for Dropped {
     }
 }
 
-/// The release has an unwinder and linker options of its own: this fails if a panic is not caught, or a frame not cleaned up.
+/// The release has an unwinder and linker options of its own: this fails if a panic is not caught, or a frame not
+/// cleaned up.
 fn unwind(panics: u64) {
     std::panic::set_hook(Box::new(|_| {}));
     for _ in 0..panics {

@@ -1,9 +1,10 @@
 //! The benchmark's small programs in one: what is supervised, the floors of the machine, and the load on an API.
 //!
-//! `stamp FILE` writes its pid and the monotonic time to the file as its first act and stays; `stubborn` is the same and
-//! ignores SIGTERM and SIGINT; `listen FILE` listens on `$PORT` after a while; `flood FILE SECONDS BYTES` writes lines as
-//! fast as they are taken, and to the file how many and how long; `spin SECONDS` keeps a processor busy. The `floor-…`
-//! print one JSON object each, as `load` (see `load.rs`), `pull` and `push` do (see `web.rs`, which also has the server `web`).
+//! `stamp FILE` writes its pid and the monotonic time to the file as its first act and stays; `stubborn` is the same
+//! and ignores SIGTERM and SIGINT; `listen FILE` listens on `$PORT` after a while; `flood FILE SECONDS BYTES` writes
+//! lines as fast as they are taken, and to the file how many and how long; `spin SECONDS` keeps a processor busy. The
+//! `floor-…` print one JSON object each, as `load` (see `load.rs`), `pull` and `push` do (see `web.rs`, which also has
+//! the server `web`).
 
 #![allow(clippy::unwrap_used)]
 

@@ -127,8 +127,8 @@ fn a_server_starts_with_a_clean_process() {
     assert_eq!(given["cwd"], daemon.root.join("sub").display().to_string());
     assert_eq!(given["fds"], "[0, 1, 2]");
     assert_eq!(given["SigBlk"], "0000000000000000");
-    // Rust's own start-up ignores SIGPIPE in the program that reports; nothing else may be ignored. The two signals that
-    // the C library keeps for itself can't be reset through it, if the parent of the tests ignores them.
+    // Rust's own start-up ignores SIGPIPE in the program that reports; nothing else may be ignored. The two signals
+    // that the C library keeps for itself can't be reset through it, if the parent of the tests ignores them.
     let reserved = 0b11 << 31;
     let ignored = u64::from_str_radix(&given["SigIgn"], 16).unwrap();
     assert_eq!(ignored & !reserved, 1 << (libc::SIGPIPE - 1), "{ignored:x}");

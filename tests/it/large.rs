@@ -1,4 +1,5 @@
-//! Requests and answers that are larger than any buffer on their way, many at a time: none of them may wait for another.
+//! Requests and answers that are larger than any buffer on their way, many at a time: none of them may wait for
+//! another.
 
 use std::collections::HashMap;
 

@@ -73,7 +73,8 @@ fn from_listen_to_the_answer_of_a_client_that_waits() {
     }
 }
 
-/// A server that listens on demand, and so many neighbours with very many descriptors that are waited for, but never listen.
+/// A server that listens on demand, and so many neighbours with very many descriptors that are waited for, but never
+/// listen.
 struct Crowd {
     daemon: Daemon,
     control: Control,

@@ -143,8 +143,8 @@ while len(sys.argv) > 2: os.read(device, 65536)
 time.sleep(1000)
 ";
 
-/// A process that keeps a file system on `folder` mounted. One that takes its requests leaves who has made them in a wait
-/// that no signal ends.
+/// A process that keeps a file system on `folder` mounted. One that takes its requests leaves who has made them in a
+/// wait that no signal ends.
 struct Mute {
     process: std::process::Child,
     folder: std::path::PathBuf,

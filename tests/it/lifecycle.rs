@@ -208,7 +208,8 @@ fn restart_answers_with_the_new_process() {
 fn commands_for_one_server_come_one_after_the_other_and_all_are_answered() {
     let daemon = Daemon::start();
     let client = &daemon.client;
-    // Two runs at the same time would want the same file. The shell does all by itself: a child would get its signals too.
+    // Two runs at the same time would want the same file. The shell does all by itself: a child would get its signals
+    // too.
     let start =
         "set -C; trap 'rm -f running; exit 0' TERM; true > running || echo >> overlap; while :; do sleep 0.05; done";
     client.create(&json!({"slug": "web", "start": start, "stop_timeout_ms": 60_000})).server(201);

@@ -26,8 +26,8 @@ fn begin_child(daemon: &Daemon, control: &Control) -> Child {
     control.child()
 }
 
-/// A daemon whose state directory is a file system of its own, prepared by `script`, in which the directory is `$0`; and
-/// where the test sees it.
+/// A daemon whose state directory is a file system of its own, prepared by `script`, in which the directory is `$0`;
+/// and where the test sees it.
 fn on_own_file_system(script: &str) -> (Daemon, PathBuf) {
     let scratch = Scratch::new();
     for name in ["root", "state"] {
@@ -142,7 +142,8 @@ fn a_daemon_on_a_copy_leaves_the_first_ones_servers_alone() {
     assert!(!child.is_dead());
 }
 
-/// As of a snapshot or a cloned disk: the file with the name of the instance has the same inode number on another device.
+/// As of a snapshot or a cloned disk: the file with the name of the instance has the same inode number on another
+/// device.
 #[test]
 fn a_daemon_on_a_copy_with_the_same_inodes_leaves_the_first_ones_servers_alone() {
     if !is_root() {

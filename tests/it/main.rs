@@ -6,9 +6,9 @@
 //!   written; `files` where else it goes
 //! - `gateway` the SDK's sandboxes
 //! - `api` routes; `access` who gets in and what is kept secret; `input` what can't be; `attacks` on the listener
-//! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `choice` which one is its own;
-//!   `places` where a listener is found and what its URL names; `ready` when it is ready; `health` what checks find;
-//!   `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
+//! - `matrix` ports and URLs of all sorts of servers; `ports` which one a server gets and has; `choice` which one is
+//!   its own; `places` where a listener is found and what its URL names; `ready` when it is ready; `health` what checks
+//!   find; `waiting` for it; `latency` how soon it is known; `idle` that nothing is done for it
 //! - `state` what outlives the daemon; `crash` its death at any moment; `boot` payload and start
 //! - `cli` the command line
 //! - `overlays` copies of templates; `prepare` servers that wait for them

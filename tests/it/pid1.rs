@@ -1,7 +1,7 @@
 //! The daemon as the first process of a PID namespace, with nothing beside it.
 //!
-//! This takes the right to make namespaces: root's, or that of any user where the system allows it. `make test` makes the
-//! image with the static binary and a static shell.
+//! This takes the right to make namespaces: root's, or that of any user where the system allows it. `make test` makes
+//! the image with the static binary and a static shell.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -123,8 +123,8 @@ fn thousands_of_orphans_are_reaped() {
     init.end();
 }
 
-/// The control: the same look at the same daemon that is denied the system call with which it reaps orphans, and nothing
-/// else.
+/// The control: the same look at the same daemon that is denied the system call with which it reaps orphans, and
+/// nothing else.
 #[test]
 fn orphans_would_stay_if_they_were_not_reaped() {
     let child = testchild();

@@ -1,4 +1,5 @@
-//! Ends of real processes, and restarts. Policies, limits and delays are tested in `supervisor::tests`, without processes.
+//! Ends of real processes, and restarts. Policies, limits and delays are tested in `supervisor::tests`, without
+//! processes.
 
 use std::time::{Duration, Instant};
 

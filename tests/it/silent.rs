@@ -91,7 +91,8 @@ fn a_path_that_never_answers_keeps_no_client_and_no_supervisor() {
     daemon.until_as_small_as(before);
 }
 
-/// The process whose number a server has written, when it waits for the file system of the program that it is to become.
+/// The process whose number a server has written, when it waits for the file system of the program that it is to
+/// become.
 fn stuck_in_exec(daemon: &Daemon, slug: &str) -> u32 {
     let exec = format!("{} ", libc::SYS_execve);
     wait_until("a program waits for its file system", || {
@@ -112,8 +113,8 @@ fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_no
         return;
     };
     let client = &daemon.client;
-    // As the first process, as one of its group, and as one that has left session, pipes and parent. Each has a name of its
-    // own: a lookup of the same one waits for the first, and no signal ends that.
+    // As the first process, as one of its group, and as one that has left session, pipes and parent. Each has a name of
+    // its own: a lookup of the same one waits for the first, and no signal ends that.
     let stuck = |slug: &str| format!("echo $$ > {slug}; exec silent/{slug}");
     let starts = [
         ("leader", stuck("leader")),
@@ -168,9 +169,9 @@ fn reader_that_hangs(pid: u32) -> Option<Guarded> {
     hangs.then_some(reader)
 }
 
-/// `/proc/PID/environ`, `cmdline`, `maps` and `smaps` take the lock of that process's memory; `stat`, `statm`, `status`,
-/// `limits`, `fd` and `exe` do not. Before membership came from resource limits, every look read the environment of every
-/// orphan: here all stops on the machine hung until the file system was gone.
+/// `/proc/PID/environ`, `cmdline`, `maps` and `smaps` take the lock of that process's memory; `stat`, `statm`,
+/// `status`, `limits`, `fd` and `exe` do not. Before membership came from resource limits, every look read the
+/// environment of every orphan: here all stops on the machine hung until the file system was gone.
 #[test]
 fn a_program_that_hangs_with_its_memory_locked_delays_no_other() {
     let daemon = Daemon::start();

@@ -1,8 +1,8 @@
 //! Random operations, crashes and faults against a model of what should be, compared after every step.
 //!
-//! `SOAK_SECONDS` is how long (60; `make soak` takes an hour), `SOAK_SEED` repeats the choices of a run; the seed of each is
-//! printed. In the first tenth the daemon itself is killed now and then, in the second one it warms up. From then on it has
-//! to live, is looked at again and again when it is idle, and must not grow.
+//! `SOAK_SECONDS` is how long (60; `make soak` takes an hour), `SOAK_SEED` repeats the choices of a run; the seed of
+//! each is printed. In the first tenth the daemon itself is killed now and then, in the second one it warms up. From
+//! then on it has to live, is looked at again and again when it is idle, and must not grow.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,8 @@ const SLUGS: u64 = 6;
 /// From the first looks to the last ones memory may grow by so many hundredths.
 const GROWTH_MAX: u64 = 5;
 /// What else a shorter run may: a page that is touched for the first time late counts for much in it. With glibc's
-/// allocator, in a run of seconds, that is more than the daemon has itself. `make soak` has a long run, of the static binary.
+/// allocator, in a run of seconds, that is more than the daemon has itself. `make soak` has a long run, of the static
+/// binary.
 const LONG_RUN: u64 = 20 * 60;
 const NOISE_OF_A_SHORTER_RUN_KIB: u64 = 64;
 const SHORT_RUN: u64 = 120;
@@ -73,7 +74,8 @@ impl Soak {
         }
     }
 
-    /// The daemon without servers, when it has come to rest: it has what it had `before`, or what it has stays the same.
+    /// The daemon without servers, when it has come to rest: it has what it had `before`, or what it has stays the
+    /// same.
     fn size(&mut self, before: Option<&Size>) -> Size {
         self.delete_all();
         let limit = Instant::now() + LIMIT;

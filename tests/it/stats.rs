@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Client, Daemon, wait_until};
 
-/// A process with two children, one of which has left the session; each keeps 24 MiB, and the first uses processor time.
+/// A process with two children, one of which has left the session; each keeps 24 MiB, and the first uses processor
+/// time.
 const TREE: &str = r#"
 import os, signal, time
 for number in range(2):
@@ -90,7 +91,8 @@ fn cpu(daemon: &Daemon) -> Duration {
     Duration::from_millis(ticks * 10)
 }
 
-/// For a hundred servers of three processes 15 ms of processor time are promised, in a release build on an idle machine.
+/// For a hundred servers of three processes 15 ms of processor time are promised, in a release build on an idle
+/// machine.
 const PROMISED: Duration = Duration::from_millis(15);
 
 /// `STATS_REQUESTS` says how often it is asked.

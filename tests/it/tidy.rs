@@ -259,8 +259,8 @@ fn a_comment_marks_the_names_of_types_as_code() {
     }
 }
 
-/// Words of which CONTRIBUTING says why they are not used, in pieces, so that this file does not have them. Each stands by
-/// itself, or between the underscores of a name.
+/// Words of which CONTRIBUTING says why they are not used, in pieces, so that this file does not have them. Each stands
+/// by itself, or between the underscores of a name.
 const BANNED: [&str; 17] = [
     concat!("to", "ld"),
     concat!("who", "ever"),

@@ -1,7 +1,7 @@
 //! Creation of servers.
 //!
-//! Owns: the checks before a configuration is accepted, and how long a client waits for the first process. Never: the form of
-//! a field (see `input`).
+//! Owns: the checks before a configuration is accepted, and how long a client waits for the first process. Never: the
+//! form of a field (see `input`).
 
 use std::fs;
 use std::io;
@@ -19,8 +19,8 @@ use crate::os::deadline;
 use crate::overlay::Overlays;
 use crate::supervisor::{CommandReply, Pending};
 
-/// A creation is answered when the process is spawned, at the latest after this: clients expect its pid, but give up after
-/// 30 s.
+/// A creation is answered when the process is spawned, at the latest after this: clients expect its pid, but give up
+/// after 30 s.
 const CREATE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The limit of a check on a file system that does not answer.
@@ -41,8 +41,8 @@ pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]
     Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
 }
 
-/// The server that has the configuration `spec` already. It is stored then: it may be in the middle of its creation, which can
-/// still fail, or come from the setup payload.
+/// The server that has the configuration `spec` already. It is stored then: it may be in the middle of its creation,
+/// which can still fail, or come from the setup payload.
 fn same(api: &Api, spec: &ServerSpec) -> Result<Option<Arc<ServerView>>, Error> {
     let found = api.registry.find(&spec.slug).filter(|supervisor| *supervisor.view().spec == *spec);
     let Some(supervisor) = found else { return Ok(None) };

@@ -1,7 +1,7 @@
 //! Reading servers, at once or after a wait for a state.
 //!
-//! Owns: the age limit of what a response shows, and the waits. Never: a wait without a limit; it also ends when the client has
-//! left or the daemon shuts down.
+//! Owns: the age limit of what a response shows, and the waits. Never: a wait without a limit; it also ends when the
+//! client has left or the daemon shuts down.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -127,8 +127,8 @@ enum Subject {
     All,
 }
 
-/// Calls `check` after each change, until it is done; `None` at the deadline, when the client has left, or at shutdown. Ports
-/// are watched only while a client waits for them, so a first result is checked again with refreshed ports.
+/// Calls `check` after each change, until it is done; `None` at the deadline, when the client has left, or at shutdown.
+/// Ports are watched only while a client waits for them, so a first result is checked again with refreshed ports.
 fn wait_until<T>(
     registry: &Registry,
     client: &dyn Client,

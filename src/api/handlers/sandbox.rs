@@ -1,6 +1,7 @@
 //! The routes of the SDK's gateway.
 //!
-//! Owns: the checks before a sandbox is accepted, and the responses. Never: the steps that replace a sandbox (see `gateway`).
+//! Owns: the checks before a sandbox is accepted, and the responses. Never: the steps that replace a sandbox (see
+//! `gateway`).
 
 use super::super::gateway::record::Sandbox;
 use super::super::gateway::{CreateOutcome, Gateway};

@@ -1,7 +1,7 @@
 //! The pool of parsers.
 //!
-//! Owns: their number: one at first, more while requests wait, fewer after a burst. Never: a client's connection; a parsed
-//! request: by then its parser is free again.
+//! Owns: their number: one at first, more while requests wait, fewer after a burst. Never: a client's connection; a
+//! parsed request: by then its parser is free again.
 
 use std::env;
 use std::fs::{self, DirBuilder};
@@ -22,8 +22,8 @@ const PARSERS_MAX: usize = 4;
 const PATIENCE: Duration = Duration::from_millis(1);
 /// The limit of a request's wait for a parser.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
-/// The pause after a parser has failed or could not be started: the threads of a failed one take seconds to end and must not
-/// pile up.
+/// The pause after a parser has failed or could not be started: the threads of a failed one take seconds to end and
+/// must not pile up.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The same if one could not be started while others exist.
 const LONG_PAUSE: Duration = Duration::from_secs(2);

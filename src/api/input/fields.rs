@@ -14,8 +14,8 @@ use crate::json::{self, Map, Value};
 use crate::model::spec::{DURATION_MAX, Port};
 use crate::sorted::Sorted;
 
-/// The limit of nesting; a configuration needs four. The limit of `serde_json`, 128, takes 64 KiB of stack, in a debug build
-/// 256: all that a connection's thread has.
+/// The limit of nesting; a configuration needs four. The limit of `serde_json`, 128, takes 64 KiB of stack, in a debug
+/// build 256: all that a connection's thread has.
 const DEPTH_MAX: usize = 32;
 
 /// An object whose members have not all been taken yet.
@@ -163,7 +163,8 @@ impl Fields {
         Some(taken)
     }
 
-    /// Takes `name`, a list of at most `most` texts that `parse` can read; its error is a phrase that fits after the name.
+    /// Takes `name`, a list of at most `most` texts that `parse` can read; its error is a phrase that fits after the
+    /// name.
     pub fn texts<T>(
         &mut self,
         name: &'static str,
@@ -214,8 +215,8 @@ impl Fields {
         });
     }
 
-    /// Takes `name`, a list of at most `most` members, and has `take` read each; its error is a phrase that fits after the
-    /// place.
+    /// Takes `name`, a list of at most `most` members, and has `take` read each; its error is a phrase that fits after
+    /// the place.
     fn each(&mut self, name: &'static str, most: usize, what: &str, take: &mut TakeMember<'_>) -> Option<()> {
         let list = match self.take(name)? {
             Value::Array(list) if list.len() <= most => list,
@@ -289,8 +290,8 @@ impl Fields {
         self.warnings.push(warning);
     }
 
-    /// The errors and the warnings; members that were not taken give warnings as unknown `what`s. If there are very many errors,
-    /// the last entry has the number of the others.
+    /// The errors and the warnings; members that were not taken give warnings as unknown `what`s. If there are very
+    /// many errors, the last entry has the number of the others.
     pub fn finish(self, what: &str) -> (Vec<Wrong>, Vec<String>) {
         let (mut wrong, more, warnings) = self.close(what);
         if more > 0 {

@@ -1,10 +1,10 @@
 //! Sandboxes on the wire of the SDK's gateway.
 //!
-//! Owns: the names and limits of a sandbox's specification. Never: its creation; the fields of a server or an overlay, which are
-//! those of their own requests.
+//! Owns: the names and limits of a sandbox's specification. Never: its creation; the fields of a server or an overlay,
+//! which are those of their own requests.
 //!
-//! Relative paths of a request are relative to its `directory`, stored ones to the root. So the paths of a server are joined
-//! here, as texts, which stay relative to the root of the next start.
+//! Relative paths of a request are relative to its `directory`, stored ones to the root. So the paths of a server are
+//! joined here, as texts, which stay relative to the root of the next start.
 
 use std::path::Path;
 

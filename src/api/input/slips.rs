@@ -1,7 +1,7 @@
 //! Names of fields in other tools, and the field that each means here.
 //!
-//! Owns: the table of those names. Never: a value: a field with such a name gives a warning and is not used, since its unit or
-//! form may differ.
+//! Owns: the table of those names. Never: a value: a field with such a name gives a warning and is not used, since its
+//! unit or form may differ.
 
 use crate::error::{quoted, unknown};
 

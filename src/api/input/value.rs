@@ -1,6 +1,7 @@
 //! JSON values.
 //!
-//! Owns: the depth of a text, whole numbers in each of their forms, the phrase about a value of the wrong type. Never: a name.
+//! Owns: the depth of a text, whole numbers in each of their forms, the phrase about a value of the wrong type. Never:
+//! a name.
 
 use crate::error::quoted;
 use crate::json::Value;

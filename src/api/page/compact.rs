@@ -1,11 +1,11 @@
 //! Minification of the page at compile time.
 //!
-//! Owns: which bytes of the source are served. Never: a parser of HTML, CSS or JavaScript: the rules look at one line, and the
-//! page is written so that they hold.
+//! Owns: which bytes of the source are served. Never: a parser of HTML, CSS or JavaScript: the rules look at one line,
+//! and the page is written so that they hold.
 //!
 //! Not served: indentation, empty lines, comments that have lines of their own (`<!-- … -->`, `/* … */`, `//`), and the
-//! spaces beside some signs of CSS and JavaScript. Text in quotes is kept, and so is what follows a backquote, a slash or a
-//! backslash in its line: a template, a pattern, a comment.
+//! spaces beside some signs of CSS and JavaScript. Text in quotes is kept, and so is what follows a backquote, a slash
+//! or a backslash in its line: a template, a pattern, a comment.
 
 /// Writes the served form of `source` to `target`, as far as there is room. Returns its length.
 pub const fn compact(source: &[u8], target: &mut [u8]) -> usize {
@@ -104,7 +104,8 @@ const fn after(byte: u8) -> bool {
     before(byte) || matches!(byte, b':' | b'(')
 }
 
-/// Whether a space before this can be removed. Before a colon or a parenthesis it matters in CSS: `td :is(a)`, `and (…)`.
+/// Whether a space before this can be removed. Before a colon or a parenthesis it matters in CSS: `td :is(a)`, `and
+/// (…)`.
 const fn before(byte: u8) -> bool {
     matches!(byte, b'{' | b'}' | b';' | b',' | b'=' | b'?' | b'&' | b'|' | b'<' | b'>')
 }

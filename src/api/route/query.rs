@@ -105,7 +105,7 @@ impl Query {
         self.wrong.push(Wrong { field: name.to_owned(), why });
     }
 
-    /// Takes out `name`, one of `words`.
+    /// Takes out `name`, one of `all`.
     pub(super) fn word<T: Copy>(&mut self, name: &'static str, all: &[(&'static str, T)]) -> Option<T> {
         let word = self.take(name)?;
         one_of(&word, all).map_err(|why| self.blame(name, why)).ok()

@@ -2,8 +2,8 @@
 //!
 //! Owns: the order of requests for many servers, and the exit code of all of them. Never: how a server is printed.
 //!
-//! The requests for all servers are sent before the first answer is waited for, so that a hundred slow stops take as long as
-//! the slowest. Each failure is one line on stderr; the highest exit code wins.
+//! The requests for all servers are sent before the first answer is waited for, so that a hundred slow stops take as
+//! long as the slowest. Each failure is one line on stderr; the highest exit code wins.
 
 use super::{CommandContext, look};
 use crate::cli::api::{Answer, path};

@@ -68,8 +68,8 @@ impl Listing {
     }
 }
 
-/// Calls `with` for each server in the answer to `target` that the command line names, or for all. One that does not exist is
-/// reported, and makes the exit code 4.
+/// Calls `with` for each server in the answer to `target` that the command line names, or for all. One that does not
+/// exist is reported, and makes the exit code 4.
 #[inline(never)]
 pub fn all_or_named(
     context: &mut CommandContext<'_>,

@@ -1,7 +1,7 @@
 //! `run`: a new server from a command line.
 //!
-//! Owns: from options to the body of `POST /servers`, and the replacement of a server that is active. Never: whether a value
-//! makes sense: the daemon says so, by field.
+//! Owns: from options to the body of `POST /servers`, and the replacement of a server that is active. Never: whether a
+//! value makes sense: the daemon says so, by field.
 
 use std::env;
 use std::fs::File;

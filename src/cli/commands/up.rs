@@ -1,7 +1,7 @@
 //! `up`: a setup file or a Procfile, brought to life on a running daemon.
 //!
-//! Owns: which file is meant, and the order: overlays, then servers, each of which waits for all overlays. Never: whether a
-//! configuration is the same as before: the daemon compares (`if_changed=true`).
+//! Owns: which file is meant, and the order: overlays, then servers, each of which waits for all overlays. Never:
+//! whether a configuration is the same as before: the daemon compares (`if_changed=true`).
 
 use std::path::{self, Path};
 
@@ -61,8 +61,8 @@ pub fn up(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     run::finish(context, &slugs, &started)
 }
 
-/// Adds the overlays of the file to those of a server: it waits for all of them. To the daemon the same overlay in several
-/// servers, or a second time, is one.
+/// Adds the overlays of the file to those of a server: it waits for all of them. To the daemon the same overlay in
+/// several servers, or a second time, is one.
 fn add_overlays(fields: &mut Map, overlays: &[Value]) {
     if !overlays.is_empty() && !fields.contains_key("overlays") {
         run::set(fields, "overlays", Value::Array(Vec::new()));

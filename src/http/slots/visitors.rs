@@ -37,7 +37,8 @@ impl Visitors {
 }
 
 impl Slot {
-    /// Makes the connection a visitor's: it holds no slot of the API from now on. If there are too many, evicts an idle one.
+    /// Makes the connection a visitor's: it holds no slot of the API from now on. If there are too many, evicts an idle
+    /// one.
     ///
     /// # Errors
     /// None of them is idle, or this one was evicted a moment ago.
@@ -63,8 +64,8 @@ impl Slot {
         Ok(())
     }
 
-    /// The connection has a request for the API, so it needs a slot of it, like one that is admitted, and an owner's like one
-    /// that is promoted.
+    /// The connection has a request for the API, so it needs a slot of it, like one that is admitted, and an owner's
+    /// like one that is promoted.
     ///
     /// # Errors
     /// There is none, or this connection was evicted a moment ago.

@@ -120,8 +120,8 @@ impl Batch {
 }
 
 impl RingCopy {
-    /// The start position for a reader of the last `tail` lines (or all) and everything after. An unfinished line counts as one,
-    /// and is never left out: what comes next is the rest of it. The rest of a torn line is left out.
+    /// The start position for a reader of the last `tail` lines (or all) and everything after. An unfinished line
+    /// counts as one, and is never left out: what comes next is the rest of it. The rest of a torn line is left out.
     pub fn start(&self, tail: Option<usize>) -> Cursor {
         let torn = self.torn_ends().map(|torn| torn.left_out);
         let mut cursor = Cursor::default();

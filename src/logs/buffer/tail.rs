@@ -18,8 +18,8 @@ impl LogBuffer {
         self.past.iter().map(|past| past.dropped).sum()
     }
 
-    /// The last `count` lines of each stream that came after the first `from` bytes of it, in the order of their ends. A line
-    /// that has no end yet comes last.
+    /// The last `count` lines of each stream that came after the first `from` bytes of it, in the order of their ends.
+    /// A line that has no end yet comes last.
     pub fn last_lines(&self, from: [u64; 2], count: usize) -> Vec<(StreamId, Vec<u8>)> {
         // Only a search from behind: the ring may be a thousand times as much.
         let begin = [Selection::Stdout, Selection::Stderr].map(|selection| self.tail_from(selection, count + 1));

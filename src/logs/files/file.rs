@@ -3,8 +3,8 @@
 //! Owns: the names, the rotation, and the note about lost bytes. Never: the handling of errors, a descriptor for longer
 //! than one turn.
 //!
-//! A file is opened for each turn: so an idle server holds no descriptor, and a file that was moved or removed is created
-//! again.
+//! A file is opened for each turn: so an idle server holds no descriptor, and a file that was moved or removed is
+//! created again.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -118,8 +118,8 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, metadata.len()))
 }
 
-/// The number of `bytes` to write to a file of `length` bytes with this `limit`: all of them, else as many whole lines as
-/// fit; 0 if the file must be rotated first. Only a line longer than a whole file is cut.
+/// The number of `bytes` to write to a file of `length` bytes with this `limit`: all of them, else as many whole lines
+/// as fit; 0 if the file must be rotated first. Only a line longer than a whole file is cut.
 fn fitting(bytes: &[u8], length: u64, limit: u64) -> usize {
     let room = usize::try_from(limit.saturating_sub(length)).unwrap_or(usize::MAX);
     if bytes.len() <= room {

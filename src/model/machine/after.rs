@@ -33,7 +33,7 @@ impl Machine {
                 Wanted::Up => self.spawn_next(),
                 Wanted::Down | Wanted::Gone => self.become_idle(IdleReason::Stopped),
             },
-            // A start in between makes the cause another one.
+            // A start by a command meanwhile has changed the cause to `Asked`.
             Cause::Unused => self.become_idle(IdleReason::Unused),
         }
     }

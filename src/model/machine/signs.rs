@@ -1,7 +1,7 @@
 //! Whether a run is ready.
 //!
-//! Owns: the observations and marks of the current run, and the readiness that follows. Never: whether it lives (see the
-//! parent).
+//! Owns: the observations and marks of the current run, and the readiness that follows. Never: whether it lives (see
+//! the parent).
 
 /// A status set by a client; it overrides the observations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! The complete walk of the life-cycle: every state that can be reached, every edge out of it, every invariant.
 //!
-//! A *world* is a machine together with what is true of its processes (of which the machine only receives events). Time is
-//! virtual; a state's key has every moment relative to the present, so that the walk is finite.
+//! A *world* is a machine together with what is true of its processes (of which the machine only receives events). Time
+//! is virtual; a state's key has every moment relative to the present, so that the walk is finite.
 
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU32;

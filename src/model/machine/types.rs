@@ -208,8 +208,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[must_use]
 pub enum Effect {
-    /// Wait for the overlays, then report `Prepared` or `PrepareFailed`. Cancelled when the machine changes its phase or
-    /// run.
+    /// Wait for the overlays, then report `Prepared` or `PrepareFailed`. Cancelled when the machine changes its phase
+    /// or run.
     Prepare(RunId),
     /// Spawn a process, then report `Spawned` or `SpawnFailed`.
     Spawn(RunId, Job),

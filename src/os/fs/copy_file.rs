@@ -1,7 +1,7 @@
 //! The content of a file into another one, inside the kernel where it can be.
 //!
-//! Owns: the ways to do it, from the cheapest on: shared blocks (`FICLONE`), `copy_file_range`, reading and writing. Holes
-//! stay holes. Never: a name.
+//! Owns: the ways to do it, from the cheapest on: shared blocks (`FICLONE`), `copy_file_range`, reading and writing.
+//! Holes stay holes. Never: a name.
 
 use std::fs::File;
 use std::io::{self, Read, Write};

@@ -1,7 +1,7 @@
 //! Entries that were just made, in a directory that other processes may write to.
 //!
-//! Owns: the check that a name still refers to the entry that was made, before it gets an owner or a mode: another process
-//! may have replaced it. Never: a step that trusts the name alone.
+//! Owns: the check that a name still refers to the entry that was made, before it gets an owner or a mode: another
+//! process may have replaced it. Never: a step that trusts the name alone.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::io;
@@ -16,8 +16,8 @@ use crate::os::check;
 const FOR_OTHERS: u32 = 0o077;
 
 impl Dir {
-    /// Whether this can be a directory that was made a moment ago for its owner only: one in which something is, or that
-    /// others may enter, is another one.
+    /// Whether this can be a directory that was made a moment ago for its owner only: one in which something is, or
+    /// that others may enter, is another one.
     ///
     /// # Errors
     /// The system's.
@@ -25,8 +25,8 @@ impl Dir {
         Ok(self.own_stat()?.mode & FOR_OTHERS == 0 && self.entries()?.is_empty())
     }
 
-    /// Sets the time of the symlink `name`, which was made with `text` in it, and its owner if one is given. Changes nothing
-    /// if another entry has that name by now.
+    /// Sets the time of the symlink `name`, which was made with `text` in it, and its owner if one is given. Changes
+    /// nothing if another entry has that name by now.
     ///
     /// # Errors
     /// The system's.

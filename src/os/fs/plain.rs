@@ -3,8 +3,8 @@
 //! Owns: the one way to open and to read such a file. What is not a plain file, or not as demanded, is never opened: a
 //! pipe would wait for a writer, a device could act. Never: a limit of time (see `os::deadline`), a name.
 //!
-//! The file is first opened with `O_PATH`, which opens nothing, and looked at by `fstat`. Then that very file is opened by
-//! its descriptor: what has been put under its name in between makes no difference.
+//! The file is first opened with `O_PATH`, which opens nothing, and looked at by `fstat`. Then that very file is opened
+//! by its descriptor: what has been put under its name in between makes no difference.
 
 use std::ffi::{CStr, CString};
 use std::fmt;

@@ -105,8 +105,8 @@ pub(super) fn apply_metadata(
         // SAFETY: plain numbers; the descriptor is open.
         match check(unsafe { libc::fchown(fd, user, group) }) {
             Ok(_) => {}
-            // The root of a user namespace can give only some owners. Without the owner, set-id bits would let a program
-            // run as another user than the original.
+            // The root of a user namespace can give only some owners. Without the owner, set-id bits would let a
+            // program run as another user than the original.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EPERM | libc::EINVAL)) => mode &= 0o1777,
             Err(error) => return Err(error),
         }

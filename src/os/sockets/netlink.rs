@@ -1,7 +1,7 @@
 //! Listening sockets by `NETLINK_SOCK_DIAG` (`sock_diag(7)`).
 //!
-//! Owns: the descriptor, the requests and the parsing of the answers. Never: a wait: the kernel has an answer ready when
-//! the request returns, or there is none.
+//! Owns: the descriptor, the requests and the parsing of the answers. Never: a wait: the kernel has an answer ready
+//! when the request returns, or there is none.
 
 use std::io;
 use std::mem;
@@ -171,8 +171,8 @@ fn parse(mut datagram: &[u8], sequence: u32, found: &mut Vec<ListeningSocket>) -
     DumpPart::More
 }
 
-/// `inet_diag_msg`: family, state, two bytes; ports and addresses in the order of the network from 4 on; the inode last.
-/// Attributes follow.
+/// `inet_diag_msg`: family, state, two bytes; ports and addresses in the order of the network from 4 on; the inode
+/// last. Attributes follow.
 fn parse_message(message: &[u8]) -> Option<ListeningSocket> {
     let fixed = message.get(..MESSAGE)?;
     let port = Port::new(u16::from_be_bytes([fixed[4], fixed[5]]))?;

@@ -47,8 +47,8 @@ pub enum Extent {
     Large,
 }
 
-/// Returns whether process `pid` has more than `few` descriptors in its main table, or in those of its threads if that is
-/// empty.
+/// Returns whether process `pid` has more than `few` descriptors in its main table, or in those of its threads if that
+/// is empty.
 pub fn extent(pid: Pid, few: u64) -> Extent {
     let main = format!("/proc/{pid}/fd");
     let is_large = match fs::metadata(&main).map(|found| found.len()) {

@@ -15,8 +15,8 @@ use crate::os::sockets::{Extent, FdChunk, ListeningSocket, ListeningSockets, ext
 use crate::process::tracker::ProcessTracker;
 use crate::sorted::SortedSet;
 
-/// A listener whose owner was not found is looked for again after this time, and each time after four times as long: its
-/// process may have been forked while the processes were looked at.
+/// A listener whose owner was not found is looked for again after this time, and each time after four times as long:
+/// its process may have been forked while the processes were looked at.
 const SEARCH_FIRST: Duration = Duration::from_millis(5);
 const SEARCH_FACTOR: u32 = 4;
 /// After a pause longer than this it is given up: half a second has passed, and the listener is a stranger's.
@@ -47,8 +47,8 @@ pub struct SocketScanner {
     listeners: ListeningSockets,
     tracker: Arc<ProcessTracker>,
     inodes_match: bool,
-    /// Older than any server: strangers', and the daemon's own. A process that was spawned just now has these open for a
-    /// moment too: the kernel lets its parent go on before it closes them.
+    /// Older than any server: strangers', and the daemon's own. A process that was spawned just now has these open for
+    /// a moment too: the kernel lets its parent go on before it closes them.
     before: SortedSet<u64>,
     /// As they were read last, in the kernel's order.
     seen: Vec<ListeningSocket>,
@@ -105,8 +105,8 @@ impl SocketScanner {
         self.walk.is_some()
     }
 
-    /// Brings `table` up to date. Returns the moment since which nothing in `scope` was missed; none if a walk still has to
-    /// end for that.
+    /// Brings `table` up to date. Returns the moment since which nothing in `scope` was missed; none if a walk still
+    /// has to end for that.
     pub fn look(&mut self, table: &mut WatchTable, scope: Scope, now: Instant) -> Option<Instant> {
         table.begin_look();
         match self.read(table) {
@@ -199,8 +199,8 @@ impl SocketScanner {
         self.search = (!is_over).then(|| Search { at: now + pause, pause: next });
     }
 
-    /// Looks into the small tables of `places` for the listeners that each of them may have, and begins a walk through the
-    /// rest if that is due.
+    /// Looks into the small tables of `places` for the listeners that each of them may have, and begins a walk through
+    /// the rest if that is due.
     ///
     /// # Errors
     /// The system has nothing left to look with: what was not found may be there all the same.

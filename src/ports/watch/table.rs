@@ -16,8 +16,8 @@ use crate::sorted::{Sorted, SortedSet};
 #[cfg(test)]
 mod tests;
 
-/// A listener that has been there for this time was not forked off while the processes were looked at: who has it is found
-/// by one search through all servers.
+/// A listener that has been there for this time was not forked off while the processes were looked at: who has it is
+/// found by one search through all servers.
 const SETTLED_AFTER: Duration = Duration::from_millis(400);
 
 /// A server that is watched.
@@ -204,7 +204,8 @@ impl WatchTable {
         self.known.values().any(|known| known.owner.is_none() && !known.is_settled(now))
     }
 
-    /// Where to search, for those in `scope` and for who is new: at the urgent ones first, and of these at the youngest.
+    /// Where to search, for those in `scope` and for who is new: at the urgent ones first, and of these at the
+    /// youngest.
     pub fn places(&self, scope: Scope, now: Instant) -> Vec<SearchTask> {
         let is_in_scope = |id: &Id, watched: &WatchedRun| {
             scope == Scope::All || watched.pace == Pace::Fast || watched.searched.is_none() || self.asked.contains(id)
@@ -221,9 +222,9 @@ impl WatchTable {
         all.into_iter().map(|(id, watched)| place(*id, watched)).filter(|place| !place.wanted.is_empty()).collect()
     }
 
-    /// Takes what a search that was begun at `begun` has found. What no server could be proven to have is given to those that
-    /// can't be looked into. The requested port is given at once: it was free before the server was started. What is merely
-    /// new is given when it has settled, and only if there is no second one that waits for a listener.
+    /// Takes what a search that was begun at `begun` has found. What no server could be proven to have is given to
+    /// those that can't be looked into. The requested port is given at once: it was free before the server was started.
+    /// What is merely new is given when it has settled, and only if there is no second one that waits for a listener.
     pub fn take(&mut self, searched: &Searched, begun: Instant) {
         for id in &searched.complete {
             if let Some(watched) = self.watched.get_mut(id) {
@@ -292,8 +293,8 @@ impl WatchTable {
 }
 
 impl WatchedRun {
-    /// Whether that may be its listener as far as is known: it has no owner, and this one was not searched for it, or not yet
-    /// when it had settled.
+    /// Whether that may be its listener as far as is known: it has no owner, and this one was not searched for it, or
+    /// not yet when it had settled.
     fn wants(&self, known: &KnownListener) -> bool {
         known.owner.is_none() && self.searched.is_none_or(|searched| !known.is_settled(searched))
     }

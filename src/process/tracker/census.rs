@@ -1,6 +1,7 @@
 //! The processes of all runs at once, and what they use.
 //!
-//! Owns: the attribution of every process in one pass, and the sums over a run. Never: a proof of membership, a number of a run.
+//! Owns: the attribution of every process in one pass, and the sums over a run. Never: a proof of membership, a number
+//! of a run.
 
 use std::io;
 use std::time::{Duration, Instant, SystemTime};
@@ -23,8 +24,8 @@ pub struct Use {
 }
 
 impl ProcessTracker {
-    /// Returns the living processes of every run, by its leader, as they were at some moment after `since`: one pass over
-    /// the processes for all runs.
+    /// Returns the living processes of every run, by its leader, as they were at some moment after `since`: one pass
+    /// over the processes for all runs.
     ///
     /// # Errors
     /// `/proc` can't be read.
@@ -39,7 +40,8 @@ impl ProcessTracker {
         Ok(members)
     }
 
-    /// Returns what every run with a living process uses, by its leader, and the time of the snapshot, which is after `since`.
+    /// Returns what every run with a living process uses, by its leader, and the time of the snapshot, which is after
+    /// `since`.
     ///
     /// # Errors
     /// `/proc` can't be read.

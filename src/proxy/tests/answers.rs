@@ -150,7 +150,8 @@ fn a_tunnel_needs_the_consent_to_a_websocket() {
     assert_eq!(length, wire(consent).len());
     let expected = "HTTP/1.1 101 Switching Protocols\nSec-WebSocket-Accept: x\nUpgrade: websocket\nConnection: Upgrade";
     assert_eq!(String::from_utf8(head).unwrap(), wire(expected));
-    // Pingora CVE-2026-2833: a tunnel before the consent, or without it, carries the client's next request past all rules.
+    // Pingora CVE-2026-2833: a tunnel before the consent, or without it, carries the client's next request past all
+    // rules.
     assert!(answered("HTTP/1.1 101 X\nUpgrade: h2c", &upgrade).is_err());
     assert!(answered("HTTP/1.1 101 X", &upgrade).is_err());
     let (lines, framing, _, after) = passed("HTTP/1.1 200 OK\nContent-Length: 2\nUpgrade: websocket", &upgrade);

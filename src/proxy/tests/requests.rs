@@ -173,8 +173,8 @@ fn bodies_are_framed_in_one_way() {
     // There is no limit of a body, but of a number.
     let beyond = refusal("POST / HTTP/1.1\nHost: a\nContent-Length: 18446744073709551616");
     assert_eq!(super::super::refusal(beyond).status, 400);
-    // tinyproxy #616: a coding that is compared exactly is overlooked when it is spelled in another way, and the body is
-    // taken for the next request.
+    // tinyproxy #616: a coding that is compared exactly is overlooked when it is spelled in another way, and the body
+    // is taken for the next request.
     for spelled in ["chunked", "Chunked", "CHUNKED", "chunked ", " chunked\t"] {
         let lines = format!("HTTP/1.1\nHost: a\nTransfer-Encoding:{spelled}");
         assert_eq!(last(&lines), "Transfer-Encoding: chunked", "{spelled:?}");

@@ -1,7 +1,7 @@
 //! The account of each run in its server's book.
 //!
-//! Owns: what is entered when a run begins, has a process, and is over, and when the book is written. Never: a decision: why a
-//! run ended is read off the machine (see `model::ending`).
+//! Owns: what is entered when a run begins, has a process, and is over, and when the book is written. Never: a
+//! decision: why a run ended is read off the machine (see `model::ending`).
 
 use std::time::{Instant, SystemTime};
 

@@ -1,7 +1,7 @@
 //! New configurations.
 //!
-//! Owns: the order: the port is reserved, the configuration is stored, then it is in force, then it is started. Never: how it
-//! is stored.
+//! Owns: the order: the port is reserved, the configuration is stored, then it is in force, then it is started. Never:
+//! how it is stored.
 
 use std::io;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ impl<S: System> Actor<S> {
         }
     }
 
-    /// Another configuration makes another server in place of the old one; only the log and the numbers of runs continue.
+    /// Another configuration makes another server in place of the old one; only the log and the numbers of runs
+    /// continue.
     #[inline(never)]
     pub(super) fn take_replacement(&mut self, spec: Arc<ServerSpec>, reply: Replier) {
         if self.lifetime == Lifetime::UntilIdle {

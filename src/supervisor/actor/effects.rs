@@ -105,8 +105,8 @@ impl<S: System> Actor<S> {
         self.look_at_preparation()
     }
 
-    /// One that has failed before is made once more: a user has started the server again. The same one that is there already,
-    /// of an earlier configuration or of another server, is not.
+    /// One that has failed before is made once more: a user has started the server again. The same one that is there
+    /// already, of an earlier configuration or of another server, is not.
     fn make_overlay(&mut self, number: usize) -> Result<(), String> {
         let overlays = Arc::clone(&self.context.overlays);
         let present = self.record.overlays().get(number).and_then(|id| overlays.find(id));

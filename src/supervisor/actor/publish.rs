@@ -23,8 +23,8 @@ enum Visible {
 }
 
 impl<S: System> Actor<S> {
-    /// Publishes the present state, if it differs visibly. A visit that finds a run finds the view of that run, or a later
-    /// one: a run is over in `traffic` before that is visible, and can be visited after.
+    /// Publishes the present state, if it differs visibly. A visit that finds a run finds the view of that run, or a
+    /// later one: a run is over in `traffic` before that is visible, and can be visited after.
     #[inline(never)]
     pub(super) fn publish(&mut self) {
         let visited = self.visited_run();

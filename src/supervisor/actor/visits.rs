@@ -16,8 +16,8 @@ use crate::model::proxy::AccessKey;
 const IDLE_LOOK: Duration = Duration::from_millis(250);
 
 impl<S: System> Actor<S> {
-    /// The run that may be connected to: one that is being killed may have left its address to another process, and one that
-    /// is stopped for lack of visitors has none; who visits it then waits for the next run.
+    /// The run that may be connected to: one that is being killed may have left its address to another process, and one
+    /// that is stopped for lack of visitors has none; who visits it then waits for the next run.
     pub(super) fn visited_run(&self) -> Option<RunId> {
         match self.machine.phase() {
             Phase::Draining { cause: Cause::Unused, .. } => None,
@@ -40,7 +40,8 @@ impl<S: System> Actor<S> {
         is_needed.then(|| self.record.key().cloned().unwrap_or(AccessKey::UNUSABLE))
     }
 
-    /// Whether a visit starts it. One that failed stays as it is: its visitors see why, and it is not tried again by each.
+    /// Whether a visit starts it. One that failed stays as it is: its visitors see why, and it is not tried again by
+    /// each.
     pub(super) fn starts_on_visit(&self) -> bool {
         let is_stopped = match self.machine.phase() {
             Phase::Idle(IdleReason::Stopped | IdleReason::Unused | IdleReason::Completed)

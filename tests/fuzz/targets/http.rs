@@ -1,5 +1,5 @@
-//! A request's head and body as the front reads them: the same in whatever pieces they come, and what is passed on can be
-//! read in one way only.
+//! A request's head and body as the front reads them: the same in whatever pieces they come, and what is passed on can
+//! be read in one way only.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Any patterns on a path, which is the first line. A path that is written out with an escape before each character is left out.
+//! Any patterns on a path, which is the first line. A path that is written out with an escape before each character is
+//! left out.
 #![no_main]
 
 use std::ffi::OsStr;

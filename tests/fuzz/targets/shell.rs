@@ -1,5 +1,5 @@
-//! `exec` before a command: it is put in one place or in none, and a shell that is given both does the same. And a command
-//! that is its words: run without a shell it does the same too.
+//! `exec` before a command: it is put in one place or in none, and a shell that is given both does the same. And a
+//! command that is its words: run without a shell it does the same too.
 #![no_main]
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! All ways to hold a connection at once, from more strangers than there are connections, while the owner works.
 //!
-//! `make attack SECONDS=…` runs it for so long on the static binary; the tests run it shortly. What is asserted: at least
-//! 99.9 % of the owner's requests are answered within a second, memory stays small, and everything is given back.
+//! `make attack SECONDS=…` runs it for so long on the static binary; the tests run it shortly. What is asserted: at
+//! least 99.9 % of the owner's requests are answered within a second, memory stays small, and everything is given back.
 
 use std::fs;
 use std::io::{ErrorKind, Read, Write};

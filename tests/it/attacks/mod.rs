@@ -1,7 +1,7 @@
 //! Hostile clients against the whole daemon: it lives, a normal client is answered, a server notices nothing.
 //!
-//! Each row of the matrix of odd input is tested at the front itself (`src/http/tests`); these are the attacks that end or
-//! wedge a bare tiny_http.
+//! Each row of the matrix of odd input is tested at the front itself (`src/http/tests`); these are the attacks that end
+//! or wedge a bare tiny_http.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -18,8 +18,8 @@ mod shortage;
 mod strangers;
 mod vanished;
 
-/// Threads that clients can cost: 256 connections with a slot, at most 64 that were evicted and have not noticed yet (see
-/// `src/http/slots.rs`), and those of four parsers, each of which begins with five.
+/// Threads that clients can cost: 256 connections with a slot, at most 64 that were evicted and have not noticed yet
+/// (see `src/http/slots.rs`), and those of four parsers, each of which begins with five.
 const THREADS_MAX: usize = 256 + 64 + 4 * 5;
 
 struct Target {

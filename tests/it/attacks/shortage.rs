@@ -9,8 +9,8 @@ use super::flood::{self, WAYS};
 use crate::starve::tasks;
 use crate::support::wait_until;
 
-/// Within this the owner has its answer. A stranger may keep the thread in reserve for a quarter of a second; the rest is for a
-/// machine that is busy with the bomb and the flood.
+/// Within this the owner has its answer. A stranger may keep the thread in reserve for a quarter of a second; the rest
+/// is for a machine that is busy with the bomb and the flood.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[test]

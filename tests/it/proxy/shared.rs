@@ -8,7 +8,8 @@ use serde_json::json;
 use super::*;
 use crate::support::wait_until;
 
-/// `reuse.py NAME ADDRESS PORT`: answers each request with its name; `/fork` makes another process with a listener of its own.
+/// `reuse.py NAME ADDRESS PORT`: answers each request with its name; `/fork` makes another process with a listener of
+/// its own.
 const REUSE: &str = r#"
 import os, socket, sys
 def listen():

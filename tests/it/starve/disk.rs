@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Control, Daemon, Scratch, testchild, wait_until};
 
-/// A daemon with a file system of its own for its state, and the place where the test sees that. `more` is a script that
-/// prepares the state directory, its `$0`, before the daemon begins.
+/// A daemon with a file system of its own for its state, and the place where the test sees that. `more` is a script
+/// that prepares the state directory, its `$0`, before the daemon begins.
 fn on_small_disk(options: &str, more: &str) -> (Daemon, PathBuf) {
     let scratch = Scratch::new();
     for name in ["root", "state"] {
@@ -81,8 +81,8 @@ fn on_a_full_disk_servers_go_on_and_changes_follow_when_there_is_room() {
 
 #[test]
 fn on_a_disk_that_has_become_read_only_servers_go_on_and_changes_follow_when_it_can_be_written() {
-    // The rest of the state directory has a lock in it that is open for writing, so what becomes read-only is a file system
-    // of its own. The daemon has it open: a mount over it later would be no obstacle.
+    // The rest of the state directory has a lock in it that is open for writing, so what becomes read-only is a file
+    // system of its own. The daemon has it open: a mount over it later would be no obstacle.
     let (daemon, seen) = on_small_disk("size=1m", "mkdir -m 700 $0/servers && mount -t tmpfs none $0/servers &&");
     let control = Control::new();
     specs(&control).iter().for_each(|spec| drop(daemon.client.create(spec).server(201)));

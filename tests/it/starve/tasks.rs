@@ -11,8 +11,8 @@ use serde_json::json;
 use crate::support::limits::{Limit, Starved, is_root, tasks_of};
 use crate::support::{Daemon, Scratch, wait_until};
 
-/// A daemon whose user has nothing else, if this test may choose one; the limit is a user's, and root has none. No other test
-/// has the same user at the same time, of another run of the tests neither.
+/// A daemon whose user has nothing else, if this test may choose one; the limit is a user's, and root has none. No
+/// other test has the same user at the same time, of another run of the tests neither.
 pub fn daemon() -> (Daemon, u32) {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let uid = 100_000 + std::process::id() * 16 + NEXT.fetch_add(1, Ordering::Relaxed);

@@ -48,7 +48,8 @@ impl Control {
 }
 
 impl Child {
-    /// Has one that obeys carry out orders, and gives the time of its monotonic clock when it began to, in microseconds.
+    /// Has one that obeys carry out orders, and gives the time of its monotonic clock when it began to, in
+    /// microseconds.
     #[track_caller]
     pub fn order(&mut self, orders: &str) -> u64 {
         self.send(orders);

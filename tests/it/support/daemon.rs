@@ -196,14 +196,15 @@ impl Daemon {
         reported.collect()
     }
 
-    /// Its descriptors and threads, when tiny_http has ended the threads that it does not need, which it does after 5 s.
+    /// Its descriptors and threads, when tiny_http has ended the threads that it does not need, which it does after 5
+    /// s.
     #[track_caller]
     pub fn size(&self) -> (usize, usize) {
         wait_until("tiny_http's spare threads end", || self.size_now())
     }
 
-    /// The same as it is; `None` while there are spare threads. What reads requests is not counted: after a rush the daemon
-    /// has more of it.
+    /// The same as it is; `None` while there are spare threads. What reads requests is not counted: after a rush the
+    /// daemon has more of it.
     pub fn size_now(&self) -> Option<(usize, usize)> {
         let calls = self.calls("http");
         let reads = |call: &&String| call.starts_with(&format!("http\n{} ", libc::SYS_recvfrom));
@@ -222,8 +223,8 @@ impl Daemon {
         });
     }
 
-    /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of the
-    /// program too, as long as the linker's output is not on the disk.
+    /// A field of the kernel's account of its memory, in KiB. `Anonymous` is its own; what counts as dirty has pages of
+    /// the program too, as long as the linker's output is not on the disk.
     pub fn memory_kib(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/smaps_rollup", self.pid())).unwrap();
         let line = status.lines().find(|line| line.starts_with(field)).unwrap();

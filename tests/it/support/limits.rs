@@ -23,8 +23,8 @@ pub struct Starved {
 }
 
 impl Starved {
-    /// Leaves the daemon `room` descriptors that are not open now. The one that a waiting `accept` has put aside counts as
-    /// open.
+    /// Leaves the daemon `room` descriptors that are not open now. The one that a waiting `accept` has put aside counts
+    /// as open.
     pub fn of_descriptors(daemon: &Daemon, room: usize) -> Starved {
         let open = open_descriptors(daemon.pid());
         let free: Vec<u64> = (0..).filter(|number| !open.contains(number)).take(room + 1).collect();
@@ -66,9 +66,9 @@ impl Drop for Starved {
     }
 }
 
-/// A daemon in which no number is free below that of the descriptor which the accepting thread keeps to give up. At the start
-/// other threads open and close files, so now and then it gets a number behind a gap; a limit at the gap would make it useless,
-/// which no shortage of a running daemon does.
+/// A daemon in which no number is free below that of the descriptor which the accepting thread keeps to give up. At the
+/// start other threads open and close files, so now and then it gets a number behind a gap; a limit at the gap would
+/// make it useless, which no shortage of a running daemon does.
 pub fn without_gaps() -> Daemon {
     for _ in 0..50 {
         let daemon = Daemon::start();

@@ -32,8 +32,8 @@ impl Drop for Guarded {
     }
 }
 
-/// What a child writes to its stderr, which is a pipe, up to a line with `text` and, later, all that follows. One that does
-/// not write that is killed, and fails the test.
+/// What a child writes to its stderr, which is a pipe, up to a line with `text` and, later, all that follows. One that
+/// does not write that is killed, and fails the test.
 #[track_caller]
 pub fn log_with(child: &mut Guarded, text: &str) -> Arc<Mutex<String>> {
     let log = Arc::new(Mutex::new(String::new()));

@@ -41,8 +41,8 @@ impl Document {
         }
     }
 
-    /// Stricter than a schema is by itself: a member that is not documented is a fault. `more` are schemas whose members
-    /// are documented beside those of this one.
+    /// Stricter than a schema is by itself: a member that is not documented is a fault. `more` are schemas whose
+    /// members are documented beside those of this one.
     fn check(&self, schema: &Value, value: &Value, at: &str, more: &[&Value]) -> Result<(), String> {
         let schema = self.resolved(schema);
         let fault = |what: &str| Err(format!("{at}: {what}: {value}"));

@@ -18,7 +18,8 @@ use crate::process::tracker::{ProcessTracker, RunTree};
 const CONTROL: &str = "TEST_CONTROL";
 const ARGUMENTS: [&str; 4] = ["--exact", "--ignored", "--nocapture", "ports::watch::tests::child::obey"];
 
-/// Takes orders until the other side goes away: `listen ADDRESS` or `listen v6only`, `listen-apart`, `hand-over`, `close` and `spawn`.
+/// Takes orders until the other side goes away: `listen ADDRESS` or `listen v6only`, `listen-apart`, `hand-over`,
+/// `close` and `spawn`.
 #[test]
 #[ignore = "the server of the other tests, and nothing by itself"]
 fn obey() {
