@@ -78,6 +78,26 @@ fn boxed(value: impl Display + 'static) -> SampleValue {
     Some(Box::new(value))
 }
 
+/// What visitors of servers got.
+fn visits(page: &mut Page, servers: &[(Arc<Supervisor>, Arc<ServerView>)]) {
+    const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+    page.family("servisor_proxy_requests_total", "counter", "Requests of visitors, by class of the answer.");
+    for (one, _) in servers {
+        for (class, count) in CLASSES.iter().zip(one.traffic().totals().answers).filter(|(_, count)| *count > 0) {
+            let labels = [("slug", one.slug().as_str()), ("code", class)];
+            page.sample("servisor_proxy_requests_total", &labels, &count);
+        }
+    }
+    page.family("servisor_proxy_bytes_total", "counter", "Bytes between visitors and servers.");
+    for (one, _) in servers {
+        let totals = one.traffic().totals();
+        for (direction, bytes) in [("in", totals.received), ("out", totals.sent)].into_iter().filter(|(_, b)| *b > 0) {
+            let labels = [("slug", one.slug().as_str()), ("direction", direction)];
+            page.sample("servisor_proxy_bytes_total", &labels, &bytes);
+        }
+    }
+}
+
 /// All series.
 pub fn answer(api: &Api, client: &dyn Client) -> Reply {
     let stats = api.registry.stats();
@@ -137,8 +157,8 @@ pub fn answer(api: &Api, client: &dyn Client) -> Reply {
     let family = ("servisor_server_log_dropped_bytes_total", "counter", "Bytes of output that are not kept any more.");
     page.each(family, &servers, &|one, _| boxed(one.log().totals().dropped));
     page.single("servisor_api_connections", "gauge", "Connections to the API.", &client.connections());
-    let (requests, visitors) = api.proxy.as_ref().map_or((0, 0), |proxy| proxy.counts());
-    page.single("servisor_proxy_requests_total", "counter", "Requests to servers by host name.", &requests);
+    visits(&mut page, &servers);
+    let visitors = api.proxy.as_ref().map_or(0, |proxy| proxy.connections());
     page.single("servisor_proxy_connections", "gauge", "Connections that serve visitors of servers.", &visitors);
     let own = proc::own();
     if let Some(cpu) = own.cpu {

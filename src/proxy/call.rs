@@ -64,15 +64,15 @@ impl<'p> VisitCall<'_, 'p, '_> {
         // Who has no key takes no place, and is no visitor that would keep a server from its idle stop.
         let has_key = match self.show_key(&server.view().key) {
             Ok(has_key) => has_key,
-            Err(reply) => return Err(self.send(&reply)),
+            Err(reply) => return Err(self.send(server, &reply)),
         };
         let visit = server.traffic().begin();
         let Some(place) = self.proxy.occupy(server.slug()) else {
-            return Err(self.say(&Note::new(503, "busy", "too many clients visit this server; try again soon")));
+            return Err(self.say(server, &Note::new(503, "busy", "too many clients visit this server; try again soon")));
         };
         match self.reach(server, visited.port, has_key) {
             Ok((target, stream)) => Ok(self.exchange(server, target, stream, visit, place)),
-            Err(Unreached::Said(note)) => Err(self.say(&note)),
+            Err(Unreached::Said(note)) => Err(self.say(server, &note)),
             Err(Unreached::ClientLeft) => Err(VisitEnd::Close),
         }
     }
@@ -241,11 +241,12 @@ impl<'p> VisitCall<'_, 'p, '_> {
         }
     }
 
-    fn say(&self, note: &Note) -> VisitEnd {
-        self.send(&note.reply(self.asker))
+    fn say(&self, server: &Supervisor, note: &Note) -> VisitEnd {
+        self.send(server, &note.reply(self.asker))
     }
 
-    fn send(&self, reply: &Reply) -> VisitEnd {
+    fn send(&self, server: &Supervisor, reply: &Reply) -> VisitEnd {
+        server.traffic().answered(reply.status);
         exchange::send(self.request, reply, self.head.method == "HEAD")
     }
 }

@@ -71,7 +71,9 @@ impl Exchange<'_> {
                 Note::new(408, "request_timeout", "the body of the request stopped to come; send it again")
             }
         };
-        send(request, &note.reply(self.asker), self.is_head)
+        let reply = note.reply(self.asker);
+        self.server.traffic().answered(reply.status);
+        send(request, &reply, self.is_head)
     }
 }
 

@@ -22,6 +22,8 @@ const HEAD_STEP: usize = 2 * 1024;
 const SIZE_ROOM: usize = 8;
 /// So many pieces are moved before the other direction has its turn.
 const TURN: usize = 16;
+/// The status of an answer that makes a tunnel.
+const SWITCHED: u16 = 101;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// What is read next.
@@ -86,6 +88,8 @@ pub struct Lane {
     pub moved: usize,
     /// What becomes of the client's connection, once the answer's head was read.
     pub after: Option<VisitEnd>,
+    /// The status of the answer, until it was counted.
+    pub status: Option<u16>,
     /// Whether the server has consented to a tunnel.
     pub has_switched: bool,
 }
@@ -101,6 +105,7 @@ impl Lane {
             is_drained: false,
             moved: 0,
             after: None,
+            status: None,
             has_switched: false,
         }
     }
@@ -314,7 +319,8 @@ impl Lane {
                 }
                 length
             }
-            Answered::Final { length, head, framing, in_chunks, after } => {
+            Answered::Final { status, length, head, framing, in_chunks, after } => {
+                self.status = Some(status);
                 self.expected = match framing {
                     AnswerFraming::Length(length) => NextPart::Length(length),
                     AnswerFraming::Chunks => NextPart::Chunks(Chunked::new(usize::MAX)),
@@ -326,6 +332,7 @@ impl Lane {
             Answered::Switch { length, head } => {
                 self.expected = NextPart::ToEnd;
                 (self.out, self.after, self.has_switched) = (head, Some(VisitEnd::Close), true);
+                self.status = Some(SWITCHED);
                 length
             }
         };

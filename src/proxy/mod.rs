@@ -5,7 +5,6 @@
 //! lead to the run, `standing` and `pages` what is said in place of an answer, `cookie` the access key. Never: the API
 //! (a name of a server never gets it), a server's life, TLS.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crate::api::access::{Access, Credentials};
@@ -63,7 +62,6 @@ pub struct Proxy {
     visitors: Arc<Visitors>,
     /// How many visit each server.
     occupied: Mutex<Sorted<Slug, usize>>,
-    requests: AtomicU64,
     /// The memory for large heads of requests that are held.
     heads: Arc<Budget>,
     proofs: Proofs,
@@ -92,15 +90,14 @@ impl Proxy {
             own_ports,
             visitors: Visitors::new(most_visitors(limits::open_files())),
             occupied: Mutex::default(),
-            requests: AtomicU64::new(0),
             heads: Budget::new(HEADS),
             proofs: Proofs::new(),
         })
     }
 
-    /// The number of requests so far, and of connections now.
-    pub fn counts(&self) -> (u64, usize) {
-        (self.requests.load(Ordering::Relaxed), self.visitors.count())
+    /// The connections that serve visitors now.
+    pub fn connections(&self) -> usize {
+        self.visitors.count()
     }
 
     /// What a host names.
@@ -130,7 +127,6 @@ impl Proxy {
     }
 
     fn serve(&self, mut request: VisitRequest<'_>) -> VisitEnd {
-        self.requests.fetch_add(1, Ordering::Relaxed);
         match self.prepare(&mut request) {
             Ok(exchange) => exchange.carry_out(&mut request),
             Err(end) => end,

@@ -132,7 +132,9 @@ impl Relay<'_> {
         let (mut is_up_broken, mut is_over, mut is_tunnel) = (false, false, false);
         loop {
             if up == Needs::Turn {
-                match self.up.pump(self.client, &self.server) {
+                let pumped = self.up.pump(self.client, &self.server);
+                self.traffic.passed_on(self.up.moved, 0);
+                match pumped {
                     Ok(needs) => up = needs,
                     // It may have answered before: a refusal of the body, for example.
                     Err(LaneError::Sink) if !is_tunnel => (up, is_up_broken) = (Needs::Nothing, true),
@@ -151,7 +153,12 @@ impl Relay<'_> {
             }
             if down == Needs::Turn {
                 self.down.note_body_left(!self.up.is_over());
-                match self.down.pump(&self.server, self.client) {
+                let pumped = self.down.pump(&self.server, self.client);
+                self.traffic.passed_on(0, self.down.moved);
+                if let Some(status) = self.down.status.take() {
+                    self.traffic.answered(status);
+                }
+                match pumped {
                     Ok(needs) => down = needs,
                     Err(LaneError::Broken(why)) => return RelayEnd::Failed(NoAnswer::Broken(why)),
                     Err(LaneError::CutOff) if self.down.after.is_none() => return RelayEnd::Failed(NoAnswer::Ended),

@@ -56,6 +56,7 @@ pub enum Answered {
     Interim(usize),
     /// An answer.
     Final {
+        status: u16,
         /// The bytes of its head.
         length: usize,
         /// The head for the client.
@@ -137,7 +138,7 @@ pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered,
     }
     head.extend_from_slice(b"\r\n");
     let after = if stays { VisitEnd::KeepAlive } else { VisitEnd::Linger };
-    Ok(Answered::Final { length, head, framing, in_chunks, after })
+    Ok(Answered::Final { status, length, head, framing, in_chunks, after })
 }
 
 const NO_STATUS_LINE: BrokenAnswer = BrokenAnswer("does not begin with a status line of HTTP/1");

@@ -1,7 +1,7 @@
 //! The visitors of one server, between its supervisor and the proxy.
 //!
-//! Owns: where the present run can be connected to, how many requests are in flight to it, and when a client last sent
-//! something. Never: a socket, a request, a decision.
+//! Owns: where the present run can be connected to, how many requests are in flight to it, when a client last sent
+//! something, and the totals of answers and bytes. Never: a socket, a request, a decision.
 //!
 //! This lock is a leaf. The supervisor ends a run here before its view shows that, so that no connection is made to an
 //! address that may be another process's by then.
@@ -26,7 +26,19 @@ pub struct Traffic(Mutex<TrafficState>);
 struct TrafficState {
     in_flight: usize,
     last: Option<Instant>,
+    totals: TrafficTotals,
     run: Option<VisitedRun>,
+}
+
+/// What visitors got since the server was created, or the daemon started.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct TrafficTotals {
+    /// Answers by class, from 1xx (a tunnel) to 5xx. Those that the proxy gave in place of the server too.
+    pub answers: [u64; 5],
+    /// Bytes that were passed on to the server, heads too.
+    pub received: u64,
+    /// Bytes that were passed on to clients, heads too.
+    pub sent: u64,
 }
 
 #[derive(Debug)]
@@ -101,6 +113,25 @@ impl Traffic {
     pub fn client_sent(&self, now: Instant) {
         let mut state = self.state();
         state.last = state.last.max(Some(now));
+    }
+
+    /// A visitor gets an answer with this status.
+    pub fn answered(&self, status: u16) {
+        if let Some(count) = self.state().totals.answers.get_mut(usize::from(status / 100).wrapping_sub(1)) {
+            *count += 1;
+        }
+    }
+
+    /// Bytes were passed on, to the server and to a client.
+    pub fn passed_on(&self, received: usize, sent: usize) {
+        let mut state = self.state();
+        state.totals.received += received as u64;
+        state.totals.sent += sent as u64;
+    }
+
+    /// All that was counted.
+    pub fn totals(&self) -> TrafficTotals {
+        self.state().totals
     }
 
     /// Where the present run is reached: at `port`, or at its main one. `None` if it does not listen there, or if

@@ -28,7 +28,7 @@ fn answered(lines: &str, asked: &AskedFor) -> Result<Answered, BrokenAnswer> {
 #[track_caller]
 fn passed(lines: &str, asked: &AskedFor) -> (Vec<String>, AnswerFraming, bool, VisitEnd) {
     let answered = answered(lines, asked).unwrap();
-    let Answered::Final { length, head, framing, in_chunks, after } = answered else { panic!("{answered:?}") };
+    let Answered::Final { length, head, framing, in_chunks, after, .. } = answered else { panic!("{answered:?}") };
     assert_eq!(length, wire(lines).len());
     let text = String::from_utf8(head).unwrap();
     let text = text.strip_suffix("\r\n\r\n").unwrap();
