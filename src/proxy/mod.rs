@@ -14,7 +14,7 @@ use crate::http::head::VISIT_HEADERS_MAX;
 use crate::http::response::Refusal;
 use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
 use crate::http::visit::{VisitEnd, VisitRequest, VisitService, Visitors};
-use crate::model::public_url::{PublicUrl, Scheme, Visited};
+use crate::model::public_url::{PublicUrl, Visited};
 use crate::model::spec::Slug;
 use crate::os::limits;
 use crate::registry::Registry;
@@ -42,15 +42,14 @@ use request::UnfitRequest;
 
 /// Connections that serve visitors, beside those of the API.
 const VISITORS_MAX: usize = 512;
-/// The descriptors of a visitor: the two connections, and what wakes it while it is held.
-const DESCRIPTORS_OF_ONE: u64 = 3;
 /// The same for one server.
 const VISITORS_OF_ONE: usize = 256;
+/// The descriptors of a visitor: the two connections, and what wakes it while it is held.
+const DESCRIPTORS_OF_ONE: u64 = 3;
 /// Bytes of all heads of requests that are held.
 const HEADS: usize = 4 * 1024 * 1024;
 /// A head of this size takes none of them.
 const HEAD_FREE: usize = 4 * 1024;
-const LOCALHOST: &str = ".localhost";
 
 /// The proxy of a daemon.
 pub struct Proxy {
@@ -147,18 +146,18 @@ impl Proxy {
             Err(unfit) => return Err(exchange::send(request, &refusal(unfit), bytes.starts_with(b"HEAD "))),
         };
         let asker = Asker::of(&head);
-        let (visited, scheme) = match self.visited(head.host()) {
-            Visited::Server { sought, scheme } => (self.registry.visited(&sought), scheme),
-            Visited::Api | Visited::Malformed => (None, Scheme::Http),
-        };
-        if let Some(visited) = visited {
-            return VisitCall { proxy: self, request, head: &head, scheme, asker }.prepare(&visited);
+        let named = self.visited(head.host());
+        if let Visited::Server { sought, scheme } = &named
+            && let Some(visited) = self.registry.visited(sought)
+        {
+            return VisitCall { proxy: self, request, head: &head, scheme: *scheme, asker }.prepare(&visited);
         }
-        let note = match str::from_utf8(head.host()) {
-            Ok(host) if self.template.visited(host) != Visited::Malformed => {
+        let note = match named {
+            Visited::Server { .. } | Visited::Api => {
+                let host = String::from_utf8_lossy(head.host());
                 Note::new(404, "no_such_server", format!("no server is known here by the name {host}"))
             }
-            Ok(_) | Err(_) => Note::new(400, "malformed", "the Host header is no name of a host"),
+            Visited::Malformed => Note::new(400, "malformed", "the Host header is no name of a host"),
         };
         Err(exchange::send(request, &note.reply(asker), head.method == "HEAD"))
     }
@@ -195,7 +194,7 @@ impl VisitService for ProxyListener {
         let Some(host) = host else { return !self.has_api };
         match self.proxy.visited(host) {
             Visited::Server { .. } | Visited::Malformed => true,
-            Visited::Api => !self.has_api || is_below_localhost(host),
+            Visited::Api => !self.has_api,
         }
     }
 
@@ -206,13 +205,6 @@ impl VisitService for ProxyListener {
     fn visitors(&self) -> &Arc<Visitors> {
         &self.proxy.visitors
     }
-}
-
-/// Whether a host is one of `localhost`'s names: these are for servers, whether there is one or not.
-fn is_below_localhost(host: &[u8]) -> bool {
-    let name = host.split(|&byte| byte == b':').next().unwrap_or_default();
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    name.len().checked_sub(LOCALHOST.len()).is_some_and(|at| name[at..].eq_ignore_ascii_case(LOCALHOST.as_bytes()))
 }
 
 /// In place of the API behind a listener without it.

@@ -15,7 +15,8 @@ pub enum Visited {
     Malformed,
     /// No server: the API.
     Api,
-    /// A server, never the API: the first of these that exists. `scheme` is that of the name.
+    /// A server, never the API: the first of these that exists; none if it can name no server. `scheme` is that of the
+    /// name.
     Server { sought: Vec<Sought>, scheme: Scheme },
 }
 
@@ -80,7 +81,8 @@ impl PublicUrl {
             let by_port = read_port(digits).map(Sought::Port);
             sought.extend(by_port.filter(|by_port| !sought.contains(by_port)));
         }
-        if sought.is_empty() {
+        // All names below localhost are for servers, whether there is one or not.
+        if sought.is_empty() && !host.ends_with(LOCALHOST) {
             return Visited::Api;
         }
         let is_secure = self.is_https() && !host.ends_with(LOCALHOST);
