@@ -143,7 +143,7 @@ pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered,
 
 const NO_STATUS_LINE: BrokenAnswer = BrokenAnswer("does not begin with a status line of HTTP/1");
 
-/// Whether these bytes can be the beginning of a status line: what is none is not waited for to its end.
+/// Whether these bytes can be the beginning of a status line. If not, the rest is not awaited.
 fn could_begin(bytes: &[u8]) -> bool {
     const NAME: &[u8] = b"HTTP/1.";
     let length = bytes.len().min(NAME.len());

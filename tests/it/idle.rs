@@ -29,6 +29,18 @@ fn accounts(pid: i32) -> Vec<Account> {
     all
 }
 
+/// Waits until no thread does anything for 6 s.
+fn idle_accounts(pid: i32) -> Vec<Account> {
+    let mut before = accounts(pid);
+    wait_until("it is idle", || {
+        thread::sleep(Duration::from_secs(6));
+        let now = accounts(pid);
+        let is_idle = now == before;
+        before = now;
+        is_idle.then(|| before.clone())
+    })
+}
+
 fn account(task: &Path) -> Option<Account> {
     let read = |name: &str| fs::read_to_string(task.join(name)).ok();
     let status = read("status")?;
@@ -68,14 +80,7 @@ fn a_hundred_ready_servers_cost_nothing() {
     assert_eq!(daemon.client.get("/servers?stats=true").json()["data"]["servers"].as_array().unwrap().len(), SERVERS);
     assert_eq!(daemon.client.get("/metrics").status, 200);
     // What the last answers have begun ends first; tiny_http ends threads that it does not need after 5 s.
-    let mut before = accounts(pid);
-    wait_until("it is idle", || {
-        thread::sleep(Duration::from_secs(6));
-        let now = accounts(pid);
-        let is_idle = now == before;
-        before = now;
-        is_idle.then_some(())
-    });
+    let before = idle_accounts(pid);
     let ticks_before = ticks(pid);
     thread::sleep(Duration::from_secs(seconds));
     let after = accounts(pid);
@@ -145,14 +150,7 @@ fn tunnels_cost_nothing(daemon: &Daemon, seconds: u64) {
     };
     talk(&mut tunnels);
     let pid = daemon.pid();
-    let mut before = accounts(pid);
-    wait_until("it is idle", || {
-        thread::sleep(Duration::from_secs(6));
-        let now = accounts(pid);
-        let is_idle = now == before;
-        before = now;
-        is_idle.then_some(())
-    });
+    let before = idle_accounts(pid);
     thread::sleep(Duration::from_secs(seconds));
     assert_eq!(accounts(pid), before, "a thread woke");
     println!("{TUNNELS} quiet tunnels, {seconds} s: no context switch by {} threads", before.len());

@@ -110,7 +110,7 @@ impl Visitor {
         }
     }
 
-    /// Reads until `text` has come, and gives all up to its end.
+    /// Reads until `text` has arrived. Returns everything through `text`.
     #[track_caller]
     pub fn read_to(&mut self, text: &str) -> String {
         loop {

@@ -86,7 +86,7 @@ fn no_visit_leads_to_a_stranger_that_shares_the_port() {
 }
 
 #[test]
-fn a_stranger_at_another_address_is_in_nobodys_way() {
+fn a_foreign_listener_at_another_address_blocks_no_visit() {
     for (own, strangers) in [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.2")] {
         let proxied = reusing(own);
         let _stranger = Stranger::listen(strangers, proxied.port);
