@@ -32,7 +32,7 @@ mod words;
 pub use words::Progress;
 use words::{Asked, LeaderIs, Others};
 
-/// A group that ends at once on its signal needs no look at the processes; after this, the processes
+/// A group that ends at once on its signal, SIGKILL included, needs no look at the processes; after this, the processes
 /// outside of it are looked for.
 const OTHERS_AFTER: Duration = Duration::from_millis(2);
 /// The first and the longest time between two looks at what is left of a tree.
@@ -165,12 +165,20 @@ impl<S: System> Run<S> {
         self.signal_group(Signal::Continue);
     }
 
-    /// Ends the whole tree, newcomers since the last time included.
+    /// Ends the whole tree, newcomers since the last time included: its group at once, then who is outside of it. With
+    /// a leader they are looked for when it has ended, which the reaper tells, or a moment later: a look takes longer
+    /// than the end.
     pub fn kill(&mut self, now: Instant) -> Progress {
         self.signal_group(Signal::Kill);
         self.asked = Asked::Killed;
         self.killed_at.get_or_insert(now);
-        self.look(now)
+        match self.leader_is {
+            LeaderIs::Alive => {
+                self.look_at = Some(now + OTHERS_AFTER);
+                Progress::Same
+            }
+            LeaderIs::Exited => self.look(now),
+        }
     }
 
     /// Handles a notice of the reaper.
