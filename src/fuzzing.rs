@@ -2,6 +2,7 @@
 //!
 //! Owns: names. Never: code.
 
+pub use crate::api::events::number_of as event_number;
 pub use crate::http::FrontLimits;
 pub use crate::http::body::{BodyProgress, Chunked};
 pub use crate::http::head::{BodyFraming, Expects, Head, Persistence, Version, end, vet};
@@ -10,3 +11,5 @@ pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, Stre
 pub use crate::logs::{Lines, Shown};
 pub use crate::prober::head::AnswerHead as ProbeHead;
 pub use crate::proxy::response::{AnswerFraming, Answered, AskedFor, BrokenAnswer, read as read_answer};
+pub use crate::runs::Closed;
+pub use crate::supervisor::{Changes, Count, Since};

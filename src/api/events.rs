@@ -87,7 +87,7 @@ pub fn stream(
 }
 
 /// The number in an id of this life of the daemon: `EPOCH-NUMBER`.
-fn number_of(id: &str, epoch: &str) -> Option<Count> {
+pub fn number_of(id: &str, epoch: &str) -> Option<Count> {
     let digits = id.strip_prefix(epoch)?.strip_prefix('-')?;
     let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
     digits.parse().ok().map(Count::of)

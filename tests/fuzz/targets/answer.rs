@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servisor::fuzzing::{Answered, AnswerFraming, AskedFor, BrokenAnswer, Persistence, Version, read_answer};
+use servisor::fuzzing::{AnswerFraming, Answered, AskedFor, BrokenAnswer, Persistence, Version, read_answer};
 
 /// The first byte says what was asked for.
 fn asked(byte: u8) -> AskedFor {
@@ -75,7 +75,9 @@ fuzz_target!(|bytes: &[u8]| {
     // Understood once more it is the same: there is nothing left to understand in two ways.
     if let Ok(Answered::Final { in_chunks, .. }) = whole {
         let again = AskedFor { persistence: Persistence::KeepAlive, is_upgrade: false, ..asked };
-        let Ok(Answered::Final { length, framing, .. }) = read_answer(head, 0, &again) else { panic!("it is no answer") };
+        let Ok(Answered::Final { length, framing, .. }) = read_answer(head, 0, &again) else {
+            panic!("it is no answer")
+        };
         assert_eq!(length, head.len());
         assert!(!in_chunks || framing == AnswerFraming::Chunks);
     }
