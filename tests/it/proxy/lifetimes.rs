@@ -16,6 +16,27 @@ fn idling() -> Proxied {
     Proxied::with(&[], &json!({"proxy": {"idle_stop_ms": IDLE, "start_on_visit": true}}))
 }
 
+/// Waits until a server with the same limit, which no one visits and which has begun later than all visits so far, was
+/// stopped for that, and once more: each longer than the limit, by the daemon's own reckoning. `meanwhile` is done ten
+/// times in a second.
+#[track_caller]
+fn let_the_limit_pass(proxied: &Proxied, mut meanwhile: impl FnMut()) {
+    let client = &proxied.daemon.client;
+    let start = format!("exec {} web 127.0.0.1:PORT stay", testchild());
+    let idle = json!({"slug": "idle", "port": quiet_port(), "start": start, "proxy": {"idle_stop_ms": IDLE}});
+    client.create(&idle).server(201);
+    for round in 0..2 {
+        if round > 0 {
+            client.post("/servers/idle/start").server(200);
+        }
+        wait_until("the server without visitors is stopped", || {
+            meanwhile();
+            let idle = client.get("/servers/idle?wait_for=stopped&timeout_ms=100").server(200);
+            (idle["status"] == "stopped").then_some(())
+        });
+    }
+}
+
 /// How long its newest run lasted, once it was stopped for lack of visitors.
 #[track_caller]
 fn lasted(proxied: &Proxied) -> Duration {
@@ -31,8 +52,8 @@ fn a_long_answer_is_a_visitor() {
     let begun = Instant::now();
     let mut reader = proxied.open("GET /events HTTP/1.1");
     reader.read_to("\r\n\r\n");
-    // No byte comes for longer than the limit.
-    std::thread::sleep(Duration::from_millis(2 * IDLE));
+    // No byte comes.
+    let_the_limit_pass(&proxied, || {});
     let kept = begun.elapsed();
     drop(reader);
     let lasted = lasted(&proxied);
@@ -45,11 +66,10 @@ fn a_tunnel_is_a_visitor_as_long_as_its_client_sends() {
     let begun = Instant::now();
     let mut tunnel = proxied.open(UPGRADE);
     assert!(tunnel.read_to("\r\n\r\n").starts_with("HTTP/1.1 101 "));
-    while begun.elapsed() < Duration::from_millis(2 * IDLE) {
+    let_the_limit_pass(&proxied, || {
         tunnel.send(b"x");
         tunnel.read_to("x");
-        std::thread::sleep(Duration::from_millis(IDLE / 30));
-    }
+    });
     let kept = begun.elapsed();
     // It stays open, and is ended with the run.
     tunnel.rest();
@@ -60,12 +80,11 @@ fn a_tunnel_is_a_visitor_as_long_as_its_client_sends() {
 #[test]
 fn who_has_no_key_is_no_visitor() {
     let proxied = Proxied::with(&[], &json!({"proxy": {"idle_stop_ms": IDLE, "access": "key"}}));
-    let limit = Instant::now() + LIMIT;
-    while proxied.daemon.client.show("web")["status"] != "stopped" {
+    wait_until("it is not kept up", || {
         assert_eq!(proxied.get("/head").status, 401);
-        assert!(Instant::now() < limit, "it is kept up");
-        std::thread::sleep(Duration::from_millis(IDLE / 30));
-    }
+        let web = proxied.daemon.client.get("/servers/web?wait_for=stopped&timeout_ms=50").server(200);
+        (web["status"] == "stopped").then_some(())
+    });
     lasted(&proxied);
 }
 
@@ -148,10 +167,15 @@ fn a_port_leads_to_who_listens_on_it_now() {
     child.order(&format!("close {more}"));
     let stranger = TcpListener::bind(("127.0.0.1", more)).unwrap();
     stranger.set_nonblocking(true).unwrap();
-    // No visit relies on a look that is older than a second.
-    std::thread::sleep(Duration::from_millis(1100));
+    // No visit relies on a look that is older than a second. Until then it is the stranger's end of a connection that
+    // tells, and this one gets nothing.
+    wait_until("it is not thought to listen there", || (status(&by_port(more)) == 404).then_some(()));
+    while let Ok((mut client, _)) = stranger.accept() {
+        client.set_read_timeout(Some(LIMIT)).unwrap();
+        assert_eq!(client.read(&mut [0]).unwrap_or(0), 0, "a visitor has reached another process");
+    }
     assert_eq!(status(&by_port(more)), 404);
-    assert!(stranger.accept().is_err(), "a visitor has reached another process");
+    assert!(stranger.accept().is_err(), "it is not even tried");
 }
 
 #[test]
