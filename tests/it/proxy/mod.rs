@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use crate::support::{Answer, Daemon, LIMIT, quiet_port, testchild};
 
 mod bodies;
+mod bulk;
 mod keys;
 mod lifetimes;
+mod loops;
 mod routing;
 mod shared;
 mod states;
