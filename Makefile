@@ -18,7 +18,7 @@ TRIALS ?= 200
 # How often `make crash` kills the daemon.
 KILLS ?= 200
 
-.PHONY: help run test test-rust test-static image clock soak attack test-sdk test-docs test-slow test-proxy test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-proxy bench-smoke bench-probe budgets check deny release release-all dist dist-check size clean std-source
+.PHONY: help run test test-rust test-static image clock soak attack bulk test-sdk test-docs test-slow test-proxy test-aarch64 test-browser crash test-schema test-metrics fuzz idle test-threads bench-ready bench bench-proxy bench-smoke bench-probe budgets check deny release release-all dist dist-check size clean std-source
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -94,7 +94,7 @@ test-proxy: tests/browser/node_modules target/proxy/.complete ## Vite, Next.js, 
 		node --test --test-concurrency=1 tests/slow/proxy/*.test.mjs
 
 # Debian starts what it installs, unless the system is at run level 1.
-test-slow: tests/sdk/node_modules ## Real programs: Vite, Next.js, Express, Flask, nginx, redis, PostgreSQL, gunicorn, Caddy
+test-slow: tests/sdk/node_modules test-proxy ## Real programs, those of test-proxy too: Vite, Next.js, Express, Flask, nginx, redis, PostgreSQL, gunicorn, Caddy
 	@{ command -v nginx && command -v caddy && command -v redis-server && command -v gunicorn && ls -d /usr/lib/postgresql/*; } >/dev/null 2>&1 || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends nginx-light caddy redis-server postgresql gunicorn python3-setproctitle; }
 	cargo build --locked --release
 	SERVISOR_BIN=$(CURDIR)/target/release/servisor node --test --test-concurrency=1 tests/slow/*.test.mjs
@@ -161,6 +161,13 @@ soak: release ## Random operations and faults against a model for SECONDS (an ho
 attack: release ## Hostile clients in all ways at once for SECONDS, while the owner works, on the static binary
 	cargo build --locked --examples
 	ATTACK_SECONDS=$(SECONDS) SERVISOR_BIN=$(CURDIR)/$(BINARY) cargo test --locked --test it attacks:: -- --nocapture
+
+# The bytes of each of its four bodies.
+BULK = 10000000000
+
+bulk: release ## 10 GB each way through a public URL, with a length and in chunks, in the same memory, on the static binary
+	cargo build --locked --examples
+	BULK_BYTES=$(BULK) SERVISOR_BIN=$(CURDIR)/$(BINARY) cargo test --locked --test it bodies_both_ways -- --nocapture
 
 test-threads: std-source ## Races in the daemon and its unit tests, by ThreadSanitizer; the soak for SECONDS
 	tests/threads/run.sh $(SECONDS)
