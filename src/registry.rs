@@ -264,7 +264,21 @@ impl Registry {
         Ok(Restored { registry: Arc::clone(self), servers })
     }
 
+    /// What a client should know of the slug of a server: behind the proxy no public URL has it. `None` if one has.
+    pub fn warning_about(&self, slug: &Slug) -> Option<String> {
+        if self.context.proxy.is_none() || self.context.public_url.can_name(slug) {
+            return None;
+        }
+        Some(format!(
+            "slug \"{slug}\" can't be part of a host name, so the server has no url behind --public-url and is visited as \
+             PORT.localhost alone; take a slug of letters, digits and \"-\""
+        ))
+    }
+
     fn launch(&self, supervisor: &Arc<Supervisor>, unlaunched: Unlaunched) -> Result<(), Refused> {
+        if let Some(warning) = self.warning_about(supervisor.slug()) {
+            log::server(Level::Warn, supervisor.slug(), format_args!("{warning}"));
+        }
         let (itself, removed) = (self.itself.clone(), Arc::clone(supervisor));
         let forget = move || {
             if let Some(registry) = itself.upgrade() {

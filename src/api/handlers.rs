@@ -176,7 +176,7 @@ impl Task {
             }
             ApiAction::ServerCreate(present) => {
                 let (spec, more) = read(api, body, |body| input::server_spec(body, &api.root))?;
-                create::create(api, spec, present, &joined(warnings, more))?
+                create::create(api, spec, present, joined(warnings, more))?
             }
             ApiAction::ServerStart(slug) => command(api, &slug, Command::Start, "the server was started", &warnings)?,
             ApiAction::ServerStop(slug) => command(api, &slug, Command::Stop, "the server is stopped", &warnings)?,

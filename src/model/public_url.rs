@@ -105,6 +105,11 @@ impl PublicUrl {
         Some(url)
     }
 
+    /// Whether a host name of the proxy can have this slug in it, or needs none.
+    pub fn can_name(&self, slug: &Slug) -> bool {
+        self.behind_proxy(Some(Port::MIN), slug).is_some()
+    }
+
     /// Returns the URL that a server will have, as far as it is known before it listens. `port` is the allocated one.
     pub fn before_start(&self, port: Option<Port>, slug: &Slug, is_proxied: bool) -> Option<String> {
         if is_proxied {
@@ -225,11 +230,14 @@ mod tests {
             ("https://{slug}-{port}.example", "web", None, Some("https://web-3000.example")),
             ("https://{slug}.example", "a_b", None, None),
             ("https://{slug}.example", "a.b", None, None),
+            ("https://{slug}-{port}.example", "a.b", None, None),
+            ("https://{port}.example", "a.b", None, Some("https://3000.example")),
             ("http://{slug}.localhost:80", "a.b", None, Some("http://3000.localhost:80")),
         ] {
             let (url, slug) = (PublicUrl::parse(template).unwrap(), Slug::parse(slug).unwrap());
             assert_eq!(url.behind_proxy(None, &slug).as_deref(), before, "{template}");
             assert_eq!(url.behind_proxy(port, &slug).as_deref(), after, "{template}");
+            assert_eq!(url.can_name(&slug), after.is_some(), "{template}");
         }
         let before = |template, port| {
             let url = PublicUrl::parse(template).unwrap();

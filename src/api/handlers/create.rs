@@ -27,18 +27,19 @@ const CREATE_LIMIT: Duration = Duration::from_secs(1);
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Creates a server, or reconfigures an inactive one, and starts it.
-pub fn create(api: &Api, spec: ServerSpec, present: Present, warnings: &[String]) -> Result<Reply, Error> {
+pub fn create(api: &Api, spec: ServerSpec, present: Present, mut warnings: Vec<String>) -> Result<Reply, Error> {
+    warnings.extend(api.registry.warning_about(&spec.slug));
     if present == Present::KeepIfSame
         && let Some(view) = same(api, &spec)?
     {
-        return Ok(reply::json(200, &wire::server("the server has this configuration already", &view, warnings)));
+        return Ok(reply::json(200, &wire::server("the server has this configuration already", &view, &warnings)));
     }
     check(&spec, &api.overlays)?;
     let slug = spec.slug.clone();
     let pending = api.registry.create(spec).map_err(|refused| refusal(&slug, refused))?;
     await_stored(&pending, &slug)?;
     let (_, view) = outcome(&pending, &slug, pending.wait(Instant::now() + CREATE_LIMIT), RequestKind::Create)?;
-    Ok(reply::json(201, &wire::server("the server was created", &view, warnings)))
+    Ok(reply::json(201, &wire::server("the server was created", &view, &warnings)))
 }
 
 /// The server that has the configuration `spec` already. It is stored then: it may be in the middle of its creation,

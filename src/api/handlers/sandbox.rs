@@ -63,7 +63,9 @@ fn wanted(api: &Api, body: Body, naming: Naming, warnings: Vec<String>) -> Resul
     check(api, &spec)?;
     // The SDK drops unknown fields, so log the warnings too.
     more.iter().for_each(|warning| log::warn(format_args!("in a request for a sandbox: {warning}")));
-    Ok((spec, joined(warnings, more)))
+    // These are logged where the servers begin.
+    let of_names: Vec<_> = spec.servers.iter().filter_map(|server| api.registry.warning_about(&server.slug)).collect();
+    Ok((spec, joined(joined(warnings, more), of_names)))
 }
 
 fn show(

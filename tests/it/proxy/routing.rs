@@ -82,6 +82,45 @@ fn without_the_option_no_name_is_a_servers() {
     assert_eq!(answer.status, 200);
 }
 
+/// Its owner reads why it has no `url`, and finds it by its port.
+#[test]
+fn a_slug_that_no_host_name_can_have_is_warned_of() {
+    const WORDS: &str = "can't be part of a host name";
+    let options = ["--proxy", "--gateway", "--public-url", "https://{slug}-abc.sandbox.example"];
+    let mut daemon = Daemon::with(&options, &[]);
+    let start = format!("exec {} web 127.0.0.1:PORT stay", testchild());
+    let warnings = |answer: &Answer| answer.json()["warnings"].to_string();
+    let spec = |slug: &str| json!({"slug": slug, "start": start, "port": quiet_port()});
+    let named = daemon.client.create(&spec("web"));
+    assert!(named.status == 201 && !warnings(&named).contains(WORDS), "{}", named.text());
+    let port = quiet_port();
+    let unnamed = json!({"slug": "a.b_c", "start": start, "port": port});
+    for status in [201, 200] {
+        let body = serde_json::to_vec(&unnamed).unwrap();
+        let headers = [("Content-Type", "application/json")];
+        let answer = daemon.client.request("POST", "/servers?if_changed=true", &headers, Some(&body));
+        assert!(answer.status == status && warnings(&answer).contains(WORDS), "{}", answer.text());
+    }
+    let server = daemon.client.when_ready("a.b_c");
+    assert_eq!((&server["ports"], &server["url"]), (&json!([port]), &json!(null)), "{server:#}");
+    assert_eq!(visit(daemon.client.address, &format!("{port}.localhost"), "/head", "").status, 200);
+    let logged = |daemon: &Daemon| {
+        let lines: Vec<String> = daemon.log().lines().filter(|line| line.contains(WORDS)).map(str::to_owned).collect();
+        assert!(lines.iter().all(|line| line.contains("[a.b_c]")), "{lines:?}");
+        lines.len()
+    };
+    assert_eq!(logged(&daemon), 1);
+    daemon.kill();
+    daemon.begin_anew(&options, &[]);
+    daemon.client.when_ready("a.b_c");
+    assert_eq!(logged(&daemon), 2);
+    let sandbox = serde_json::to_vec(&json!({"servers": [spec("a.b_c"), spec("web")]})).unwrap();
+    let headers = [("Content-Type", "application/json"), ("X-ComputeSDK-API-Key", TOKEN)];
+    let answer = daemon.client.request("POST", "/v1/sandboxes", &headers, Some(&sandbox));
+    let given = answer.json()["data"]["warnings"].clone();
+    assert!(given.as_array().unwrap().len() == 1 && given[0].as_str().unwrap().contains(WORDS), "{}", answer.text());
+}
+
 #[test]
 fn one_connection_serves_a_page_and_the_api() {
     let proxied = Proxied::start(&[]);
