@@ -146,6 +146,11 @@ impl Proxy {
             Err(unfit) => return Err(exchange::send(request, &refusal(unfit), bytes.starts_with(b"HEAD "))),
         };
         let asker = Asker::of(&head);
+        let say = |request: &_, note: &Note| Err(exchange::send(request, &note.reply(asker), head.method == "HEAD"));
+        if head.is_loop() {
+            let why = "the request has passed this proxy too often; its servers lead to each other";
+            return say(request, &Note::new(508, "loop", why));
+        }
         let named = self.visited(head.host());
         if let Visited::Server { sought, scheme } = &named
             && let Some(visited) = self.registry.visited(sought)
@@ -159,7 +164,7 @@ impl Proxy {
             }
             Visited::Malformed => Note::new(400, "malformed", "the Host header is no name of a host"),
         };
-        Err(exchange::send(request, &note.reply(asker), head.method == "HEAD"))
+        say(request, &note)
     }
 }
 
@@ -175,9 +180,6 @@ fn refusal(unfit: UnfitRequest) -> Reply {
     let note = match unfit {
         UnfitRequest::Refused(refusal) => return refusal.of_visit().reply(),
         UnfitRequest::Method => Note::new(405, "method_not_allowed", "CONNECT and TRACE do not pass this proxy"),
-        UnfitRequest::Loop => {
-            Note::new(508, "loop", "the request has passed this proxy too often; its servers lead to each other")
-        }
     };
     note.reply(Asker::PROGRAM)
 }

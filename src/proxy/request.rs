@@ -52,7 +52,7 @@ pub struct VisitHead<'a> {
     pub framing: BodyFraming,
     pub persistence: Persistence,
     pub expects: Expects,
-    /// How many proxies of this kind it has passed.
+    /// How many proxies of this kind it has passed; the highest number if that can't be read.
     pub hops: u32,
     /// Whether it asks for a WebSocket.
     pub is_upgrade: bool,
@@ -65,8 +65,6 @@ pub enum UnfitRequest {
     Refused(Refusal),
     /// CONNECT or TRACE.
     Method,
-    /// It has passed too many proxies.
-    Loop,
 }
 
 impl From<Refusal> for UnfitRequest {
@@ -96,9 +94,6 @@ pub fn vet<'a>(bytes: &'a [u8], headers: &'a mut [httparse::Header<'a>]) -> Resu
         Ok(Some(digits)) => str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(u32::MAX),
         Err(_) => u32::MAX,
     };
-    if hops > HOPS_MAX {
-        return Err(UnfitRequest::Loop);
-    }
     let is_upgrade = method == "GET"
         && version == Version::Http11
         && framing == BodyFraming::Length(0)
@@ -133,6 +128,11 @@ impl VisitHead<'_> {
     /// The value of `Host`. There is one.
     pub fn host(&self) -> &[u8] {
         self.fields.first("Host").unwrap_or_default()
+    }
+
+    /// Whether it has passed too many proxies of this kind: their servers lead to each other.
+    pub fn is_loop(&self) -> bool {
+        self.hops > HOPS_MAX
     }
 
     /// Writes the head for the server.

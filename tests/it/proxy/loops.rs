@@ -8,6 +8,25 @@ use super::*;
 use crate::support::wait_until;
 
 #[test]
+fn a_request_passes_four_proxies_and_no_fifth() {
+    let proxied = Proxied::start(&[]);
+    for hops in 0..=4 {
+        let answer = visit(proxied.address(), "web.localhost", "/head", &format!("X-Servisor-Hops: {hops}"));
+        assert!(answer.text().contains(&format!("X-Servisor-Hops: {}\r\n", hops + 1)), "{}", answer.text());
+    }
+    // Also where no server is.
+    for host in ["web.localhost", "nope.localhost"] {
+        let at_last = |more: &str| visit(proxied.address(), host, "/head", &format!("X-Servisor-Hops: 5\n{more}"));
+        let answer = at_last("");
+        assert_eq!((answer.status, &answer.json()["code"]), (508, &json!("loop")));
+        let page = at_last("Accept: text/html");
+        assert!(page.status == 508 && page.text().starts_with("<!doctype html>"), "{}", page.text());
+        let bare = at_last("Upgrade: websocket\nConnection: upgrade");
+        assert_eq!((bare.status, bare.body.len()), (508, 0));
+    }
+}
+
+#[test]
 fn daemons_whose_servers_lead_to_each_other_end_a_request_and_keep_nothing_of_it() {
     const CLIENTS: usize = 20;
     /// A visit takes three places at the first server and two at the other one, which have 256 each.
@@ -36,7 +55,8 @@ fn daemons_whose_servers_lead_to_each_other_end_a_request_and_keep_nothing_of_it
                 }
                 asked("POST / HTTP/1.1\nContent-Length: 4", b"body");
                 asked("POST / HTTP/1.1\nTransfer-Encoding: chunked", b"4\r\nbody\r\n0\r\n\r\n");
-                asked("GET / HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade", b"");
+                let bare = asked("GET / HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade", b"");
+                assert_eq!(bare.text(), "");
             });
         }
     });

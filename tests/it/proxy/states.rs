@@ -139,15 +139,3 @@ fn a_server_that_is_full_says_so_and_the_api_answers() {
     drop(tunnels);
     wait_until("there is room", || (proxied.get("/head").status == 200).then_some(()));
 }
-
-#[test]
-fn a_loop_ends() {
-    // A server that leads back to the daemon: its own proxy, which adds its hop each time.
-    let proxied = Proxied::start(&[]);
-    for hops in 0..=4 {
-        let answer = visit(proxied.address(), "web.localhost", "/head", &format!("X-Servisor-Hops: {hops}"));
-        assert!(answer.text().contains(&format!("X-Servisor-Hops: {}\r\n", hops + 1)), "{}", answer.text());
-    }
-    let answer = visit(proxied.address(), "web.localhost", "/head", "X-Servisor-Hops: 5");
-    assert_eq!((answer.status, &answer.json()["code"]), (508, &json!("loop")));
-}
