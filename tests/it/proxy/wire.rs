@@ -21,11 +21,15 @@ fn requests_that_could_be_understood_in_two_ways_do_not_pass() {
         let answer = proxied.open(head).answer();
         assert_eq!(answer.status, status, "{head}: {}", answer.text());
     }
-    // Go CVE-2025-22871: a bare LF ends the size of a chunk for one and not for the other.
-    let mut visitor = proxied.open("POST /count HTTP/1.1\nTransfer-Encoding: chunked");
-    visitor.send(b"3\nabc\r\n0\r\n\r\n");
-    let answer = visitor.answer();
-    assert_eq!((answer.status, answer.header("Connection")), (400, Some("close")), "{}", answer.text());
+    // Go CVE-2025-22871: a bare LF ends the size of a chunk, or what stands behind it, for one and not for the other.
+    // The last is more than any number has room for: 2^64 and three.
+    for chunk in ["3\nabc\r\n", "3;a\nb\r\nabc\r\n", "3\r\nabc\n", "10000000000000003\r\nabc\r\n"] {
+        let mut visitor = proxied.open("POST /count HTTP/1.1\nTransfer-Encoding: chunked");
+        visitor.send(format!("{chunk}0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: web.localhost\r\n\r\n").as_bytes());
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("Connection")), (400, Some("close")), "{chunk:?}: {}", answer.text());
+        assert_eq!(visitor.rest(), "", "{chunk:?}");
+    }
     // tinyproxy #616: a coding spelled in another way is one all the same, and no second request is seen in the body.
     let mut visitor = proxied.open("POST /count HTTP/1.1\nConnection: close\nTransfer-Encoding: cHUNKED");
     visitor.send(b"1c\r\nGET /smuggled HTTP/1.1\r\n\r\n\r\n\r\n0\r\n\r\n");
@@ -58,7 +62,14 @@ fn answers_that_could_be_understood_in_two_ways_are_none() {
         assert!(got.json()["error"].as_str().unwrap().contains(words), "{answer:?}: {}", got.text());
     }
     // The framing is broken behind a head that has been passed on: there is no last chunk.
-    for chunks in ["3\nabc\r\n0\r\n\r\n", "3\r\nabcd\r\n0\r\n\r\n", "zz\r\n", "3\r\nab"] {
+    for chunks in [
+        "3\nabc\r\n0\r\n\r\n",
+        "3;a\nb\r\nabc\r\n0\r\n\r\n",
+        "3\r\nabcd\r\n0\r\n\r\n",
+        "10000000000000003\r\nabc\r\n0\r\n\r\n",
+        "zz\r\n",
+        "3\r\nab",
+    ] {
         let path = raw(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
         let rest = proxied.open(&format!("GET {path} HTTP/1.1\nConnection: close")).rest();
         assert!(rest.starts_with("HTTP/1.1 200 ") && !rest.ends_with("0\r\n\r\n"), "{chunks:?}: {rest:?}");
@@ -105,12 +116,27 @@ fn each_framing_comes_through() {
 fn an_answer_before_the_body_was_read_ends_the_connection() {
     let proxied = Proxied::start(&[]);
     // CVE-2025-4366 of Pingora: what was left of the body was taken for the next request.
+    let smuggled = b"GET /smuggled HTTP/1.1\r\nHost: web.localhost\r\n\r\n";
     let mut visitor = proxied.open("POST /early HTTP/1.1\nContent-Length: 2000000");
-    visitor.send(b"GET /smuggled HTTP/1.1\r\nHost: web.localhost\r\n\r\n");
+    visitor.send(smuggled);
     let answer = visitor.answer();
     assert_eq!((answer.text().as_str(), answer.header("Connection")), ("early", Some("close")), "{}", answer.head);
-    visitor.send(b"GET /smuggled HTTP/1.1\r\nHost: web.localhost\r\n\r\n");
+    visitor.send(smuggled);
     assert_eq!(visitor.rest(), "");
+    // The same with an answer that the proxy gives in place of a server's.
+    for (head, status) in [
+        ("POST / HTTP/1.1\nHost: nope.localhost\nContent-Length: 2000", 404),
+        ("POST / HTTP/1.1\nHost: nope.localhost\nTransfer-Encoding: chunked", 404),
+        ("POST / HTTP/1.1\nX-Servisor-Hops: 5\nContent-Length: 2000", 508),
+        ("TRACE / HTTP/1.1\nContent-Length: 2000", 405),
+        ("POST /raw/00 HTTP/1.1\nContent-Length: 2000", 502),
+    ] {
+        let mut visitor = proxied.open(head);
+        visitor.send(smuggled);
+        let answer = visitor.answer();
+        assert_eq!((answer.status, answer.header("Connection")), (status, Some("close")), "{head}: {}", answer.head);
+        assert_eq!(visitor.rest(), "", "{head}");
+    }
     assert!(!proxied.daemon.client.logs("web", "").contains("smuggled"));
 }
 
@@ -128,4 +154,7 @@ fn a_client_that_expects_100_gets_it_from_the_proxy_alone() {
     visitor.send(b"GET /head HTTP/1.1\r\nHost: web.localhost\r\n\r\n");
     assert_eq!(visitor.rest(), "");
     assert!(!proxied.get("/head").text().contains("Expect"));
+    // Nothing is asked of a client whose request is refused.
+    let refused = proxied.open("POST / HTTP/1.1\nHost: nope.localhost\nExpect: 100-continue\nContent-Length: 3").rest();
+    assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
 }
