@@ -58,6 +58,11 @@ impl Chunked {
         self.body.reserve_exact(length.saturating_sub(self.body.len()));
     }
 
+    /// Appends what is decoded from now on to `buffer`, which [`Chunked::take_decoded`] returns: no copy is made.
+    pub fn decode_onto(&mut self, buffer: Vec<u8>) {
+        self.body = buffer;
+    }
+
     /// Takes what was decoded since the last time: a body that is passed on piece by piece.
     pub fn take_decoded(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.body)

@@ -83,19 +83,25 @@ impl Share {
     pub fn try_grow_to(&mut self, bytes: usize) -> bool {
         self.grow_to(bytes, Instant::now())
     }
-}
 
-impl Drop for Share {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
+    /// Returns all of it.
+    pub fn release(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes > 0 {
             let mut state = self.budget.state();
-            state.free += self.bytes;
+            state.free += bytes;
             let is_awaited = !state.queue.is_empty();
             drop(state);
             if is_awaited {
                 self.budget.changed.notify_all();
             }
         }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.release();
     }
 }
 

@@ -213,10 +213,11 @@ impl<'p> VisitCall<'_, 'p, '_> {
             (Expects::Continue, Version::Http11) if is_missing => b"HTTP/1.1 100 Continue\r\n\r\n",
             (Expects::Continue | Expects::Nothing, _) => b"",
         };
+        let share = || self.proxy.pieces.share();
         let up = match head.framing {
-            _ if head.is_upgrade => Lane::of_upgrade(bytes, rest),
-            BodyFraming::Length(length) => Lane::of_request(bytes, Some(length as u64), rest),
-            BodyFraming::Chunks => Lane::of_request(bytes, None, rest),
+            _ if head.is_upgrade => Lane::of_upgrade(bytes, rest, share()),
+            BodyFraming::Length(length) => Lane::of_request(bytes, Some(length as u64), rest, share()),
+            BodyFraming::Chunks => Lane::of_request(bytes, None, rest, share()),
         };
         let asked = AskedFor {
             is_head: head.method == "HEAD",
@@ -227,7 +228,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             origin,
             has_body_left: false,
         };
-        let (is_head, down) = (asked.is_head, Lane::of_answer(asked, interim));
+        let (is_head, down) = (asked.is_head, Lane::of_answer(asked, interim, share()));
         Exchange {
             server: Arc::clone(server),
             target,

@@ -51,6 +51,9 @@ const HEADS: usize = 4 * 1024 * 1024;
 /// A head of this size takes none of them.
 const HEAD_FREE: usize = 4 * 1024;
 
+/// Bytes of all large pieces of bodies. A body that comes in chunks takes as many once more.
+const PIECES: usize = 2 * 1024 * 1024;
+
 /// The proxy of a daemon.
 pub struct Proxy {
     registry: Arc<Registry>,
@@ -63,6 +66,8 @@ pub struct Proxy {
     occupied: Mutex<Sorted<Slug, usize>>,
     /// The memory for large heads of requests that are held.
     heads: Arc<Budget>,
+    /// The same for large pieces of bodies.
+    pieces: Arc<Budget>,
     proofs: Proofs,
 }
 
@@ -90,6 +95,7 @@ impl Proxy {
             visitors: Visitors::new(most_visitors(limits::open_files())),
             occupied: Mutex::default(),
             heads: Budget::new(HEADS),
+            pieces: Budget::new(PIECES),
             proofs: Proofs::new(),
         })
     }

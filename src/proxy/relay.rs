@@ -3,8 +3,8 @@
 //! Owns: the connection to the server, the waits and their limits, and when an exchange is over. Never: a rule about a
 //! head (see `request`, `response`), more than one piece of a body in each direction (see `lane`).
 //!
-//! It waits by `poll(2)` for both sockets and for the end of the run. A quiet tunnel has no deadline and no buffer: it
-//! costs nothing until a byte comes. At the end of its run the connection to a server is shut, so that it is never in
+//! It waits by `poll(2)` for both sockets and for the end of the run. A quiet tunnel has no deadline and, 100 ms
+//! after the last byte, no buffer: it costs nothing until a byte comes. At the end of its run the connection to a server is shut, so that it is never in
 //! use when another process may have the port.
 
 use std::io;
@@ -26,6 +26,9 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const CLIENT_SENDS: Duration = Duration::from_secs(60);
 /// A client that gets an answer takes some of it within this.
 pub const CLIENT_TAKES: Duration = Duration::from_secs(300);
+/// The buffers of an exchange in which nothing comes for this long are given back. To map and unmap them for each wait
+/// was half of the time of a large body.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// Why there is no connection to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,120 +126,175 @@ struct Waits {
     end: Option<usize>,
 }
 
+/// How far an exchange has come.
+struct Course {
+    up: Needs,
+    down: Needs,
+    /// When each lane has last moved something.
+    up_since: Instant,
+    down_since: Instant,
+    /// Whether the server takes nothing any more.
+    is_up_broken: bool,
+    /// Whether the run is over.
+    is_over: bool,
+    is_tunnel: bool,
+}
+
 impl Relay<'_> {
     /// Carries it out. The client's socket must not block.
     pub fn carry_out(&mut self) -> RelayEnd {
+        let now = Instant::now();
+        let mut course = Course {
+            up: Needs::Turn,
+            down: Needs::Turn,
+            up_since: now,
+            down_since: now,
+            is_up_broken: false,
+            is_over: false,
+            is_tunnel: false,
+        };
         let mut poll = Poll::default();
-        let (mut up, mut down) = (Needs::Turn, Needs::Turn);
-        let (mut up_since, mut down_since) = (Instant::now(), Instant::now());
-        let (mut is_up_broken, mut is_over, mut is_tunnel) = (false, false, false);
         loop {
-            if up == Needs::Turn {
-                let pumped = self.up.pump(self.client, &self.server);
-                self.traffic.passed_on(self.up.moved, 0);
-                match pumped {
-                    Ok(needs) => up = needs,
-                    // It may have answered before: a refusal of the body, for example.
-                    Err(LaneError::Sink) if !is_tunnel => (up, is_up_broken) = (Needs::Nothing, true),
-                    Err(LaneError::Unreadable) if self.down.after.is_none() => {
-                        return RelayEnd::Failed(NoAnswer::BadBody);
-                    }
-                    Err(_) => return RelayEnd::Cut,
-                }
-                up_since = Instant::now();
-                if is_tunnel && self.up.moved > 0 {
-                    self.traffic.client_sent(up_since);
-                }
-                if is_tunnel && up == Needs::Nothing {
-                    let _ = self.server.shutdown(Shutdown::Write);
-                }
-            }
-            if down == Needs::Turn {
-                self.down.note_body_left(!self.up.is_over());
-                let pumped = self.down.pump(&self.server, self.client);
-                self.traffic.passed_on(0, self.down.moved);
-                if let Some(status) = self.down.status.take() {
-                    self.traffic.answered(status);
-                }
-                match pumped {
-                    Ok(needs) => down = needs,
-                    Err(LaneError::Broken(why)) => return RelayEnd::Failed(NoAnswer::Broken(why)),
-                    Err(LaneError::CutOff) if self.down.after.is_none() => return RelayEnd::Failed(NoAnswer::Ended),
-                    Err(_) => return RelayEnd::Cut,
-                }
-                if down == Needs::Meaning {
-                    if is_over || (self.is_run_ending)() {
-                        return RelayEnd::Cut;
-                    }
-                    self.down.end_is_meant();
-                    down = Needs::Turn;
-                    continue;
-                }
-                if self.down.moved > 0 || down != Needs::Sink {
-                    down_since = Instant::now();
-                }
-                if self.down.has_switched && !is_tunnel {
-                    is_tunnel = true;
-                    self.visit = None;
-                    self.up.release();
-                    up = Needs::Turn;
-                    continue;
-                }
-            }
-            if down == Needs::Nothing {
-                match self.down.after {
-                    Some(after) if !is_tunnel => {
-                        let has_body_left = is_up_broken || !self.up.is_over();
-                        return RelayEnd::Answered(if has_body_left { VisitEnd::Linger } else { after });
-                    }
-                    _ if is_over || up == Needs::Nothing => return RelayEnd::Answered(VisitEnd::Close),
-                    _ => {
-                        let _ = self.client.shutdown(Shutdown::Write);
-                    }
-                }
-            }
-            let deadlines = [
-                (up == Needs::Source && !is_tunnel).then(|| up_since + CLIENT_SENDS),
-                (down == Needs::Sink).then(|| down_since + CLIENT_TAKES),
-            ];
-            let mut limit =
-                deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()));
-            if limit.is_some_and(|limit| limit.is_zero()) {
-                let is_sender = up == Needs::Source && self.down.after.is_none();
-                return if is_sender { RelayEnd::Failed(NoAnswer::Timeout) } else { RelayEnd::Cut };
-            }
-            if up == Needs::Turn || down == Needs::Turn {
-                limit = Some(Duration::ZERO);
-            }
-            let waits = self.wait_for(&mut poll, up, down, is_over, is_tunnel);
-            if poll.wait(limit).is_err() {
-                return RelayEnd::Cut;
-            }
-            let is_ready = |place: Option<usize>| place.is_some_and(|place| poll.is_ready(place));
-            if is_ready(waits.left) || is_ready(waits.broken) {
-                return RelayEnd::Cut;
-            }
-            if is_ready(waits.end) {
-                // What it has sent can still be read, and then comes the end.
-                is_over = true;
-                let _ = self.server.shutdown(Shutdown::Both);
-            }
-            let client = is_ready(waits.client);
-            let server = is_ready(waits.server) || is_over;
-            if up == Needs::Source && client || up == Needs::Sink && server {
-                up = Needs::Turn;
-            }
-            if down == Needs::Source && server || down == Needs::Sink && client {
-                down = Needs::Turn;
+            if let Err(end) = self.take_turn(&mut course, &mut poll) {
+                return end;
             }
         }
     }
 
+    /// Moves what can be moved, and waits for more.
+    ///
+    /// # Errors
+    /// It is over.
+    fn take_turn(&mut self, course: &mut Course, poll: &mut Poll) -> Result<(), RelayEnd> {
+        if course.up == Needs::Turn {
+            self.pump_up(course)?;
+        }
+        if course.down == Needs::Turn {
+            self.pump_down(course)?;
+        }
+        if course.down == Needs::Nothing {
+            match self.down.after {
+                Some(after) if !course.is_tunnel => {
+                    let has_body_left = course.is_up_broken || !self.up.is_over();
+                    return Err(RelayEnd::Answered(if has_body_left { VisitEnd::Linger } else { after }));
+                }
+                _ if course.is_over || course.up == Needs::Nothing => return Err(RelayEnd::Answered(VisitEnd::Close)),
+                _ => {
+                    let _ = self.client.shutdown(Shutdown::Write);
+                }
+            }
+        }
+        self.wait(course, poll)
+    }
+
+    fn pump_up(&mut self, course: &mut Course) -> Result<(), RelayEnd> {
+        let pumped = self.up.pump(self.client, &self.server);
+        self.traffic.passed_on(self.up.moved, 0);
+        match pumped {
+            Ok(needs) => course.up = needs,
+            // It may have answered before: a refusal of the body, for example.
+            Err(LaneError::Sink) if !course.is_tunnel => (course.up, course.is_up_broken) = (Needs::Nothing, true),
+            Err(LaneError::Unreadable) if self.down.after.is_none() => {
+                return Err(RelayEnd::Failed(NoAnswer::BadBody));
+            }
+            Err(_) => return Err(RelayEnd::Cut),
+        }
+        course.up_since = Instant::now();
+        if course.is_tunnel && self.up.moved > 0 {
+            self.traffic.client_sent(course.up_since);
+        }
+        if course.is_tunnel && course.up == Needs::Nothing {
+            let _ = self.server.shutdown(Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    fn pump_down(&mut self, course: &mut Course) -> Result<(), RelayEnd> {
+        self.down.note_body_left(!self.up.is_over());
+        let pumped = self.down.pump(&self.server, self.client);
+        self.traffic.passed_on(0, self.down.moved);
+        if let Some(status) = self.down.status.take() {
+            self.traffic.answered(status);
+        }
+        match pumped {
+            Ok(needs) => course.down = needs,
+            Err(LaneError::Broken(why)) => return Err(RelayEnd::Failed(NoAnswer::Broken(why))),
+            Err(LaneError::CutOff) if self.down.after.is_none() => return Err(RelayEnd::Failed(NoAnswer::Ended)),
+            Err(_) => return Err(RelayEnd::Cut),
+        }
+        if self.down.moved > 0 || course.down != Needs::Sink {
+            course.down_since = Instant::now();
+        }
+        if course.down == Needs::Meaning {
+            if course.is_over || (self.is_run_ending)() {
+                return Err(RelayEnd::Cut);
+            }
+            self.down.end_is_meant();
+            return self.pump_down(course);
+        }
+        if self.down.has_switched && !course.is_tunnel {
+            course.is_tunnel = true;
+            self.visit = None;
+            self.up.release();
+            return self.pump_up(course);
+        }
+        Ok(())
+    }
+
+    /// Waits until a lane can move something.
+    fn wait(&mut self, course: &mut Course, poll: &mut Poll) -> Result<(), RelayEnd> {
+        let (up, down) = (course.up, course.down);
+        let deadlines = [
+            (up == Needs::Source && !course.is_tunnel).then(|| course.up_since + CLIENT_SENDS),
+            (down == Needs::Sink).then(|| course.down_since + CLIENT_TAKES),
+        ];
+        let mut limit = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()));
+        if limit.is_some_and(|limit| limit.is_zero()) {
+            let is_sender = up == Needs::Source && self.down.after.is_none();
+            return Err(if is_sender { RelayEnd::Failed(NoAnswer::Timeout) } else { RelayEnd::Cut });
+        }
+        let has_buffers = self.up.has_buffer() || self.down.has_buffer();
+        if has_buffers {
+            limit = Some(limit.map_or(QUIET, |limit| limit.min(QUIET)));
+        }
+        let has_turn = up == Needs::Turn || down == Needs::Turn;
+        if has_turn {
+            limit = Some(Duration::ZERO);
+        }
+        let waits = self.wait_for(poll, course);
+        if poll.wait(limit).is_err() {
+            return Err(RelayEnd::Cut);
+        }
+        let is_ready = |place: Option<usize>| place.is_some_and(|place| poll.is_ready(place));
+        if is_ready(waits.left) || is_ready(waits.broken) {
+            return Err(RelayEnd::Cut);
+        }
+        if is_ready(waits.end) {
+            // What it has sent can still be read, and then comes the end.
+            course.is_over = true;
+            let _ = self.server.shutdown(Shutdown::Both);
+        }
+        let client = is_ready(waits.client);
+        let server = is_ready(waits.server) || course.is_over;
+        if up == Needs::Source && client || up == Needs::Sink && server {
+            course.up = Needs::Turn;
+        }
+        if down == Needs::Source && server || down == Needs::Sink && client {
+            course.down = Needs::Turn;
+        }
+        if has_buffers && !has_turn && !client && !server {
+            self.up.give_back();
+            self.down.give_back();
+        }
+        Ok(())
+    }
+
     /// Adds all that is waited for.
-    fn wait_for(&self, poll: &mut Poll, up: Needs, down: Needs, is_over: bool, is_tunnel: bool) -> Waits {
+    fn wait_for(&self, poll: &mut Poll, course: &Course) -> Waits {
+        let (up, down) = (course.up, course.down);
         poll.clear();
         let mut waits = Waits::default();
-        if !is_over {
+        if !course.is_over {
             waits.end = Some(poll.add(self.end, Interest::Read));
         }
         // Both lanes may wait for the same socket: which one it is ready for they find out by themselves.
@@ -249,7 +307,7 @@ impl Relay<'_> {
         match interest(up == Needs::Source, down == Needs::Sink) {
             Some(interest) => waits.client = Some(poll.add(self.client, interest)),
             // It has half closed a tunnel, which is no reason to end it.
-            None if is_tunnel => waits.broken = Some(poll.add(self.client, Interest::Broken)),
+            None if course.is_tunnel => waits.broken = Some(poll.add(self.client, Interest::Broken)),
             None => waits.left = Some(poll.add(self.client, Interest::Left)),
         }
         if let Some(interest) = interest(down == Needs::Source, up == Needs::Sink) {

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::super::lane::{Lane, LaneError, Needs};
 use super::super::response::AskedFor;
+use crate::http::budget::{Budget, Share};
 use crate::http::head::{Persistence, Version};
 use crate::http::visit::VisitEnd;
 
@@ -42,6 +43,10 @@ impl Ends {
     }
 }
 
+fn share() -> Share {
+    Budget::new(0).share()
+}
+
 fn asked(version: Version, is_upgrade: bool) -> AskedFor {
     AskedFor {
         is_head: false,
@@ -57,7 +62,7 @@ fn asked(version: Version, is_upgrade: bool) -> AskedFor {
 /// What the client gets of `wire`, which comes in pieces of `step` bytes, and how that ends.
 fn answered(wire: &[u8], step: usize, version: Version) -> (Vec<u8>, Result<Needs, LaneError>) {
     let mut ends = Ends::new();
-    let mut lane = Lane::of_answer(asked(version, false), b"");
+    let mut lane = Lane::of_answer(asked(version, false), b"", share());
     let (mut got, mut result) = (Vec::new(), Ok(Needs::Source));
     for piece in wire.chunks(step) {
         ends.theirs[0].write_all(piece).unwrap();
@@ -132,7 +137,7 @@ fn what_ends_too_early_has_no_end() {
 fn an_end_that_is_not_meant_is_none() {
     for (version, needs) in [(Version::Http11, Needs::Meaning), (Version::Http10, Needs::Nothing)] {
         let mut ends = Ends::new();
-        let mut lane = Lane::of_answer(asked(version, false), b"");
+        let mut lane = Lane::of_answer(asked(version, false), b"", share());
         ends.theirs[0].write_all(b"HTTP/1.1 200 OK\r\n\r\nabc").unwrap();
         ends.theirs[0].shutdown(Shutdown::Write).unwrap();
         // The head, with which the body has come.
@@ -154,7 +159,7 @@ fn bodies_of_requests_leave_what_follows_them() {
     ] {
         for read in [0, 2, wire.len()] {
             let mut ends = Ends::new();
-            let mut lane = Lane::of_request(b"head;".to_vec(), length, wire[..read].to_vec());
+            let mut lane = Lane::of_request(b"head;".to_vec(), length, wire[..read].to_vec(), share());
             ends.theirs[0].write_all(&wire[read..]).unwrap();
             assert_eq!(ends.pump(&mut lane), Ok(Needs::Nothing));
             let got = ends.got();
@@ -174,8 +179,9 @@ fn bodies_of_requests_leave_what_follows_them() {
 
 #[test]
 fn a_sink_that_takes_nothing_holds_one_piece() {
+    let memory = Budget::new(1024 * 1024);
     let mut ends = Ends::new();
-    let mut lane = Lane::of_request(Vec::new(), Some(u64::MAX), Vec::new());
+    let mut lane = Lane::of_request(Vec::new(), Some(u64::MAX), Vec::new(), memory.share());
     let piece = vec![b'x'; 8 * 1024 * 1024];
     ends.theirs[0].set_nonblocking(true).unwrap();
     let (mut sent, mut taken) = (0, 0);
@@ -189,14 +195,23 @@ fn a_sink_that_takes_nothing_holds_one_piece() {
         }
     }
     assert!(sent > taken, "{sent} {taken}");
+    assert!(memory.free() < 1024 * 1024, "its pieces became larger");
+    lane.give_back();
+    assert!(!lane.has_buffer(), "it waits without a memory of its own but for what is on its way");
     let got = ends.got().len();
     assert!(got > 0 && ends.pump(&mut lane).is_ok() && !ends.got().is_empty(), "it continues where it has stopped");
+    while ends.pump(&mut lane) != Ok(Needs::Source) {
+        ends.got();
+    }
+    assert!(lane.has_buffer(), "what comes next needs no new memory");
+    lane.give_back();
+    assert_eq!((memory.free(), lane.has_buffer()), (1024 * 1024, false));
 }
 
 #[test]
 fn nothing_of_a_client_passes_before_the_consent() {
     let mut ends = Ends::new();
-    let mut up = Lane::of_upgrade(b"head;".to_vec(), b"early;".to_vec());
+    let mut up = Lane::of_upgrade(b"head;".to_vec(), b"early;".to_vec(), share());
     ends.theirs[0].write_all(b"more").unwrap();
     assert_eq!(ends.pump(&mut up), Ok(Needs::Consent));
     assert_eq!(ends.got(), b"head;");
@@ -204,7 +219,7 @@ fn nothing_of_a_client_passes_before_the_consent() {
     assert_eq!(ends.pump(&mut up), Ok(Needs::Source));
     assert_eq!(ends.got(), b"early;more");
     let mut answer = Ends::new();
-    let mut down = Lane::of_answer(asked(Version::Http11, true), b"");
+    let mut down = Lane::of_answer(asked(Version::Http11, true), b"", share());
     answer.theirs[0].write_all(b"HTTP/1.1 101 X\r\nUpgrade: websocket\r\n\r\nframe").unwrap();
     assert_eq!(answer.pump(&mut down), Ok(Needs::Source));
     assert!(down.has_switched && down.after == Some(VisitEnd::Close));
