@@ -7,8 +7,8 @@ LISTEN ?= 127.0.0.1:18080
 ROOT ?= .servisor/root
 STATE ?= .servisor/state
 # The limit for the static binary. The goal for the whole product, with command line, status page, proxy and metrics in it, is
-# 1,150 KiB. This holds what is there until the code is that small: 1,193 KiB were measured with the proxy.
-SIZE_LIMIT_KIB := 1200
+# 1,150 KiB. This holds what was reached: 1,135 KiB.
+SIZE_LIMIT_KIB := 1138
 
 BINARY = target/$(TARGET)/release/servisor
 
@@ -219,14 +219,23 @@ ABORTING = 7raw_vec12handle_error\|7raw_vec17capacity_overflow\|5alloc18handle_a
 NO_UNWIND = --config "target.$(TARGET).rustflags=[$$(grep -aoh '_RNvNtCs[0-9A-Za-z]*_5alloc\($(ABORTING)\)' \
 	target/names/$(TARGET)/release/deps/liballoc-*.rlib | sort -u | sed 's/.*/"-Cllvm-args=-force-attribute=&:nounwind",/')]"
 
+# It goes before rust-lld: smaller tables for unwinding (58 KiB), and code that sleeps in one place. By its name the compiler
+# knows which options it takes.
+LINKER = target/linker/rust-lld
+LINKED = --config 'target.$(TARGET).linker="$(LINKER)"'
+
+$(LINKER): .cargo/linker.rs
+	@mkdir -p $(@D)
+	rustc --edition 2024 -O -o $@ $<
+
 STD_FEATURES = -Zbuild-std-features=optimize_for_size
 CARGO_STATIC = RUSTC_BOOTSTRAP=1 cargo build --locked --release --target $(TARGET) $(STD_FEATURES)
-CARGO_RELEASE = $(CARGO_STATIC) $(BUILD_STD)
+CARGO_RELEASE = $(CARGO_STATIC) $(BUILD_STD) $(LINKED)
 
 std-source:
 	@test -e "$$(rustc --print sysroot)/lib/rustlib/src/rust/library/std" || rustup component add rust-src
 
-release: target-$(TARGET) std-source ## The static binary for TARGET
+release: target-$(TARGET) std-source $(LINKER) ## The static binary for TARGET
 	@$(CARGO_STATIC) -Zbuild-std=core,alloc --quiet --package log --target-dir target/names
 	$(CARGO_RELEASE) $(NO_UNWIND)
 	@echo "$(BINARY)"
@@ -254,7 +263,7 @@ release-all: ## The static binaries for x86_64 and aarch64
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
 
 # Two builds of one commit are the same bytes, wherever they are made.
-dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(STD_FEATURES) $(BUILD_STD))
+dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(STD_FEATURES) $(BUILD_STD) $(LINKED))
 dist: export NO_UNWIND_IN = $(subst \|, ,$(ABORTING))
 dist: release-all ## What is shipped, in target/dist: archives, Debian and npm packages, SBOM, checksums
 	.dist/build.sh target/dist $(foreach target,$(TARGETS),$(firstword $(subst -, ,$(target)))=target/$(target)/release/servisor)
