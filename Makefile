@@ -165,9 +165,10 @@ attack: release ## Hostile clients in all ways at once for SECONDS, while the ow
 # The bytes of each of its four bodies.
 BULK = 10000000000
 
-bulk: release ## 10 GB each way through a public URL, with a length and in chunks, in the same memory, on the static binary
+bulk: release ## 10 GB each way through a public URL in the same memory, and the API beside 512 busy tunnels, on the static binary
 	cargo build --locked --examples
-	BULK_BYTES=$(BULK) SERVISOR_BIN=$(CURDIR)/$(BINARY) cargo test --locked --test it bodies_both_ways -- --nocapture
+	BULK_BYTES=$(BULK) SERVISOR_BIN=$(CURDIR)/$(BINARY) cargo test --locked --test it -- \
+		bodies_both_ways the_api_answers_beside --nocapture --test-threads 1
 
 test-threads: std-source ## Races in the daemon and its unit tests, by ThreadSanitizer; the soak for SECONDS
 	tests/threads/run.sh $(SECONDS)

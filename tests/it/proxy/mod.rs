@@ -9,6 +9,7 @@ use crate::support::{Answer, Daemon, LIMIT, quiet_port, testchild};
 
 mod bodies;
 mod bulk;
+mod busy;
 mod keys;
 mod lifetimes;
 mod loops;
