@@ -4,8 +4,9 @@
 //! Never: consuming a byte.
 
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::{IpAddr, TcpStream};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd};
 use std::time::Duration;
 
 use super::listener::set;
@@ -21,7 +22,8 @@ pub fn has_left(socket: impl AsFd) -> bool {
 
 /// The address of the other side; `None` for a unix socket.
 pub fn address(socket: impl AsFd) -> Option<IpAddr> {
-    let stream = TcpStream::from(socket.as_fd().try_clone_to_owned().ok()?);
+    // SAFETY: the descriptor is open as long as `socket` is borrowed, and is not closed here: it is never dropped.
+    let stream = ManuallyDrop::new(unsafe { TcpStream::from_raw_fd(socket.as_fd().as_raw_fd()) });
     stream.peer_addr().ok().map(|address| address.ip().to_canonical())
 }
 

@@ -11,11 +11,13 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use super::response::{self, AnswerFraming, Answered, AskedFor, BrokenAnswer};
-use crate::http::body::{BodyProgress, Chunked};
+use super::response::{AskedFor, BrokenAnswer};
+use crate::http::body::Chunked;
 use crate::http::budget::Share;
 use crate::http::visit::VisitEnd;
 use crate::os::{retry, spare};
+
+mod framing;
 
 /// The size of a piece.
 const PIECE: usize = 16 * 1024;
@@ -30,8 +32,6 @@ const LARGE_FROM: usize = 64 * 1024;
 const SIZE_ROOM: usize = 8;
 /// So many pieces are moved before the other direction has its turn.
 const TURN: usize = 16;
-/// The status of an answer that makes a tunnel.
-const SWITCHED: u16 = 101;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
 /// What is read next.
@@ -159,6 +159,11 @@ impl Lane {
         self.finish();
     }
 
+    /// What it waits for before its first turn.
+    pub fn first_need(&self) -> Needs {
+        if self.out.is_empty() { Needs::Source } else { Needs::Turn }
+    }
+
     /// Whether all was read and written.
     pub fn is_over(&self) -> bool {
         matches!(self.expected, NextPart::Over) && self.out.is_empty()
@@ -255,26 +260,12 @@ impl Lane {
             Err(_) => return Err(LaneError::CutOff),
         }
         if from > 0 {
-            self.frame(count);
+            self.frame(before, count);
         }
         if count == PIECE && self.moved >= LARGE_FROM && self.share.try_grow_to(LARGE_PIECE) {
             self.piece = LARGE_PIECE;
         }
         Ok(true)
-    }
-
-    /// Frames the piece of `count` bytes that stands in `out` behind its room.
-    fn frame(&mut self, count: usize) {
-        if let NextPart::Length(left) = &mut self.expected {
-            *left -= count as u64;
-        }
-        self.written = SIZE_ROOM;
-        if self.in_chunks {
-            let size = format!("{count:x}\r\n");
-            self.written -= size.len();
-            self.out[self.written..SIZE_ROOM].copy_from_slice(size.as_bytes());
-            self.out.extend_from_slice(b"\r\n");
-        }
     }
 
     fn source_ended(&mut self) -> Result<(), LaneError> {
@@ -291,94 +282,5 @@ impl Lane {
             NextPart::Held | NextPart::Head(..) | NextPart::Length(_) | NextPart::Chunks(_) => Err(LaneError::CutOff),
             NextPart::Ended | NextPart::Over => Err(LaneError::CutOff),
         }
-    }
-
-    fn finish(&mut self) {
-        self.expected = NextPart::Over;
-        if self.in_chunks {
-            self.out.extend_from_slice(LAST_CHUNK);
-        }
-    }
-
-    /// Decodes what was read. Returns whether something has come of it.
-    fn decode(&mut self) -> Result<bool, LaneError> {
-        match &mut self.expected {
-            NextPart::Length(0) => {
-                self.finish();
-                return Ok(true);
-            }
-            _ if self.raw.is_empty() => return Ok(false),
-            NextPart::Held | NextPart::Ended | NextPart::Over => return Ok(false),
-            NextPart::Head(asked, searched) => {
-                let answered = response::read(&self.raw, *searched, asked).map_err(LaneError::Broken)?;
-                *searched = self.raw.len();
-                return Ok(self.take_head(answered));
-            }
-            NextPart::Length(left) => {
-                let most = PIECE.min(usize::try_from(*left).unwrap_or(PIECE));
-                self.move_raw(most);
-            }
-            NextPart::ToEnd => self.move_raw(PIECE),
-            NextPart::Chunks(chunked) => {
-                self.out.resize(SIZE_ROOM, 0);
-                chunked.decode_onto(std::mem::take(&mut self.out));
-                let progress = chunked.take(&mut self.raw).map_err(|_| LaneError::Unreadable)?;
-                self.out = chunked.take_decoded();
-                let is_empty = self.frame_decoded();
-                if progress == BodyProgress::Complete {
-                    self.finish();
-                    return Ok(true);
-                }
-                return Ok(!is_empty);
-            }
-        }
-        Ok(!self.frame_decoded())
-    }
-
-    /// Moves at most `most` bytes of what was read into the place of a piece.
-    fn move_raw(&mut self, most: usize) {
-        self.out.resize(SIZE_ROOM, 0);
-        self.out.extend(self.raw.drain(..most.min(self.raw.len())));
-    }
-
-    /// Frames the piece that stands in `out` behind its room. Returns whether it is empty: an empty chunk would be the end.
-    fn frame_decoded(&mut self) -> bool {
-        let count = self.out.len() - SIZE_ROOM;
-        if count == 0 {
-            self.out.clear();
-        } else {
-            self.frame(count);
-        }
-        count == 0
-    }
-
-    fn take_head(&mut self, answered: Answered) -> bool {
-        let used = match answered {
-            Answered::Incomplete => return false,
-            Answered::Interim(length) => {
-                if let NextPart::Head(_, searched) = &mut self.expected {
-                    *searched = 0;
-                }
-                length
-            }
-            Answered::Final { status, length, head, framing, in_chunks, after } => {
-                self.status = Some(status);
-                self.expected = match framing {
-                    AnswerFraming::Length(length) => NextPart::Length(length),
-                    AnswerFraming::Chunks => NextPart::Chunks(Chunked::new(usize::MAX)),
-                    AnswerFraming::ToEnd => NextPart::ToEnd,
-                };
-                (self.in_chunks, self.out, self.after) = (in_chunks, head, Some(after));
-                length
-            }
-            Answered::Switch { length, head } => {
-                self.expected = NextPart::ToEnd;
-                (self.out, self.after, self.has_switched) = (head, Some(VisitEnd::Close), true);
-                self.status = Some(SWITCHED);
-                length
-            }
-        };
-        self.raw.drain(..used);
-        true
     }
 }

@@ -146,7 +146,7 @@ impl Relay<'_> {
         let now = Instant::now();
         let mut course = Course {
             up: Needs::Turn,
-            down: Needs::Turn,
+            down: self.down.first_need(),
             up_since: now,
             down_since: now,
             is_up_broken: false,

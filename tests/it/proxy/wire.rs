@@ -61,7 +61,8 @@ fn answers_that_could_be_understood_in_two_ways_are_none() {
         assert_eq!(got.status, 502, "{answer:?}: {}", got.text());
         assert!(got.json()["error"].as_str().unwrap().contains(words), "{answer:?}: {}", got.text());
     }
-    // The framing is broken behind a head that has been passed on: there is no last chunk.
+    // The framing is broken. If that has come with the head, nothing is passed on; if it has come later, there is no last
+    // chunk.
     for chunks in [
         "3\nabc\r\n0\r\n\r\n",
         "3;a\nb\r\nabc\r\n0\r\n\r\n",
@@ -72,7 +73,9 @@ fn answers_that_could_be_understood_in_two_ways_are_none() {
     ] {
         let path = raw(&format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"));
         let rest = proxied.open(&format!("GET {path} HTTP/1.1\nConnection: close")).rest();
-        assert!(rest.starts_with("HTTP/1.1 200 ") && !rest.ends_with("0\r\n\r\n"), "{chunks:?}: {rest:?}");
+        let is_refused = rest.starts_with("HTTP/1.1 502 ") && rest.contains("has chunks that can't be read");
+        let is_cut = rest.starts_with("HTTP/1.1 200 ") && !rest.ends_with("0\r\n\r\n");
+        assert!(is_refused || is_cut, "{chunks:?}: {rest:?}");
     }
     let short = raw("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
     let rest = proxied.open(&format!("GET {short} HTTP/1.1")).rest();
