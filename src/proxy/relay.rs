@@ -236,6 +236,8 @@ impl Relay<'_> {
             course.is_tunnel = true;
             self.visit = None;
             self.up.release();
+            // Of the request's head.
+            self.up.give_back();
             return self.pump_up(course);
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::Shutdown;
+use std::time::{Duration, Instant};
 
 use super::bodies::resident;
 use super::*;
@@ -94,7 +95,16 @@ fn a_quiet_tunnel_keeps_nothing_of_a_long_head() {
                 tunnel
             })
             .collect();
-        let each = (resident(proxied.daemon.pid()).saturating_sub(before)) / TUNNELS as u64;
+        // The buffers of a tunnel are given back when it was quiet for 100 ms.
+        let (mut last, mut since) = (0, Instant::now());
+        let quiet = wait_until("the quiet tunnels give nothing back any more", || {
+            let now = resident(proxied.daemon.pid());
+            if now != last {
+                (last, since) = (now, Instant::now());
+            }
+            (since.elapsed() > Duration::from_millis(400)).then_some(now)
+        });
+        let each = quiet.saturating_sub(before) / TUNNELS as u64;
         drop(tunnels);
         each
     };
