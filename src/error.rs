@@ -166,11 +166,6 @@ impl Error {
         Error { code: Code::Invalid, sentence, wrong }
     }
 
-    /// Creates the error for one invalid value; `why` follows the name of the field.
-    pub fn invalid_field(field: &str, why: impl Into<String>) -> Error {
-        Error::invalid(vec![Wrong { field: field.to_owned(), why: why.into() }])
-    }
-
     /// Something that is required is missing, and no field says so: a fault of ours.
     pub fn incomplete() -> Error {
         Error::internal("reading the request")

@@ -38,9 +38,10 @@
 //! - Only a server's supervisor decides about it, and only by [`model::machine`].
 //! - A leader and its group are signalled by number, which is in use until the leader is reaped ([`process::reaper`]);
 //!   every other process through a pidfd that was verified after it was opened ([`os::pidfd`]). Without a pidfd (before
-//!   Linux 5.3, or at the limit on open files) that has a small race. SIGKILL is sent by `supervisor::run` (a stop, and
-//!   what a run leaves), `supervisor::launches` (a spawn that hangs), `process::orphans` (as PID 1, at the end) and
-//!   `boot::sweep` (what an earlier daemon has left).
+//!   Linux 5.3, at the limit on open files, or behind a filter of system calls) that has a small race. SIGKILL is sent
+//!   by `supervisor::run` (a stop, and what a run leaves), [`process::reaper`] (a leader that is dropped alive),
+//!   `supervisor::launches` (a spawn that hangs), `process::orphans` (at the end of every shutdown) and `boot::sweep`
+//!   (what an earlier daemon has left).
 //! - A stop ends when no process of the run is left, not before.
 //! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access
 //!   check.
@@ -48,8 +49,9 @@
 //!   of a living run (`proxy::proofs`).
 //! - A request is executed on the thread of its connection, so a slow one delays no other. Only the parse of its head
 //!   takes place on a thread of tiny_http.
-//! - A configuration is stored, and synced, before its change is answered; so are deletions, overlays and marks by
-//!   hand. Runs and the states of servers are not: what is stored late, and why, is said where it happens.
+//! - A configuration is stored, and synced, before its change is answered; so are deletions and overlays. Runs and the
+//!   states of servers are not: what is stored late, and why, is said where it happens. That a server was stopped by a
+//!   command is stored before the answer if it starts on visits, but an error there is only a warning.
 //! - No lock is held during a send, a spawn, a join or another lock, except as listed under Locks.
 //! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a
 //!   second panic does everywhere.
@@ -58,10 +60,11 @@
 //!
 //! | name | created by | ends |
 //! |---|---|---|
-//! | main: reads signals, reaps | the kernel | when `control` closes the signal inbox |
+//! | main: reads signals, reaps | the kernel | when `control` closes the signal inbox; last of all |
 //! | `control`: carries out the shutdown | [`daemon`] | at the end of the shutdown |
-//! | `accept` | [`http`] | when the front is closed |
-//! | `conn-N` for each connection, and one `reserve` | [`http`] (`os::reserve_thread`) | with its connection; with the front |
+//! | `accept`, one for each front (two with `--proxy-listen`) | [`http`] | when the front is closed |
+//! | `conn-N` for each connection | [`http`] | with its connection |
+//! | `reserve`, one for each front | [`http`] (`os::reserve_thread`) | with the front |
 //! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
 //! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or when its run is over |
@@ -91,8 +94,8 @@
 //! - The tracker's snapshot, then its trees, and the list of processes whose environment hangs (`os::proc`). The
 //!   snapshot is held over the walk of `/proc`, which may start an `environ` thread and waits for it for 0.2 s at most.
 //! - The record of an overlay (`keeping`), then `unsynced`. Both are held while files are written or synced.
-//! - The first name of a file with hard links in a copy, then that copy's reason to stop and its list of skipped files.
-//!   It is held while the file is copied.
+//! - The first name of a file with hard links in a copy, then that copy's list of skipped files. It is held while the
+//!   file is copied.
 //!
 //! The reserve descriptor is locked during the call that needs it, the OOM counter during a read of its file.
 //!
@@ -127,8 +130,13 @@
 //!   `store/fields.rs` (names, and form in records and answers), `store/server.rs` (records), `api/wire/server.rs`
 //!   (answers), `cli/commands/run.rs` (its option), `api/openapi.json`, `docs/reference.md`; tests compare the names.
 //! - A query parameter: `api/route.rs`, its handler in `api/handlers`, `api/openapi.json`, `docs/reference.md`; a new
-//!   kind of value: `api/route/query.rs`.
-//! - A route: `api/route.rs` (target), `api/handlers.rs` (action), `api/openapi.json`, `docs/reference.md`.
+//!   kind of value: `api/route/query.rs`. One for logs is for one server and for many (`api/follow.rs`, `api/many.rs`).
+//! - A route: `api/route.rs` and `api/route/resource.rs` (target), `api/handlers.rs` (action), `api/openapi.json`,
+//!   `docs/reference.md`.
+//! - An event: `api/events.rs` (name and fields), its source (`supervisor/changes.rs` or `runs`), `api/openapi.json`,
+//!   `docs/reference.md`, and who reads it: `cli/commands/follow.rs`, `cli/waiting.rs`, `api/page/index.html`.
+//! - A metric: `api/metrics.rs`, `docs/reference.md`. A command: `cli/commands`, `cli/help.rs`, `docs/reference.md`.
+//! - A thread or a lock: the tables above, and `docs/design.md`.
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.
 //! - An error code: `error.rs`. An option: `config/options.rs`, `config.rs`, `config/help.rs`.

@@ -12,9 +12,9 @@
 //!    took over the orphans of the daemon,
 //! 4. it descends from one of these.
 //!
-//! Where limits could not be set, a marker in the environment of this state directory and of another life counts in
-//! place of
-//! 3. What this daemon itself descends from is spared: it may have been started by a shell in one of these servers.
+//! Where limits could not be set, a marker in the environment of this state directory and of another life counts
+//! instead of the third proof. The processes that this daemon descends from are spared: it may have been started by a
+//! shell in one of these servers.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -36,7 +36,7 @@ mod tests;
 const GRACE: Duration = Duration::from_secs(1);
 /// What SIGKILL does not end within this is stuck in the kernel, and the daemon begins without having it ended.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// A process that is becoming another program is through with that long before this.
+/// An `execve` is complete well within this.
 const UNCLEAR_LIMIT: Duration = Duration::from_millis(100);
 /// Between two looks at what is left, the first and the longest. They are not children of this daemon, so no SIGCHLD
 /// tells of their end.

@@ -1,4 +1,4 @@
-//! Tables without lines: columns with two spaces between them, the last one as long as it is.
+//! Tables without lines: columns with two spaces between them, the last one is not padded.
 //!
 //! Owns: widths. Never: what stands in a cell. Cells are padded first and coloured after: an escape sequence has no
 //! width.

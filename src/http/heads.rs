@@ -1,7 +1,7 @@
 //! The memory for long heads of strangers, while they come.
 //!
-//! Owns: who gives way when it is full: the head that has been long and unfinished for the longest time. Never: a byte
-//! of a head.
+//! Owns: which connection is closed when the memory is used up: the one whose head has been longer than the free size
+//! for the longest time. Never: a byte of a head.
 //!
 //! A client that holds it by sending slowly thus loses it to those that send a head at once.
 

@@ -21,8 +21,8 @@ use crate::sync::lock;
 use buffer::LogBuffer;
 use files::FilesNotifier;
 
-/// The log of one server: its supervisor's thread writes what it reads from the pipes; clients and the thread of the
-/// log files read.
+/// The log of one server: the thread `log:SLUG` appends what it reads from the pipes; clients and the thread of the log
+/// files read.
 #[derive(Debug)]
 pub struct SharedLog {
     state: Mutex<LogState>,

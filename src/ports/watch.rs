@@ -36,8 +36,7 @@ use table::{Adoption, WatchTable, WatchedRun};
 /// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
 /// owner of a new one some milliseconds, so that it is seen within 25 ms.
 const TICK: RangeInclusive<Duration> = Duration::from_millis(5)..=Duration::from_millis(20);
-/// What has not happened for some time will not happen in the next instant: the time between two looks is this part
-/// of the time waited for already.
+/// The time between two looks grows with the time waited already: it is this part of it.
 const TICK_PART: u32 = 1000;
 
 /// Called with the listeners of a server at each change, on the watcher's thread: it must not block.

@@ -1,4 +1,4 @@
-//! Killing orphans when the last run is over.
+//! Killing orphans at the end of a shutdown.
 //!
 //! Owns: that last search. Never: a process that may not come from a server.
 

@@ -68,7 +68,7 @@ impl Exchange<'_> {
             }
             RelayEnd::Failed(NoAnswer::BadBody) => Note::new(400, "malformed", "the chunks of the body can't be read"),
             RelayEnd::Failed(NoAnswer::Timeout) => {
-                Note::new(408, "request_timeout", "the body of the request stopped to come; send it again")
+                Note::new(408, "request_timeout", "the body of the request stopped arriving; send it again")
             }
         };
         let reply = note.reply(self.asker);

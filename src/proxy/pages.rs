@@ -12,7 +12,7 @@ pub struct Asker {
     pub is_navigation: bool,
     /// The same, but not of the user's own doing: our waiting page loads itself anew.
     pub is_refresh: bool,
-    /// A page that is open already asks, or a program that tells where it does so from.
+    /// A request of a loaded page, or one with `Origin` or `Referer`.
     pub is_background: bool,
     /// It asks for a WebSocket.
     pub is_upgrade: bool,

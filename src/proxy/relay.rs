@@ -96,7 +96,7 @@ pub enum NoAnswer {
     Broken(BrokenAnswer),
     /// The body of the request can't be read.
     BadBody,
-    /// The body of the request stopped to come.
+    /// The body of the request stopped arriving.
     Timeout,
 }
 

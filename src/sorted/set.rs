@@ -1,4 +1,4 @@
-//! A set of not so many members, as one sorted list.
+//! A set for few members, as one sorted list.
 //!
 //! Owns: the order, and that each member is there once. Never: what the members mean.
 

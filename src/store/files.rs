@@ -271,7 +271,7 @@ impl Files {
         if let Some((home, _)) = &self.home {
             home.sync_new()?;
         }
-        // A directory that a crash takes back would take its files along.
+        // If the new directory were lost in a crash, its files would be too.
         if self.is_new.load(Ordering::Acquire) {
             match &self.home {
                 Some((home, _)) => home.dir().sync()?,

@@ -164,6 +164,14 @@ test('events', () => {
   const sent = [...code.matchAll(/self\.event\([^,]+, "(\w+)"/g), ...code.matchAll(/event: (\w+)\\n/g)].map(([, name]) => name);
   assert.ok(sent.length >= 5, `only these events are seen in src/api/events.rs: ${sent}`);
   same('Events', 'src/api/events.rs', sent, first('Events'));
+  same('Events', 'src/api/openapi.json', names(api.paths['/events'].get.summary), first('Events'));
+});
+
+test('threads', () => {
+  const map = [...source('src/lib.rs').matchAll(/^\/\/! \| (main|`[^`]+`)/gm)].map(([, cell]) => cell.replaceAll('`', ''));
+  assert.ok(map.length >= 12, `only these threads are seen in src/lib.rs: ${map}`);
+  const described = rows('docs/design.md', 'Threads').flatMap(([cell]) => (cell === 'main' ? [cell] : names(cell)));
+  assert.deepEqual(described.filter((name) => !name.endsWith('.N')).sort(), map.sort(), 'docs/design.md, section "Threads", differs from src/lib.rs');
 });
 
 test('metrics, their types and labels', withDaemon(async ({ daemon, sandbox }) => {

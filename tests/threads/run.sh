@@ -32,7 +32,7 @@ cargo build --locked --examples
 sanitized build --bin servisor
 status=0
 sanitized test --lib -- os:: supervisor:: http:: logs:: prober:: ports:: overlay:: handoff:: registry:: sorted:: \
-    api::places api::follow --skip no_pattern_takes_long --skip os::child:: --skip os::memory:: \
+    api::permits api::follow --skip no_pattern_takes_long --skip os::child:: --skip os::memory:: \
     --skip a_stack_that_was_given_back --skip however_many_unknown_children || status=1
 export THREADS_BIN="$PWD/target/threads/$target/debug/servisor" SERVISOR_BIN="$PWD/tests/threads/servisor"
 cargo test --locked --test it -- api:: crash:: follow:: lifecycle:: logs:: mixed:: overlays:: prepare:: ready:: restart:: \

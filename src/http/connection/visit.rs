@@ -45,7 +45,7 @@ impl Connection<'_> {
 }
 
 impl Connection<'_> {
-    /// A refusal of a head, with the limits of whom the head is for.
+    /// A refusal of a head, with the limits that hold for its addressee: the API or a server.
     pub(super) fn in_figures_of_host(&mut self, refusal: Refusal) -> Refusal {
         let is_too_long = matches!(refusal, Refusal::TargetTooLong | Refusal::HeadTooLarge);
         match &self.shared.visits {

@@ -79,7 +79,7 @@ impl<S: System> Actor<S> {
         let since = self.ready_since.filter(|_| is_up)?;
         Some(match self.shared.traffic.activity() {
             (0, last) => last.map_or(since, |last| last.max(since)) + limit,
-            // Its end tells nothing to this thread.
+            // This thread is not notified when a request ends.
             _ => now + limit.max(IDLE_LOOK),
         })
     }
