@@ -88,7 +88,7 @@ target/proxy/.complete: tests/slow/proxy/package.json tests/slow/proxy/requireme
 
 test-proxy: tests/browser/node_modules target/proxy/.complete ## Vite, Next.js, webpack, Streamlit, Jupyter, Django, Sinatra, Flask behind public URLs, in Chromium
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -q -y --no-install-recommends chromium; }
-	@ruby -e 'require "sinatra"; require "puma"' 2>/dev/null || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends ruby ruby-sinatra puma; }
+	@ruby -e 'require "sinatra/base"; require "puma"' 2>/dev/null || { apt-get update -q && RUNLEVEL=1 apt-get install -q -y --no-install-recommends ruby ruby-sinatra puma; }
 	cargo build --locked
 	PROXY_APPS=$(CURDIR)/target/proxy PROXY_VENV=$(CURDIR)/target/proxy/venv SERVISOR_BIN=$(CURDIR)/target/debug/servisor \
 		node --test --test-concurrency=1 tests/slow/proxy/*.test.mjs
