@@ -3,6 +3,7 @@
 //! Owns: the order of access, hold and connect, and what is said when one of them fails. Never: what follows (see
 //! `exchange`), the form of what is said (see `pages`).
 
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,6 +23,7 @@ use crate::http::visit::{VisitEnd, VisitRequest};
 use crate::model::proxy::AccessKey;
 use crate::model::public_url::Scheme;
 use crate::model::spec::Port;
+use crate::model::view::ServerView;
 use crate::os::peer;
 use crate::os::poll::{Interest, Poll};
 use crate::os::waker::Waker;
@@ -52,6 +54,20 @@ enum Unreached {
     /// The client is given the reason.
     Said(Note),
     ClientLeft,
+}
+
+/// What was tried to reach a server.
+struct Attempts {
+    is_refused: bool,
+    /// Whether its supervisor was asked to start it.
+    is_asked: bool,
+    /// Since when another process is seen to listen at its address.
+    shared_since: Option<Instant>,
+}
+
+/// The daemon has no descriptor.
+fn short(_: io::Error) -> Unreached {
+    Unreached::Said(Note::new(503, "busy", "the daemon is short of descriptors; try again soon"))
 }
 
 impl<'p> VisitCall<'_, 'p, '_> {
@@ -107,72 +123,94 @@ impl<'p> VisitCall<'_, 'p, '_> {
         has_key: bool,
     ) -> Result<(VisitTarget, UnixStream), Unreached> {
         let registry = &self.proxy.registry;
-        let busy = |_| Unreached::Said(Note::new(503, "busy", "the daemon is short of descriptors; try again soon"));
         let deadline = Instant::now() + standing::patience(self.asker);
+        let mut attempts = Attempts { is_refused: false, is_asked: false, shared_since: None };
         let mut held: Option<Held<'_>> = None;
-        let (mut is_refused, mut is_asked) = (false, false);
-        let mut shared_since: Option<Instant> = None;
         loop {
             if let Some((waker, ..)) = &held {
                 waker.drain();
             }
             // Before the view: see `Visitable`.
-            let target = server.traffic().target(port).map_err(busy)?;
+            let target = server.traffic().target(port).map_err(short)?;
             let target = target.filter(|target| !self.proxy.own_ports.contains(&target.address.port()));
             let view = server.view();
             let now = Instant::now();
-            let mut standing = Standing::of(view.status, target.is_some(), standing::is_due(&view, port, now));
+            let standing = Standing::of(view.status, target.is_some(), standing::is_due(&view, port, now));
             let mut retry = None;
-            match (standing, target) {
-                (Standing::Open, Some(target)) => match self.connect(&target, shared_since.is_some()) {
-                    Ok(stream) => return Ok((target, stream)),
-                    Err(Unconnected::ClientLeft) => return Err(Unreached::ClientLeft),
-                    Err(Unconnected::Shortage) => return Err(busy(std::io::Error::last_os_error())),
-                    Err(Unconnected::Shared) => {
-                        // It may be a new listener of the run that was not found yet.
-                        let since = *shared_since.get_or_insert(now);
-                        if now.saturating_duration_since(since) >= SHARED_FOR {
-                            return Err(Unreached::Said(standing::shared(&view, target.address)));
-                        }
-                        registry.refresh_ports(now + LOOK);
+            let standing = match (standing, target) {
+                (Standing::Open, Some(target)) => match self.attempt(&target, &view, &mut attempts, now)? {
+                    Some(stream) => return Ok((target, stream)),
+                    None => {
                         retry = Some(Instant::now() + RETRY);
-                    }
-                    Err(Unconnected::Refused) => {
-                        if !std::mem::replace(&mut is_refused, true) {
-                            registry.refresh_ports(now + LOOK);
-                        }
-                        retry = Some(Instant::now() + RETRY);
+                        standing
                     }
                 },
                 (Standing::Down, _) if view.starts_on_visit && self.asker.may_start() => {
-                    if !std::mem::replace(&mut is_asked, true) {
+                    if !std::mem::replace(&mut attempts.is_asked, true) {
                         server.visit();
                     }
-                    standing = Standing::Soon;
+                    Standing::Soon
                 }
-                (Standing::Open | Standing::Soon, _) => {}
+                (Standing::Open | Standing::Soon, _) => standing,
                 (Standing::Down | Standing::Absent, _) => {
-                    return Err(Unreached::Said(standing::note(&view, standing, is_refused, has_key)));
+                    return Err(Unreached::Said(standing::note(&view, standing, attempts.is_refused, has_key)));
                 }
-            }
-            if now >= deadline || registry.is_closed() {
-                return Err(Unreached::Said(standing::note(&view, standing, is_refused, has_key)));
-            }
-            let Some((waker, ..)) = &held else {
-                let waker = Arc::new(Waker::new().map_err(busy)?);
-                let guard = registry.changes().wake_on_change(Arc::clone(&waker));
-                held = Some((waker, guard, server.attend()));
-                // What has changed before is looked at once more.
-                continue;
             };
-            let mut poll = Poll::default();
-            poll.add(&**waker, Interest::Read);
-            let left = poll.add(self.request.socket(), Interest::Left);
-            let until = retry.map_or(deadline, |retry| retry.min(deadline));
-            if poll.wait(Some(until.saturating_duration_since(Instant::now()))).is_err() || poll.is_ready(left) {
-                return Err(Unreached::ClientLeft);
+            if now >= deadline || registry.is_closed() {
+                return Err(Unreached::Said(standing::note(&view, standing, attempts.is_refused, has_key)));
+            }
+            match &held {
+                Some((waker, ..)) => self.hold(waker, retry.map_or(deadline, |retry| retry.min(deadline)))?,
+                None => {
+                    let waker = Arc::new(Waker::new().map_err(short)?);
+                    let guard = registry.changes().wake_on_change(Arc::clone(&waker));
+                    // What has changed before is looked at once more.
+                    held = Some((waker, guard, server.attend()));
+                }
             }
         }
+    }
+
+    /// Connects to a server that listens; `None` if it does not accept yet.
+    fn attempt(
+        &self,
+        target: &VisitTarget,
+        view: &ServerView,
+        attempts: &mut Attempts,
+        now: Instant,
+    ) -> Result<Option<UnixStream>, Unreached> {
+        let registry = &self.proxy.registry;
+        match self.connect(target, attempts.shared_since.is_some()) {
+            Ok(stream) => return Ok(Some(stream)),
+            Err(Unconnected::ClientLeft) => return Err(Unreached::ClientLeft),
+            Err(Unconnected::Shortage) => return Err(short(io::Error::last_os_error())),
+            Err(Unconnected::Shared) => {
+                // It may be a new listener of the run that was not found yet.
+                let since = *attempts.shared_since.get_or_insert(now);
+                if now.saturating_duration_since(since) >= SHARED_FOR {
+                    return Err(Unreached::Said(standing::shared(view, target.address)));
+                }
+                registry.refresh_ports(now + LOOK);
+            }
+            Err(Unconnected::Refused) => {
+                if !std::mem::replace(&mut attempts.is_refused, true) {
+                    registry.refresh_ports(now + LOOK);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Waits until something has changed, or `until`.
+    fn hold(&self, waker: &Waker, until: Instant) -> Result<(), Unreached> {
+        let mut poll = Poll::default();
+        poll.add(waker, Interest::Read);
+        let left = poll.add(self.request.socket(), Interest::Left);
+        let patience = until.saturating_duration_since(Instant::now());
+        if poll.wait(Some(patience)).is_err() || poll.is_ready(left) {
+            return Err(Unreached::ClientLeft);
+        }
+        Ok(())
     }
 
     /// Connects to `target`, if it is the run's alone at this moment.
