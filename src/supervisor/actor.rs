@@ -185,9 +185,11 @@ impl<S: System> Actor<S> {
             self.observer = None;
         }
         if let Some(observer) = &mut self.observer {
-            // Nothing is waited for any more once its end is.
-            let is_settled = self.machine.ready() || self.machine.is_ending();
-            observer.adjust(is_settled, self.shared.attention(), now);
+            match self.machine.is_ending() {
+                // Nothing is waited for any more but its end.
+                true => observer.rest(),
+                false => observer.adjust(self.machine.ready(), self.shared.attention(), now),
+            }
         }
         match self.lifetime {
             Lifetime::Serving => {}

@@ -205,6 +205,12 @@ impl<S: System> RunObserver<S> {
         self.watch.set_pace(self.pace);
     }
 
+    /// Looks only when it is asked to: the run is ending. While a thousand end, close looks would take a processor.
+    pub fn rest(&mut self) {
+        self.pace = Pace::OnRequest;
+        self.watch.set_pace(self.pace);
+    }
+
     /// It listens, and yet its closing is looked for.
     fn doubts(&self, now: Instant) -> bool {
         let refused = self.health.as_ref().is_some_and(|health| health.last_error == Some(CheckFailure::Refused));
