@@ -27,7 +27,7 @@ use crate::log;
 use crate::logs::LogFiles;
 use crate::os::environment;
 use crate::os::fs::plain::read_named;
-use crate::os::inbox::{self, Inbox, Sender};
+use crate::os::inbox::{self, Sender};
 use crate::os::inherit;
 use crate::os::random;
 use crate::os::signals::{self, ReceivedSignal};
@@ -38,36 +38,28 @@ use crate::overlay::{Overlays, record};
 use crate::ports::{Ports, Watcher};
 use crate::prober::Prober;
 use crate::process::oom::OomCounter;
-use crate::process::orphans;
 use crate::proxy::Proxy;
 use crate::registry::Registry;
 use crate::runs::file::Books;
 use crate::setup::{self, Payload};
 use crate::store::Store;
 use crate::store::files::Files;
-use crate::supervisor::{self, Context, Kernel, Launches, Supervisor};
+use crate::supervisor::{self, Context, Kernel, Launches};
 
 mod fronts;
 mod listen;
 mod page_link;
+mod shutdown;
 mod urls;
 
 use fronts::Fronts;
 use listen::OpenedListener;
 use page_link::page_link;
+use shutdown::Shutdown;
 use urls::Urls;
 
-/// Past its stop timeout a server has been sent SIGKILL; what still lives after this can't be ended.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// A copy checks for its stop between files and between pieces of large ones; servers are asked to stop before it.
-const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// Answers that are on their way when the daemon ends get this long.
 const FRONT_LIMIT: Duration = Duration::from_secs(2);
-/// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
-const FILES_LIMIT: Duration = Duration::from_secs(2);
-
-/// Idle threads end at once.
-const THREAD_LIMIT: Duration = Duration::from_secs(1);
 /// A file with the access token and nothing else is never longer.
 const TOKEN_FILE_MAX: u64 = 4096;
 /// Distinguishes two daemons on one state directory; it needs no protection against guessing.
@@ -197,9 +189,8 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     }
 
     // Before the shutdown can begin: every supervisor that it has to stop has its thread by then.
-    // Without waiting for the disk: what can't be stored is logged.
-    drop(restored.start());
     let ending = Shutdown {
+        unkept: Some(restored.start()),
         control: control_rx,
         registry,
         overlays,
@@ -309,88 +300,4 @@ fn read_token(path: &Path, word: Result<String, StartError>) -> Result<Auth, Sta
     let token = Token::parse(word?.trim())
         .map_err(|why| StartError(format!("the access token in {} {why}; write one word", path.display())))?;
     Ok(Auth::Token(token))
-}
-
-/// What the end of the daemon has to go through.
-struct Shutdown {
-    control: Inbox<Control>,
-    registry: Arc<Registry>,
-    overlays: Arc<Overlays>,
-    context: Arc<Context>,
-    fronts: Fronts,
-    closer: signals::SignalCloser,
-    result: Arc<AtomicU8>,
-}
-
-/// Ends the main thread on every way out of the control thread.
-struct Release(signals::SignalCloser);
-
-impl Drop for Release {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
-impl Shutdown {
-    fn carry_out(self) {
-        let _release = Release(self.closer.clone());
-        // Supervisors end whenever a server is deleted; only a signal ends this wait.
-        let signal = loop {
-            match self.control.recv_by(None) {
-                Ok(Control::Terminate { signal }) => break signal,
-                Ok(Control::SupervisorEnded(_)) => {}
-                Err(_) => break "the loss of the main thread",
-            }
-        };
-        let supervisors = self.registry.close();
-        log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
-        supervisors.iter().for_each(|supervisor| supervisor.shut_down());
-        self.overlays.close(Instant::now() + OVERLAY_LIMIT);
-        let ended = self.await_supervisors(&supervisors);
-        orphans::kill(&self.context.system.tracker);
-        // Followers of a log have received its end.
-        supervisors.iter().for_each(|supervisor| supervisor.log().end());
-        if let Some(files) = &self.context.log_files {
-            files.finish(Instant::now() + FILES_LIMIT);
-        }
-        self.fronts.close(Instant::now() + FRONT_LIMIT);
-        self.context.system.prober.close(Instant::now() + THREAD_LIMIT);
-        self.context.system.watcher.close(Instant::now() + THREAD_LIMIT);
-        match ended {
-            ShutdownResult::Clean => log::info(format_args!("all servers are stopped")),
-            ShutdownResult::LeftBehind => log::error(format_args!("some processes may be left behind")),
-        }
-        self.result.store(ended as u8, Ordering::SeqCst);
-    }
-
-    /// Waits for all of them under one limit. A second signal kills, a third one does not wait.
-    fn await_supervisors(&self, supervisors: &[Arc<Supervisor>]) -> ShutdownResult {
-        let grace = supervisors.iter().map(|supervisor| supervisor.view().spec.stop_timeout).max().unwrap_or_default();
-        let mut deadline = Instant::now() + grace + KILL_LIMIT;
-        let mut signals = 1;
-        loop {
-            // A thread ends shortly after its `EndNotice`; one without a notice is checked by `join_by`.
-            if supervisors.iter().all(|supervisor| supervisor.join_by(Instant::now()) != thread::Joined::Late) {
-                return ShutdownResult::Clean;
-            }
-            match self.control.recv_by(Some(deadline)) {
-                Ok(Control::SupervisorEnded(slug)) => {
-                    for supervisor in supervisors.iter().filter(|supervisor| *supervisor.slug() == slug) {
-                        supervisor.join_by(deadline);
-                    }
-                }
-                Ok(Control::Terminate { signal }) => {
-                    signals += 1;
-                    if signals > 2 {
-                        log::warn(format_args!("{signal} for the third time: ending without waiting for the servers"));
-                        return ShutdownResult::LeftBehind;
-                    }
-                    log::warn(format_args!("{signal} again: killing what is left"));
-                    supervisors.iter().for_each(|supervisor| supervisor.kill());
-                    deadline = Instant::now() + KILL_LIMIT;
-                }
-                Err(_) => return ShutdownResult::LeftBehind,
-            }
-        }
-    }
 }

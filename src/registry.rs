@@ -51,8 +51,8 @@ pub struct Restored {
 
 impl Restored {
     /// Starts those that are to be started with the daemon, all at the same time. None of them waits until
-    /// another one is on the disk. Whether each is stored is the answer that is pending.
-    pub fn start(self) -> Vec<Pending> {
+    /// another one is on the disk: none is stored yet.
+    pub fn start(self) -> Started {
         let all: Vec<_> = self.servers.iter().map(|(supervisor, _)| Arc::clone(supervisor)).collect();
         for (supervisor, unlaunched) in self.servers {
             if let Err(Refused::NoThread(error)) = self.registry.launch(&supervisor, unlaunched) {
@@ -61,7 +61,23 @@ impl Restored {
                 log::server(Level::Error, supervisor.slug(), text);
             }
         }
-        all.iter().map(|supervisor| supervisor.keep_given()).collect()
+        Started(all)
+    }
+}
+
+/// Servers that were started together.
+#[must_use]
+pub struct Started(Vec<Arc<Supervisor>>);
+
+impl Started {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Stores those that are not stored yet. Whether each is stored is the answer that is pending.
+    pub fn keep(self) -> Vec<Pending> {
+        self.0.iter().map(|supervisor| supervisor.keep_given()).collect()
     }
 }
 

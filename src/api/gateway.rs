@@ -308,7 +308,7 @@ fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<
 /// Starts the servers, and waits until all are stored.
 fn await_stored(restored: Restored) -> Result<(), Error> {
     let deadline = Instant::now() + STORE_LIMIT;
-    for pending in restored.start() {
+    for pending in restored.start().keep() {
         let slug = &pending.view().spec.slug;
         let why = match pending.wait(deadline) {
             CommandReply::Done(_) | CommandReply::Refused(_) | CommandReply::PortTaken(_) => continue,
