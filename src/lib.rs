@@ -108,7 +108,7 @@
 //! what has changed, and `publish` shows the new view, which wakes waiting requests.
 //!
 //! A request. `http::accept` admits the connection to a slot; `http::connection` reads and vets the head; `api::http`
-//! has tiny_http parse it and calls `api::handlers::admit`: route, access, whether a body is read. The connection's
+//! has tiny_http parse it, unless the head before it was the same, and calls `api::handlers::admit`: route, access, whether a body is read. The connection's
 //! thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's inbox,
 //! and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
 //!

@@ -17,7 +17,7 @@ use super::head::{self, BodyFraming, Expects, Head, Persistence, Version};
 use super::heads::Heads;
 use super::input::{End, Input};
 use super::response::{self, After, BodyIs, Refusal, SendLimits};
-use super::service::{AdmittedRequest, Body, ClientKind, NextStep, Service};
+use super::service::{AdmittedRequest, Body, ClientKind, LastRequest, NextStep, Service};
 use super::slots::{ConnectionActivity, Slot, Slots};
 use super::visit::VisitService;
 use crate::handoff::{Client, Outcome, Reply, StreamBody};
@@ -71,6 +71,7 @@ pub fn serve(shared: &FrontState, slot: Slot, place: RunsOn) {
         input: Input::new(slot.socket()),
         client_kind: ClientKind::Stranger,
         sent: SendAccount::default(),
+        kept: None,
     };
     match connection.serve() {
         Ok(()) | Err(End::Quiet) => {}
@@ -94,6 +95,7 @@ struct Connection<'a> {
     client_kind: ClientKind,
     /// What was sent to a stranger: pipelined requests share one time limit.
     sent: SendAccount,
+    kept: LastRequest,
 }
 
 /// Bytes sent, and the time that it took.
@@ -142,7 +144,7 @@ impl Connection<'_> {
     /// Answers one request.
     fn exchange(&mut self, head: &Head, deadline: Instant) -> Result<After, End> {
         let service = &self.shared.service;
-        let Some(verdict) = contained(|| service.admit(&head.canonical)) else {
+        let Some(verdict) = contained(|| service.admit(&head.canonical, &mut self.kept)) else {
             return self.reply(head, &Refusal::Panicked.reply());
         };
         if verdict.client_kind == ClientKind::Owner {

@@ -184,7 +184,10 @@ fn receive(
         }
         let before = into.len();
         into.reserve_exact(most);
-        into.resize(before + most, 0);
+        // `resize` writes byte by byte where code is made for size.
+        while into.len() < before + most {
+            into.extend_from_slice(&[0; STEP][..STEP.min(before + most - into.len())]);
+        }
         let read = socket.read(&mut into[before..]);
         into.truncate(before + read.as_ref().map_or(0, |count| *count));
         match read {

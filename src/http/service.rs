@@ -5,13 +5,19 @@
 //! The first step sees the head alone, so that no byte of a body is read for a client without access. The second has
 //! the body.
 
+use std::any::Any;
+
 use super::budget::Share;
 use crate::handoff::{Client, Outcome, Reply};
 
+/// What a service keeps from one request of a connection to the next, on the thread of the connection.
+pub type LastRequest = Option<Box<dyn Any>>;
+
 /// Answers requests.
 pub trait Service: Send + Sync {
-    /// Decides about a request whose vetted head in canonical form is `head`. It is not carried out yet.
-    fn admit(&self, head: &[u8]) -> HeadVerdict;
+    /// Decides about a request whose vetted head in canonical form is `head`. It is not carried out yet. `last` is what
+    /// was kept of the request before it on the same connection.
+    fn admit(&self, head: &[u8], last: &mut LastRequest) -> HeadVerdict;
 
     /// Returns the kind of the client, by the token in a vetted head. Cheap; used only for the order in which clients
     /// are served.

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::service::{AdmittedRequest, ClientKind, HeadVerdict, NextStep};
+use super::service::{AdmittedRequest, ClientKind, HeadVerdict, LastRequest, NextStep};
 use super::*;
 use crate::handoff::{Client, Outcome, Reply, StreamOut};
 
@@ -45,7 +45,7 @@ impl Service for Fake {
         if is_owner { ClientKind::Owner } else { ClientKind::Stranger }
     }
 
-    fn admit(&self, head: &[u8]) -> HeadVerdict {
+    fn admit(&self, head: &[u8], _: &mut LastRequest) -> HeadVerdict {
         self.admitted.fetch_add(1, Ordering::SeqCst);
         let text = String::from_utf8_lossy(head);
         let path = text.split(' ').nth(1).unwrap_or_default().to_owned();

@@ -12,7 +12,7 @@ use crate::handoff::Reply;
 use crate::http::budget::Budget;
 use crate::http::head::VISIT_HEADERS_MAX;
 use crate::http::response::Refusal;
-use crate::http::service::{ClientKind, HeadVerdict, NextStep, Service};
+use crate::http::service::{ClientKind, HeadVerdict, LastRequest, NextStep, Service};
 use crate::http::visit::{VisitEnd, VisitRequest, VisitService, Visitors};
 use crate::model::public_url::{PublicUrl, Visited};
 use crate::model::spec::Slug;
@@ -219,7 +219,7 @@ impl VisitService for ProxyListener {
 pub struct NoApi;
 
 impl Service for NoApi {
-    fn admit(&self, _: &[u8]) -> HeadVerdict {
+    fn admit(&self, _: &[u8], _: &mut LastRequest) -> HeadVerdict {
         let note = Note::new(404, "no_such_server", "no server is named");
         HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(note.reply(Asker::PROGRAM)) }
     }

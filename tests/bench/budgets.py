@@ -25,8 +25,8 @@ PSS_KIB, ANONYMOUS_KIB = 3650, 2500
 # All of a `servisor ps` with 100 servers; 1,004 to 1,272 were measured: how much of the binary is mapped differs.
 PS_KIB = 1536
 # Instructions: one more line of 100 bytes into the log of a server; one more GET of a server's status, from the
-# client's bytes to its answer.
-APPEND_INSTRUCTIONS, GET_INSTRUCTIONS = 315, 120_000
+# client's bytes to its answer, with another head than the one before it, and with the same.
+APPEND_INSTRUCTIONS, GET_INSTRUCTIONS, SAME_GET_INSTRUCTIONS = 315, 120_000, 80_000
 # A panic that is caught ten frames above: without an index of frames each one is searched for, which costs 28 KiB less.
 PANIC_INSTRUCTIONS = 75_000_000
 
@@ -106,9 +106,9 @@ def panic(options):
 
 
 def get(options):
-    def asked(count):
+    def asked(count, queries):
         # An idle server: its listeners are not searched while it is counted.
-        one = daemon(options, f"get-{count}", 1)
+        one = daemon(options, f"get-{count}-{len(queries)}", 1)
         setup = json.loads(machine.read(one.path("setup.json")))
         setup["servers"][0]["autostart"] = False
         one.write("setup.json", json.dumps(setup))
@@ -117,13 +117,15 @@ def get(options):
             if not machine.wait_for(one.answers, 60, 0.05):
                 sys.exit("budgets: the daemon does not answer under callgrind")
             with wire.Connection(one.port) as connection:
-                for _ in range(count):
-                    status, _ = connection.ask(one.status("s0"))
+                for number in range(count):
+                    path = f"/servers/s0{queries[number % len(queries)]}"
+                    status, _ = connection.ask(one.request("GET", path))
                     assert status == 200
             os.kill(root, signal.SIGTERM)
         return counted(options, one.argv(), one.environment, ask)
     few, many = 100, 1100
-    yield "a GET, instructions", (asked(many) - asked(few)) // (many - few), GET_INSTRUCTIONS
+    for what, queries, budget in (("a GET", ["", "?"], GET_INSTRUCTIONS), ("the same GET", [""], SAME_GET_INSTRUCTIONS)):
+        yield f"{what}, instructions", (asked(many, queries) - asked(few, queries)) // (many - few), budget
 
 
 def main():

@@ -205,3 +205,26 @@ fn a_unix_socket_serves_too() {
     assert!(process.wait().unwrap().success());
     assert!(!socket.exists());
 }
+
+/// Of a head that is the same as the one before it on its connection, the parse is used again, and nothing else.
+#[test]
+fn the_same_head_again_gets_an_answer_of_its_own() {
+    let daemon = Daemon::start();
+    let authorization = format!("Authorization: Bearer {}\r\n", daemon.client.token.as_deref().unwrap());
+    let get = |slug: &str, header: &str| format!("GET /servers/{slug} HTTP/1.1\r\nHost: localhost\r\n{header}\r\n");
+    let body = json!({"slug": "a", "start": "exec sleep 100"}).to_string();
+    let post = format!(
+        "POST /servers HTTP/1.1\r\nHost: localhost\r\n{authorization}Content-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let (a, b) = (get("a", &authorization), get("b", &authorization));
+    // The token with another last letter, and without one: as long, and a byte less.
+    let wrong = [0, 1].map(|less| format!("{}{}\r\n", &authorization[..authorization.len() - 3], &"?"[less..]));
+    let pieces = [&a, &a, &post, &a, &a, &b, &a, &post, &post, &get("a", &wrong[0]), &get("a", &wrong[1]), &a, &a];
+    let all: String = pieces.into_iter().map(String::as_str).collect();
+    let answers = String::from_utf8(exchange(daemon.client.address, all.as_bytes())).unwrap();
+    let statuses: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
+    let expected = "404 404 201 200 200 404 200 409 409 401 401 200 200";
+    assert_eq!(statuses.join(" "), expected, "{answers}");
+}

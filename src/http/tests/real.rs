@@ -36,7 +36,7 @@ impl Service for Real {
         ClientKind::Stranger
     }
 
-    fn admit(&self, head: &[u8]) -> HeadVerdict {
+    fn admit(&self, head: &[u8], _: &mut LastRequest) -> HeadVerdict {
         match self.parser.lock().unwrap().read(head) {
             Ok(read) => {
                 let request = Box::new(RealRequest(read.request().unwrap().url().to_owned()));
