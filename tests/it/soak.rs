@@ -4,18 +4,28 @@
 //! each is printed. In the first tenth the daemon itself is killed now and then, in the second one it warms up. From
 //! then on it has to live, is looked at again and again when it is idle, and must not grow.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use serde_json::Value;
 
 use crate::support::{Daemon, LIMIT, Random, number};
 
+mod commands;
 mod faults;
+mod figures;
 mod model;
 mod noise;
 mod steps;
+mod visits;
+mod watcher;
 
 use faults::Faults;
+use figures::Counted;
 use model::Model;
 use noise::Noise;
+use visits::Held;
+use watcher::Watcher;
 
 /// Servers at the same time, at most.
 const SLUGS: u64 = 6;
@@ -32,11 +42,20 @@ const NOISE_OF_A_SHORT_RUN_KIB: u64 = 4 * 1024;
 /// With an arena for every other thread, glibc's allocator holds back a multiple.
 const ONE_ARENA: [(&str, &str); 1] = [("MALLOC_ARENA_MAX", "1")];
 
+/// Every server has a public URL.
+const OPTIONS: [&str; 1] = ["--proxy"];
+
 /// A run of the soak.
 struct Soak {
     daemon: Daemon,
     random: Random,
     model: Model,
+    /// The servers as they were at the last comparison.
+    seen: BTreeMap<String, Value>,
+    /// Streams of servers that run.
+    held: Vec<Held>,
+    watcher: Watcher,
+    counted: Counted,
     faults: Faults,
     operations: u64,
 }
@@ -51,8 +70,17 @@ struct Size {
 
 impl Soak {
     fn new(seed: u64) -> Soak {
-        let (daemon, random) = (Daemon::with(&[], &ONE_ARENA), Random::new(seed));
-        Soak { daemon, random, model: Model::default(), faults: Faults::default(), operations: 0 }
+        Soak {
+            daemon: Daemon::with(&OPTIONS, &ONE_ARENA),
+            random: Random::new(seed),
+            model: Model::default(),
+            seen: BTreeMap::default(),
+            held: Vec::new(),
+            watcher: Watcher::default(),
+            counted: Counted::default(),
+            faults: Faults::default(),
+            operations: 0,
+        }
     }
 
     /// Does one thing after the other for a while.
@@ -65,6 +93,7 @@ impl Soak {
                     _ => self.operation(),
                 }
                 self.compare();
+                self.look_at_held();
             }
             noise.end();
             self.look_at_processes();
@@ -78,6 +107,8 @@ impl Soak {
     /// same.
     fn size(&mut self, before: Option<&Size>) -> Size {
         self.delete_all();
+        self.watch();
+        self.watcher.leave();
         let limit = Instant::now() + LIMIT;
         loop {
             let busy: Vec<_> = ["conn", "sup:", "log:"].iter().flat_map(|name| self.daemon.calls(name)).collect();

@@ -64,7 +64,7 @@ impl Proxied {
 
 /// Asks `host` for `path`, with more header lines.
 #[track_caller]
-fn visit(address: SocketAddr, host: &str, path: &str, more: &str) -> Answer {
+pub fn visit(address: SocketAddr, host: &str, path: &str, more: &str) -> Answer {
     let head = format!("GET {path} HTTP/1.1\nHost: {host}\nConnection: close\n{more}");
     Visitor::open(address, &head).answer()
 }
@@ -127,14 +127,14 @@ impl Visitor {
 
     /// Reads to the end of the connection.
     #[track_caller]
-    fn rest(&mut self) -> String {
+    pub fn rest(&mut self) -> String {
         while self.read_more() {}
         String::from_utf8_lossy(&std::mem::take(&mut self.read)).into_owned()
     }
 
     /// The next answer, by its framing.
     #[track_caller]
-    fn answer(&mut self) -> Answer {
+    pub fn answer(&mut self) -> Answer {
         let head = self.read_to("\r\n\r\n");
         let status = head.split(' ').nth(1).unwrap_or_default().parse().unwrap_or_else(|_| panic!("{head}"));
         let mut answer = Answer { status, head: head.trim_end().to_owned(), body: Vec::new() };

@@ -116,6 +116,7 @@ impl Soak {
         if server.state == State::Up {
             // Each attempt has counted, and they may have used up what there was.
             server.restarts = None;
+            server.forget_runs();
             let seen = wait_until("it runs, or has given up", || {
                 let seen = self.daemon.client.show(&slug);
                 (seen["pid"].is_u64() || seen["status"] == "failed").then_some(seen)
@@ -131,8 +132,10 @@ impl Soak {
     pub(super) fn kill_daemon(&mut self) {
         self.faults.add("deaths of the daemon");
         self.daemon.kill();
-        self.daemon.begin_anew(&[], &super::ONE_ARENA);
+        self.daemon.begin_anew(&super::OPTIONS, &super::ONE_ARENA);
         self.model.values_mut().for_each(|server| server.boot());
+        self.watcher.lose_daemon();
+        self.counted.clear();
         self.compare();
         let marks = super::steps::processes(&self.daemon);
         let mut lives: Vec<&str> = marks.iter().map(|process| process.life.as_str()).collect();

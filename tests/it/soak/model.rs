@@ -13,7 +13,7 @@ pub enum Kind {
     Plain,
     /// A second one in a session of its own, which is no child of the first.
     Tree,
-    /// Listens on a port and answers checks.
+    /// Listens on a port, and answers checks and visitors.
     Web,
     /// Writes without pause.
     Flood,
@@ -48,6 +48,7 @@ pub struct Spec {
     /// 0 is no limit, as in the API.
     pub max_restarts: u64,
     pub autostart: bool,
+    pub starts_on_visit: bool,
     pub version: u64,
 }
 
@@ -58,6 +59,14 @@ pub struct Server {
     pub state: State,
     /// Since the last start by hand; `None` when a fault has made that unknown.
     pub restarts: Option<u64>,
+    /// How many runs there were, the living one included; `None` when a fault has made that unknown.
+    pub runs: Option<u64>,
+    /// Why the newest of those that are over has ended, as far as that is known.
+    pub ended_by: Option<&'static str>,
+    /// How many of them had ended before this life of the daemon; `None` before the first look at what it counts.
+    pub uncounted: Option<u64>,
+    /// A call has stopped it, so no visit starts it.
+    pub is_stopped_by_hand: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,26 +84,27 @@ pub type Model = BTreeMap<String, Server>;
 
 impl Spec {
     pub fn random(random: &mut Random, version: u64) -> Spec {
-        let kind = match random.below(10) {
+        let kind = match random.below(12) {
             0 | 1 => Kind::Plain,
             2 | 3 => Kind::Tree,
-            4 | 5 => Kind::Web,
-            6 => Kind::Flood,
-            7 => Kind::Exits(0),
-            8 => Kind::Exits(1 + random.below(255) as u8),
+            4..=7 => Kind::Web,
+            8 => Kind::Flood,
+            9 => Kind::Exits(0),
+            10 => Kind::Exits(1 + random.below(255) as u8),
             _ => Kind::Uninstalled,
         };
         let policy = [Policy::Never, Policy::OnFailure, Policy::Always][random.below(3) as usize];
         // One that ends at once, and is started again for ever, is never as anything says.
         let max_restarts = if matches!(kind, Kind::Exits(_)) { 1 + random.below(3) } else { random.below(2) * 2 };
-        Spec { kind, policy, max_restarts, autostart: random.below(4) > 0, version }
+        let (autostart, starts_on_visit) = (random.below(4) > 0, kind == Kind::Web && random.below(2) == 0);
+        Spec { kind, policy, max_restarts, autostart, starts_on_visit, version }
     }
 
     pub fn json(&self, slug: &str) -> Value {
         let start = match self.kind {
             Kind::Plain | Kind::Uninstalled => "exec sleep 600".to_owned(),
             Kind::Tree => format!("{} daemonize stay", testchild()),
-            Kind::Web => format!("{} serve 127.0.0.1:PORT 200 stay", testchild()),
+            Kind::Web => format!("exec {} web 127.0.0.1:PORT stay", testchild()),
             Kind::Flood => format!("{} flood 600", testchild()),
             Kind::Exits(code) => format!("exit {code}"),
         };
@@ -106,7 +116,8 @@ impl Spec {
         match self.kind {
             Kind::Web => {
                 spec["port"] = json!(quiet_port());
-                spec["health_check"] = json!({"interval_ms": 50});
+                spec["health_check"] = json!({"path": "/who", "interval_ms": 50});
+                spec["proxy"] = json!({"start_on_visit": self.starts_on_visit});
             }
             Kind::Uninstalled => spec["install"] = json!("exit 9"),
             Kind::Plain | Kind::Tree | Kind::Flood | Kind::Exits(_) => {}
@@ -127,35 +138,87 @@ impl Spec {
 }
 
 impl Server {
-    pub fn new(spec: Spec) -> Server {
-        let mut server = Server { spec, state: State::Stopped, restarts: Some(0) };
+    /// One that is made, or, if it was there `before`, gets another configuration; it is started.
+    pub fn new(spec: Spec, before: Option<&Server>) -> Server {
+        let (runs, ended_by, uncounted) =
+            before.map_or((Some(0), None, Some(0)), |before| (before.runs, before.ended_by, before.uncounted));
+        let (state, restarts) = (State::Stopped, Some(0));
+        let mut server = Server { spec, state, restarts, runs, ended_by, uncounted, is_stopped_by_hand: false };
         server.start();
         server
     }
 
+    /// It is started, after a stop if it runs.
     pub fn start(&mut self) {
         let (state, restarts) = self.spec.started();
-        (self.state, self.restarts) = (state, Some(restarts));
+        if self.state == State::Up {
+            self.ended_by = Some("restarted");
+        }
+        if state != State::Up {
+            self.ended_by = Some("exit");
+        }
+        self.runs = self.runs.map(|runs| runs + 1 + restarts);
+        (self.state, self.restarts, self.is_stopped_by_hand) = (state, Some(restarts), false);
+    }
+
+    /// It is stopped by a call. What has ended by itself, and wrongly, is put right by that.
+    pub fn stop(&mut self) {
+        if self.state == State::Up {
+            self.ended_by = Some("stopped");
+        }
+        (self.state, self.is_stopped_by_hand) = (State::Stopped, true);
+    }
+
+    /// Whether a visit starts it.
+    pub fn starts_now_on_visit(&self) -> bool {
+        self.spec.starts_on_visit && self.state == State::Stopped && !self.is_stopped_by_hand
+    }
+
+    /// Whether a visitor is given its answer.
+    pub fn is_visited(&self) -> bool {
+        self.spec.kind == Kind::Web && (self.state == State::Up || self.starts_now_on_visit())
     }
 
     /// Its first process was killed.
     pub fn lose_leader(&mut self) {
         let is_used_up =
             self.spec.max_restarts > 0 && self.restarts.is_some_and(|count| count >= self.spec.max_restarts);
+        self.ended_by = Some("signal");
         match self.spec.policy {
             Policy::Never => self.state = State::Failed,
             Policy::OnFailure | Policy::Always if is_used_up => self.state = State::Failed,
-            Policy::OnFailure | Policy::Always => self.restarts = self.restarts.map(|count| count + 1),
+            Policy::OnFailure | Policy::Always => {
+                self.restarts = self.restarts.map(|count| count + 1);
+                self.runs = self.runs.map(|runs| runs + 1);
+            }
         }
     }
 
-    /// The daemon has begun a new life.
+    /// The daemon was killed, and has begun a new life. The end of its last one is not in the history.
     pub fn boot(&mut self) {
         if self.spec.autostart {
             self.start();
         } else {
             (self.state, self.restarts) = (State::Stopped, Some(0));
         }
+        self.forget_runs();
+        self.uncounted = None;
+    }
+
+    /// Runs have begun and ended of which nobody knows how many.
+    pub fn forget_runs(&mut self) {
+        (self.runs, self.ended_by) = (None, None);
+    }
+
+    /// The runs that are over.
+    pub fn ended_runs(&self) -> Option<u64> {
+        self.runs.map(|runs| runs - u64::from(self.state == State::Up))
+    }
+
+    /// Takes from `answer`, which is as this server should be, what a fault has made unknown.
+    pub fn learn(&mut self, answer: &Value) {
+        let ended = answer["last_exit"]["run"].as_u64().unwrap_or(0);
+        self.runs.get_or_insert(ended + u64::from(self.state == State::Up));
     }
 
     /// Whether `answer` is this server as it should be; a status that is still on its way is not.
@@ -173,6 +236,9 @@ impl Server {
         let version = answer["environment"]["VERSION"].as_str() == Some(&self.spec.version.to_string());
         // What has ended tells how, and what runs does not.
         let exit = answer["exit_code"].is_null() || !is_up;
-        state && restarts && version && exit
+        let last = &answer["last_exit"];
+        let ended = self.ended_runs().is_none_or(|count| last["run"].as_u64().unwrap_or(0) == count);
+        let reason = self.ended_by.is_none_or(|reason| last["reason"] == reason);
+        state && restarts && version && exit && ended && reason
     }
 }

@@ -1,12 +1,14 @@
 //! Clients that only look, or hang up, while the steps are taken.
 
-use std::io::Read;
-use std::net::TcpStream;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::SLUGS;
+use super::visits::who;
 use crate::support::{Client, Daemon, Random};
 
 pub struct Noise {
@@ -38,14 +40,18 @@ fn look(client: &Client, stop: &AtomicBool, random: &mut Random) {
     let mut followers: Vec<TcpStream> = Vec::new();
     while !stop.load(Ordering::SeqCst) {
         let slug = format!("s{}", random.below(SLUGS));
-        match random.below(8) {
+        match random.below(14) {
             0 => check(client, "/servers"),
             1 => check(client, "/ready"),
             2 => check(client, &format!("/servers/{slug}")),
             3 => check(client, &format!("/servers/{slug}/logs?tail=3")),
             4 => check(client, &format!("/servers/{slug}?wait_for=ready&timeout_ms=20")),
             5 => followers.push(client.begin("GET", &format!("/servers/{slug}/logs?follow=true"))),
-            6 => {
+            6 => check(client, "/metrics"),
+            7 => check(client, &format!("/servers/{slug}/runs?limit=2")),
+            8 | 9 => visit(client.address, &slug),
+            10 => drop(visitor(client.address, &slug, "/ws", "Upgrade: websocket\r\nConnection: Upgrade")),
+            11 => {
                 // Leaves in the middle of an answer.
                 let mut leaver = client.begin("GET", &format!("/servers/{slug}/logs?follow=true"));
                 let _ = leaver.read(&mut [0; 64]);
@@ -55,7 +61,7 @@ fn look(client: &Client, stop: &AtomicBool, random: &mut Random) {
         if followers.len() > 3 {
             followers.remove(random.below(4) as usize);
         }
-        std::thread::sleep(std::time::Duration::from_millis(random.below(20)));
+        std::thread::sleep(Duration::from_millis(random.below(20)));
     }
 }
 
@@ -64,4 +70,28 @@ fn check(client: &Client, target: &str) {
     if let Some(answer) = client.try_request("GET", target, &[], None) {
         assert!(answer.status < 500 || answer.status == 503, "{target}: {} {}", answer.status, answer.text());
     }
+}
+
+/// What a page that was left open asks for: it starts nothing.
+fn visitor(address: SocketAddr, slug: &str, path: &str, more: &str) -> Option<TcpStream> {
+    let mut stream = TcpStream::connect(address).ok()?;
+    let head = format!("GET {path} HTTP/1.1\r\nHost: {slug}.localhost\r\nOrigin: http://elsewhere\r\n{more}\r\n\r\n");
+    stream.write_all(head.as_bytes()).ok()?;
+    Some(stream)
+}
+
+/// Whoever comes while servers are started and stopped gets no answer of another one. Who is held for long leaves.
+fn visit(address: SocketAddr, slug: &str) {
+    let Some(mut stream) = visitor(address, slug, "/who", "Connection: close") else { return };
+    stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let mut answer = Vec::new();
+    let _ = stream.read_to_end(&mut answer);
+    let answer = String::from_utf8_lossy(&answer);
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return };
+    let status = head.split(' ').nth(1).unwrap_or_default();
+    assert!(["200", "404", "502", "503"].contains(&status), "{slug}: {answer}");
+    // One that is cut off with its run says nothing.
+    let is_whole = head.contains(&format!("Content-Length: {}", body.len()));
+    let is_its_own = || who(body).is_some_and(|(name, _)| name == slug);
+    assert!(status != "200" || !is_whole || is_its_own(), "{slug}: {answer}");
 }

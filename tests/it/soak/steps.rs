@@ -33,97 +33,110 @@ impl Soak {
     pub(super) fn operation(&mut self) {
         self.operations += 1;
         let slug = format!("s{}", self.random.below(SLUGS));
-        let path = format!("/servers/{slug}");
-        let known = self.model.get(&slug).map(|server| server.state);
-        let up = known == Some(State::Up);
-        match self.random.below(12) {
-            0..=2 => self.create(&slug),
-            3 | 4 => {
-                self.post(&path, "stop", if known.is_none() { 404 } else { 200 });
-                self.change(&slug, |server| {
-                    // What has ended by itself, and wrongly, is put right by a stop.
-                    server.state = State::Stopped;
-                });
+        match self.random.below(96) {
+            0..=14 => self.create(&slug),
+            15..=24 => self.stop(&slug),
+            25..=34 => self.start(&slug),
+            35..=44 => self.restart(&slug),
+            45..=49 => self.delete(&slug),
+            50..=54 => self.mark(&slug),
+            55..=58 => {
+                let status = self.get(&format!("/servers/{slug}/logs")).status;
+                assert_eq!(status, if self.model.contains_key(&slug) { 200 } else { 404 });
             }
-            5 | 6 => {
-                self.post(
-                    &path,
-                    "start",
-                    if known.is_none() {
-                        404
-                    } else if up {
-                        409
-                    } else {
-                        200
-                    },
-                );
-                if !up {
-                    self.change(&slug, Server::start);
-                }
-            }
-            7 | 8 => {
-                let before = self.pid(&slug);
-                self.post(&path, "restart", if known.is_none() { 404 } else { 200 });
-                self.change(&slug, Server::start);
-                assert!(before.is_none() || before != self.pid(&slug), "it is the same process after a restart");
-            }
-            9 => {
-                let answer = self.daemon.client.delete(&path);
-                assert_eq!(answer.status, if known.is_none() { 404 } else { 204 }, "{}", answer.text());
-                self.model.remove(&slug);
-            }
-            10 => {
-                let answer = self.daemon.client.mark(&slug, "ready");
-                assert_eq!(
-                    answer.status,
-                    if known.is_none() {
-                        404
-                    } else if up {
-                        200
-                    } else {
-                        409
-                    },
-                    "{}",
-                    answer.text()
-                );
-            }
-            _ => {
-                let answer = self.daemon.client.get(&format!("{path}/logs"));
-                assert_eq!(answer.status, if known.is_none() { 404 } else { 200 });
-            }
+            59..=72 => self.visit(&slug),
+            73..=79 => self.hold(&slug),
+            80..=83 => self.look_at_runs(&slug),
+            84..=88 => self.watch(),
+            89..=91 => self.look_at_figures(),
+            92..=94 => self.look_by_command(&slug),
+            _ => self.live_by_visits(),
         }
+    }
+
+    pub(super) fn get(&self, target: &str) -> Answer {
+        self.daemon.client.get(target)
+    }
+
+    pub(super) fn state(&self, slug: &str) -> Option<State> {
+        self.model.get(slug).map(|server| server.state)
     }
 
     fn create(&mut self, slug: &str) {
         let spec = Spec::random(&mut self.random, self.operations);
         let answer = self.daemon.client.create(&spec.json(slug));
-        if self.model.get(slug).is_some_and(|server| server.state == State::Up) {
+        if self.state(slug) == Some(State::Up) {
             answer.error(409);
         } else {
             answer.server(201);
-            self.model.insert(slug.to_owned(), Server::new(spec));
+            let server = Server::new(spec, self.model.get(slug));
+            self.model.insert(slug.to_owned(), server);
         }
     }
 
-    fn post(&self, path: &str, what: &str, status: u16) -> Answer {
-        let answer = self.daemon.client.post(&format!("{path}/{what}"));
-        assert_eq!(answer.status, status, "{path}/{what}: {}", answer.text());
-        answer
+    fn stop(&mut self, slug: &str) {
+        self.act("stop", slug, 200);
+        self.change(slug, Server::stop);
     }
 
-    fn change(&mut self, slug: &str, change: impl FnOnce(&mut Server)) {
+    fn start(&mut self, slug: &str) {
+        let is_up = self.state(slug) == Some(State::Up);
+        self.act("start", slug, if is_up { 409 } else { 200 });
+        if !is_up {
+            self.change(slug, Server::start);
+        }
+    }
+
+    fn restart(&mut self, slug: &str) {
+        let before = self.pid(slug);
+        self.act("restart", slug, 200);
+        self.change(slug, Server::start);
+        assert!(before.is_none() || before != self.pid(slug), "it is the same process after a restart");
+    }
+
+    fn delete(&mut self, slug: &str) {
+        self.act("rm", slug, 204);
+        self.model.remove(slug);
+        self.counted.forget(slug);
+    }
+
+    fn mark(&mut self, slug: &str) {
+        let answer = self.daemon.client.mark(slug, "ready");
+        let status = match self.state(slug) {
+            None => 404,
+            Some(State::Up) => 200,
+            Some(State::Stopped | State::Failed) => 409,
+        };
+        assert_eq!(answer.status, status, "{}", answer.text());
+    }
+
+    /// Has something done to a server, by a request, which has this status if the server is there, or by a command.
+    fn act(&mut self, what: &str, slug: &str, status: u16) {
+        if self.random.below(4) == 0 {
+            return self.act_by_command(what, slug);
+        }
+        let path = format!("/servers/{slug}");
+        let answer = match what {
+            "rm" => self.daemon.client.delete(&path),
+            what => self.daemon.client.post(&format!("{path}/{what}")),
+        };
+        let status = if self.model.contains_key(slug) { status } else { 404 };
+        assert_eq!(answer.status, status, "{what} {slug}: {}", answer.text());
+    }
+
+    pub(super) fn change(&mut self, slug: &str, change: impl FnOnce(&mut Server)) {
         if let Some(server) = self.model.get_mut(slug) {
             change(server);
         }
     }
 
-    fn pid(&self, slug: &str) -> Option<u64> {
-        let answer = self.daemon.client.get(&format!("/servers/{slug}"));
+    pub(super) fn pid(&self, slug: &str) -> Option<u64> {
+        let answer = self.get(&format!("/servers/{slug}"));
         (answer.status == 200).then(|| answer.server(200)["pid"].as_u64())?
     }
 
     /// All servers are as they should be, and there are no others.
-    pub(super) fn compare(&self) {
+    pub(super) fn compare(&mut self) {
         let mut last = Vec::new();
         let limit = std::time::Instant::now() + crate::support::LIMIT;
         while std::time::Instant::now() < limit {
@@ -143,6 +156,8 @@ impl Soak {
                 }
             }
             if last.is_empty() {
+                self.model.iter_mut().for_each(|(slug, server)| server.learn(&seen[slug]));
+                self.seen = seen;
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(2));
@@ -175,8 +190,10 @@ impl Soak {
     pub(super) fn delete_all(&mut self) {
         for slug in std::mem::take(&mut self.model).into_keys() {
             assert_eq!(self.daemon.client.delete(&format!("/servers/{slug}")).status, 204);
+            self.counted.forget(&slug);
         }
         self.compare();
+        self.look_at_held();
         self.look_at_processes();
     }
 }
