@@ -147,11 +147,11 @@ impl EventReader {
         let mut items = Vec::new();
         let seen = self.seen.number();
         let deleted: Vec<Slug> = since.deletions.iter().map(|deletion| deletion.slug.clone()).collect();
-        for Deletion { number, slug, runs } in since.deletions {
+        for (place, Deletion { number, slug, runs }) in since.deletions.into_iter().enumerate() {
             if !self.wants(&slug) {
                 continue;
             }
-            let last_sent = self.known.get(&slug).map_or(0, |known| known.run);
+            let last_sent = self.last_sent(&slug, &deleted[..place]);
             let seen = self.gone.remove(&slug).unwrap_or(seen);
             let last = runs.last.filter(|(number, run)| *number > seen && run.run.number > last_sent);
             if let Some((number, run)) = last {
@@ -173,7 +173,7 @@ impl EventReader {
             };
             self.attend(&supervisor);
             let book = supervisor.book().since(self.seen.number()).ok()?;
-            let last_sent = self.known.get(&slug).map_or(0, |known| known.run);
+            let last_sent = self.last_sent(&slug, &deleted);
             let mut missed = book.missed;
             for (number, run) in book.runs {
                 if number <= count.number() && run.run.number > last_sent {
@@ -191,6 +191,11 @@ impl EventReader {
             }
         }
         Some(items)
+    }
+
+    /// The newest run that was sent of `slug`; the numbers of one that was made anew since then begin anew.
+    fn last_sent(&self, slug: &Slug, deleted: &[Slug]) -> u64 {
+        if deleted.contains(slug) { 0 } else { self.known.get(slug).map_or(0, |known| known.run) }
     }
 
     fn attend(&mut self, supervisor: &Arc<Supervisor>) {
