@@ -123,6 +123,48 @@ fn a_reader_that_is_cut_off_again_and_again_ends_with_the_same_picture() {
     }
 }
 
+/// Events that come at once, because the reader does not read: a server with runs is deleted, and made anew twice.
+#[test]
+fn a_server_that_was_made_anew_begins_with_its_first_run() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    let (path, made) = ("/servers/web", json!({"slug": "web", "start": "exec sleep 600"}));
+    client.create(&made).server(201);
+    for _ in 0..5 {
+        client.post(&format!("{path}/restart")).server(200);
+    }
+    let mut stream = Stream::open(client, "/events", &[]);
+    client.post(&format!("{path}/restart")).server(200);
+    // It has sent that run, so it knows that there were as many as that.
+    stream.read_until(|text| text.contains("\"run\":6,"));
+    // Each change of this one is an event as large as that: together more than the sockets hold.
+    let large = json!({"slug": "large", "start": "exec sleep 600", "environment": {"LARGE": "x".repeat(120_000)}});
+    client.create(&large).server(201);
+    for mark in ["ready", "running"].into_iter().cycle().take(200) {
+        assert_eq!(client.mark("large", mark).status, 200);
+    }
+    for _ in 0..2 {
+        assert_eq!(client.delete(path).status, 204);
+        client.create(&made).server(201);
+        client.post(&format!("{path}/restart")).server(200);
+    }
+    client.post(&format!("{path}/stop")).server(200);
+    let text = stream.read_until(|text| text.contains("\"reason\":\"stopped\""));
+    let events = text.split("\n\n").filter(|event| event.contains("\"slug\":\"web\""));
+    let seen: Vec<String> = events
+        .filter_map(|event| {
+            let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+            let data: Value = serde_json::from_str(field("data: ")).unwrap();
+            match field("event: ") {
+                "run" => Some(format!("{} {}", data["run"]["run"], data["missed"].as_u64().unwrap_or(0))),
+                "deleted" => Some("deleted".to_owned()),
+                _ => None,
+            }
+        })
+        .collect();
+    assert_eq!(seen, ["7 0", "deleted", "2 1", "deleted", "1 0", "2 0"], "{seen:?}");
+}
+
 #[test]
 fn ids_of_another_life_and_nonsense_get_a_snapshot() {
     let daemon = Daemon::start();

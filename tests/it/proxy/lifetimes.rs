@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::*;
+use crate::support::limits::Starved;
 use crate::support::{Control, wait_until};
 
 const UPGRADE: &str = "GET /ws HTTP/1.1\nUpgrade: websocket\nConnection: Upgrade";
@@ -100,6 +101,26 @@ fn an_answer_to_the_end_is_cut_with_its_run() {
         // SAFETY: plain numbers. The process is this test's own.
         unsafe { libc::kill(pid, signal) };
         assert_eq!(reader.rest(), "", "signal {signal}: no last chunk");
+        wait_until("the next run", || {
+            let next = proxied.daemon.client.show("web");
+            (next["status"] == "ready" && next["pid"] != pid).then_some(())
+        });
+    }
+}
+
+/// Without a descriptor the daemon can't look whether the process lives that has ended the connection.
+#[test]
+fn an_answer_to_the_end_is_cut_with_its_run_when_no_descriptor_is_left() {
+    let proxied = Proxied::with(&[], &json!({"restart_policy": "always", "restart_delay_ms": 5}));
+    for _ in 0..6 {
+        let pid = proxied.daemon.client.when_ready("web")["pid"].as_i64().unwrap() as i32;
+        let mut reader = proxied.open("GET /events HTTP/1.1");
+        reader.read_to("\r\n\r\n");
+        let starved = Starved::of_descriptors(&proxied.daemon, 0);
+        // SAFETY: plain numbers. The process is this test's own.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        assert_eq!(reader.rest(), "", "no last chunk");
+        drop(starved);
         wait_until("the next run", || {
             let next = proxied.daemon.client.show("web");
             (next["status"] == "ready" && next["pid"] != pid).then_some(())
