@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::actor::{Actor, Flow};
 use super::system::System;
-use super::{CommandReply, Context, Origin, Pending, ProxyDefaults, Supervisor};
+use super::{Changes, CommandReply, Context, Count, Origin, Pending, ProxyDefaults, Supervisor};
 use crate::api::input;
 use crate::control::Control;
 use crate::model::machine::{Command, Exit};
@@ -23,6 +23,7 @@ use crate::os::inbox::{Inbox, inbox};
 use crate::overlay::Overlays;
 use crate::overlay::record::Forgetful;
 use crate::ports::Ports;
+use crate::runs::Closed;
 use crate::runs::file::Books;
 use crate::store::files::Files;
 
@@ -58,6 +59,7 @@ struct Scene {
     actor: Actor<World>,
     /// The next alarm of the supervisor; `None` when it has ended.
     alarm: Option<Option<Instant>>,
+    changes: Arc<Changes>,
     _control: Inbox<Control>,
     scratch: Scratch,
 }
@@ -114,8 +116,17 @@ impl Scene {
         let (world, scratch) = (World::new(), Scratch::with_root());
         let (context, control) = context(&world, &scratch, proxy);
         let (supervisor, parts) = Supervisor::new(&context, spec(&scratch, fields), origin);
-        let actor = Actor::new(parts, Box::new(|| {}));
-        Scene { world, supervisor, actor, alarm: Some(None), _control: control, scratch }
+        let (changes, slug) = (Arc::clone(&context.changes), supervisor.slug().clone());
+        let actor = Actor::new(parts, Box::new(move || changes.delete(&slug, Closed::default())));
+        Scene {
+            world,
+            supervisor,
+            actor,
+            alarm: Some(None),
+            changes: Arc::clone(&context.changes),
+            _control: control,
+            scratch,
+        }
     }
 
     /// A server that was just created and runs.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use super::super::observer::RunObserver;
 use super::super::run::Run;
 use super::super::system::System;
-use super::Actor;
+use super::{Actor, Lifetime};
 use crate::log::Level;
 use crate::model::health::Health;
 use crate::model::status::{self, Status};
@@ -34,8 +34,13 @@ impl<S: System> Actor<S> {
             self.shared.traffic.show(run, observer.address(), observer.listeners(), observer.inodes());
         }
         // Who waits for the run to listen finds it there.
-        if changed == Visible::Changed {
-            self.context.changes.mark(&self.spec.slug);
+        match (changed, self.lifetime) {
+            (Visible::Same, _) => {}
+            (Visible::Changed, Lifetime::Serving | Lifetime::UntilIdle) => {
+                self.context.changes.mark(&self.spec.slug);
+            }
+            // Its deletion is counted, and was its last change. A mark would stay, and be of the next one of its name.
+            (Visible::Changed, Lifetime::Over) => self.context.changes.wake_all(),
         }
     }
 

@@ -67,6 +67,8 @@ pub struct Server {
     pub uncounted: Option<u64>,
     /// A call has stopped it, so no visit starts it.
     pub is_stopped_by_hand: bool,
+    /// It was started in this life of the daemon.
+    pub was_started: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,7 +145,8 @@ impl Server {
         let (runs, ended_by, uncounted) =
             before.map_or((Some(0), None, Some(0)), |before| (before.runs, before.ended_by, before.uncounted));
         let (state, restarts) = (State::Stopped, Some(0));
-        let mut server = Server { spec, state, restarts, runs, ended_by, uncounted, is_stopped_by_hand: false };
+        let (is_stopped_by_hand, was_started) = (false, false);
+        let mut server = Server { spec, state, restarts, runs, ended_by, uncounted, is_stopped_by_hand, was_started };
         server.start();
         server
     }
@@ -158,7 +161,8 @@ impl Server {
             self.ended_by = Some("exit");
         }
         self.runs = self.runs.map(|runs| runs + 1 + restarts);
-        (self.state, self.restarts, self.is_stopped_by_hand) = (state, Some(restarts), false);
+        (self.state, self.restarts) = (state, Some(restarts));
+        (self.is_stopped_by_hand, self.was_started) = (false, true);
     }
 
     /// It is stopped by a call. What has ended by itself, and wrongly, is put right by that.
@@ -196,6 +200,7 @@ impl Server {
 
     /// The daemon was killed, and has begun a new life. The end of its last one is not in the history.
     pub fn boot(&mut self) {
+        self.was_started = false;
         if self.spec.autostart {
             self.start();
         } else {
@@ -205,7 +210,7 @@ impl Server {
         self.uncounted = None;
     }
 
-    /// Runs have begun and ended of which nobody knows how many.
+    /// Runs have begun and ended, and it is not known how many.
     pub fn forget_runs(&mut self) {
         (self.runs, self.ended_by) = (None, None);
     }
@@ -235,7 +240,11 @@ impl Server {
         let restarts = self.restarts.is_none_or(|count| answer["restart_count"] == count);
         let version = answer["environment"]["VERSION"].as_str() == Some(&self.spec.version.to_string());
         // What has ended tells how, and what runs does not.
-        let exit = answer["exit_code"].is_null() || !is_up;
+        let exit = match self.spec.kind {
+            // It rests before its start as it does after its end, but for this.
+            Kind::Exits(code) if self.was_started => answer["exit_code"] == code,
+            _ => answer["exit_code"].is_null() || !is_up,
+        };
         let last = &answer["last_exit"];
         let ended = self.ended_runs().is_none_or(|count| last["run"].as_u64().unwrap_or(0) == count);
         let reason = self.ended_by.is_none_or(|reason| last["reason"] == reason);
