@@ -112,7 +112,7 @@ fn a_deleted_server_is_gone_with_its_record_and_its_thread() {
     scene.obeys(Command::Delete);
     assert!(!scene.is_stored());
     assert_eq!((scene.alarm, scene.world.count()), (None, 0));
-    // Nothing is told of it after its deletion.
+    // Nothing is counted of it after its deletion.
     let (since, _) = scene.changes.since(Count::NONE).unwrap();
     assert_eq!((since.marks, since.deletions.len()), (vec![], 1));
 }

@@ -121,7 +121,9 @@ impl Soak {
             what => self.daemon.client.post(&format!("{path}/{what}")),
         };
         let status = if self.model.contains_key(slug) { status } else { 404 };
-        assert_eq!(answer.status, status, "{what} {slug}: {}", answer.text());
+        // What each thread waits for tells which one hangs.
+        let calls = || self.daemon.calls("").join("\n");
+        assert!(answer.status == status, "{what} {slug}, not {status}: {}\n{}", answer.text(), calls());
     }
 
     pub(super) fn change(&mut self, slug: &str, change: impl FnOnce(&mut Server)) {
