@@ -80,7 +80,7 @@ fn visitor(address: SocketAddr, slug: &str, path: &str, more: &str) -> Option<Tc
     Some(stream)
 }
 
-/// Whoever comes while servers are started and stopped gets no answer of another one. Who is held for long leaves.
+/// Who comes while servers are started and stopped gets no answer of another one. Who is held for long leaves.
 fn visit(address: SocketAddr, slug: &str) {
     let Some(mut stream) = visitor(address, slug, "/who", "Connection: close") else { return };
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();

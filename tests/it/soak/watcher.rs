@@ -86,8 +86,8 @@ impl Watcher {
 
     /// Of each server what a client can compare, and its newest run that is over.
     fn picture(&self) -> BTreeMap<String, Value> {
-        let told = |slug: &String| self.runs.get(slug).copied().unwrap_or(0);
-        self.servers.iter().map(|(slug, server)| (slug.clone(), picture(server, told(slug)))).collect()
+        let known_run = |slug: &String| self.runs.get(slug).copied().unwrap_or(0);
+        self.servers.iter().map(|(slug, server)| (slug.clone(), picture(server, known_run(slug)))).collect()
     }
 }
 
@@ -104,7 +104,7 @@ fn picture(server: &Value, last_run: u64) -> Value {
 }
 
 impl Soak {
-    /// What the events have told is what is there, and each end of a run was among it.
+    /// What the events say is what is there, and each end of a run was among it.
     pub(super) fn watch(&mut self) {
         if self.random.below(2) == 0 {
             self.watcher.leave();
@@ -117,11 +117,11 @@ impl Soak {
             let expected: BTreeMap<String, Value> = all
                 .map(|server| (server["slug"].as_str().unwrap().to_owned(), picture(server, last_run(server))))
                 .collect();
-            let told = self.watcher.picture();
-            if told == expected {
+            let seen = self.watcher.picture();
+            if seen == expected {
                 break;
             }
-            assert!(Instant::now() < limit, "the events tell {told:#?}, and there is {expected:#?}");
+            assert!(Instant::now() < limit, "the events say {seen:#?}, and there is {expected:#?}");
         }
     }
 }
