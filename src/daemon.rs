@@ -1,7 +1,7 @@
 //! The daemon from its first to its last moment.
 //!
-//! Owns: what is built in which order, which thread handles signals, the order of the shutdown. Never: a server's life,
-//! a request.
+//! Owns: what is built in which order, which thread handles signals. Never: the order of the shutdown (see `shutdown`), a
+//! server's life, a request.
 //!
 //! The main thread reads signals and is the reaper; it spawns nothing (see `process::reaper`). The thread `control`
 //! waits for a signal and carries out the shutdown: no new commands, then all supervisors at once, then the API, which

@@ -45,13 +45,14 @@
 //! - A stop ends when no process of the run is left, not before.
 //! - No byte of a client reaches tiny_http before the front has vetted the head. No body is read before the access
 //!   check.
-//! - A host name of a server never gets the API, and no byte of a visitor is sent to a process that is known not to be
-//!   of a living run (`proxy::proofs`).
+//! - A host name of a server never gets the API. A byte of a visitor is sent to a server only after the kernel has
+//!   confirmed that the listener is its run's; where it can't, the last look at the ports counts (`proxy::proofs`).
 //! - A request is executed on the thread of its connection, so a slow one delays no other. Only the parse of its head
 //!   takes place on a thread of tiny_http.
 //! - A configuration is stored, and synced, before its change is answered; so are deletions and overlays. Runs and the
-//!   states of servers are not: what is stored late, and why, is said where it happens. That a server was stopped by a
-//!   command is stored before the answer if it starts on visits, but an error there is only a warning.
+//!   states of servers are not, and a payload's servers are stored after their start: why is said where it happens.
+//!   That a server was stopped by a command is stored before the answer if it starts on visits, but an error there is
+//!   only a warning.
 //! - No lock is held during a send, a spawn, a join or another lock, except as listed under Locks.
 //! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a
 //!   second panic does everywhere.
@@ -67,7 +68,7 @@
 //! | `reserve`, one for each front | [`http`] (`os::reserve_thread`) | with the front |
 //! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
-//! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::reader` | at the end of both pipes, or when its run is over |
+//! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::kernel` | at the end of both pipes, or soon after its run |
 //! | `files`: writes log files | [`logs`], with `--log-dir` | at the end of the shutdown |
 //! | `prober`: all health checks | [`prober`] | at the end of the shutdown |
 //! | `ports`: finds listening sockets | [`ports`] | at the end of the shutdown |
@@ -108,9 +109,10 @@
 //! what has changed, and `publish` shows the new view, which wakes waiting requests.
 //!
 //! A request. `http::accept` admits the connection to a slot; `http::connection` reads and vets the head; `api::http`
-//! has tiny_http parse it, unless the head before it was the same, and calls `api::handlers::admit`: route, access, whether a body is read. The connection's
-//! thread reads the body, `api::input` turns it into a spec, the registry passes a command to the supervisor's inbox,
-//! and the reply comes back through a one-shot channel. `api::wire` writes the JSON, `http::response` sends it.
+//! has tiny_http parse it, unless the head before it was the same, and calls `api::handlers::admit`: route, access,
+//! whether a body is read. The connection's thread reads the body, `api::input` turns it into a spec, the registry
+//! passes a command to the supervisor's inbox, and the reply comes back through a one-shot channel. `api::wire` writes
+//! the JSON, `http::response` sends it.
 //!
 //! A visit. `http::connection` reads a head whose `Host` `proxy` claims, and the connection leaves the slots of the
 //! API. `proxy::request` vets the head, and the registry finds the server; `proxy::call` checks the access key, holds
@@ -129,15 +131,17 @@
 //! - A field of a spec: `model/spec.rs`, `api/input.rs` (read), `api/input/slips.rs` (its names in other tools),
 //!   `store/fields.rs` (names, and form in records and answers), `store/server.rs` (records), `api/wire/server.rs`
 //!   (answers), `cli/commands/run.rs` (its option), `api/openapi.json`, `docs/reference.md`; tests compare the names.
-//! - A query parameter: `api/route.rs`, its handler in `api/handlers`, `api/openapi.json`, `docs/reference.md`; a new
-//!   kind of value: `api/route/query.rs`. One for logs is for one server and for many (`api/follow.rs`, `api/many.rs`).
+//! - A query parameter: `api/route.rs`, the arm of its `ApiAction` in `api/handlers.rs`, `api/openapi.json`,
+//!   `docs/reference.md`; a new kind of value: `api/route/query.rs`. One for logs is for one server and for many
+//!   (`api/follow.rs`, `api/many.rs`).
 //! - A route: `api/route.rs` and `api/route/resource.rs` (target), `api/handlers.rs` (action), `api/openapi.json`,
 //!   `docs/reference.md`.
 //! - An event: `api/events.rs` (name and fields), its source (`supervisor/changes.rs` or `runs`), `api/openapi.json`,
 //!   `docs/reference.md`, and who reads it: `cli/commands/follow.rs`, `cli/waiting.rs`, `api/page/index.html`.
 //! - A metric: `api/metrics.rs`, `docs/reference.md`. A command: `cli/commands`, `cli/help.rs`, `docs/reference.md`.
 //! - A thread or a lock: the tables above, and `docs/design.md`.
-//! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, and `check_policy` in the machine's tests.
+//! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, `check_policy` in
+//!   `model/machine/tests/invariants.rs`, `api/openapi.json`, `docs/reference.md`.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.
 //! - An error code: `error.rs`. An option: `config/options.rs`, `config.rs`, `config/help.rs`.
 //! - A rule about a header that passes the proxy: `proxy/request.rs`, `proxy/response.rs`.

@@ -246,7 +246,7 @@ impl Home {
 pub enum Durable {
     /// Before the call returns.
     Now,
-    /// With [`Home::sync_new`].
+    /// Its directory with [`Home::sync_new`], its content when the kernel writes it.
     Later,
     /// Not at all: it means nothing after this life of the daemon.
     Never,

@@ -173,17 +173,6 @@ impl Child for KernelChild {
         Ok(())
     }
 
-    fn close_output(&mut self) {
-        let Some(reader) = self.reader.take() else { return };
-        if reader.join_by(Instant::now() + DRAIN_LIMIT) == Joined::Late {
-            self.stop.raise();
-            if reader.join_by(Instant::now() + STOP_LIMIT) == Joined::Late {
-                let text = format_args!("its log reader does not end; it is left behind");
-                log::server(Level::Warn, &self.slug, text);
-            }
-        }
-    }
-
     fn signal(&self, signal: Signal) {
         if let Some(leader) = &self.leader {
             leader.signal(signal);
@@ -204,6 +193,20 @@ impl Child for KernelChild {
         match self.leader.take() {
             Some(leader) => leader.reap(),
             None => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+impl KernelChild {
+    /// Takes the rest of the output, within a limit.
+    fn close_output(&mut self) {
+        let Some(reader) = self.reader.take() else { return };
+        if reader.join_by(Instant::now() + DRAIN_LIMIT) == Joined::Late {
+            self.stop.raise();
+            if reader.join_by(Instant::now() + STOP_LIMIT) == Joined::Late {
+                let text = format_args!("its log reader does not end; it is left behind");
+                log::server(Level::Warn, &self.slug, text);
+            }
         }
     }
 }

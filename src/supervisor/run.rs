@@ -1,7 +1,7 @@
 //! One run: a process tree from its spawn to the moment when nothing is left of it.
 //!
-//! Owns: the leader, the readers of its output, and the knowledge of which processes of the tree still live. Never:
-//! when to end it, or what follows (see `model::machine`).
+//! Owns: the leader, whose child object has the reader of its output (see `kernel`), and the knowledge of which
+//! processes of the tree still live. Never: when to end it, or what follows (see `model::machine`).
 //!
 //! While the leader lives no snapshot is taken: the reaper notifies of its exit. After it, one snapshot has the rest of
 //! the tree; the reaper notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child

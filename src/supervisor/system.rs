@@ -103,9 +103,6 @@ pub trait Child: Send {
     /// A sentence for the user: there is no thread for it.
     fn read_output(&mut self, log: &Arc<SharedLog>) -> Result<(), String>;
 
-    /// Takes the rest of the output, within a limit.
-    fn close_output(&mut self);
-
     /// Signals the leader alone.
     fn signal(&self, signal: Signal);
 

@@ -42,8 +42,6 @@ impl Child for FakeChild {
         Ok(())
     }
 
-    fn close_output(&mut self) {}
-
     fn signal(&self, signal: Signal) {
         let mut state = self.world.state();
         // A refusal is no error here, as with the kernel.
