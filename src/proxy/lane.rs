@@ -28,6 +28,9 @@ const LARGE_PIECE: usize = 126 * 1024;
 const HEAD_STEP: usize = 2 * 1024;
 /// So much is moved in one turn before a piece is made larger: an ordinary page is not worth it.
 const LARGE_FROM: usize = 64 * 1024;
+/// The size of a read from a tunnel, as long as no read is full: most frames are shorter. A block of less than a page is
+/// no mapping of its own; with those, 512 tunnels with a frame now and then wait for each other in the kernel.
+const FRAME: usize = 2 * 1024;
 /// Room before a piece for the size of a chunk and CRLF.
 const SIZE_ROOM: usize = 8;
 /// So many pieces are moved before the other direction has its turn.
@@ -93,8 +96,9 @@ pub struct Lane {
     /// The size of a piece, and the memory for a large one.
     piece: usize,
     share: Share,
-    /// Whether the last read has left nothing in the source.
+    /// Whether the last read has left nothing in the source, and whether it was full.
     is_drained: bool,
+    is_flowing: bool,
     /// Bytes moved in the last turn.
     pub moved: usize,
     /// What becomes of the client's connection, once the answer's head was read.
@@ -116,6 +120,7 @@ impl Lane {
             piece: PIECE,
             share,
             is_drained: false,
+            is_flowing: false,
             moved: 0,
             after: None,
             status: None,
@@ -239,6 +244,7 @@ impl Lane {
             NextPart::Head(..) => (&mut self.raw, HEAD_STEP, 0),
             NextPart::Chunks(_) => (&mut self.raw, piece, 0),
             NextPart::Length(left) => (&mut self.out, piece.min(usize::try_from(*left).unwrap_or(piece)), SIZE_ROOM),
+            NextPart::ToEnd if !self.is_flowing => (&mut self.out, FRAME, SIZE_ROOM),
             NextPart::ToEnd | NextPart::Held | NextPart::Ended | NextPart::Over => (&mut self.out, piece, SIZE_ROOM),
         };
         if std::mem::take(&mut self.is_drained) {
@@ -255,7 +261,7 @@ impl Lane {
         match read {
             Ok(0) => return self.source_ended().map(|()| true),
             // The next read would find nothing.
-            Ok(_) => self.is_drained = count < most,
+            Ok(_) => (self.is_drained, self.is_flowing) = (count < most, count == most),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(_) => return Err(LaneError::CutOff),
         }
