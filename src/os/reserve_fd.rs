@@ -31,7 +31,14 @@ impl ReserveFd {
                 *kept = open();
                 again
             }
-            looked => looked,
+            looked => {
+                // Another thread may have taken its number in a shortage.
+                let mut kept = lock(&self.0);
+                if kept.is_none() {
+                    *kept = open();
+                }
+                looked
+            }
         }
     }
 }
@@ -56,6 +63,10 @@ mod tests {
         assert!(reserve.0.lock().unwrap().is_some());
         let refused = reserve.open_with(|| -> io::Result<()> { Err(io::ErrorKind::NotFound.into()) });
         assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::NotFound);
+        // One that was lost is opened again.
+        let lost = ReserveFd::default();
+        lost.open_with(|| Ok(())).unwrap();
+        assert!(lost.0.lock().unwrap().is_some());
         // Without a reserve the shortage is returned.
         let calls = Cell::new(0);
         let open = || -> io::Result<()> {
