@@ -66,7 +66,8 @@ impl PublicUrl {
         }
         let host = host.strip_suffix('.').unwrap_or(host);
         let is_host = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if host.len() > HOST_MAX || !host.bytes().all(is_host) {
+        // A second dot at the end would make another name of a server's.
+        if host.len() > HOST_MAX || host.ends_with('.') || !host.bytes().all(is_host) {
             return Visited::Malformed;
         }
         let mut sought = Vec::new();
@@ -249,7 +250,7 @@ mod tests {
         for host in ["a b", "a/b", "user@web.localhost", "wéb.localhost", "web.localhost:x", "[::1", "[::1]x", "[x]"] {
             assert_eq!(url.visited(host), Visited::Malformed, "{host}");
         }
-        for host in [&*long, "a,b", "a%2e", "a:1:2", "[::1]:1:2", "web\t", "*", "\"web\""] {
+        for host in [&*long, "a,b", "a%2e", "a:1:2", "[::1]:1:2", "web\t", "*", "\"web\"", "web.localhost.."] {
             assert_eq!(url.visited(host), Visited::Malformed, "{host}");
         }
     }
