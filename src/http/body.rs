@@ -53,6 +53,14 @@ impl Chunked {
         self.length
     }
 
+    /// Bytes of the present chunk that have not come yet.
+    pub fn missing(&self) -> usize {
+        match self.expected {
+            Expected::Data(missing) => missing,
+            Expected::SizeLine | Expected::DataEnd | Expected::Trailers(_) => 0,
+        }
+    }
+
     /// Reserves room for a body of exactly `length` bytes.
     pub fn reserve(&mut self, length: usize) {
         self.body.reserve_exact(length.saturating_sub(self.body.len()));

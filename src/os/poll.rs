@@ -82,8 +82,42 @@ impl Poll {
         poll(&mut self.entries, limit)
     }
 
+    /// Whether the last wait found something to read there, the end, or an error.
+    pub fn is_readable(&self, place: usize) -> bool {
+        self.entries.get(place).is_some_and(|entry| entry.revents & !libc::POLLOUT != 0)
+    }
+
+    /// Whether the last wait found room to write there, or an error.
+    pub fn is_writable(&self, place: usize) -> bool {
+        self.entries.get(place).is_some_and(|entry| entry.revents & !libc::POLLIN != 0)
+    }
+
     /// Whether the last wait found the descriptor at `place` ready, or in an error that its next use returns.
     pub fn is_ready(&self, place: usize) -> bool {
         self.entries.get(place).is_some_and(|entry| entry.revents != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    #[test]
+    fn one_of_two_interests() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let looked = || {
+            let mut poll = Poll::default();
+            let place = poll.add(&ours, Interest::Both);
+            poll.wait(Some(Duration::from_secs(20))).unwrap();
+            (poll.is_readable(place), poll.is_writable(place))
+        };
+        assert_eq!(looked(), (false, true));
+        theirs.write_all(b"a").unwrap();
+        assert_eq!(looked(), (true, true));
+        drop(theirs);
+        assert_eq!(looked(), (true, true));
     }
 }

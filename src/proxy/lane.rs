@@ -90,6 +90,8 @@ pub struct Lane {
     in_chunks: bool,
     /// What was read and not decoded.
     raw: Vec<u8>,
+    /// How much may be read beyond a chunk. What comes after a request is kept until its answer is over.
+    ahead: usize,
     /// What is to be written, from `written` on.
     out: Vec<u8>,
     written: usize,
@@ -115,6 +117,7 @@ impl Lane {
             expected,
             in_chunks: false,
             raw: Vec::new(),
+            ahead: usize::MAX,
             out: first,
             written: 0,
             piece: PIECE,
@@ -134,7 +137,7 @@ impl Lane {
             Some(length) => NextPart::Length(length),
             None => NextPart::Chunks(Chunked::new(usize::MAX)),
         };
-        Lane { raw: read, in_chunks: length.is_none(), ..Lane::new(expected, head, share) }
+        Lane { raw: read, ahead: PIECE, in_chunks: length.is_none(), ..Lane::new(expected, head, share) }
     }
 
     /// The same for a request for a tunnel.
@@ -195,8 +198,9 @@ impl Lane {
         self.out.len().max(self.raw.len()) > SIZE_ROOM + PIECE + LAST_CHUNK.len()
     }
 
-    /// What was read beyond the end.
-    pub fn into_rest(self) -> Vec<u8> {
+    /// What was read beyond the end, in no more memory than it takes.
+    pub fn into_rest(mut self) -> Vec<u8> {
+        self.raw.shrink_to_fit();
         self.raw
     }
 
@@ -242,7 +246,7 @@ impl Lane {
         let piece = self.piece;
         let (into, most, from) = match &self.expected {
             NextPart::Head(..) => (&mut self.raw, HEAD_STEP, 0),
-            NextPart::Chunks(_) => (&mut self.raw, piece, 0),
+            NextPart::Chunks(chunked) => (&mut self.raw, piece.min(chunked.missing().saturating_add(self.ahead)), 0),
             NextPart::Length(left) => (&mut self.out, piece.min(usize::try_from(*left).unwrap_or(piece)), SIZE_ROOM),
             NextPart::ToEnd if !self.is_flowing => (&mut self.out, FRAME, SIZE_ROOM),
             NextPart::ToEnd | NextPart::Held | NextPart::Ended | NextPart::Over => (&mut self.out, piece, SIZE_ROOM),

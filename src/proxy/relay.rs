@@ -3,9 +3,9 @@
 //! Owns: the connection to the server, the waits and their limits, and when an exchange is over. Never: a rule about a
 //! head (see `request`, `response`), more than one piece of a body in each direction (see `lane`).
 //!
-//! It waits by `poll(2)` for both sockets and for the end of the run. A quiet tunnel has no deadline and, 100 ms
-//! after the last byte, no buffer: it costs nothing until a byte comes. At the end of its run the connection to a server is shut, so that it is never in
-//! use when another process may have the port.
+//! It waits by `poll(2)` for both sockets and for the end of the run. A quiet tunnel has no deadline and, 100 ms after
+//! the last byte, no buffer: it costs nothing until a byte comes. At the end of its run the connection to a server is
+//! shut, so that it is never in use when another process may have the port.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
@@ -26,8 +26,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(1);
 const CLIENT_SENDS: Duration = Duration::from_secs(60);
 /// A client that gets an answer takes some of it within this.
 pub const CLIENT_TAKES: Duration = Duration::from_secs(300);
-/// The buffers of an exchange in which nothing comes for this long are given back. To map and unmap them for each wait
-/// was half of the time of a large body.
+/// The buffers of a lane that moves nothing for this long are given back. To map and unmap them for each wait was half
+/// of the time of a large body.
 const QUIET: Duration = Duration::from_millis(100);
 
 /// Why there is no connection to a server.
@@ -276,19 +276,34 @@ impl Relay<'_> {
             course.is_over = true;
             let _ = self.server.shutdown(Shutdown::Both);
         }
-        let client = is_ready(waits.client);
-        let server = is_ready(waits.server) || course.is_over;
-        if up == Needs::Source && client || up == Needs::Sink && server {
+        // Both lanes may wait for the same socket, and one of them must not pass for moved because the other one is.
+        let can_read = |place: Option<usize>| place.is_some_and(|place| poll.is_readable(place));
+        let can_write = |place: Option<usize>| place.is_some_and(|place| poll.is_writable(place));
+        let is_over = course.is_over;
+        if up == Needs::Source && can_read(waits.client) || up == Needs::Sink && (can_write(waits.server) || is_over) {
             course.up = Needs::Turn;
         }
-        if down == Needs::Source && server || down == Needs::Sink && client {
+        if down == Needs::Source && (can_read(waits.server) || is_over)
+            || down == Needs::Sink && can_write(waits.client)
+        {
             course.down = Needs::Turn;
         }
-        if has_buffers && !has_turn && !client && !server {
-            self.up.give_back();
-            self.down.give_back();
+        if has_buffers {
+            self.give_back_quiet(course);
         }
         Ok(())
+    }
+
+    /// Gives back the memory of each lane that is quiet. The other one may be busy for as long as it likes.
+    fn give_back_quiet(&mut self, course: &Course) {
+        let now = Instant::now();
+        let is_quiet = |needs, since| needs != Needs::Turn && now.saturating_duration_since(since) >= QUIET;
+        if is_quiet(course.up, course.up_since) {
+            self.up.give_back();
+        }
+        if is_quiet(course.down, course.down_since) {
+            self.down.give_back();
+        }
     }
 
     /// Adds all that is waited for.
@@ -299,7 +314,6 @@ impl Relay<'_> {
         if !course.is_over {
             waits.end = Some(poll.add(self.end, Interest::Read));
         }
-        // Both lanes may wait for the same socket: which one it is ready for they find out by themselves.
         let interest = |reads: bool, writes: bool| match (reads, writes) {
             (true, true) => Some(Interest::Both),
             (true, false) => Some(Interest::Read),

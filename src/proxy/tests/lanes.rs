@@ -241,6 +241,27 @@ fn a_sink_that_takes_nothing_holds_one_piece() {
     assert_eq!((memory.free(), lane.has_buffer()), (1024 * 1024, false));
 }
 
+/// An attack: what came behind a large chunked body was kept outside all limits, 126 KiB of it.
+#[test]
+fn requests_behind_a_chunked_body_are_kept_in_a_piece() {
+    let chunk = [b"40000\r\n".to_vec(), vec![b'x'; 0x40000], b"\r\n".to_vec()].concat();
+    let next = b"GET /next".repeat(30_000);
+    let wire = [&chunk.repeat(8)[..], b"0\r\n\r\n", &next].concat();
+    let memory = Budget::new(1024 * 1024);
+    let mut ends = Ends::new();
+    ends.theirs[0].set_nonblocking(true).unwrap();
+    let mut lane = Lane::of_request(Vec::new(), None, Vec::new(), memory.share());
+    let (mut sent, mut largest) = (0, 0);
+    while ends.pump(&mut lane) != Ok(Needs::Nothing) {
+        ends.got();
+        sent += (&ends.theirs[0]).write(&wire[sent..]).unwrap_or(0);
+        largest = largest.max(1024 * 1024 - memory.free());
+    }
+    assert!(largest > 0, "its pieces became larger");
+    let rest = lane.into_rest();
+    assert!(next.starts_with(&rest) && rest.len() <= 16 * 1024 && rest.capacity() == rest.len(), "{}", rest.capacity());
+}
+
 #[test]
 fn nothing_of_a_client_passes_before_the_consent() {
     let mut ends = Ends::new();

@@ -2,6 +2,7 @@
 
 use super::bodies::resident;
 use super::*;
+use crate::support::wait_until;
 
 /// Bytes of a body each way; `make bulk` moves 10 GB.
 fn length() -> u64 {
@@ -91,4 +92,71 @@ fn bodies_both_ways_take_no_memory() {
         assert_eq!(visitor.answer().text(), length.to_string(), "{what}");
         memory.assert_flat();
     }
+}
+
+/// An attack: large pieces were kept as long as the answer lasted, and were missing elsewhere.
+#[test]
+fn large_pieces_are_given_back_while_the_answer_lasts() {
+    const READERS: usize = 16;
+    /// In KiB, of each: a thread's stack and two small pieces, which is half of a large one.
+    const MORE: u64 = 60;
+    let (proxied, body) = (Proxied::start(&[]), vec![b'x'; 4 * 1024 * 1024]);
+    assert_eq!(proxied.get("/chunks/1000000").body.len(), 1_000_000);
+    let before = resident(proxied.daemon.pid());
+    // Event after event to each reader, as long as the daemon lives: none of them is quiet.
+    let address = proxied.address();
+    std::thread::spawn(move || -> std::io::Result<()> {
+        let mut answer = b"sent".to_vec();
+        while answer.ends_with(b"sent") {
+            let mut stream = TcpStream::connect(address)?;
+            stream.write_all(b"POST /event/tick HTTP/1.1\r\nHost: web.localhost\r\nConnection: close\r\n\r\n")?;
+            answer.clear();
+            stream.read_to_end(&mut answer)?;
+        }
+        Ok(())
+    });
+    let mut readers: Vec<_> = (0..READERS)
+        .map(|_| {
+            let mut reader = proxied.open(&format!("POST /events HTTP/1.1\nContent-Length: {}", body.len()));
+            reader.send(&body);
+            reader.read_to("data: tick\n\n");
+            reader
+        })
+        .collect();
+    wait_until("the memory is given back between two events", || {
+        readers.iter_mut().for_each(|reader| drop(reader.read_to("data: tick\n\n")));
+        let more = resident(proxied.daemon.pid()).saturating_sub(before);
+        (more < MORE * READERS as u64).then_some(())
+    });
+}
+
+/// An attack: an idle connection kept the buffers of the body that it had sent in chunks.
+#[test]
+fn an_idle_connection_keeps_nothing_of_its_last_body() {
+    const CLIENTS: usize = 64;
+    /// In KiB, of each: less than a small piece.
+    const MORE: u64 = 12;
+    let (proxied, piece) = (Proxied::start(&[]), vec![b'x'; 1024 * 1024]);
+    let upload = |pieces: usize| -> u64 {
+        let before = resident(proxied.daemon.pid());
+        let idle: Vec<_> = (0..CLIENTS)
+            .map(|_| {
+                let mut client = proxied.open("POST /count HTTP/1.1\nTransfer-Encoding: chunked");
+                for _ in 0..pieces {
+                    client.send(&[b"100000\r\n", &piece[..], b"\r\n"].concat());
+                }
+                client.send(b"0\r\n\r\n");
+                assert_eq!(client.answer().text(), (pieces * piece.len()).to_string());
+                client
+            })
+            .collect();
+        let each = resident(proxied.daemon.pid()).saturating_sub(before) / CLIENTS as u64;
+        drop(idle);
+        wait_until("they have ended", || (proxied.daemon.threads("conn-") < CLIENTS / 2).then_some(()));
+        each
+    };
+    // The threads of the first round may leave something behind.
+    upload(0);
+    let (none, large) = (upload(0), upload(2));
+    assert!(large <= none + MORE, "{none} KiB without a body, {large} KiB after a large one");
 }
