@@ -43,4 +43,6 @@ pub enum VisitEnd {
     Linger,
     /// The end.
     Close,
+    /// The answer is cut, and its body has no other end than that of the connection: the client is to see a reset.
+    Reset,
 }

@@ -1,6 +1,7 @@
 //! The state of a connected socket's other end.
 //!
-//! Owns: detecting its close, reading without consuming (`MSG_PEEK`), its address, and how long it may take nothing.
+//! Owns: detecting its close, reading without consuming (`MSG_PEEK`), its address, how long it may take nothing, and
+//! how it sees our end.
 //! Never: consuming a byte.
 
 use std::io;
@@ -32,6 +33,15 @@ pub fn allow_stall(socket: impl AsFd, limit: Duration) {
     let limit = libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX);
     // An error means that it is no TCP connection.
     let _ = set(socket.as_fd().as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_USER_TIMEOUT, limit);
+}
+
+/// Has the close of a TCP connection reset it: the other side sees an error and not an end.
+pub fn reset_at_close(socket: impl AsFd) {
+    let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+    let length = size_of::<libc::linger>() as libc::socklen_t;
+    let socket = socket.as_fd().as_raw_fd();
+    // SAFETY: `linger` lives through the call, and its length is given. An error means that the connection has ended.
+    unsafe { libc::setsockopt(socket, libc::SOL_SOCKET, libc::SO_LINGER, (&raw const linger).cast(), length) };
 }
 
 /// What a connected socket has for a reader.

@@ -58,6 +58,7 @@ impl Exchange<'_> {
         let slug = self.server.slug();
         let note = match ended {
             RelayEnd::Answered(end) => return end,
+            RelayEnd::Cut if relay.down.ends_by_close => return VisitEnd::Reset,
             RelayEnd::Cut => return VisitEnd::Close,
             RelayEnd::Failed(NoAnswer::Ended) => {
                 Note::new(502, "no_answer", format!("{slug} has ended the connection without an answer"))

@@ -109,6 +109,8 @@ pub struct Lane {
     pub status: Option<u16>,
     /// Whether the server has consented to a tunnel.
     pub has_switched: bool,
+    /// Whether only the end of its connection tells the client where the body ends.
+    pub ends_by_close: bool,
 }
 
 impl Lane {
@@ -128,6 +130,7 @@ impl Lane {
             after: None,
             status: None,
             has_switched: false,
+            ends_by_close: false,
         }
     }
 
@@ -280,8 +283,8 @@ impl Lane {
 
     fn source_ended(&mut self) -> Result<(), LaneError> {
         match self.expected {
-            // Only a last chunk says that the body is whole.
-            NextPart::ToEnd if self.in_chunks => {
+            // A last chunk says that the body is whole, or an end without a reset.
+            NextPart::ToEnd if self.in_chunks || self.ends_by_close => {
                 self.expected = NextPart::Ended;
                 Ok(())
             }

@@ -11,6 +11,7 @@ use super::super::response::{After, Refusal};
 use super::super::slots::{ConnectionActivity, NoSlot};
 use super::super::visit::{VisitEnd, VisitRequest, VisitService};
 use super::Connection;
+use crate::os::peer;
 use crate::os::reserve_thread::RunsOn;
 
 impl Connection<'_> {
@@ -38,6 +39,10 @@ impl Connection<'_> {
             }
             VisitEnd::Close => {
                 let _ = self.slot.socket().shutdown(Shutdown::Write);
+                Err(End::Quiet)
+            }
+            VisitEnd::Reset => {
+                peer::reset_at_close(self.slot.socket());
                 Err(End::Quiet)
             }
         }

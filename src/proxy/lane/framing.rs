@@ -77,6 +77,7 @@ impl Lane {
             }
             Answered::Final { status, length, head, framing, in_chunks, after } => {
                 self.status = Some(status);
+                self.ends_by_close = !in_chunks && !matches!(framing, AnswerFraming::Length(_));
                 self.expected = match framing {
                     AnswerFraming::Length(length) => NextPart::Length(length),
                     AnswerFraming::Chunks => NextPart::Chunks(Chunked::new(usize::MAX)),

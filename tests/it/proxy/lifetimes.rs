@@ -128,6 +128,32 @@ fn an_answer_to_the_end_is_cut_with_its_run_when_no_descriptor_is_left() {
     }
 }
 
+/// An attack: to a client without chunks, such as another proxy that speaks HTTP/1.0, a cut body was a whole one.
+#[test]
+fn a_body_without_framing_is_cut_by_a_reset() {
+    let proxied = Proxied::with(&[], &json!({"restart_policy": "always"}));
+    for path in ["events", "half/chunks"] {
+        proxied.daemon.client.when_ready("web");
+        let mut reader = proxied.open(&format!("GET /{path} HTTP/1.0"));
+        let head = reader.read_to("\r\n\r\n");
+        assert!(!head.contains("Transfer-Encoding") && !head.contains("Content-Length"), "{head}");
+        let pid = proxied.daemon.client.show("web")["pid"].as_i64().unwrap() as i32;
+        // SAFETY: plain numbers. The process is this test's own.
+        unsafe { libc::kill(pid, libc::SIGKILL) };
+        let end = loop {
+            match reader.stream.read(&mut [0; 100]) {
+                Ok(1..) => {}
+                Ok(0) => break None,
+                Err(error) => break Some(error.kind()),
+            }
+        };
+        assert_eq!(end, Some(std::io::ErrorKind::ConnectionReset), "{path}");
+    }
+    proxied.daemon.client.when_ready("web");
+    let mut reader = proxied.open("GET /chunks/1000000 HTTP/1.0");
+    assert_eq!(reader.answer().body.len(), 1_000_000);
+}
+
 #[test]
 fn who_visits_during_the_stop_gets_the_next_run() {
     let proxied = Proxied::with(
