@@ -74,6 +74,12 @@ struct Entry {
 }
 
 impl Entry {
+    fn begin(&mut self, activity: ConnectionActivity) {
+        self.activity = activity;
+        self.waits = self.waits.saturating_add(u32::from(activity == ConnectionActivity::Waiting));
+        self.since = Instant::now();
+    }
+
     /// Whether it waits as a visitor's for the next request.
     fn is_idle_visitor(&self) -> bool {
         self.visitors.is_some() && self.activity == ConnectionActivity::Waiting && !self.evicted
@@ -351,9 +357,7 @@ impl Slot {
         let closed = entries.closed;
         match entries.by_id.get_mut(&self.id) {
             Some(entry) if !(entry.evicted || closed && activity == ConnectionActivity::Waiting) => {
-                entry.activity = activity;
-                entry.waits = entry.waits.saturating_add(u32::from(activity == ConnectionActivity::Waiting));
-                entry.since = Instant::now();
+                entry.begin(activity);
                 true
             }
             Some(_) | None => false,

@@ -8,7 +8,7 @@ use std::net::Shutdown;
 use super::super::head;
 use super::super::input::End;
 use super::super::response::{After, Refusal};
-use super::super::slots::{ConnectionActivity, NoSlot};
+use super::super::slots::NoSlot;
 use super::super::visit::{VisitEnd, VisitRequest, VisitService};
 use super::Connection;
 use crate::os::peer;
@@ -21,10 +21,6 @@ impl Connection<'_> {
             return Err(Refusal::TooManyConnections.into());
         }
         self.slot.become_visitor(service.visitors()).map_err(refused)?;
-        // A stream: it has no end of its own.
-        if !self.slot.enter(ConnectionActivity::Streaming) {
-            return Err(End::Quiet);
-        }
         // The head takes the buffer with it, so that a tunnel keeps neither.
         let bytes = self.input.bytes();
         let rest = bytes.split_off(length);

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{ClientKind, Entry, NoSlot, Slot};
+use super::{ClientKind, ConnectionActivity, Entry, NoSlot, Slot};
 
 /// The number of connections that serve visitors, of all fronts together.
 #[derive(Debug)]
@@ -37,17 +37,20 @@ impl Visitors {
 }
 
 impl Slot {
-    /// Makes the connection a visitor's: it holds no slot of the API from now on. If there are too many, evicts an idle
-    /// one.
+    /// Makes the connection a visitor's, with a request: it holds no slot of the API from now on. If there are too many,
+    /// evicts an idle one. This one counts as busy from the same moment on, or the next one would evict it.
     ///
     /// # Errors
     /// None of them is idle, or this one was evicted a moment ago.
     pub fn become_visitor(&self, visitors: &Arc<Visitors>) -> Result<(), NoSlot> {
         let mut entries = self.slots.entries();
-        match entries.by_id.get(&self.id) {
+        match entries.by_id.get_mut(&self.id) {
             Some(entry) if entry.evicted => return Err(NoSlot::Closed),
             None => return Err(NoSlot::Closed),
-            Some(entry) if entry.visitors.is_some() => return Ok(()),
+            Some(entry) if entry.visitors.is_some() => {
+                entry.begin(ConnectionActivity::Streaming);
+                return Ok(());
+            }
             Some(_) => {}
         }
         if !visitors.enter() {
@@ -58,6 +61,7 @@ impl Slot {
         }
         if let Some(entry) = entries.by_id.get_mut(&self.id) {
             entry.visitors = Some(Arc::clone(visitors));
+            entry.begin(ConnectionActivity::Streaming);
         }
         drop(entries);
         self.slots.left.notify_all();

@@ -3,7 +3,6 @@ use super::*;
 fn visitor(slots: &Arc<Slots>, visitors: &Arc<Visitors>) -> (Slot, UnixStream) {
     let connected = connect(slots);
     connected.0.become_visitor(visitors).unwrap();
-    assert!(connected.0.enter(ConnectionActivity::Streaming));
     connected
 }
 
@@ -20,6 +19,10 @@ fn visitors_take_no_slot_of_the_api_and_have_a_cap_of_their_own() {
     assert!(all[3].0.enter(ConnectionActivity::Waiting));
     more.0.become_visitor(&visitors).unwrap();
     assert!(is_evicted(&all[3].1) && visitors.count() == 20);
+    // An attack: at the cap a newcomer was closed without an answer, in the place of the one that it had evicted.
+    let another = connect(&slots);
+    assert_eq!(another.0.become_visitor(&visitors), Err(NoSlot::Full));
+    assert!(!is_evicted(&more.1));
     drop(all.remove(3));
     assert_eq!(visitors.count(), 20);
     drop(all);
@@ -36,6 +39,7 @@ fn a_connection_can_serve_both_one_after_the_other() {
         both.0.become_visitor(&visitors).unwrap();
         both.0.become_visitor(&visitors).unwrap();
         assert_eq!(visitors.count(), 1);
+        assert!(both.0.enter(ConnectionActivity::Waiting));
         both.0.stop_visiting().unwrap();
         both.0.stop_visiting().unwrap();
         assert_eq!(visitors.count(), 0);
@@ -43,6 +47,7 @@ fn a_connection_can_serve_both_one_after_the_other() {
     both.0.become_visitor(&visitors).unwrap();
     let api: Vec<_> = (0..3).map(|_| owner(&slots)).collect();
     let stranger = connect(&slots);
+    assert!(both.0.enter(ConnectionActivity::Waiting));
     // Back at the API it is a stranger among others.
     std::thread::sleep(GRACE);
     both.0.stop_visiting().unwrap();
