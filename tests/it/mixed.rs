@@ -148,7 +148,9 @@ fn good_clients_get_every_answer_while_all_kinds_of_bad_ones_try() {
     let rounds = rounds.load(Ordering::Relaxed);
     println!("{calls} calls beside {rounds} rounds of attacks: median {median:?}, 99 % {most:?}, worst {worst:?}");
     assert!(rounds > 50, "{rounds} rounds of attacks show nothing");
-    assert!(worst < WORST, "{worst:?}");
+    // A build with ThreadSanitizer is about ten times slower.
+    let slower = if std::env::var_os("THREADS_BIN").is_some() { 10 } else { 1 };
+    assert!(worst < WORST * slower, "{worst:?}");
     let after = daemon.client.show("web");
     for field in ["pid", "status", "restart_count", "started_at", "ready_at", "updated_at"] {
         assert_eq!(after[field], before[field], "{field}");
