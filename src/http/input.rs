@@ -3,7 +3,8 @@
 //! Owns: the bytes that were read and not consumed, and how much memory they may take. Never: their meaning (see
 //! `head`, `body`).
 
-use std::io::{self, Read};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use super::body::{BodyProgress, Chunked};
 use super::head::{self, Head};
 use super::heads::HeadRoom;
 use super::response::Refusal;
+use crate::os::spare;
 
 /// The size of one read. Most heads are shorter.
 const STEP: usize = 2 * 1024;
@@ -167,7 +169,7 @@ impl<'a> Input<'a> {
 
 /// Adds up to `most` bytes to `into`. `read_limit` is the time-out that is set on `socket`.
 fn receive(
-    mut socket: &UnixStream,
+    socket: &UnixStream,
     read_limit: &mut Duration,
     into: &mut Vec<u8>,
     most: usize,
@@ -182,15 +184,7 @@ fn receive(
             socket.set_read_timeout(Some(patience))?;
             *read_limit = patience;
         }
-        let before = into.len();
-        into.reserve_exact(most);
-        // `resize` writes byte by byte where code is made for size.
-        while into.len() < before + most {
-            into.extend_from_slice(&[0; STEP][..STEP.min(before + most - into.len())]);
-        }
-        let read = socket.read(&mut into[before..]);
-        into.truncate(before + read.as_ref().map_or(0, |count| *count));
-        match read {
+        match spare::read(socket.as_fd(), into, most) {
             Ok(0) => return Err(End::Quiet),
             Ok(_) => return Ok(()),
             Err(error) => match error.kind() {
