@@ -70,6 +70,7 @@
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
 //! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::kernel` | at the end of both pipes, or soon after its run |
 //! | `files`: writes log files | [`logs`], with `--log-dir` | at the end of the shutdown |
+//! | `books`: writes how runs ended | [`runs`], for the first run | at the end of the shutdown |
 //! | `prober`: all health checks | [`prober`] | at the end of the shutdown |
 //! | `ports`: finds listening sockets | [`ports`] | at the end of the shutdown |
 //! | `ovl:ID`, helpers `ovl:ID.N` | [`overlay`] | at the end of the copy, or on stop |
@@ -92,6 +93,7 @@
 //! is the innermost of all.
 //!
 //! - A run book, then the changes: a run gets the number of the change that shows it (`runs::Book::end`).
+//! - The registry's table, then the changes: a deletion is counted when the server leaves the table.
 //! - The tracker's snapshot, then its trees, and the list of processes whose environment hangs (`os::proc`). The
 //!   snapshot is held over the walk of `/proc`, which may start an `environ` thread and waits for it for 0.2 s at most.
 //! - The record of an overlay (`keeping`), then `unsynced`. Both are held while files are written or synced.

@@ -342,13 +342,13 @@ impl Registry {
     /// Removes `supervisor` unless its slug belongs to another one by now, and ends the followers of its log.
     fn forget(&self, supervisor: &Arc<Supervisor>) {
         supervisor.log().end();
-        {
-            let mut table = self.table();
-            if table.slots.get(supervisor.slug()).is_some_and(|present| Arc::ptr_eq(present, supervisor)) {
-                table.slots.remove(supervisor.slug());
-            }
+        let runs = supervisor.book().closed();
+        let mut table = self.table();
+        if table.slots.get(supervisor.slug()).is_some_and(|present| Arc::ptr_eq(present, supervisor)) {
+            table.slots.remove(supervisor.slug());
         }
-        self.context.changes.delete(supervisor.slug(), supervisor.book().closed());
+        // Under the lock: who doesn't find it in the table finds it among the deletions.
+        self.context.changes.delete(supervisor.slug(), runs);
     }
 
     fn table(&self) -> MutexGuard<'_, ServerTable> {

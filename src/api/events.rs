@@ -55,7 +55,6 @@ pub fn stream(
         seen: seen.unwrap_or(Count::NONE),
         needs_snapshot: seen.is_none(),
         known: Sorted::default(),
-        gone: Sorted::default(),
         attending: Vec::new(),
     };
     let body = move |to: &mut dyn StreamOut| {
@@ -108,8 +107,6 @@ struct EventReader {
     seen: Count,
     needs_snapshot: bool,
     known: Sorted<Slug, LastSent>,
-    /// Servers that were gone before their deletion was counted, and what was seen of them: up to there.
-    gone: Sorted<Slug, u64>,
     attending: Vec<(Arc<Supervisor>, Waiting)>,
 }
 
@@ -120,19 +117,34 @@ enum Item {
     Run { slug: Slug, run: Arc<EndedRun>, missed: u64 },
 }
 
+/// What there is to write.
+enum News {
+    /// In the order of their numbers.
+    All(Vec<(u64, Item)>),
+    /// A server was deleted after this list was made: a new one has its last runs.
+    Deleted,
+    /// Ended runs of that time are no longer remembered.
+    TooOld,
+}
+
 impl EventReader {
     /// The events since the last call.
     fn news(&mut self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
-        if !self.needs_snapshot
+        while !self.needs_snapshot
             && let Some((since, count)) = self.registry.changes().since(self.seen)
-            && let Some(items) = self.items(since, count)
         {
-            for (number, item) in items {
-                self.write(number, item, &mut text)?;
+            match self.items(since, count) {
+                News::All(items) => {
+                    for (number, item) in items {
+                        self.write(number, item, &mut text)?;
+                    }
+                    self.seen = count;
+                    return Ok(text);
+                }
+                News::Deleted => {}
+                News::TooOld => break,
             }
-            self.seen = count;
-            return Ok(text);
         }
         self.snapshot(&mut text)?;
         Ok(text)
@@ -142,8 +154,7 @@ impl EventReader {
         self.query.slugs.is_empty() || self.query.slugs.contains(slug)
     }
 
-    /// In the order of their numbers; `None` if ended runs since then are no longer remembered.
-    fn items(&mut self, since: Since, count: Count) -> Option<Vec<(u64, Item)>> {
+    fn items(&mut self, since: Since, count: Count) -> News {
         let mut items = Vec::new();
         let seen = self.seen.number();
         let deleted: Vec<Slug> = since.deletions.iter().map(|deletion| deletion.slug.clone()).collect();
@@ -152,7 +163,6 @@ impl EventReader {
                 continue;
             }
             let last_sent = self.last_sent(&slug, &deleted[..place]);
-            let seen = self.gone.remove(&slug).unwrap_or(seen);
             let last = runs.last.filter(|(number, run)| *number > seen && run.run.number > last_sent);
             if let Some((number, run)) = last {
                 let missed = runs.earlier.iter().filter(|earlier| **earlier > seen).count() as u64;
@@ -164,15 +174,14 @@ impl EventReader {
             if !self.wants(&slug) {
                 continue;
             }
-            // A server that is gone by now is in the next deletions, with its last runs.
             let Some(supervisor) = self.registry.find(&slug) else {
-                if !deleted.contains(&slug) && !self.gone.contains_key(&slug) {
-                    self.gone.insert(slug, seen);
+                match self.registry.changes().count() == count {
+                    true => continue,
+                    false => return News::Deleted,
                 }
-                continue;
             };
             self.attend(&supervisor);
-            let book = supervisor.book().since(self.seen.number()).ok()?;
+            let Ok(book) = supervisor.book().since(seen) else { return News::TooOld };
             let last_sent = self.last_sent(&slug, &deleted);
             let mut missed = book.missed;
             for (number, run) in book.runs {
@@ -190,7 +199,7 @@ impl EventReader {
                 insert(&mut items, mark, Item::Server(view));
             }
         }
-        Some(items)
+        News::All(items)
     }
 
     /// The newest run that was sent of `slug`; the numbers of one that was made anew since then begin anew.
@@ -253,7 +262,7 @@ impl EventReader {
         }
         // The count first: later changes are sent again.
         let count = self.registry.changes().count();
-        (self.known, self.gone) = (Sorted::default(), Sorted::default());
+        self.known = Sorted::default();
         let mut views = Vec::new();
         for supervisor in self.registry.supervisors() {
             if self.wants(supervisor.slug()) {

@@ -29,7 +29,8 @@ const KEEP_AFTER_EACH: Duration = Duration::from_millis(1);
 const KILL_LIMIT: Duration = Duration::from_secs(10);
 /// A copy checks for its stop between files and between pieces of large ones; servers are asked to stop before it.
 const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
-/// The last of the servers' output is written to files within this; a disk that takes longer does not hold the end.
+/// The last of the servers' output, and how their runs ended, are written within this; a disk that takes longer does not
+/// hold the end.
 const FILES_LIMIT: Duration = Duration::from_secs(2);
 /// Idle threads end at once.
 const THREAD_LIMIT: Duration = Duration::from_secs(1);
@@ -80,9 +81,11 @@ impl Shutdown {
         orphans::kill(&self.context.system.tracker);
         // Followers of a log have received its end.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
+        let written_by = Instant::now() + FILES_LIMIT;
         if let Some(files) = &self.context.log_files {
-            files.finish(Instant::now() + FILES_LIMIT);
+            files.finish(written_by);
         }
+        self.context.books.finish(written_by);
         self.fronts.close(Instant::now() + FRONT_LIMIT);
         self.context.system.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.system.watcher.close(Instant::now() + THREAD_LIMIT);

@@ -1,7 +1,7 @@
 //! The book of a server as a file, `STATE_DIR/runs/SLUG.json`.
 //!
 //! Owns: the form of the file, and when it is written. Never: a synced write: what a loss of power takes of it is
-//! history, and no server waits for a disk because of it.
+//! history.
 //!
 //! At most one write a second a server, however often it crashes. The end of a run is written at once if the last write
 //! is that long ago; a start is written a moment later, and not at all if the run is over by then.
@@ -14,9 +14,10 @@ use serde::Serialize;
 
 use super::form::{RunInfo, WithTail};
 use super::tail::{Line, Tail};
+use super::writer::BookWriter;
 use super::{Book, EndedRun, KEPT, Living, Usage};
 use crate::json::{Map, Value};
-use crate::log::{self, Level};
+use crate::log;
 use crate::logs::StreamId;
 use crate::model::ending::{AfterEnding, EndingKind, Reason};
 use crate::model::spec::Slug;
@@ -35,7 +36,7 @@ const START_AFTER: Duration = Duration::from_millis(250);
 /// The books of the daemon before, until their servers take them, and where books are written.
 #[derive(Debug)]
 pub struct Books {
-    files: Arc<Files>,
+    writer: BookWriter,
     restored: Mutex<Sorted<String, Book>>,
 }
 
@@ -47,7 +48,7 @@ impl Books {
             log::warn(format_args!("how runs ended before can't be read: {error}; it begins anew"));
             Vec::new()
         });
-        Books { files, restored: Mutex::new(restored.into_iter().collect()) }
+        Books { writer: BookWriter::new(files), restored: Mutex::new(restored.into_iter().collect()) }
     }
 
     /// The book of a server that is made now.
@@ -55,19 +56,19 @@ impl Books {
         self.restored().remove(slug).unwrap_or_default()
     }
 
-    /// Writes a book. A failure costs the history, and is logged once.
-    pub fn write(&self, slug: &Slug, book: &Book) {
-        if let Err(error) = write(&self.files, slug.as_str(), book)
-            && !book.was_reported()
-        {
-            log::server(Level::Warn, slug, format_args!("how its runs ended can't be kept: {error}"));
-        }
+    /// Has a book written soon.
+    pub fn write(&self, slug: &Slug, book: &Arc<Book>) {
+        self.writer.write(slug, book);
     }
 
-    /// Removes the file of a server that is deleted.
+    /// Has the file of a server that is deleted removed soon.
     pub fn remove(&self, slug: &Slug) {
-        // What stays is replaced by the next server of this name, or read as its history.
-        let _ = self.files.discard(slug.as_str());
+        self.writer.remove(slug);
+    }
+
+    /// Waits until all is written, but not past `deadline`.
+    pub fn finish(&self, deadline: Instant) {
+        self.writer.finish(deadline);
     }
 
     fn restored(&self) -> MutexGuard<'_, Sorted<String, Book>> {

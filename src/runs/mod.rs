@@ -8,6 +8,7 @@
 //! client that reconnects to the events gets the runs that it missed, or their number.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -20,6 +21,7 @@ pub mod form;
 pub mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
+mod writer;
 
 /// As many ended runs are kept of each server.
 pub const KEPT: usize = 20;
@@ -65,7 +67,11 @@ pub struct Closed {
 
 /// The book of one server.
 #[derive(Debug, Default)]
-pub struct Book(Mutex<BookState>);
+pub struct Book {
+    state: Mutex<BookState>,
+    /// It waits to be written.
+    is_queued: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 struct BookState {
@@ -91,7 +97,8 @@ impl Book {
     pub fn restored(ended: Vec<EndedRun>, last: u64) -> Book {
         let ended: VecDeque<_> = ended.into_iter().map(|run| (0, Arc::new(run))).collect();
         let last = ended.back().map_or(last, |(_, run)| last.max(run.run.number));
-        Book(Mutex::new(BookState { last, ended, ..BookState::default() }))
+        let state = Mutex::new(BookState { last, ended, ..BookState::default() });
+        Book { state, is_queued: AtomicBool::new(false) }
     }
 
     /// Begins a run and returns its number.
@@ -192,6 +199,16 @@ impl Book {
         std::mem::replace(&mut self.state().reported, true)
     }
 
+    /// It has to be written. Returns whether it was not waiting for that yet.
+    fn enqueue(&self) -> bool {
+        !self.is_queued.swap(true, Ordering::AcqRel)
+    }
+
+    /// It is about to be written.
+    fn dequeue(&self) {
+        self.is_queued.store(false, Ordering::Release);
+    }
+
     /// Records that the living run, whose leader is `leader`, was seen to have used `cpu`. Returns its number, and what
     /// all runs have used; `None` if another run lives.
     pub fn note_cpu(&self, leader: u32, cpu: Duration) -> Option<(u64, Duration)> {
@@ -210,7 +227,7 @@ impl Book {
     }
 
     fn state(&self) -> MutexGuard<'_, BookState> {
-        lock(&self.0)
+        lock(&self.state)
     }
 }
 

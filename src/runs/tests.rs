@@ -97,7 +97,7 @@ fn who_was_away_too_long_is_not_given_a_wrong_number() {
     assert_eq!(since.runs.len() as u64 + since.missed, 100);
 }
 
-fn files(name: &str) -> (std::path::PathBuf, Files) {
+pub(super) fn files(name: &str) -> (std::path::PathBuf, Files) {
     let directory = std::env::temp_dir().join(format!("servisor-runs-{name}-{}", std::process::id()));
     let _ = std::fs::remove_dir_all(&directory);
     let files = Files::open(directory.clone()).unwrap();

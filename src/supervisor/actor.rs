@@ -194,10 +194,11 @@ impl<S: System> Actor<S> {
         match self.lifetime {
             Lifetime::Serving => {}
             Lifetime::UntilIdle if self.machine.active() => {}
-            Lifetime::UntilIdle | Lifetime::Over => {
+            Lifetime::UntilIdle => {
                 self.finish_book();
                 return Flow::Over;
             }
+            Lifetime::Over => return Flow::Over,
         }
         self.write_book(now);
         let deadlines = [

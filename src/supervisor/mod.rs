@@ -140,7 +140,7 @@ struct Shared {
     view: Mutex<Arc<ServerView>>,
     log: Arc<SharedLog>,
     traffic: Arc<Traffic>,
-    book: Book,
+    book: Arc<Book>,
     /// How many clients wait for its status.
     waiting: AtomicUsize,
 }
@@ -221,7 +221,7 @@ impl Supervisor {
             },
             waiting: AtomicUsize::new(0),
             traffic: Arc::default(),
-            book,
+            book: Arc::new(book),
         });
         let unlaunched = Unlaunched {
             context: Arc::clone(context),

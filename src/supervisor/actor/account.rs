@@ -149,7 +149,7 @@ impl<S: System> Actor<S> {
         self.schedule.ended(self.now());
     }
 
-    /// Writes the book if it is time.
+    /// Has the book written if it is time.
     #[inline(never)]
     pub(super) fn write_book(&mut self, now: Instant) {
         if self.schedule.is_due(now) {
@@ -157,12 +157,10 @@ impl<S: System> Actor<S> {
         }
     }
 
-    /// Writes what is not written yet, or removes all of it: for the end of the thread.
+    /// Has written what is not written yet: for the end of the daemon.
     #[inline(never)]
     pub(super) fn finish_book(&mut self) {
-        if self.lifetime == Lifetime::Over {
-            self.context.books.remove(&self.spec.slug);
-        } else if self.schedule.is_pending() {
+        if self.schedule.is_pending() {
             self.context.books.write(&self.spec.slug, &self.shared.book);
         }
     }

@@ -78,6 +78,8 @@ impl<S: System> Actor<S> {
     /// Removes the server from the registry; the thread is not needed any more.
     pub(super) fn vanish(&mut self) {
         self.lifetime = Lifetime::Over;
+        // Before its name is free: the book of the next server of that name comes after it.
+        self.context.books.remove(&self.spec.slug);
         if let Some(forget) = self.forget.take() {
             forget();
         }
