@@ -20,13 +20,13 @@ use crate::sync::lock;
 #[derive(Debug)]
 pub struct BookWriter {
     files: Arc<Files>,
-    sender: Sender<Task>,
-    tasks: Arc<Inbox<Task>>,
+    sender: Sender<BookTask>,
+    tasks: Arc<Inbox<BookTask>>,
     thread: Mutex<Option<Thread>>,
 }
 
 #[derive(Debug)]
-enum Task {
+enum BookTask {
     Write(Slug, Arc<Book>),
     Remove(Slug),
     /// Exit: all before it is done.
@@ -43,26 +43,26 @@ impl BookWriter {
     /// Has `book` written as it is then. There is at most one such task for each book, however long a write takes.
     pub fn write(&self, slug: &Slug, book: &Arc<Book>) {
         if book.enqueue() {
-            self.send(Task::Write(slug.clone(), Arc::clone(book)));
+            self.send(BookTask::Write(slug.clone(), Arc::clone(book)));
         }
     }
 
     /// Has the file of a server that is deleted removed.
     pub fn remove(&self, slug: &Slug) {
-        self.send(Task::Remove(slug.clone()));
+        self.send(BookTask::Remove(slug.clone()));
     }
 
     /// Ends the thread after all tasks; waits until `deadline`.
     pub fn finish(&self, deadline: Instant) {
         // Not under the lock, which a server that could not be ended may want.
         let Some(thread) = lock(&self.thread).take() else { return };
-        let _ = self.sender.send(Task::End);
+        let _ = self.sender.send(BookTask::End);
         if thread.join_by(deadline) == Joined::Late {
             log::warn(format_args!("how the last runs ended is not kept: the disk of the state directory is too slow"));
         }
     }
 
-    fn send(&self, task: Task) {
+    fn send(&self, task: BookTask) {
         // This is the owner of the inbox.
         let _ = self.sender.send(task);
         let mut running = lock(&self.thread);
@@ -79,13 +79,13 @@ impl BookWriter {
     }
 }
 
-fn work(files: &Files, tasks: &Inbox<Task>) {
+fn work(files: &Files, tasks: &Inbox<BookTask>) {
     while let Ok(task) = tasks.recv_by(None) {
         match task {
-            Task::Write(slug, book) => write(files, &slug, &book),
+            BookTask::Write(slug, book) => write(files, &slug, &book),
             // What stays is replaced by the next server of this name, or read as its history.
-            Task::Remove(slug) => drop(files.discard(slug.as_str())),
-            Task::End => return,
+            BookTask::Remove(slug) => drop(files.discard(slug.as_str())),
+            BookTask::End => return,
         }
     }
 }
