@@ -83,9 +83,9 @@
 //! of each server and its traffic, the sequence of changes, the ring buffer of each log, the table of ports, the tables
 //! of [`process`] (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the
 //! places of visitors at a server, the parsers, the gateway's sandbox, the table and the states of overlays, the
-//! reserve descriptor, the directories still to sync (`unsynced`), the line of the log. `reading` admits one parse of a
-//! body at a time. A deletion of an overlay and its record have guards of their own (`overlay::state`). Poisoned locks
-//! are used on: their data is valid at every point where a panic is possible.
+//! directories still to sync (`unsynced`), the line of the log. `reading` admits one parse of a body at a time. A
+//! deletion of an overlay and its record have guards of their own (`overlay::state`). Poisoned locks are used on: their
+//! data is valid at every point where a panic is possible.
 //!
 //! A few more are taken for a moment while no other one is, or as the innermost: the counts and caches of one module.
 //!
@@ -100,7 +100,7 @@
 //! - The first name of a file with hard links in a copy, then that copy's list of skipped files. It is held while the
 //!   file is copied.
 //!
-//! The reserve descriptor is locked during the call that needs it, the OOM counter during a read of its file.
+//! The OOM counter is locked during a read of its file.
 //!
 //! # Four traces
 //!

@@ -32,7 +32,6 @@ pub mod poll;
 pub mod port;
 pub mod proc;
 pub mod random;
-pub mod reserve_fd;
 pub mod reserve_thread;
 pub mod signals;
 pub mod sockets;

@@ -1,9 +1,7 @@
 //! Waiting for children, and signalling a child by its number.
 //!
-//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which
-//! child, and when.
+//! Owns: `waitid(2)`, `wait4(2)`, and `kill(2)` of a child or its group. Never: which child, and when.
 
-use std::fs;
 use std::io;
 use std::time::Duration;
 
@@ -117,11 +115,48 @@ pub fn signal_child(leader: Pid, signal: Signal) {
     unsafe { libc::kill(leader.raw(), signal.number()) };
 }
 
-/// Whether the calling thread has other children than `known`.
+/// Whether a child of the calling thread lives. A child that has exited counts for nothing here, reaped or not.
 ///
 /// # Errors
-/// The system does not show them (`CONFIG_PROC_CHILDREN`), or has no descriptors or memory left.
-pub fn has_other_children(known: Pid) -> io::Result<bool> {
-    let list = fs::read_to_string("/proc/thread-self/children")?;
-    Ok(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))
+/// The system call is refused.
+pub fn has_living_child() -> io::Result<bool> {
+    // A stop is waited for, so a zombie has nothing to give (`wait_consider_task` in the kernel).
+    let options = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD | libc::__WALL;
+    // SAFETY: an all-zero siginfo_t is a valid value of that plain structure.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `info` is valid for writes, the rest are plain numbers.
+    match retry(|| check(unsafe { libc::waitid(libc::P_ALL, 0, &mut info, options) })) {
+        Ok(_) => Ok(true),
+        Err(error) if error.raw_os_error() == Some(libc::ECHILD) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_zombie_does_not_live() {
+        assert!(!has_living_child().unwrap());
+        let mut first = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        assert!(has_living_child().unwrap());
+        let elsewhere = std::thread::spawn(|| has_living_child().unwrap()).join().unwrap();
+        assert!(!elsewhere, "a child of another thread");
+        drop(first.stdin.take());
+        let limit = crate::testing::soon();
+        let pid = Pid::new(first.id() as i32).unwrap();
+        while ended(WaitTarget::One(pid), WaitMode::Leave).unwrap().is_none() {
+            assert!(std::time::Instant::now() < limit);
+            std::thread::yield_now();
+        }
+        assert!(!has_living_child().unwrap());
+        let mut second = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        assert!(has_living_child().unwrap(), "beside a zombie");
+        drop(second.stdin.take());
+        first.wait().unwrap();
+        second.wait().unwrap();
+        assert!(!has_living_child().unwrap());
+    }
 }

@@ -24,7 +24,6 @@ use crate::log;
 use crate::model::machine::Exit;
 use crate::os::Pid;
 use crate::os::pidfd::Signal;
-use crate::os::reserve_fd::ReserveFd;
 use crate::os::wait::{self, Usage, WaitMode, WaitTarget, ended, exists};
 use crate::sorted::{Sorted, SortedSet};
 use crate::sync::lock;
@@ -77,14 +76,12 @@ pub struct Reaper {
     /// `None` in tests where other threads wait for children of their own: only orphans and leaders are reaped.
     spawns: Option<Arc<InFlight>>,
     has_hidden_siblings: AtomicBool,
-    /// To see in a shortage too whether a leader has siblings: without any, a run is over without a snapshot.
-    reserve: ReserveFd,
 }
 
 impl Reaper {
     /// `spawns` counts all spawns of the daemon, each until its child is adopted.
     pub fn new(spawns: Arc<InFlight>) -> Reaper {
-        Reaper { spawns: Some(spawns), reserve: ReserveFd::new(), ..Reaper::default() }
+        Reaper { spawns: Some(spawns), ..Reaper::default() }
     }
 
     /// Takes over a child that was just spawned by the calling thread. `notify` is called on the main thread, or at
@@ -232,10 +229,10 @@ impl Leader {
         self.pid
     }
 
-    /// Whether the calling thread, which has spawned the leader, has other children: the leader has made them with
-    /// `CLONE_PARENT`. True also if that can't be read.
+    /// Whether the calling thread, which has spawned the leader, has children that live after the leader's exit: it has
+    /// made them with `CLONE_PARENT`. True also if the system does not say.
     pub fn may_have_siblings(&self) -> bool {
-        self.reaper.reserve.open_with(|| wait::has_other_children(self.pid)).unwrap_or(true)
+        wait::has_living_child().unwrap_or(true)
     }
 
     /// Signals its whole process group.
