@@ -1,7 +1,7 @@
 """servisor and its peers side by side, measured in one run on one machine: `make bench`.
 
 Owns: what is run in which order, what is kept (JSON), what is printed. Never: how something is measured (`rows.py`) or
-run (`supervisors.py`).
+run (`supervisors.py`, `peers.py`).
 
 Everything is below one folder, on loopback, bounded in count and time, and ends only processes that it started.
 """
@@ -19,8 +19,9 @@ import time
 import machine
 import rows
 import table
+from peers import PEERS
 from peers_install import Unavailable, install
-from supervisors import PEERS, Servisor
+from supervisors import Servisor
 
 # Others at work on this machine make times longer. For so long, in all, is waited for them to end.
 QUIET_LOAD, PATIENCE_S = 1.5, 120

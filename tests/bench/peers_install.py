@@ -8,7 +8,10 @@ import shutil
 import subprocess
 import sys
 
-VERSIONS = {"supervisor": "4.3.0", "pm2": "7.0.4", "sandbox-agent": "0.4.2", "horust": "0.1.14", "http-proxy": "1.18.1"}
+VERSIONS = {"supervisor": "4.3.0", "pm2": "7.0.4", "sandbox-agent": "0.4.2", "horust": "0.1.14",
+            "pitchfork-cli": "2.22.0", "http-proxy": "1.18.1"}
+# pitchfork took 16 minutes on two processors that others used too.
+PATIENCE_S, BUILD_PATIENCE_S = 900, 3600
 # The system has these already, if it has anything.
 SYSTEM = {"libc6"}
 
@@ -17,9 +20,9 @@ class Unavailable(Exception):
     """One line: why this peer can't be had here."""
 
 
-def quietly(command, **options):
+def quietly(command, timeout=PATIENCE_S, **options):
     done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900,
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout,
         check=False, **options)
     if done.returncode != 0:
         last = (done.stdout.strip().splitlines() or ["no message"])[-1]
@@ -95,21 +98,24 @@ def s6(home):
     os.chmod(named, 0o755)
 
 
-def horust(home):
-    needs("cargo")
-    # Its build does not belong to ours: neither our flags nor our lock.
-    quietly(["nice", "cargo", "install", "horust", "--version", VERSIONS["horust"], "--locked", "--root", home,
-             "--target-dir", f"{home}/build"], cwd=os.path.dirname(home))
-    shutil.rmtree(f"{home}/build", ignore_errors=True)
+def cargo(crate):
+    def install(home):
+        needs("cargo")
+        # Its build does not belong to ours: neither our flags nor our lock.
+        quietly(["nice", "cargo", "install", crate, "--version", VERSIONS[crate], "--locked", "--root", home,
+                 "--target-dir", f"{home}/build"], BUILD_PATIENCE_S, cwd=os.path.dirname(home))
+        shutil.rmtree(f"{home}/build", ignore_errors=True)
+    return install
 
 
+CRATES = {"horust": "horust", "pitchfork": "pitchfork-cli"}
 RECIPES = {
     "supervisord": supervisord,
     "pm2": npm("pm2"),
     "sandbox-agent": npm("sandbox-agent"),
     "runit": debian("runit"),
     "s6": s6,
-    "horust": horust,
+    **{name: cargo(crate) for name, crate in CRATES.items()},
     "caddy": debian("caddy"),
     "http-proxy": npm("http-proxy"),
 }
@@ -118,7 +124,8 @@ RECIPES = {
 def install(name, peers):
     """The folder that `name` is in. A folder is complete when its mark is there; half of one begins anew."""
     home = os.path.join(peers, name)
-    mark = os.path.join(home, ".complete")
+    # cargo puts the program there when all of it is built, and a build is too long to be done twice.
+    mark = os.path.join(home, "bin", name) if name in CRATES else os.path.join(home, ".complete")
     if not os.path.exists(mark):
         shutil.rmtree(home, ignore_errors=True)
         os.makedirs(peers, exist_ok=True)
@@ -126,8 +133,9 @@ def install(name, peers):
             RECIPES[name](home)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Unavailable(str(error)) from error
-        with open(mark, "w", encoding="utf-8"):
-            pass
+        if name not in CRATES:
+            with open(mark, "w", encoding="utf-8"):
+                pass
     return home
 
 

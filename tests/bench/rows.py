@@ -181,16 +181,13 @@ def stop(bench, kind):
 
 
 def ready(bench, kind):
-    """`listen()` to the answer of a client that waits for it; only servisor has such a call."""
-    if kind is not Servisor:
+    """`listen()` to the answer of a client that waits for it."""
+    if not kind.reports_ready:
         return None
     times = []
     for _ in range(bench.times(20, 2)):
         with bench.life(kind, 0) as life, wire.Connection(life.port) as connection:
-            spec = {"slug": "app", "start": f"{bench.probe} listen {life.stamps}", "port": machine.free_port()}
-            connection.ask(wire.request(
-                "POST", "/servers", {**life.authorized, "Content-Type": "application/json"}, json.dumps(spec)))
-            connection.ask(life.request("GET", "/servers/app?wait_for=ready&timeout_ms=20000"))
+            life.run_until_ready(connection, Server("app", [bench.probe, "listen", life.stamps], machine.free_port()))
             at = machine.now()
             times.append(since(bench.first_acts(life, 1)[0][1], at))
     return summary(times)
@@ -252,7 +249,7 @@ def tail(one):
     with wire.Connection(one.port) as connection:
         for _ in range(60):
             begun = machine.now()
-            status, body = connection.ask(text)
+            status, body = one.read_tail(connection, text)
             times.append(since(begun))
             if status != 200 or (len(body) < 60_000 and one.name != "sandbox-agent"):
                 raise RuntimeError(f"{one.name} gives no tail: {status}, {len(body)} bytes: {body[:200]!r}")
@@ -284,7 +281,7 @@ def load(bench, life, clients, seconds):
 
 def starved(bench, kind):
     """The status of a server by one client, among ten that flood their logs and four busy processes a processor."""
-    if kind.name not in ("servisor", "supervisord"):
+    if kind.name not in ("servisor", "supervisord", "pitchfork"):
         return None
     floods, limit, seconds, runs = 10, 4 * GIB, bench.times(4, 1), []
     patience = str(10 * seconds)

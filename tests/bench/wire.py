@@ -45,6 +45,14 @@ class Connection:
                 body += self.more()
         return int(words.split()[1]), body
 
+    def ask_until(self, text, mark, count):
+        """Status and all bytes of an answer that does not end, up to when `mark` has arrived `count` times."""
+        self.socket.sendall(text.encode())
+        answer = b""
+        while answer.count(mark) < count:
+            answer += self.more()
+        return int(answer.split(None, 2)[1]), answer
+
     def more(self):
         # A server that sends its answer in two parts would else be measured by our kernel's delay of an
         # acknowledgement.
