@@ -25,7 +25,7 @@ use crate::os::pidfd::{self, Signal};
 use crate::os::proc::Process;
 use crate::os::{Pid, limits};
 use crate::process;
-use crate::process::snapshot::Snapshot;
+use crate::process::snapshot::{Completeness, Inspected, Snapshot};
 use crate::sorted::SortedSet;
 use crate::store::leaders::PastRuns;
 
@@ -58,7 +58,8 @@ pub struct Earlier<'a> {
 /// What is left.
 struct Leftovers {
     living: Vec<Process>,
-    /// Whether a process is just becoming another program and shows no environment.
+    /// Whether a process may be missing: one is just becoming another program and shows no environment, or too many
+    /// were started meanwhile.
     is_unclear: bool,
 }
 
@@ -128,16 +129,37 @@ impl Earlier<'_> {
         }
     }
 
+    /// Looks at each process before it can exit unseen and leave a child: shells start a command in several steps, each
+    /// of which lives for a moment.
     fn leftovers(&self) -> io::Result<Leftovers> {
-        let snapshot = Snapshot::take()?;
-        let mut roots = self.of_stored_leaders(&snapshot);
-        roots.extend(self.marked(&snapshot, &roots)?);
+        let since = self.runs.as_ref().map_or(0, |runs| runs.since);
+        let counts_markers = self.runs.as_ref().is_none_or(|runs| !runs.is_marked);
+        let (mut carriers, mut with_marker) = (SortedSet::default(), SortedSet::default());
         let mut is_unclear = false;
-        if self.runs.as_ref().is_none_or(|runs| !runs.is_marked) {
-            let (found, unclear) = self.with_marker(&snapshot)?;
-            roots.extend(found);
-            is_unclear = unclear;
-        }
+        let (snapshot, completeness) = Snapshot::take_whole(|process| {
+            let may_carry = self.marks.filter(|_| process.started >= since);
+            if process.is_kernel() || may_carry.is_none() && !counts_markers {
+                return Ok(Inspected::Read);
+            }
+            if let Some(marks) = may_carry
+                && limits::of(process.pid)?.is_some_and(|limits| marks.made(limits))
+            {
+                carriers.insert(process.pid);
+            }
+            if counts_markers {
+                match process.marker()? {
+                    Some(marker) if is_of_another_life(marker, self.instance, self.life) => {
+                        with_marker.insert(process.pid);
+                    }
+                    Some(_) => {}
+                    None => is_unclear |= process.shows_nothing(),
+                }
+            }
+            Ok(if process.lives_on()? { Inspected::Read } else { Inspected::Ended })
+        })?;
+        let mut roots = self.of_stored_leaders(&snapshot);
+        roots.extend(self.inherited(&snapshot, &carriers, &roots));
+        roots.extend(with_marker.iter().copied());
         let mut members = SortedSet::default();
         while let Some(pid) = roots.pop() {
             if members.insert(pid) {
@@ -147,7 +169,7 @@ impl Earlier<'_> {
         let own: SortedSet<Pid> = lineage().into_iter().collect();
         let living = snapshot.all().filter(|process| process.is_alive() && members.contains(&process.pid));
         let living = living.filter(|process| !own.contains(&process.pid)).cloned().collect();
-        Ok(Leftovers { living, is_unclear })
+        Ok(Leftovers { living, is_unclear: is_unclear || completeness == Completeness::Incomplete })
     }
 
     /// The stored leaders that are still there, with their sessions and groups.
@@ -166,16 +188,9 @@ impl Earlier<'_> {
         stored.filter(|(pid, started)| is_there(*pid, *started)).map(|(pid, _)| *pid).collect()
     }
 
-    /// The processes that have inherited a mark of this state directory. `proven` are those that are known to be left.
-    fn marked(&self, snapshot: &Snapshot, proven: &[Pid]) -> io::Result<Vec<Pid>> {
-        let Some(marks) = self.marks else { return Ok(Vec::new()) };
-        let since = self.runs.as_ref().map_or(0, |runs| runs.since);
-        let mut carriers = SortedSet::default();
-        for process in snapshot.all().filter(|process| !process.is_kernel() && process.started >= since) {
-            if limits::of(process.pid)?.is_some_and(|limits| marks.made(limits)) {
-                carriers.insert(process.pid);
-            }
-        }
+    /// Those of `carriers`, which have a mark of this state directory, that have inherited it. `proven` are known to be
+    /// left.
+    fn inherited(&self, snapshot: &Snapshot, carriers: &SortedSet<Pid>, proven: &[Pid]) -> Vec<Pid> {
         let adopters = self.adopters(snapshot);
         let has_inherited = |pid: &Pid| {
             let mut parent = snapshot.find(*pid).map_or(0, |process| process.parent);
@@ -185,7 +200,7 @@ impl Earlier<'_> {
             let is_proven = Pid::new(parent).is_some_and(|parent| proven.contains(&parent));
             is_proven || parent == 0 || adopters.as_ref().is_none_or(|adopters| adopters.contains(&parent))
         };
-        Ok(carriers.iter().copied().filter(has_inherited).collect())
+        carriers.iter().copied().filter(has_inherited).collect()
     }
 
     /// The processes that may have taken over the orphans of the earlier daemon: the one that has taken over a stored
@@ -199,20 +214,6 @@ impl Earlier<'_> {
             return Some(parents);
         }
         Some(runs.ancestors.iter().copied().chain([1]).collect())
-    }
-
-    /// The processes whose environment has a marker of this state directory and of another life, and whether one shows
-    /// no environment at all.
-    fn with_marker(&self, snapshot: &Snapshot) -> io::Result<(Vec<Pid>, bool)> {
-        let (mut found, mut is_unclear) = (Vec::new(), false);
-        for process in snapshot.all().filter(|process| !process.is_kernel() && process.is_alive()) {
-            match process.marker()? {
-                Some(marker) if is_of_another_life(marker, self.instance, self.life) => found.push(process.pid),
-                Some(_) => {}
-                None => is_unclear |= process.shows_nothing(),
-            }
-        }
-        Ok((found, is_unclear))
     }
 }
 

@@ -310,3 +310,18 @@ fn nothing_that_was_answered_is_lost_and_nothing_runs_twice_whenever_it_dies() {
         }
     }
 }
+
+#[test]
+fn processes_that_live_for_a_moment_each_do_not_outlive_the_daemon_unseen() {
+    let mut random = Random::new(u64::from(std::process::id()));
+    let mut daemon = Daemon::start();
+    let start = format!("({} hop 200 stay &); exec sleep 600", testchild());
+    daemon.client.create(&json!({"slug": "app", "start": start})).server(201);
+    for round in 0..20 {
+        std::thread::sleep(Duration::from_micros(random.below(30_000)));
+        daemon.kill();
+        daemon.begin_anew(&[], &[]);
+        let lives: BTreeSet<_> = runs(&daemon).into_iter().map(|(life, ..)| life).collect();
+        assert!(lives.len() <= 1, "round {round}: processes of several lives: {lives:?}");
+    }
+}
