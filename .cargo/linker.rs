@@ -17,11 +17,44 @@ use std::collections::HashMap;
 use std::os::unix::process::CommandExt;
 use std::{env, fs, process};
 
-/// What runs for a client, for the command line or for a panic, and what of it the start of the daemon needs.
-const ASLEEP: [&str; 6] =
-    ["unwinding", "gimli", "servisor::cli", "servisor::proxy", "servisor::overlay", "servisor::api"];
-const AWAKE: [&str; 4] =
-    ["servisor::api::http", "servisor::api::input", "servisor::api::access", "servisor::overlay::plan"];
+/// What runs for a client, for the command line or for a panic, and then what runs for a server; and what of it the start
+/// of the daemon, or a client that asks for its servers, needs.
+const ASLEEP: [&str; 19] = [
+    "unwinding",
+    "gimli",
+    "servisor::cli",
+    "servisor::proxy",
+    "servisor::overlay",
+    "servisor::api",
+    "servisor::error",
+    "servisor::json",
+    "servisor::store::fields",
+    "servisor::store::server",
+    "servisor::model",
+    "servisor::runs",
+    "servisor::logs",
+    "servisor::process",
+    "servisor::ports",
+    "servisor::os::child",
+    "servisor::os::deadline",
+    "servisor::os::launch",
+    "servisor::supervisor",
+];
+const AWAKE: [&str; 13] = [
+    "servisor::overlay::Overlays",
+    "servisor::overlay::plan",
+    "servisor::api::access",
+    "servisor::api::handlers",
+    "servisor::api::http",
+    "servisor::api::reply",
+    "servisor::api::route",
+    "servisor::api::wire",
+    "servisor::json::ToJson",
+    "servisor::model::proxy",
+    "servisor::model::public_url",
+    "servisor::process::oom",
+    "servisor::ports::watch",
+];
 
 /// `rbp`, by its number in the tables.
 const FRAME_POINTER: u8 = 6;
@@ -130,14 +163,17 @@ impl Object {
     }
 }
 
-/// Whether the function of this mangled name is in a module below the path, or anywhere in the crate. What a name
+/// Whether the function of this mangled name is in a module below the path, or of a type with this path. What a name
 /// begins with counts: the type that is dropped, or that a list holds, comes later.
 fn is_below(name: &str, path: &str) -> bool {
-    let mangled: String = path.split("::").map(|part| format!("{}{part}", part.len())).collect();
+    let mangled = |path: &str| path.split("::").map(|part| format!("{}{part}", part.len())).collect::<String>();
     let begin = name.split_once("Cs").and_then(|(_, rest)| rest.split_once('_')).map_or("", |(_, path)| path);
-    let rest = begin.strip_prefix(mangled.as_str());
-    name.starts_with("_R")
-        && rest.is_some_and(|rest| rest.starts_with(|next: char| next.is_ascii_digit() || !path.contains(':')))
+    let (module, of) = match path.rsplit_once("::") {
+        Some((module, of)) if of.starts_with(char::is_uppercase) => (module, Some(of)),
+        _ => (path, None),
+    };
+    let rest = begin.strip_prefix(mangled(module).as_str()).filter(|_| name.starts_with("_R"));
+    rest.is_some_and(|rest| of.is_none_or(|of| rest.contains(&mangled(of))))
 }
 
 /// The new table.
