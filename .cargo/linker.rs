@@ -17,9 +17,10 @@ use std::collections::HashMap;
 use std::os::unix::process::CommandExt;
 use std::{env, fs, process};
 
-/// What runs for a client, for the command line or for a panic, and then what runs for a server; and what of it the start
-/// of the daemon, or a client that asks for its servers, needs.
-const ASLEEP: [&str; 19] = [
+/// What runs for a client, for the command line or for a panic, then what runs for a server, then what reads a setup
+/// payload, which stands beside the rest; and what of it the start of the daemon, or a client that asks for its servers,
+/// needs. Of two that match the last one counts.
+const ASLEEP: [&str; 20] = [
     "unwinding",
     "gimli",
     "servisor::cli",
@@ -27,7 +28,6 @@ const ASLEEP: [&str; 19] = [
     "servisor::overlay",
     "servisor::api",
     "servisor::error",
-    "servisor::json",
     "servisor::store::fields",
     "servisor::store::server",
     "servisor::model",
@@ -36,9 +36,11 @@ const ASLEEP: [&str; 19] = [
     "servisor::process",
     "servisor::ports",
     "servisor::os::child",
-    "servisor::os::deadline",
     "servisor::os::launch",
     "servisor::supervisor",
+    "servisor::api::input",
+    "servisor::json",
+    "servisor::os::deadline",
 ];
 const AWAKE: [&str; 13] = [
     "servisor::overlay::Overlays",
@@ -131,7 +133,7 @@ impl Object {
         let functions = self.content(&symbols).chunks(24).filter(|symbol| symbol[4] & 15 == 2);
         let mut found: Vec<(usize, &str)> = functions
             .map(|symbol| text(&names[number(symbol, 0, 4)..]))
-            .filter_map(|name| Some((ASLEEP.iter().position(|path| is_below(name, path))?, name)))
+            .filter_map(|name| Some((ASLEEP.iter().rposition(|path| is_below(name, path))?, name)))
             .filter(|(_, name)| !AWAKE.iter().any(|path| is_below(name, path)))
             .collect();
         found.sort_by_key(|(place, _)| *place);
