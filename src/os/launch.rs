@@ -7,9 +7,6 @@
 //! called `execve(2)` or exited (`CLONE_VFORK`): some 50 µs, whatever the daemon's size. `posix_spawn` does the same
 //! but can neither reset a limit nor raise the OOM score, and a shell that does so first would be one more program at
 //! every start.
-//!
-//! Before it has its mark nothing says whose the child is. A daemon that is killed in this moment takes it along
-//! (`PR_SET_PDEATHSIG`): else it would run its program unseen by the next daemon, which may have looked before.
 
 use std::ffi::{CStr, CString};
 use std::io;
@@ -26,10 +23,6 @@ const STACK: usize = 32 * 1024;
 /// ThreadSanitizer takes every clone for a fork; under it the child has memory of its own, and its errors are not
 /// reported.
 const SHARING: libc::c_int = if cfg!(sanitized) { libc::CLONE_VFORK } else { libc::CLONE_VM | libc::CLONE_VFORK };
-/// The signal that a child gets when the thread that has made it ends before it runs its program.
-const KILLED_WITH_PARENT: libc::c_ulong = libc::SIGKILL as libc::c_ulong;
-/// The arguments of `prctl` that an option does not use, and no signal: it reads each of them as a long.
-const NONE: libc::c_ulong = 0;
 /// The exit code of a child whose `execve(2)` failed, as in a shell. Only its parent sees it.
 const LOST: libc::c_int = 127;
 
@@ -68,8 +61,6 @@ pub enum LaunchError {
 
 /// All that the child reads, and the errors that it writes: its parent reads them after the child is gone.
 struct ChildPlan {
-    /// This process.
-    parent: libc::pid_t,
     program: *const libc::c_char,
     arguments: *const *const libc::c_char,
     environment: *const *const libc::c_char,
@@ -101,7 +92,6 @@ impl Launch<'_> {
     pub fn start(&self) -> Result<LaunchedChild, LaunchError> {
         let (arguments, environment) = (pointers(self.arguments), pointers(self.environment));
         let plan = ChildPlan {
-            parent: Pid::own().raw(),
             program: self.program.as_ptr(),
             arguments: arguments.as_ptr(),
             environment: environment.as_ptr(),
@@ -151,16 +141,7 @@ impl ChildPlan {
 
     /// Returns only after an error.
     fn become_program(&self) {
-        // SAFETY: plain numbers, which change only the child.
-        let is_orphan = unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, KILLED_WITH_PARENT, NONE, NONE, NONE);
-            // If the parent died before that call, no signal will come.
-            libc::getppid() != self.parent
-        };
-        if is_orphan {
-            return;
-        }
-        // Before all else: without its mark it may be taken for a child of another run.
+        // First: without its mark it may be taken for a child of another run.
         if let Some(limit) = &self.file_locks {
             // SAFETY: `limit` is valid for reads.
             if unsafe { libc::setrlimit(libc::RLIMIT_LOCKS, limit) } != 0 {
@@ -168,8 +149,8 @@ impl ChildPlan {
             }
         }
         reset_signals();
-        // SAFETY: most calls take plain numbers and change only the child: its session, descriptors and limit. The path
-        // is a literal; the pointers of this plan are valid until `execve` or exit, for which the parent is
+        // SAFETY: the first calls take plain numbers and change only the child: its session, descriptors and limit. The
+        // path is a literal; the pointers of this plan are valid until `execve` or exit, for which the parent is
         // suspended.
         unsafe {
             libc::setsid();
@@ -193,8 +174,6 @@ impl ChildPlan {
                 self.directory_errno.store(errno(), Ordering::Relaxed);
                 return;
             }
-            // The program lives on, and is known by its mark.
-            libc::prctl(libc::PR_SET_PDEATHSIG, NONE, NONE, NONE, NONE);
             libc::execve(self.program, self.arguments, self.environment);
         }
         self.program_errno.store(errno(), Ordering::Relaxed);
@@ -304,4 +283,118 @@ impl Drop for Blocked {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+    use std::os::fd::AsFd;
+
+    /// A set of signals from the `status` of a process or thread.
+    fn set(status: &str, name: &str) -> u64 {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).unwrap()
+    }
+
+    fn bits(signals: impl IntoIterator<Item = libc::c_int>) -> u64 {
+        signals.into_iter().fold(0, |set, signal| set | 1 << (signal - 1))
+    }
+
+    #[test]
+    fn no_handler_of_the_c_library_can_run_in_the_child() {
+        let status = || fs::read_to_string("/proc/thread-self/status").unwrap();
+        let before = set(&status(), "SigBlk");
+        let blocked = Blocked::all().unwrap();
+        assert_eq!(set(&status(), "SigBlk"), !bits([libc::SIGKILL, libc::SIGSTOP]), "all that can be, 32 to 34 too");
+        drop(blocked);
+        assert_eq!(set(&status(), "SigBlk"), before);
+    }
+
+    /// Starts `cat` with its output in a pipe; gives what it has written.
+    fn cat(stack: &Stack, path: &CStr) -> String {
+        let nothing = File::open("/dev/null").unwrap();
+        let (mut output, input) = io::pipe().unwrap();
+        let arguments = [c"cat".to_owned(), path.to_owned()];
+        let (arguments, environment) = (pointers(&arguments), pointers(&[]));
+        let plan = ChildPlan {
+            program: c"/bin/cat".as_ptr(),
+            arguments: arguments.as_ptr(),
+            environment: environment.as_ptr(),
+            directory: c"/".as_ptr(),
+            streams: [nothing.as_fd(), input.as_fd(), nothing.as_fd()].map(|stream| stream.as_raw_fd()),
+            open_files: Some(100),
+            file_locks: Some(libc::rlimit { rlim_cur: 9, rlim_max: 9 }),
+            file_locks_errno: AtomicI32::new(0),
+            oom_score: Some((c"1000".as_ptr().cast(), 4)),
+            directory_errno: AtomicI32::new(0),
+            program_errno: AtomicI32::new(0),
+        };
+        let pid = plan.clone_child(stack).unwrap();
+        drop(input);
+        let mut text = String::new();
+        io::Read::read_to_string(&mut output, &mut text).unwrap();
+        // SAFETY: the null pointer asks for no status; it is this thread's child.
+        unsafe { libc::waitpid(pid.raw(), ptr::null_mut(), 0) };
+        text
+    }
+
+    #[test]
+    fn an_inherited_handler_or_ignored_signal_is_the_default_in_the_program() {
+        // A parent may have ignored what the C library refuses to change.
+        let kept = [32, 33, 34];
+        let set_bytes = SET_BYTES;
+        let mut before = [[0_u64; 8]; 3];
+        for (signal, before) in kept.iter().zip(&mut before) {
+            let mut ignored = [0_u64; 8];
+            ignored[0] = libc::SIG_IGN as u64;
+            // SAFETY: both are at least as large as the kernel's structure; nothing here sends these signals.
+            let done = unsafe {
+                let signal = libc::c_long::from(*signal);
+                libc::syscall(libc::SYS_rt_sigaction, signal, ignored.as_ptr(), before.as_mut_ptr(), set_bytes)
+            };
+            assert_eq!(done, 0);
+        }
+        let status = cat(&Stack::new().unwrap(), c"/proc/self/status");
+        for (signal, before) in kept.iter().zip(&before) {
+            // SAFETY: what the kernel gave is what it takes.
+            unsafe {
+                let (signal, none) = (libc::c_long::from(*signal), ptr::null_mut::<u64>());
+                libc::syscall(libc::SYS_rt_sigaction, signal, before.as_ptr(), none, set_bytes)
+            };
+        }
+        for name in ["SigBlk", "SigIgn", "SigCgt"] {
+            assert_eq!(set(&status, name), 0, "{name}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_stack_is_enough() {
+        let stack = Stack::new().unwrap();
+        assert!(cat(&stack, c"/proc/self/status").contains("Name:\tcat"));
+        // SAFETY: the lower half above the guard page is mapped, and no child uses it any more.
+        let lower = unsafe {
+            let page = stack.length - STACK;
+            std::slice::from_raw_parts(stack.lowest.byte_add(page).cast::<u8>(), STACK / 2)
+        };
+        assert!(lower.iter().all(|byte| *byte == 0), "the child has used more than half of its stack");
+    }
+
+    #[test]
+    fn a_stack_that_overflows_ends_the_child_and_nothing_else() {
+        extern "C" fn overflow(lowest: *mut libc::c_void) -> libc::c_int {
+            // SAFETY: that it must not be written to is what this test is about.
+            unsafe { lowest.cast::<u8>().write_volatile(1) };
+            0
+        }
+        let stack = Stack::new().unwrap();
+        // The last byte of the guard page, where an overflow writes.
+        let below = stack.lowest.wrapping_byte_add(stack.length - STACK - 1);
+        let blocked = Blocked::all().unwrap();
+        let mut status = 0;
+        // SAFETY: as in `clone_child`; the child does nothing but to fail.
+        unsafe {
+            let pid = libc::clone(overflow, stack.top(), SHARING | libc::SIGCHLD, below);
+            assert_eq!(libc::waitpid(pid, &mut status, 0), pid);
+        }
+        drop(blocked);
+        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGSEGV, "{status:x}");
+    }
+}
