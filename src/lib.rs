@@ -93,6 +93,7 @@
 //! is the innermost of all.
 //!
 //! - A run book, then the changes: a run gets the number of the change that shows it (`runs::Book::end`).
+//! - The state of the thread that writes run books, during the start of that thread.
 //! - The registry's table, then the changes: a deletion is counted when the server leaves the table.
 //! - The tracker's snapshot, then its trees, and the list of processes whose environment hangs (`os::proc`). The
 //!   snapshot is held over the walk of `/proc`, which may start an `environ` thread and waits for it for 0.2 s at most.

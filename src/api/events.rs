@@ -194,7 +194,9 @@ impl EventReader {
                 }
             }
             let view = supervisor.view();
-            let is_known = self.known.get(&slug).is_some_and(|known| Arc::ptr_eq(&known.view, &view));
+            // One that was made anew since then is to be sent after the deletion.
+            let is_known =
+                !deleted.contains(&slug) && self.known.get(&slug).is_some_and(|known| Arc::ptr_eq(&known.view, &view));
             if !is_known {
                 insert(&mut items, mark, Item::Server(view));
             }

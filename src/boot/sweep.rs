@@ -93,6 +93,7 @@ impl Earlier<'_> {
                 }
                 return;
             }
+            unclear_since = None;
             if seen.is_empty() {
                 log::warn(format_args!(
                     "an earlier servisor has left {} processes behind; they are ended now",
@@ -137,6 +138,9 @@ impl Earlier<'_> {
         let (mut carriers, mut with_marker) = (SortedSet::default(), SortedSet::default());
         let mut is_unclear = false;
         let (snapshot, completeness) = Snapshot::take_whole(|process| {
+            // What was read of an earlier process of this number, or of its parent, counts no more.
+            carriers.remove(&process.pid);
+            with_marker.remove(&process.pid);
             let may_carry = self.marks.filter(|_| process.started >= since);
             if process.is_kernel() || may_carry.is_none() && !counts_markers {
                 return Ok(Inspected::Read);
@@ -157,6 +161,8 @@ impl Earlier<'_> {
             }
             Ok(if process.lives_on()? { Inspected::Read } else { Inspected::Ended })
         })?;
+        carriers.retain(|pid| snapshot.find(*pid).is_some());
+        with_marker.retain(|pid| snapshot.find(*pid).is_some());
         let mut roots = self.of_stored_leaders(&snapshot);
         roots.extend(self.inherited(&snapshot, &carriers, &roots));
         roots.extend(with_marker.iter().copied());

@@ -81,11 +81,10 @@ impl Shutdown {
         orphans::kill(&self.context.system.tracker);
         // Followers of a log have received its end.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());
-        let written_by = Instant::now() + FILES_LIMIT;
+        self.context.books.finish(Instant::now() + FILES_LIMIT);
         if let Some(files) = &self.context.log_files {
-            files.finish(written_by);
+            files.finish(Instant::now() + FILES_LIMIT);
         }
-        self.context.books.finish(written_by);
         self.fronts.close(Instant::now() + FRONT_LIMIT);
         self.context.system.prober.close(Instant::now() + THREAD_LIMIT);
         self.context.system.watcher.close(Instant::now() + THREAD_LIMIT);

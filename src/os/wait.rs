@@ -1,7 +1,9 @@
 //! Waiting for children, and signalling a child by its number.
 //!
-//! Owns: `waitid(2)`, `wait4(2)`, and `kill(2)` of a child or its group. Never: which child, and when.
+//! Owns: `waitid(2)`, `wait4(2)`, `kill(2)` of a child or its group, and the list of a thread's children. Never: which
+//! child, and when.
 
+use std::fs;
 use std::io;
 use std::time::Duration;
 
@@ -115,7 +117,16 @@ pub fn signal_child(leader: Pid, signal: Signal) {
     unsafe { libc::kill(leader.raw(), signal.number()) };
 }
 
-/// Whether a child of the calling thread lives. A child that has exited counts for nothing here, reaped or not.
+/// Whether the calling thread has other children than `known`, zombies among them.
+///
+/// # Errors
+/// The system does not show them (`CONFIG_PROC_CHILDREN`), or has no descriptors or memory left.
+pub fn has_other_children(known: Pid) -> io::Result<bool> {
+    let list = fs::read_to_string("/proc/thread-self/children")?;
+    Ok(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))
+}
+
+/// Whether a child of the calling thread lives: needs no descriptor, nor the list of children. A child that has exited counts for nothing here, reaped or not.
 ///
 /// # Errors
 /// The system call is refused.

@@ -229,10 +229,11 @@ impl Leader {
         self.pid
     }
 
-    /// Whether the calling thread, which has spawned the leader, has children that live after the leader's exit: it has
-    /// made them with `CLONE_PARENT`. True also if the system does not say.
+    /// Whether the calling thread, which has spawned the leader, has other children: the leader has made them with
+    /// `CLONE_PARENT`. One that has exited counts: it may have left a child after the reaper has looked for orphans.
+    /// Where the list can't be read, it counts only as long as it lives.
     pub fn may_have_siblings(&self) -> bool {
-        wait::has_living_child().unwrap_or(true)
+        wait::has_other_children(self.pid).or_else(|_| wait::has_living_child()).unwrap_or(true)
     }
 
     /// Signals its whole process group.

@@ -22,7 +22,18 @@ pub struct BookWriter {
     files: Arc<Files>,
     sender: Sender<BookTask>,
     tasks: Arc<Inbox<BookTask>>,
-    thread: Mutex<Option<Thread>>,
+    state: Mutex<WriterState>,
+}
+
+#[derive(Debug)]
+enum WriterState {
+    /// Nothing was to be written yet.
+    Idle,
+    Working(Thread),
+    /// The system had no thread: the tasks wait for the next try.
+    Short,
+    /// The daemon ends. Of two threads each could rename what the other is writing.
+    Finished,
 }
 
 #[derive(Debug)]
@@ -37,7 +48,7 @@ impl BookWriter {
     /// A writer without a thread.
     pub fn new(files: Arc<Files>) -> BookWriter {
         let (sender, tasks) = inbox();
-        BookWriter { files, sender, tasks: Arc::new(tasks), thread: Mutex::default() }
+        BookWriter { files, sender, tasks: Arc::new(tasks), state: Mutex::new(WriterState::Idle) }
     }
 
     /// Has `book` written as it is then. There is at most one such task for each book, however long a write takes.
@@ -45,36 +56,55 @@ impl BookWriter {
         if book.enqueue() {
             self.send(BookTask::Write(slug.clone(), Arc::clone(book)));
         }
+        self.keep_working();
     }
 
     /// Has the file of a server that is deleted removed.
     pub fn remove(&self, slug: &Slug) {
         self.send(BookTask::Remove(slug.clone()));
+        self.keep_working();
     }
 
     /// Ends the thread after all tasks; waits until `deadline`.
     pub fn finish(&self, deadline: Instant) {
-        // Not under the lock, which a server that could not be ended may want.
-        let Some(thread) = lock(&self.thread).take() else { return };
-        let _ = self.sender.send(BookTask::End);
-        if thread.join_by(deadline) == Joined::Late {
-            log::warn(format_args!("how the last runs ended is not kept: the disk of the state directory is too slow"));
+        if matches!(*lock(&self.state), WriterState::Short) {
+            self.keep_working();
         }
+        self.send(BookTask::End);
+        // Not under the lock, which a server that could not be ended may want.
+        let before = std::mem::replace(&mut *lock(&self.state), WriterState::Finished);
+        let why = match before {
+            WriterState::Idle | WriterState::Finished => return,
+            WriterState::Short => "the system has no thread to write it",
+            WriterState::Working(thread) => match thread.join_by(deadline) {
+                Joined::Ended => return,
+                Joined::Late => "the disk of the state directory is too slow",
+                Joined::Panicked => "the thread that writes it has panicked",
+            },
+        };
+        log::warn(format_args!("how the last runs ended is not kept: {why}"));
     }
 
     fn send(&self, task: BookTask) {
         // This is the owner of the inbox.
         let _ = self.sender.send(task);
-        let mut running = lock(&self.thread);
-        if running.as_ref().is_some_and(|thread| thread.join_by(Instant::now()) == Joined::Late) {
-            return;
+    }
+
+    /// Makes the thread for the first task, and again after a panic, which is logged, or when the system had none.
+    fn keep_working(&self) {
+        let mut state = lock(&self.state);
+        match &*state {
+            WriterState::Finished => return,
+            WriterState::Working(thread) if thread.join_by(Instant::now()) == Joined::Late => return,
+            WriterState::Working(_) | WriterState::Idle | WriterState::Short => {}
         }
-        // The first task, or the one after a panic, which is logged.
         let (files, tasks) = (Arc::clone(&self.files), Arc::clone(&self.tasks));
         match thread::spawn("books", thread::STACK, move || work(&files, &tasks)) {
-            Ok(thread) => *running = Some(thread),
-            // The tasks wait for the next one.
-            Err(error) => log::warn(format_args!("no thread to write how runs ended: {error}")),
+            Ok(thread) => *state = WriterState::Working(thread),
+            Err(error) => {
+                *state = WriterState::Short;
+                log::warn(format_args!("no thread to write how runs ended, the next write tries again: {error}"));
+            }
         }
     }
 }
@@ -113,38 +143,51 @@ mod tests {
         Slug::parse("web").unwrap()
     }
 
+    fn begun() -> Arc<Book> {
+        let book = Arc::new(Book::default());
+        book.begin(EndingKind::Start, (SystemTime::now(), Instant::now()));
+        book
+    }
+
     #[test]
     fn tasks_are_done_in_their_order_and_before_the_end() {
         let (directory, files) = files("order");
-        let (writer, book) = (BookWriter::new(Arc::new(files)), Arc::new(Book::default()));
-        writer.finish(Instant::now());
-        assert!(lock(&writer.thread).is_none(), "nothing was to be written");
-        let begin = |book: &Book| book.begin(EndingKind::Start, (SystemTime::now(), Instant::now()));
-        begin(&book);
-        writer.write(&slug(), &book);
+        let files = Arc::new(files);
+        let writer = BookWriter::new(Arc::clone(&files));
+        writer.write(&slug(), &begun());
         writer.remove(&slug());
         writer.finish(soon());
         assert!(!directory.join("web.json").exists());
         // The next server of this name.
-        let next = Arc::new(Book::default());
-        begin(&next);
+        let writer = BookWriter::new(files);
         writer.remove(&slug());
-        writer.write(&slug(), &next);
+        writer.write(&slug(), &begun());
         writer.finish(soon());
         assert!(directory.join("web.json").exists());
         std::fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
-    fn a_book_that_is_waiting_is_not_queued_again() {
+    fn without_a_task_there_is_no_thread_and_after_the_end_no_other() {
+        let (directory, files) = files("end");
+        let writer = BookWriter::new(Arc::new(files));
+        assert!(matches!(*lock(&writer.state), WriterState::Idle));
+        writer.finish(Instant::now());
+        writer.write(&slug(), &begun());
+        assert!(matches!(*lock(&writer.state), WriterState::Finished) && !directory.join("web.json").exists());
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_book_waits_once_and_is_written_when_there_is_a_thread_again() {
         let (directory, files) = files("once");
-        let (writer, book) = (BookWriter::new(Arc::new(files)), Arc::new(Book::default()));
+        let (writer, book) = (BookWriter::new(Arc::new(files)), begun());
+        // As after a thread that the system did not give, or that panicked.
         assert!(book.enqueue());
+        writer.send(BookTask::Write(slug(), Arc::clone(&book)));
         for _ in 0..1000 {
-            writer.write(&slug(), &book);
+            assert!(!book.enqueue(), "it waits already");
         }
-        assert!(writer.tasks.try_recv().is_err() && lock(&writer.thread).is_none());
-        book.dequeue();
         writer.write(&slug(), &book);
         writer.finish(soon());
         assert!(directory.join("web.json").exists());

@@ -4,7 +4,7 @@
 //!
 //! A file is written under a temporary name, synced, and renamed; the directory is synced before the call returns. So
 //! there is the old or the new file at any time and after any crash. Each name must have one writer: the file of a
-//! server is written by its supervisor only.
+//! server is written by its supervisor only, that of its runs by the thread `books`.
 
 use std::io;
 use std::path::{Path, PathBuf};
