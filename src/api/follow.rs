@@ -85,7 +85,7 @@ fn follow(follower: &mut Follower, waker: &Waker, mut sink: Sink<'_>) -> io::Res
     let mut output_at = Instant::now();
     loop {
         waker.drain();
-        match follower.take() {
+        match follower.take(usize::MAX) {
             NextOutput::Output(batch) => {
                 lines.take(batch, |shown| sink.show(shown))?;
                 sink.send()?;

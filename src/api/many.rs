@@ -26,6 +26,8 @@ use crate::registry::Registry;
 const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
 /// Output is sent when there is this much of it, in bytes.
 const CHUNK: usize = 16 * 1024;
+/// After so many bytes of one server it is the next one's turn.
+const TURN: u64 = 1024 * 1024;
 
 /// The query of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,31 +69,45 @@ struct FollowedServer {
     output_at: Instant,
 }
 
+/// How it is with the output of a server after a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum AfterTurn {
+    /// There may be more already.
+    More,
+    /// More will be signalled.
+    Quiet,
+    /// There is nothing more, and nothing will come.
+    Ended,
+}
+
 impl FollowedServer {
     fn new(slug: &Slug, log: &Arc<SharedLog>, query: &ManyQuery, waker: &Arc<Waker>) -> FollowedServer {
         let follower = Follower::new(Arc::clone(log), query.log.stream, query.tail(), waker);
         FollowedServer { slug: slug.clone(), follower, lines: Lines::default(), output_at: Instant::now() }
     }
 
-    /// Passes all available output to `show`, and returns whether more can follow.
-    fn read(&mut self, show: &mut dyn FnMut(&Slug, Shown<'_>) -> io::Result<()>) -> io::Result<bool> {
+    /// Passes available output to `show`, `most` bytes of it at most: a server may write as fast as it is read.
+    fn read(&mut self, most: u64, show: &mut dyn FnMut(&Slug, Shown<'_>) -> io::Result<()>) -> io::Result<AfterTurn> {
         let FollowedServer { slug, follower, lines, output_at } = self;
-        loop {
-            match follower.take() {
+        let mut left = most;
+        while left > 0 {
+            match follower.take(usize::try_from(left).unwrap_or(usize::MAX)) {
                 NextOutput::Output(batch) => {
                     *output_at = Instant::now();
+                    left = left.saturating_sub(batch.advance());
                     lines.take(batch, |shown| show(slug, shown))?;
                 }
                 NextOutput::Quiet => {
                     follower.shrink();
-                    return Ok(true);
+                    return Ok(AfterTurn::Quiet);
                 }
                 NextOutput::Ended => {
                     lines.flush(|shown| show(slug, shown))?;
-                    return Ok(false);
+                    return Ok(AfterTurn::Ended);
                 }
             }
         }
+        Ok(AfterTurn::More)
     }
 
     /// When its unfinished line is sent.
@@ -129,7 +145,9 @@ pub fn answer(registry: &Registry, query: ManyQuery) -> Result<Outcome, Error> {
                 }
                 if text.len() >= CHUNK { send(&mut text, to) } else { Ok(()) }
             };
-            source.read(&mut show)?;
+            // What comes meanwhile is of a later answer.
+            let kept = source.follower.unread();
+            source.read(kept, &mut show)?;
             // Both streams can end in an unfinished line.
             let mut room = tail.saturating_sub(lines.get());
             source.lines.flush(|shown| match room.checked_sub(1) {
@@ -169,14 +187,15 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Permit) -> Resul
                 if text.len() >= CHUNK { send(&mut text, to) } else { Ok(()) }
             };
             let now = Instant::now();
-            let mut failed = Ok(());
+            let (mut failed, mut has_more) = (Ok(()), false);
             sources.retain_mut(|source: &mut FollowedServer| {
-                let read = source.read(&mut show).and_then(|continues| {
+                let read = source.read(TURN, &mut show).and_then(|after| {
+                    has_more |= after == AfterTurn::More;
                     if source.unfinished_at().is_some_and(|at| at <= now) || is_over {
                         let slug = source.slug.clone();
                         source.lines.flush(|shown| show(&slug, shown))?;
                     }
-                    Ok(continues)
+                    Ok(after != AfterTurn::Ended)
                 });
                 read.unwrap_or_else(|error| {
                     failed = Err(error);
@@ -193,6 +212,9 @@ pub fn stream(registry: Arc<Registry>, query: ManyQuery, place: Permit) -> Resul
             }
             if is_over {
                 return Ok(());
+            }
+            if has_more {
+                continue;
             }
             text.shrink_to(CHUNK);
             let unfinished = sources.iter().filter_map(FollowedServer::unfinished_at).min();

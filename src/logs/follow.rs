@@ -45,10 +45,15 @@ impl Follower {
         Follower { log, selection, cursor: copy.start(tail), batch: Batch::default(), waker: Arc::clone(waker) }
     }
 
-    /// Takes the next output. The waker has to be hushed before this, not after.
-    pub fn take(&mut self) -> NextOutput<'_> {
+    /// How many bytes are ahead of it now, those included that are dropped meanwhile.
+    pub fn unread(&self) -> u64 {
+        self.log.state().buffer.unread(&self.cursor, self.selection)
+    }
+
+    /// Takes the next output, `most` bytes of it at most. The waker has to be hushed before this, not after.
+    pub fn take(&mut self, most: usize) -> NextOutput<'_> {
         let state = self.log.state();
-        if state.buffer.read(&mut self.cursor, self.selection, BATCH, &mut self.batch) == Reading::New {
+        if state.buffer.read(&mut self.cursor, self.selection, BATCH.min(most), &mut self.batch) == Reading::New {
             return NextOutput::Output(&self.batch);
         }
         if state.ended { NextOutput::Ended } else { NextOutput::Quiet }
@@ -85,7 +90,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(20);
 
     fn text(follower: &mut Follower) -> String {
-        match follower.take() {
+        match follower.take(usize::MAX) {
             NextOutput::Output(batch) => batch.pieces().map(|(_, bytes)| String::from_utf8_lossy(bytes)).collect(),
             NextOutput::Quiet => "quiet".into(),
             NextOutput::Ended => "ended".into(),

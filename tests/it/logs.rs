@@ -1,5 +1,6 @@
 //! What a server writes, and how much of it is kept.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -105,4 +106,26 @@ fn a_flood_costs_no_more_than_the_buffer_and_delays_no_other() {
     assert!(most < before + 1024 + 1024, "{before} -> {most} KiB");
     assert!(longest < Duration::from_secs(5));
     wait_until("the flood is over", || (client.show("flood")["status"] == "stopped").then_some(()));
+}
+
+#[test]
+fn the_logs_of_many_end_though_a_server_writes_faster_than_they_are_read() {
+    let daemon = Daemon::start();
+    let client = &daemon.client;
+    client.create(&json!({"slug": "flood", "start": format!("{} flood 600", testchild())})).server(201);
+    wait_until("it writes", || (client.logs("flood", "?tail=1").len() > 1).then_some(()));
+    for query in ["", "&tail=3"] {
+        let mut answer = client.begin("GET", &format!("/logs?slug=flood{query}"));
+        let (mut buffer, mut received) = ([0; 64 * 1024], 0);
+        loop {
+            match answer.read(&mut buffer).unwrap() {
+                0 => break,
+                count => received += count,
+            }
+            // The buffer has 1 MiB. An answer that goes on has more than this at once.
+            assert!(received < 4 << 20, "{query}: it does not end");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+    client.post("/servers/flood/stop").server(200);
 }

@@ -62,6 +62,11 @@ impl Batch {
         &self.bytes
     }
 
+    /// How many bytes the reader has come on: those of the batch and the missing ones.
+    pub fn advance(&self) -> u64 {
+        self.bytes.len() as u64 + self.missed.iter().map(|missed| missed.bytes).sum::<u64>()
+    }
+
     /// The missing bytes of `stream` before the batch.
     pub fn missed(&self, stream: StreamId) -> Missed {
         self.missed[stream as usize]
@@ -69,6 +74,12 @@ impl Batch {
 }
 
 impl LogBuffer {
+    /// How many bytes of `selection` follow `cursor`.
+    pub fn unread(&self, cursor: &Cursor, selection: Selection) -> u64 {
+        let streams = StreamId::BOTH.into_iter().filter(|&stream| selection.has(stream));
+        streams.map(|stream| self.written[stream as usize].saturating_sub(cursor.behind[stream as usize])).sum()
+    }
+
     /// Reads what follows `cursor`, about `limit` bytes at most, and moves it. Cheap if there is nothing new.
     pub fn read(&self, cursor: &mut Cursor, selection: Selection, limit: usize, batch: &mut Batch) -> Reading {
         batch.bytes.clear();
