@@ -122,7 +122,7 @@ fn the_logs_of_many_end_though_a_server_writes_faster_than_they_are_read() {
                 0 => break,
                 count => received += count,
             }
-            // The buffer has 1 MiB. An answer that goes on has more than this at once.
+            // The buffer has 1 MiB. An answer without an end has more than this at once.
             assert!(received < 4 << 20, "{query}: it does not end");
             std::thread::sleep(Duration::from_millis(1));
         }
