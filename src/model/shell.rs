@@ -110,11 +110,13 @@ pub fn exec_form(command: &str) -> Cow<'_, str> {
 }
 
 /// Returns the words of `command`, the program's name first, if it certainly consists of plain words: nothing quoted,
-/// redirected or assigned. `value` returns variables; one is expanded if its value has nothing that a shell would
-/// interpret again.
+/// redirected or assigned. `exec` before them is left out: the shell that it would replace is not there. `value`
+/// returns variables; one is expanded if its value has nothing that a shell would interpret again.
 pub fn words<'a>(command: &str, value: impl Fn(&str) -> Option<&'a str>) -> Option<Vec<String>> {
     let blanks = [' ', '\t'];
-    let mut rest = command.trim_end_matches([' ', '\t', '\n']).trim_start_matches(blanks);
+    let whole = command.trim_end_matches([' ', '\t', '\n']).trim_start_matches(blanks);
+    let after_exec = whole.strip_prefix("exec").filter(|after| after.starts_with(blanks));
+    let mut rest = after_exec.map_or(whole, |after| after.trim_start_matches(blanks));
     let mut words = Vec::new();
     while !rest.is_empty() {
         let (word, after) = rest.split_once(blanks).unwrap_or((rest, ""));

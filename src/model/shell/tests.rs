@@ -32,6 +32,7 @@ fn the_simplest_commands_are_their_words() {
         ("  ./run\t--port=$PORT \n", "./run|--port=8000"),
         ("python3 -m http.server $PORT --bind ${HOST}", "python3|-m|http.server|8000|--bind|0.0.0.0"),
         ("a $HOST:${PORT}/x,y%20=1 A=1", "a|0.0.0.0:8000/x,y%20=1|A=1"),
+        (" exec\t./a  b\n", "./a|b"),
     ] {
         assert_eq!(words(command, value).map(|words| words.join("|")).as_deref(), Some(wanted), "{command}");
     }
@@ -40,7 +41,15 @@ fn the_simplest_commands_are_their_words() {
         " ",
         "A=1 a",
         "echo a",
-        "exec a",
+        "exec",
+        "exec ",
+        "exec -a b c",
+        "exec A=1 a",
+        "exec exec a",
+        "exec echo a",
+        "exec > a",
+        "exec a > b",
+        "exec\na",
         "-a",
         "$PORT",
         "a $EMPTY",

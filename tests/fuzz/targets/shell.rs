@@ -11,7 +11,7 @@ use servisor::model::shell::{exec_form, words};
 
 /// Whatever is put together from these can do no harm: nothing is written to but what stands here, and a `*` finds
 /// nothing.
-const WORDS: [&str; 51] = [
+const WORDS: [&str; 52] = [
     " ",
     " ",
     " ",
@@ -63,6 +63,7 @@ const WORDS: [&str; 51] = [
     "~",
     "*",
     "[a]",
+    "exec ",
 ];
 
 /// An empty directory.
