@@ -175,10 +175,11 @@ impl EventReader {
                 continue;
             }
             let Some(supervisor) = self.registry.find(&slug) else {
-                match self.registry.changes().count() == count {
-                    true => continue,
-                    false => return News::Deleted,
+                if self.registry.changes().count() != count {
+                    return News::Deleted;
                 }
+                // Nothing has changed since the list was made, so no deletion explains it: a mark without a server.
+                continue;
             };
             self.attend(&supervisor);
             let Ok(book) = supervisor.book().since(seen) else { return News::TooOld };

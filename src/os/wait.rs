@@ -126,7 +126,7 @@ pub fn has_other_children(known: Pid) -> io::Result<bool> {
     Ok(list.split_ascii_whitespace().any(|number| number.parse() != Ok(known.raw())))
 }
 
-/// Whether a child of the calling thread lives: needs no descriptor, nor the list of children. A child that has exited counts for nothing here, reaped or not.
+/// Whether a child of the calling thread lives. A zombie does not. Needs no descriptor, nor the list of children.
 ///
 /// # Errors
 /// The system call is refused.

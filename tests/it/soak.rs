@@ -31,11 +31,11 @@ use watcher::Watcher;
 const SLUGS: u64 = 6;
 /// From the first looks to the last ones memory may grow by so many hundredths.
 const GROWTH_MAX: u64 = 5;
-/// What else a shorter run may: a page that is touched for the first time late counts for much in it. With glibc's
-/// allocator, in a run of seconds, that is more than the daemon has itself. `make soak` has a long run, of the static
-/// binary.
+/// What else a shorter run may: a page that is touched for the first time late counts for much in it. In the first
+/// minutes after its last death the static binary gets from 380 to 530 KiB, and stays there. With glibc's allocator, in
+/// a run of seconds, it is more than the daemon has itself. `make soak` has a long run, of the static binary.
 const LONG_RUN: u64 = 20 * 60;
-const NOISE_OF_A_SHORTER_RUN_KIB: u64 = 64;
+const NOISE_OF_A_SHORTER_RUN_KIB: u64 = 256;
 const SHORT_RUN: u64 = 120;
 const NOISE_OF_A_SHORT_RUN_KIB: u64 = 4 * 1024;
 
