@@ -81,12 +81,19 @@ def floor_line(floors):
     pipe = sorted(one["pipe_mb_s"] for one in floors["pipes"])
     return (f"Floors of this machine: spawn, exec and wait {spawn:.2f} ms; kill, wait, spawn to first instruction "
             f"{restart:.2f} ms; {spread(floors['many_ms'])} ms for a program that only spawns the 100, "
-            f"{spread(floors['many_shell_ms'])} if it starts them by a shell, as a command line has to be; a bare reader of a "
+            f"{spread(floors['many_shell_ms'])} if it starts each by a shell; a bare reader of a "
             f"1 MiB pipe {pipe[len(pipe) // 2]:,} MB/s ({pipe[0]:,}–{pipe[-1]:,}).")
+
+
+def load_line(loads):
+    """Whether the machine was quiet: a load is of the last minute, and most of it is of the row before."""
+    row = max(loads, key=loads.get)
+    return f"Load average when a row began: {loads[row]:.1f} at most (before {row})."
 
 
 def markdown(found, names):
     text = [f"{found['date']}, {found['machine']}; median (lowest–highest).", "", floor_line(found["floors"]), "",
+            load_line(found["loads"]), "",
             f"| | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for row, label, of in lines():
         if row in found["rows"]:
