@@ -220,7 +220,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     }
 }
 
-/// Warns of secrets among the files that servers work on: a file server there would serve them to everyone.
+/// Warns of secrets among the files that servers work on: a file server there would publish them.
 fn warn_of_exposed_secrets(config: &Config) {
     let below = |path: &Path| match (path.canonicalize(), config.root.canonicalize()) {
         (Ok(path), Ok(root)) => path.starts_with(root),

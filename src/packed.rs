@@ -70,7 +70,7 @@ const fn pack(source: &[u8], target: &mut [u8]) -> usize {
         let (mut place, mut tries) = (heads[hash(source, at)] as usize, TRIES);
         let (mut best, mut offset) = (0, 0);
         while place > 0 && tries > 0 {
-            // Most are no longer than the best one: one look tells.
+            // Most are no longer than the best one: one comparison shows it.
             if source[place - 1 + best] == source[at + best] {
                 let size = common(source, place - 1, at);
                 if size > best {

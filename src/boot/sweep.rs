@@ -8,7 +8,7 @@
 //! 1. it is a stored leader: its number and its start are those in the file,
 //! 2. it is in the session or the process group of such a leader, which is there,
 //! 3. its resource limit carries a mark of this state directory (see `model::marker`), it is not older than that
-//!    daemon, and it has come to it by inheritance: the parent of the topmost process with such a mark is the one that
+//!    daemon, and it has inherited the mark: the parent of the topmost process with such a mark is the one that
 //!    took over the orphans of the daemon,
 //! 4. it descends from one of these.
 //!
@@ -39,7 +39,7 @@ const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// An `execve` is complete well within this.
 const UNCLEAR_LIMIT: Duration = Duration::from_millis(100);
 /// Between two looks at what is left, the first and the longest. They are not children of this daemon, so no SIGCHLD
-/// tells of their end.
+/// reports their end.
 const PAUSE: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(16);
 
@@ -51,7 +51,7 @@ pub struct Earlier<'a> {
     pub life: &'a str,
     /// What was stored; `None` if nothing was, as by versions that did not.
     pub runs: Option<PastRuns>,
-    /// Tells the marks of this state directory from others.
+    /// Distinguishes the marks of this state directory from others.
     pub marks: Option<Marks>,
 }
 

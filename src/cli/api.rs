@@ -145,7 +145,7 @@ impl ApiClient {
         let refusal = answer;
         let sentence = refusal.text("error");
         match status {
-            401 => Err(self.not_let_in("the access token is wrong")),
+            401 => Err(self.access_denied("the access token is wrong")),
             _ if sentence.is_empty() => Err(Failure::new(
                 CliExit::NoDaemon,
                 &[
@@ -156,7 +156,7 @@ impl ApiClient {
                     "); check --address",
                 ],
             )),
-            403 => Err(self.not_let_in(sentence)),
+            403 => Err(self.access_denied(sentence)),
             _ => {
                 let code = refusal.text("code");
                 if code != "server_not_found" {
@@ -169,7 +169,7 @@ impl ApiClient {
         }
     }
 
-    fn not_let_in(&self, why: &str) -> Failure {
+    fn access_denied(&self, why: &str) -> Failure {
         let address = self.daemon.address.shown();
         let text = match self.daemon.token {
             None => joined(&[

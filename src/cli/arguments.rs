@@ -229,7 +229,7 @@ fn unknown(name: &str, known: &[CliOption], help_by: &str) -> Failure {
 mod tests {
     use super::*;
 
-    const HELP: &str = "Usage: x\n  -f, --follow              go on\n  -n, --lines N             so many\n  -e, --env K=V             a\n";
+    const HELP: &str = "Usage: x\n  -f, --follow              continue\n  -n, --lines N             so many\n  -e, --env K=V             a\n";
 
     fn read(arguments: &[&'static str]) -> Result<Parsed, Failure> {
         let mut parsed = Parsed::default();

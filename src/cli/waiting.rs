@@ -200,7 +200,7 @@ pub fn not_understood() -> Failure {
     Failure::new(CliExit::Failed, &["the daemon sends events that this version does not understand"])
 }
 
-/// Shows the last lines of a log on stderr. A log that can't be had is no further failure.
+/// Shows the last lines of a log on stderr. A log that can't be read is no further failure.
 pub fn last_lines(api: &ApiClient, to: &mut Terminal, slug: &str) {
     let Ok(answer) = api.get(with_slugs(LOG_LINES, &[slug])) else { return };
     for line in list(answer.body.0, "lines").iter().map(Server) {

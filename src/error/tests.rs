@@ -37,7 +37,7 @@ fn each_error_has_its_own_code_and_a_status() {
 }
 
 #[test]
-fn the_sentence_tells_a_few_fields_and_the_list_tells_all() {
+fn the_sentence_names_a_few_fields_and_the_list_names_all() {
     let wrong: Vec<_> = (0..7).map(|n| Wrong { field: format!("f{n}"), why: "must be a number".to_owned() }).collect();
     let one = Error::invalid(wrong[..1].to_vec());
     assert_eq!(one.sentence(), "f0 must be a number");

@@ -96,7 +96,7 @@ mod tests {
     use crate::os::peer::{self, Peeked};
 
     #[test]
-    fn the_oldest_gives_way_and_no_one_after_its_end() {
+    fn the_oldest_is_cut_and_none_after_its_end() {
         let heads = Heads::new(&Budget::new(10));
         let pairs: Vec<_> = (0..4).map(|_| UnixStream::pair().unwrap()).collect();
         let sockets: Vec<_> = pairs.iter().map(|(ours, _)| Arc::new(ours.try_clone().unwrap())).collect();

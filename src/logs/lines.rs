@@ -58,16 +58,16 @@ impl Lines {
         for (stream, bytes) in batch.pieces() {
             let mut rest = self.without_torn(stream, bytes);
             while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
-                self.tell_missed(&mut show)?;
+                self.show_missed(&mut show)?;
                 self.line(stream, &rest[..end], &mut show)?;
                 rest = &rest[end + 1..];
             }
             if !rest.is_empty() {
-                self.tell_missed(&mut show)?;
+                self.show_missed(&mut show)?;
                 self.begin(stream, rest, &mut show)?;
             }
         }
-        self.tell_missed(&mut show)
+        self.show_missed(&mut show)
     }
 
     /// Emits the unfinished lines.
@@ -84,7 +84,7 @@ impl Lines {
         Ok(())
     }
 
-    fn tell_missed<E>(&mut self, show: &mut impl FnMut(Shown<'_>) -> Result<(), E>) -> Result<(), E> {
+    fn show_missed<E>(&mut self, show: &mut impl FnMut(Shown<'_>) -> Result<(), E>) -> Result<(), E> {
         match mem::take(&mut self.missed) {
             0 => Ok(()),
             missed => show(Shown::Missed(missed)),

@@ -119,7 +119,7 @@ impl PublicUrl {
         Some(self.fill(any, slug, None))
     }
 
-    /// Whether a host name tells servers apart, as the proxy needs it.
+    /// Whether a host name distinguishes servers, as the proxy needs it.
     ///
     /// # Errors
     /// The broken rule, as a phrase that follows the option's name and value.

@@ -1,6 +1,6 @@
 //! What is known of a run, and of its end.
 //!
-//! Owns: these records. Never: how they come to be (see `supervisor`), their JSON (see `runs::form`).
+//! Owns: these records. Never: how they are made (see `supervisor`), their JSON (see `runs::form`).
 
 use std::time::{Duration, SystemTime};
 

@@ -18,7 +18,7 @@ pub fn own() -> Limits {
     ask(0, libc::RLIMIT_LOCKS as libc::c_long).unwrap_or(Limits::NONE)
 }
 
-/// How many descriptors this process may have open. As many as it likes, where the system does not tell.
+/// The number of descriptors that this process may have open; no limit where the system shows none.
 pub fn open_files() -> u64 {
     ask(0, libc::RLIMIT_NOFILE as libc::c_long).map_or(u64::MAX, |limits| limits.soft)
 }

@@ -178,7 +178,7 @@ mod tests {
     use crate::testing::soon;
 
     #[test]
-    fn a_join_tells_how_the_thread_ended() {
+    fn a_join_reports_how_the_thread_ended() {
         assert_eq!(spawn("fine", SMALL_STACK, || {}).unwrap().join_by(soon()), Joined::Ended);
         assert_eq!(spawn("bad", SMALL_STACK, || panic!("on purpose")).unwrap().join_by(soon()), Joined::Panicked);
     }

@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_names_tell_whose_they_are() {
+    fn temporary_names_show_whose_they_are() {
         let (id, longer) = (OverlayId::parse("ab").unwrap(), OverlayId::parse("abc").unwrap());
         let name = temporary(&id, 7);
         assert!(is_temporary_of(&id, &name));

@@ -39,7 +39,7 @@ struct OverlayRecord<'a> {
     copy_status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     copy_error: Option<&'a str>,
-    /// Its skipped paths also tell the overlay's files from those that existed before.
+    /// Its skipped paths also distinguish the overlay's files from those that existed before.
     stats: &'a Stats,
 }
 
@@ -136,10 +136,10 @@ pub fn stored(files: &Files) -> io::Result<Vec<StoredOverlay>> {
 /// A store that keeps nothing.
 #[cfg(test)]
 #[derive(Debug, Default)]
-pub struct Forgetful;
+pub struct NoRecords;
 
 #[cfg(test)]
-impl Records for Forgetful {
+impl Records for NoRecords {
     fn save(&self, _: &StoredOverlay) -> io::Result<()> {
         Ok(())
     }

@@ -40,7 +40,7 @@ impl Scratch {
     }
 
     fn overlays(&self) -> Arc<Overlays> {
-        Overlays::new(&self.root(), Arc::new(record::Forgetful), Vec::new())
+        Overlays::new(&self.root(), Arc::new(record::NoRecords), Vec::new())
     }
 
     fn spec(&self, target: &str) -> OverlaySpec {
@@ -125,7 +125,7 @@ fn assert_same(left: &[String], right: &[String]) {
     assert!(left.is_empty() && right.is_empty(), "only on the left: {left:#?}; only on the right: {right:#?}");
 }
 
-/// Lets the clock of file systems go on, so that what is there now is older than what comes.
+/// Waits until the clock of file systems has advanced, so that what is there now is older than what comes.
 fn let_time_pass() {
     let start = Instant::now();
     wait_until("time passes", || (start.elapsed() > Duration::from_millis(25)).then_some(()));

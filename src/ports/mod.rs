@@ -1,6 +1,6 @@
 //! Ports: which one a server gets, and on which ones it really listens.
 //!
-//! Owns: the map. `reserve` gives ports out, and `holder` names who stands in the way; `watch` finds out what servers
+//! Owns: the map. `reserve` gives ports out, and `holder` names who has a port; `watch` finds out what servers
 //! listen on, `listening` says where each port is reached, and `choose` decides which of several is the server's.
 //! Never: a server's life.
 

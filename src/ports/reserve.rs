@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn a_held_port_is_not_given_twice_until_it_is_let_go() {
+    fn a_held_port_is_not_given_twice_until_it_is_released() {
         let ports = Arc::new(Ports::new("x".into()));
         let port = free_port();
         let first = ports.reserve(&slug("a"), port, Strictness::Strict).unwrap();

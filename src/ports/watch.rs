@@ -1,7 +1,7 @@
 //! On which ports the servers really listen: one thread for all of them.
 //!
 //! Owns: the thread `ports`, when it looks, and the handles by which others speak to it. Never: a decision about a
-//! server; it tells what it sees, and only when that has changed.
+//! server; it reports what it sees, and only when that has changed.
 //!
 //! As long as some server is at a point where a listener is waited for ([`Pace::Fast`]) the kernel's listening sockets
 //! are read every few milliseconds. Whose they are is looked for only when another one is among them, since that
@@ -58,7 +58,7 @@ pub enum Refreshed {
     Fresh,
     /// None was over in time.
     Late,
-    /// The watcher is closed, or was lost in a fault that the log tells of.
+    /// The watcher is closed, or was lost in a fault that the log reports.
     Closed,
 }
 
@@ -115,11 +115,11 @@ impl Watcher {
         let match_or_not = sockets::inodes_match(&mut listeners)?;
         let mut before = Vec::new();
         listeners.read(&mut before)?;
-        // Where the numbers do not tell whose a socket is they may be the same for all.
+        // Where the numbers do not show whose a socket is they may be the same for all.
         let before = before.iter().map(|listener| listener.inode).filter(|_| match_or_not).collect();
         if !match_or_not {
             log::warn(format_args!(
-                "this system does not tell which process has a listening socket; the ports of servers are guessed from \
+                "this system does not show which process has a listening socket; the ports of servers are guessed from \
                  what was asked for and from what is new"
             ));
         }

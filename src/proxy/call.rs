@@ -220,7 +220,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             LeadsTo::Nothing => Err(Unconnected::Refused),
             LeadsTo::Stranger => Err(Unconnected::Shared),
         };
-        // One that is in the way does not see each try.
+        // A stranger that has the port does not see each try.
         if was_shared {
             check()?;
         }

@@ -109,7 +109,7 @@ pub struct Lane {
     pub status: Option<u16>,
     /// Whether the server has consented to a tunnel.
     pub has_switched: bool,
-    /// Whether only the end of its connection tells the client where the body ends.
+    /// Whether the body ends with the client's connection, without any other sign.
     pub ends_by_close: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Public URLs of managed servers: requests that come to the daemon under a server's name are passed on to the server.
+//! Public URLs of managed servers: requests that the daemon receives under a server's name are passed on to the server.
 //!
 //! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules
 //! about heads, `lane` and `relay` move the bytes, `call` has the order of it all, `proofs` knows which connections

@@ -7,7 +7,7 @@
 //! its port meanwhile: a foreign one, or another server, whose key the client may not have. With `SO_REUSEPORT` one of
 //! the same user may even listen beside the server, at the same address or at a more specific one. So each connection
 //! is checked after it was made and before a byte is sent: the listener at the address is the run's, and so are all
-//! that share the address with it. Where the kernel does not tell, the look at the ports alone counts.
+//! that share the address with it. Where the kernel does not show it, the look at the ports alone counts.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -24,7 +24,7 @@ const ALONE_FOR: Duration = Duration::from_millis(5);
 /// Where connections to an address lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeadsTo {
-    /// To the run alone, as far as the kernel tells.
+    /// To the run alone, as far as the kernel shows.
     Run,
     /// To another process, always or at times.
     Stranger,

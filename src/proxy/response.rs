@@ -34,7 +34,7 @@ pub struct AskedFor {
     pub port: u16,
     /// The `Origin` of the client, if the server has seen its own in its place.
     pub origin: Option<Vec<u8>>,
-    /// Whether the client has not sent all of the request's body yet, which no one may read any more.
+    /// Whether the client has not sent all of the request's body yet, which will not be read any more.
     pub has_body_left: bool,
 }
 

@@ -33,8 +33,8 @@ pub const MEMBER_MAX: u64 = 16 * 1024 * 1024;
 /// The content of the lock after a clean end, of the same length as a pid.
 const CLEAN: &[u8; 11] = b"clean     \n";
 /// The limit of the wait for children of a dead daemon that hold its locks, and the interval of the checks.
-const HEIR_LIMIT: Duration = Duration::from_secs(2);
-const HEIR_PAUSE: Duration = Duration::from_millis(1);
+const CHILD_LOCK_LIMIT: Duration = Duration::from_secs(2);
+const CHILD_LOCK_PAUSE: Duration = Duration::from_millis(1);
 /// The mode bits that let other users write.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -277,9 +277,9 @@ fn lock(path: &Path, dir: &Dir, demands: &Demands) -> Result<(File, Past), LockF
     let begun = Instant::now();
     let may_wait = |holder: Option<Pid>| {
         let lives = holder.and_then(Process::read).is_some_and(|process| process.is_alive());
-        let waits = !lives && begun.elapsed() < HEIR_LIMIT;
+        let waits = !lives && begun.elapsed() < CHILD_LOCK_LIMIT;
         if waits {
-            std::thread::sleep(HEIR_PAUSE);
+            std::thread::sleep(CHILD_LOCK_PAUSE);
         }
         waits
     };

@@ -74,7 +74,7 @@ pub fn past(directory: &Path) -> Option<PastRuns> {
     parse(str::from_utf8(&text).ok()?, &boot()?, &place(&home))
 }
 
-/// What tells a directory from others, copies of it among them.
+/// What distinguishes a directory from others, copies of it among them.
 fn place(directory: &fs::Metadata) -> String {
     format!("{:x}.{:x}", directory.dev(), directory.ino())
 }

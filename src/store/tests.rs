@@ -89,12 +89,12 @@ fn what_a_dead_daemon_was_about_to_spawn_is_waited_for() {
     let first = Store::open(&scratch.0).unwrap();
     // No process has its number, and the lock is held all the same.
     fs::write(scratch.0.join(LOCK), format!("{}\n", i32::MAX)).unwrap();
-    let heir = std::thread::spawn(move || {
+    let child = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(50));
         drop(first);
     });
     assert!(Store::open(&scratch.0).is_ok());
-    heir.join().unwrap();
+    child.join().unwrap();
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn an_empty_token_file_is_filled() {
 }
 
 #[test]
-fn a_file_in_the_way_is_named() {
+fn a_file_in_place_of_the_directory_is_named() {
     let scratch = Scratch::absent();
     fs::write(&scratch.0, "not a directory").unwrap();
     let refusal = Store::open(&scratch.0).unwrap_err();

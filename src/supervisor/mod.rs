@@ -357,7 +357,7 @@ impl Shared {
     }
 }
 
-/// Tells the control thread on every way out.
+/// Notifies the control thread on every way out.
 struct EndNotice {
     control: Sender<Control>,
     slug: Slug,

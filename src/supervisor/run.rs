@@ -166,7 +166,7 @@ impl<S: System> Run<S> {
     }
 
     /// Ends the whole tree, newcomers since the last time included: its group at once, then who is outside of it. With
-    /// a leader they are looked for when it has ended, which the reaper tells, or a moment later: a look takes longer
+    /// a leader they are looked for when it has ended, which the reaper reports, or a moment later: a look takes longer
     /// than the end.
     pub fn kill(&mut self, now: Instant) -> Progress {
         self.signal_group(Signal::Kill);

@@ -21,7 +21,7 @@ use crate::model::view::ServerView;
 use crate::os::Pid;
 use crate::os::inbox::{Inbox, inbox};
 use crate::overlay::Overlays;
-use crate::overlay::record::Forgetful;
+use crate::overlay::record::NoRecords;
 use crate::ports::Ports;
 use crate::runs::Closed;
 use crate::runs::file::Books;
@@ -85,7 +85,7 @@ fn context(
     let context = Context {
         system: Arc::clone(world),
         ports: Arc::new(Ports::new("test".into())),
-        overlays: Overlays::new(&scratch.0.join("root"), Arc::new(Forgetful), Vec::new()),
+        overlays: Overlays::new(&scratch.0.join("root"), Arc::new(NoRecords), Vec::new()),
         public_url: if proxy.is_some() { PublicUrl::by_slug(18080) } else { PublicUrl::default() },
         proxy,
         files,

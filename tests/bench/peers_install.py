@@ -1,6 +1,6 @@
 """Brings the peers into target/bench/peers, from the usual registries by their usual clients.
 
-Owns: where each peer's files are, and how it is had. Never: running one, installing anything into the system.
+Owns: where each peer's files are, and how it is installed. Never: running one, installing anything into the system.
 """
 
 import os
@@ -17,7 +17,7 @@ SYSTEM = {"libc6"}
 
 
 class Unavailable(Exception):
-    """One line: why this peer can't be had here."""
+    """One line: why this peer can't be installed here."""
 
 
 def quietly(command, timeout=PATIENCE_S, **options):

@@ -68,7 +68,7 @@ class Daemon {
   }
 }
 
-/** Runs in the page: every way to send something, at every name of the target. Tells what it could read. */
+/** Runs in the page: every way to send something, at every name of the target. Returns what it could read. */
 async function attack(targets, patience) {
   const read = [];
   let number = 0;

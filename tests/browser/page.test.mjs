@@ -266,7 +266,7 @@ pageTest('a filter, a link and the keyboard alone', {}, async ({ daemon, page, o
 pageTest('CPU time and memory: figures, curves, and no question while the page is hidden', {}, async ({ daemon, page, open }) => {
   await daemon.server('web');
   let asked = 0;
-  // Half a core, as the daemon would tell it, by its own clock of another year.
+  // Half a core, as the daemon would report it, by its own clock of another year.
   await page.route('**/servers?stats=true', (route) => {
     asked += 1;
     const stats = { run: 1, cpu_ms: 1000 * asked, memory_bytes: 2 ** 26, rss_bytes: 2 ** 27, processes: 3, at: new Date(2e12 + 2000 * asked).toISOString() };

@@ -259,7 +259,7 @@ fn without_the_token_servers_are_shown_under_own_names_only() {
             assert_eq!(ask(&daemon, &format!("GET {target}"), &headers(host)), 200, "{target} {host}");
         }
     }
-    // These tell nothing of this daemon.
+    // These reveal nothing of this daemon.
     for target in ["/health", "/openapi.json"] {
         assert_eq!(ask(&daemon, &format!("GET {target}"), "Host: evil.example\r\n"), 200, "{target}");
     }

@@ -177,7 +177,7 @@ fn ids_of_another_life_and_nonsense_get_a_snapshot() {
 }
 
 #[test]
-fn readers_that_never_read_slow_no_one_and_leave_their_places() {
+fn readers_that_never_read_slow_nothing_and_leave_their_places() {
     let daemon = Daemon::start();
     let readers: Vec<Stream> = (0..16).map(|_| Stream::open(&daemon.client, "/events", &[])).collect();
     let refused = Stream::open(&daemon.client, "/events", &[]);

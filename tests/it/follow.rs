@@ -10,7 +10,7 @@ use crate::support::{Daemon, Stream, testchild, wait_until};
 
 const EVENTS: (&str, &str) = ("Accept", "text/event-stream");
 
-/// A server that writes what the test tells it to.
+/// A server that writes what the test orders.
 struct Echo {
     pipe: File,
 }
@@ -96,7 +96,7 @@ fn a_stream_continues_over_restarts_and_ends_with_the_server() {
 }
 
 #[test]
-fn events_tell_the_streams_apart_and_survive_what_is_in_a_line() {
+fn events_distinguish_the_streams_and_survive_what_is_in_a_line() {
     let daemon = Daemon::with(&["--allow-origin", "http://page.test"], &[]);
     let start = format!("{} bytes 6120ff0d620d0ac3a90a err bad; exec sleep 600", testchild());
     daemon.client.create(&json!({"slug": "app", "start": start})).server(201);

@@ -16,7 +16,7 @@
 //! - `pid1` the first process of a container
 //! - `shutdown` signals and start-up; `scale` many servers, idleness, figures
 //! - `soak` all at once and at random, against a model
-//! - `tidy` the rules of the house
+//! - `tidy` the rules that hold for all files
 //!
 //! Every test has a daemon of its own. No sleep decides: facts are waited for, with a limit that only a failing test
 //! reaches. A failing test prints what its daemon logged.

@@ -141,7 +141,7 @@ fn orphans_would_stay_if_they_were_not_reaped() {
 }
 
 #[test]
-fn a_stop_is_over_when_everyone_is_gone_and_not_later_however_many_orphans_come_and_go() {
+fn a_stop_is_over_when_all_are_gone_and_not_later_however_many_orphans_come_and_go() {
     const STOPS: usize = 50;
     let init = Init::start();
     let client = &init.daemon.client;

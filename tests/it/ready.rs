@@ -77,7 +77,11 @@ fn a_mark_by_hand_holds_until_the_run_ends() {
         (daemon.client.show("web")["health"]["consecutive_failures"].as_u64() >= Some(4)).then_some(())
     });
     let server = daemon.client.show("web");
-    assert_eq!((&server["status"], &server["healthy"]), (&json!("ready"), &json!(false)), "health tells the truth");
+    assert_eq!(
+        (&server["status"], &server["healthy"]),
+        (&json!("ready"), &json!(false)),
+        "health is as the check says"
+    );
     close(&mut app, &server);
     wait_until("the closing is seen", || daemon.client.show("web").get("url").is_none().then_some(()));
     assert_eq!(daemon.client.show("web")["status"], "ready");
@@ -140,8 +144,8 @@ fn what_counts_when_everything_is_asked_for() {
     web.order("serve 127.0.0.1:PORT 500,500,200");
     let server = daemon.client.when_ready("web");
     assert_eq!(all(&daemon), (true, true));
-    let anybody = crate::support::Client { token: None, ..daemon.client.clone() };
-    let body = anybody.get("/ready").json();
+    let anonymous = crate::support::Client { token: None, ..daemon.client.clone() };
+    let body = anonymous.get("/ready").json();
     let brief = body["servers"][0].as_object().unwrap().clone();
     for (field, value) in [("slug", json!("web")), ("status", json!("ready")), ("healthy", json!(true))] {
         assert_eq!(brief[field], value, "{body:#}");

@@ -65,7 +65,7 @@ fn from_a_crash_to_the_new_process() {
     let (median, max) = median_and_max(&mut took);
     println!("from a crash to the new process at work, {CRASHES} times: median {median:?}, longest {max:?}");
     assert!(median < Duration::from_millis(50), "promised are 5 ms");
-    // The new process may be quicker than who tells of it.
+    // The new process may be quicker than the report of it.
     wait_until("each one is counted", || (daemon.client.show("app")["restart_count"] == CRASHES).then_some(()));
 }
 

@@ -76,7 +76,7 @@ fn a_second_signal_kills() {
 fn what_no_run_can_be_proven_to_own_is_ended_with_the_daemon() {
     let mut daemon = Daemon::start();
     let control = Control::new();
-    // Two servers, each with a descendant that has left everything behind that could tell whose it is.
+    // Two servers, each with a descendant that has left everything behind that could show whose it is.
     for slug in ["a", "b"] {
         let spec = json!({
             "slug": slug, "start": format!("{} daemonize-bare ctl away stay", testchild()),

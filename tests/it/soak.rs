@@ -103,7 +103,7 @@ impl Soak {
         }
     }
 
-    /// The daemon without servers, when it has come to rest: it has what it had `before`, or what it has stays the
+    /// The daemon without servers, when it is idle: it has what it had `before`, or what it has stays the
     /// same.
     fn size(&mut self, before: Option<&Size>) -> Size {
         self.delete_all();

@@ -1,4 +1,4 @@
-//! The rules of the house, each with its reason.
+//! The rules that hold for all files, each with its reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -259,50 +259,69 @@ fn a_comment_marks_the_names_of_types_as_code() {
     }
 }
 
-/// Words of which CONTRIBUTING says why they are not used, in pieces, so that this file does not have them. Each stands
-/// by itself, or between the underscores of a name.
-const BANNED: [&str; 17] = [
-    concat!("to", "ld"),
-    concat!("who", "ever"),
-    concat!("no", "body"),
-    concat!("some", "body"),
-    concat!("every", "body"),
-    concat!("some", "one"),
-    concat!("any", "one"),
-    concat!("hea", "r"),
-    concat!("hea", "rs"),
-    concat!("hea", "rd"),
-    concat!("a wo", "rd"),
-    concat!("to be h", "ad"),
-    concat!("goes o", "n"),
-    concat!("comes t", "o"),
-    concat!("at re", "st"),
-    concat!("in the way o", "f"),
-    concat!("let go o", "f"),
-];
+/// The words of `tests/words.txt`, which says what to write instead and why.
+fn banned_words() -> Vec<String> {
+    let list = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/words.txt")).unwrap();
+    let lines = list.lines().filter(|line| !line.starts_with('#'));
+    let words = lines.flat_map(|line| line.split_once(": ").unwrap().0.split(", "));
+    words.map(|word| format!(" {word} ")).collect()
+}
 
-#[test]
-fn comments_strings_and_names_are_in_plain_words() {
-    let mut all = files("src", "rs");
-    for (below, extension) in
-        [("src", "json"), ("src", "html"), ("tests", "rs"), ("tests", "mjs"), ("tests", "py"), ("docs", "md")]
-    {
-        all.extend(files(below, extension));
-    }
-    all.push(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md"));
-    // nginx and Debian call a user like that; the other file is the test of the documents for the same words.
-    const QUOTING: [&str; 2] = ["tests/slow/services.test.mjs", "tests/docs/links.test.mjs"];
-    for path in all.iter().filter(|path| !QUOTING.contains(&name(path).as_str())) {
-        let text = fs::read_to_string(path).unwrap().to_lowercase();
-        for (number, line) in text.lines().enumerate() {
-            let plain: String = line.chars().map(|letter| if letter == '_' { ' ' } else { letter }).collect();
-            let found = BANNED.iter().find(|word| {
-                plain.match_indices(**word).any(|(at, _)| {
-                    let is_letter = |letter: Option<char>| letter.is_some_and(char::is_alphanumeric);
-                    !is_letter(plain[..at].chars().next_back()) && !is_letter(plain[at + word.len()..].chars().next())
-                })
-            });
-            assert!(found.is_none(), "{}:{}: \"{}\"", name(path), number + 1, found.unwrap());
+/// `line` in lower case, with one space between words. An underscore and a capital inside of a name begin one.
+fn as_words(line: &str) -> String {
+    let mut words = " ".to_owned();
+    let mut was_small = false;
+    for letter in line.chars() {
+        if !letter.is_alphanumeric() || letter.is_uppercase() && was_small {
+            words.push(' ');
+        }
+        was_small = letter.is_lowercase();
+        if letter.is_alphanumeric() || letter == '\'' {
+            words.extend(letter.to_lowercase());
         }
     }
+    words.push(' ');
+    words
+}
+
+/// All text of the repository, except what other programs write and what is random.
+fn texts() -> Vec<(String, String)> {
+    const OTHERS: [&str; 7] = [".git", ".servisor", "target", "node_modules", "__pycache__", "seeds", "LICENSE"];
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR"))];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            let last = path.file_name().unwrap().to_str().unwrap();
+            if OTHERS.contains(&last) || last.ends_with(".lock") || last == "package-lock.json" {
+                continue;
+            }
+            if path.is_dir() {
+                directories.push(path);
+            } else if let Ok(text) = fs::read_to_string(&path) {
+                found.push((name(&path), text));
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn all_text_is_in_plain_words() {
+    // The list itself; and nginx and Debian call a user by one of these words.
+    const QUOTING: [&str; 2] = ["tests/words.txt", "tests/slow/services.test.mjs"];
+    let (banned, texts) = (banned_words(), texts());
+    assert!(banned.len() > 40 && texts.len() > 500, "{} words, {} files", banned.len(), texts.len());
+    for known in ["src/main.rs", "tests/threads/servisor", "Makefile", ".github/CONTRIBUTING.md", "README.md"] {
+        assert!(texts.iter().any(|(name, _)| name == known), "{known} was not read");
+    }
+    let mut found = Vec::new();
+    for (name, text) in texts.iter().filter(|(name, _)| !QUOTING.contains(&name.as_str())) {
+        for (number, line) in text.lines().enumerate() {
+            let words = as_words(line);
+            let has = |word: &&String| words.contains(word.as_str());
+            found.extend(banned.iter().find(has).map(|word| format!("{name}:{}:{word}: {line}\n", number + 1)));
+        }
+    }
+    assert!(found.is_empty(), "tests/words.txt says what to write instead:\n{}", found.concat());
 }

@@ -170,7 +170,7 @@ fn a_body_is_not_kept_while_its_client_waits() {
 }
 
 #[test]
-fn a_waiter_that_leaves_is_let_go() {
+fn a_waiter_that_leaves_is_removed() {
     let daemon = Daemon::start();
     let control = Control::new();
     let _app = obedient(&daemon, &control, "app");

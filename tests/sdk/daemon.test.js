@@ -1,4 +1,4 @@
-// What the daemon tells of itself, and many calls at once.
+// What the daemon shows of itself, and many calls at once.
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { ask, canListen, close, freePort, install, listen, reaches, until, withDaemon } from './support.js';
 
-/** Tells the app of `apps/node` what its checks are to be answered with. */
+/** Sets what the app of `apps/node` answers its checks with. */
 function answers(root, status) {
   fs.writeFileSync(path.join(root, 'app/health'), String(status));
 }

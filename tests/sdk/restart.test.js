@@ -92,6 +92,6 @@ test('restart_delay_ms passes between two runs', withDaemon(async ({ sandbox, ro
   const times = fs.readFileSync(path.join(root, 'times'), 'utf8').trim().split('\n').map(parseFloat);
   assert.equal(times.length, 3);
   const pauses = times.slice(1).map((time, place) => time - times[place]);
-  // The kernel tells hundredths.
+  // The kernel counts in hundredths.
   assert.ok(pauses.every((seconds) => seconds >= 0.28), `${pauses}`);
 }));

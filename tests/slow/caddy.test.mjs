@@ -11,7 +11,7 @@ import { checkout, isolated, scratch } from '../docs/shell.mjs';
 const DOMAIN = 'sandbox.example';
 const caddyfile = blocks('README.md').find(({ text }) => text.startsWith(`*.${DOMAIN}`)).text;
 
-/** Answers a handshake and each message of a WebSocket, and tells what it sees of a request. */
+/** Answers a handshake and each message of a WebSocket, and reports what it sees of a request. */
 const SERVER = `
 import { createHash } from 'node:crypto';
 import http from 'node:http';

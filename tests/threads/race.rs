@@ -1,4 +1,4 @@
-//! The control of `make test-threads`: two threads that count in the same place, of which ThreadSanitizer has to tell.
+//! The control of `make test-threads`: two threads that count in the same place, which ThreadSanitizer has to report.
 
 use std::thread;
 

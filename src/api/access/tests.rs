@@ -117,7 +117,7 @@ fn each_gate_with_each_way_of_access() {
 }
 
 #[test]
-fn an_allowed_page_is_let_in_but_not_under_a_foreign_host() {
+fn an_allowed_page_is_admitted_but_not_under_a_foreign_host() {
     let near = ["http://app.example.com", "https://app.example.com:444", "https://app.example.com.evil.com", "null"];
     let table = [("*", APP, true), ("*", "null", true), ("*", "https://evil.com", true), (APP, APP, true)];
     for (option, origin, may) in table.into_iter().chain(near.map(|origin| (APP, origin, false))) {

@@ -318,7 +318,7 @@ fn logs_have_their_stream_and_the_number_of_dropped_bytes() {
 }
 
 #[test]
-fn what_the_daemon_tells_of_itself() {
+fn what_the_daemon_shows_of_itself() {
     assert_eq!(body(health(at(7))), json!({"status": "ok", "timestamp": "2026-11-24T10:09:13.007Z"}));
     let (main_subdomain, sandbox_url) = ("abc", "https://abc.example.com");
     for auth_enabled in [true, false] {

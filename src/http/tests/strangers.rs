@@ -159,7 +159,7 @@ fn large_heads_and_answers_of_strangers_share_little_memory() {
 
 /// An attack: 40 heads without an end held the memory, and a long head that came at once got 503.
 #[test]
-fn of_long_heads_the_one_that_is_unfinished_for_longest_gives_way() {
+fn of_long_heads_the_one_that_is_unfinished_for_longest_is_cut() {
     let limits = FrontLimits { strangers: 20 * 1024, request: 3 * LIMIT, ..FrontLimits::default() };
     let front = Opened::new(limits);
     let part = format!("GET /echo HTTP/1.1\r\nHost: x\r\nX: {}", "a".repeat(4100));

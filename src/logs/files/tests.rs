@@ -27,7 +27,7 @@ fn by_hand(scratch: &Scratch, capacity: usize, limit: u64) -> (Writer, Inbox<Fil
     (writer, inbox, log)
 }
 
-/// Takes the words that are there, and tells how many they were.
+/// Takes the words that are there, and returns how many they were.
 fn receive_all(writer: &mut Writer, inbox: &Inbox<FilesMessage>) -> usize {
     let mut words = 0;
     while let Ok(FilesMessage::Output(log)) = inbox.try_recv() {

@@ -317,7 +317,7 @@ fn check_ends(mut world: World, from: &World) {
         };
         world = take(&world, step);
     }
-    panic!("a stop does not end from {from:?}; it came to {world:?}");
+    panic!("a stop does not end from {from:?}; it ended with {world:?}");
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::{Moment, Stat, apply_metadata, is_unsupported, statx};
 use crate::os::{check, retry};
 
-/// Bytes that are copied between two calls of `go_on`.
+/// Bytes that are copied between two calls of `check`.
 const CHUNK: u64 = 8 * 1024 * 1024;
 /// Up to this size a read and a write take less time than to set up a copy in the kernel.
 const SMALL: u64 = 64 * 1024;
@@ -47,7 +47,7 @@ impl Ways {
 }
 
 /// Called between pieces of a large file; an error ends the copy.
-pub type GoOn<'a> = &'a dyn Fn() -> io::Result<()>;
+pub type CheckContinue<'a> = &'a dyn Fn() -> io::Result<()>;
 
 impl<'a> Copier<'a> {
     /// For one thread.
@@ -58,19 +58,19 @@ impl<'a> Copier<'a> {
     /// Copies all of `from`, which `stat` describes, into `to`, which is empty.
     ///
     /// # Errors
-    /// The system's, or that of `go_on`.
-    pub fn copy(&mut self, from: &File, stat: &Stat, to: &File, go_on: GoOn<'_>) -> io::Result<()> {
+    /// The system's, or that of `check`.
+    pub fn copy(&mut self, from: &File, stat: &Stat, to: &File, check: CheckContinue<'_>) -> io::Result<()> {
         if stat.size == 0 || self.clone(from, to) {
             return Ok(());
         }
         if stat.size <= SMALL {
-            return self.by_hand(from, to, u64::MAX, go_on).map(drop);
+            return self.by_hand(from, to, u64::MAX, check).map(drop);
         }
         if stat.allocated < stat.size {
-            return self.pieces(from, stat.size, to, go_on);
+            return self.pieces(from, stat.size, to, check);
         }
         // A file may have grown since it was looked at: its end counts.
-        self.range(from, to, u64::MAX, go_on)
+        self.range(from, to, u64::MAX, check)
     }
 
     fn clone(&self, from: &File, to: &File) -> bool {
@@ -92,7 +92,7 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies what is between the holes.
-    fn pieces(&mut self, from: &File, size: u64, to: &File, go_on: GoOn<'_>) -> io::Result<()> {
+    fn pieces(&mut self, from: &File, size: u64, to: &File, check: CheckContinue<'_>) -> io::Result<()> {
         let mut at = 0;
         while at < size {
             let start = match seek(from, at, libc::SEEK_DATA) {
@@ -106,7 +106,7 @@ impl<'a> Copier<'a> {
             let end = seek(from, start, libc::SEEK_HOLE).unwrap_or(size).max(start);
             seek(from, start, libc::SEEK_SET)?;
             seek(to, start, libc::SEEK_SET)?;
-            self.range(from, to, end - start, go_on)?;
+            self.range(from, to, end - start, check)?;
             if end == at {
                 break;
             }
@@ -116,9 +116,9 @@ impl<'a> Copier<'a> {
     }
 
     /// Copies `length` bytes, or to the end, from where both are.
-    fn range(&mut self, from: &File, to: &File, mut length: u64, go_on: GoOn<'_>) -> io::Result<()> {
+    fn range(&mut self, from: &File, to: &File, mut length: u64, check: CheckContinue<'_>) -> io::Result<()> {
         while length > 0 && self.ways.in_kernel.load(Ordering::Relaxed) {
-            go_on()?;
+            check()?;
             let (source, sink) = (libc::c_long::from(from.as_raw_fd()), libc::c_long::from(to.as_raw_fd()));
             let (piece, none) = (length.min(CHUNK) as usize, std::ptr::null_mut::<libc::loff_t>());
             const NO_FLAGS: libc::c_ulong = 0;
@@ -137,13 +137,19 @@ impl<'a> Copier<'a> {
                 Err(error) => return Err(error),
             }
         }
-        self.by_hand(from, to, length, go_on).map(drop)
+        self.by_hand(from, to, length, check).map(drop)
     }
 
-    fn by_hand(&mut self, mut from: &File, mut to: &File, mut length: u64, go_on: GoOn<'_>) -> io::Result<u64> {
+    fn by_hand(
+        &mut self,
+        mut from: &File,
+        mut to: &File,
+        mut length: u64,
+        check: CheckContinue<'_>,
+    ) -> io::Result<u64> {
         let mut copied = 0;
         while length > 0 {
-            go_on()?;
+            check()?;
             let piece = usize::try_from(length).unwrap_or(usize::MAX).min(self.buffer.len());
             let count = retry(|| from.read(&mut self.buffer[..piece]))?;
             if count == 0 {

@@ -102,7 +102,8 @@ impl Descriptors {
     }
 }
 
-/// The threads of `pid` with tables other than its main one: one of each table, as far as the kernel tells them apart.
+/// The threads of `pid` with tables other than its main one, one of each table, as far as the kernel distinguishes
+/// them.
 pub fn threads_apart(pid: Pid) -> Vec<c_int> {
     let mut known = vec![pid.raw()];
     for tid in threads(pid) {

@@ -52,7 +52,7 @@ fn sources() -> [ListeningSockets; 2] {
 }
 
 #[test]
-fn both_ways_tell_of_each_listener_and_of_nothing_else() {
+fn both_ways_show_each_listener_and_nothing_else() {
     for mut listeners in sources() {
         for (spelled, family) in [
             ("127.0.0.1:0", Family::Own),
@@ -79,7 +79,7 @@ fn both_ways_tell_of_each_listener_and_of_nothing_else() {
 }
 
 #[test]
-fn netlink_tells_a_wildcard_for_ipv6_only() {
+fn netlink_reports_a_wildcard_for_ipv6_only() {
     let ours = listen_for_ipv6_only();
     let mut all = Vec::new();
     ListeningSockets::open().unwrap().read(&mut all).unwrap();

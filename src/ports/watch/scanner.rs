@@ -48,7 +48,7 @@ pub struct SocketScanner {
     tracker: Arc<ProcessTracker>,
     inodes_match: bool,
     /// Older than any server: strangers', and the daemon's own. A process that was spawned just now has these open for
-    /// a moment too: the kernel lets its parent go on before it closes them.
+    /// a moment too: the kernel lets its parent continue before it closes them.
     before: SortedSet<u64>,
     /// As they were read last, in the kernel's order.
     seen: Vec<ListeningSocket>,

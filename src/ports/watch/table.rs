@@ -83,7 +83,7 @@ struct KnownListener {
     seen_by: Instant,
 }
 
-/// What a search for owners has come to.
+/// The result of a search for owners.
 #[derive(Debug, Default)]
 pub struct Searched {
     /// Whose the sockets with these inodes are.
@@ -253,7 +253,7 @@ impl WatchTable {
         }
     }
 
-    /// Tells everyone whose listeners look different now.
+    /// Notifies all whose listeners look different now.
     pub fn notify(&mut self) {
         let touched = std::mem::take(&mut self.touched);
         let mut concerned = std::mem::take(&mut self.changed);

@@ -58,7 +58,7 @@ impl World {
             if !mute.contains(&process.pid.raw()) || process.parent != OWN {
                 return Ok(Inspected::Read);
             }
-            // It has ended, and what it leaves has come to us.
+            // It has ended, and what it leaves is a child of this process.
             let pid = process.pid.raw();
             world.living.retain(|(number, ..)| *number != pid);
             world.living.iter_mut().filter(|(_, parent, _)| *parent == pid).for_each(|child| child.1 = OWN);

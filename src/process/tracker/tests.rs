@@ -166,11 +166,11 @@ fn however_many_unknown_children_come_and_go_a_look_is_clear() {
     let planted = Planted::new("echo; exec sleep 60");
     let path = format!("/proc/{}/fd/1", planted.tree.leader);
     let writer = Stranger::with(File::options().write(true).open(path).unwrap());
-    let (going_on, (mut clear, mut looks)) = (std::sync::atomic::AtomicBool::new(true), (0, 0));
+    let (spawning, (mut clear, mut looks)) = (std::sync::atomic::AtomicBool::new(true), (0, 0));
     thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                while going_on.load(std::sync::atomic::Ordering::Relaxed) {
+                while spawning.load(std::sync::atomic::Ordering::Relaxed) {
                     std::process::Command::new("true").env_clear().status().unwrap();
                 }
             });
@@ -182,7 +182,7 @@ fn however_many_unknown_children_come_and_go_a_look_is_clear() {
             clear += u32::from(members.completeness == Completeness::Complete);
             looks += 1;
         }
-        going_on.store(false, std::sync::atomic::Ordering::Relaxed);
+        spawning.store(false, std::sync::atomic::Ordering::Relaxed);
     });
     println!("{clear} of {looks} looks were clear");
     assert!(clear > looks * 9 / 10, "{clear} of {looks} looks were clear");

@@ -36,6 +36,6 @@ pub(super) enum LeaderIs {
 pub(super) enum Others {
     /// These of the tree live, besides the leader. The second ones live too, and may belong to it.
     Seen(Vec<Process>, Vec<Process>),
-    /// Nothing is known: there was nothing to look with, or too much went on. It has to be done again.
+    /// Nothing is known: there was nothing to look with, or too much happened. It has to be done again.
     Unseen,
 }

@@ -248,7 +248,7 @@ impl State {
         self.tasks.iter().any(|task| task.pid == pid)
     }
 
-    /// Tells of what has ended, as the reaper does.
+    /// Reports what has ended, as the reaper does.
     fn sweep(&mut self) {
         let orphan = |task: &Task| task.pid != task.leader;
         let orphans = if self.tasks.iter().any(orphan) { Orphans::Perhaps } else { Orphans::None };

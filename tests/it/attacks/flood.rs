@@ -148,7 +148,7 @@ pub fn flood(address: SocketAddr, stop: &AtomicBool, made: &AtomicUsize) {
     }
 }
 
-/// What an owner's requests came to.
+/// The results of an owner's requests.
 #[derive(Default)]
 struct Tally {
     took: Vec<Duration>,

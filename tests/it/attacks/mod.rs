@@ -216,7 +216,7 @@ fn noise_from_many_connections() {
 fn a_moment_without_descriptors_passes() {
     let target = Target::new();
     let pid = target.daemon.pid();
-    // Only the soft limit moves: to raise a hard one again takes a right that not everyone has.
+    // Only the soft limit moves: to raise a hard one again takes a right that not every user has.
     let set = |soft: u64| {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: `limit` is valid for writes; the process is ours.

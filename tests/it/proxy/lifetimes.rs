@@ -17,7 +17,7 @@ fn idling() -> Proxied {
     Proxied::with(&[], &json!({"proxy": {"idle_stop_ms": IDLE, "start_on_visit": true}}))
 }
 
-/// Waits until a server with the same limit, which no one visits and which has begun later than all visits so far, was
+/// Waits until a server with the same limit, which has no visits and which has begun later than all visits so far, was
 /// stopped for that, and once more: each longer than the limit, by the daemon's own reckoning. `meanwhile` is done ten
 /// times in a second.
 #[track_caller]
@@ -214,8 +214,8 @@ fn a_port_leads_to_who_listens_on_it_now() {
     child.order(&format!("close {more}"));
     let stranger = TcpListener::bind(("127.0.0.1", more)).unwrap();
     stranger.set_nonblocking(true).unwrap();
-    // No visit relies on a look that is older than a second. Until then it is the stranger's end of a connection that
-    // tells, and this one gets nothing.
+    // No visit relies on a look that is older than a second. Until then the stranger's end of a connection shows it,
+    // and this one gets nothing.
     wait_until("it is not thought to listen there", || (status(&by_port(more)) == 404).then_some(()));
     while let Ok((mut client, _)) = stranger.accept() {
         client.set_read_timeout(Some(LIMIT)).unwrap();

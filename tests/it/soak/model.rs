@@ -239,7 +239,7 @@ impl Server {
         };
         let restarts = self.restarts.is_none_or(|count| answer["restart_count"] == count);
         let version = answer["environment"]["VERSION"].as_str() == Some(&self.spec.version.to_string());
-        // What has ended tells how, and what runs does not.
+        // What has ended says how, and what runs does not.
         let exit = match self.spec.kind {
             // It rests before its start as it does after its end, but for this.
             Kind::Exits(code) if self.was_started => answer["exit_code"] == code,

@@ -121,7 +121,7 @@ impl Soak {
             what => self.daemon.client.post(&format!("{path}/{what}")),
         };
         let status = if self.model.contains_key(slug) { status } else { 404 };
-        // What each thread waits for tells which one hangs.
+        // What each thread waits for shows which one hangs.
         let calls = || self.daemon.calls("").join("\n");
         assert!(answer.status == status, "{what} {slug}, not {status}: {}\n{}", answer.text(), calls());
     }

@@ -78,7 +78,7 @@ impl Watcher {
                 let run = data["run"]["run"].as_u64().unwrap();
                 let before = self.runs.insert(slug(&data), run).unwrap_or(0);
                 let missed = data["missed"].as_u64().unwrap_or(0);
-                assert_eq!(run, before + missed + 1, "a gap of which no event tells, or a run twice: {event}");
+                assert_eq!(run, before + missed + 1, "a gap that no event reports, or a run twice: {event}");
             }
             other => panic!("{other}: {event}"),
         }

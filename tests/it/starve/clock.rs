@@ -152,7 +152,7 @@ fn when_the_time_of_day_jumps_nothing_happens_early_or_late() {
             let anew = client.show("again");
             (day.has(&anew["started_at"]) && anew["restart_count"] == round + 1).then_some(())
         });
-        wait_until("checks go on", || {
+        wait_until("checks continue", || {
             let last = client.show("web")["health"]["last_check"].clone();
             (last != checked && day.has(&last)).then_some(())
         });

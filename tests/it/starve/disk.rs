@@ -62,7 +62,7 @@ fn specs(control: &Control) -> [Value; 2] {
 }
 
 #[test]
-fn on_a_full_disk_servers_go_on_and_changes_follow_when_there_is_room() {
+fn on_a_full_disk_servers_run_on_and_changes_follow_when_there_is_room() {
     let (daemon, seen) = on_small_disk("size=256k", "");
     let control = Control::new();
     specs(&control).iter().for_each(|spec| drop(daemon.client.create(spec).server(201)));
@@ -80,7 +80,7 @@ fn on_a_full_disk_servers_go_on_and_changes_follow_when_there_is_room() {
 }
 
 #[test]
-fn on_a_disk_that_has_become_read_only_servers_go_on_and_changes_follow_when_it_can_be_written() {
+fn on_a_disk_that_has_become_read_only_servers_run_on_and_changes_follow_when_it_can_be_written() {
     // The rest of the state directory has a lock in it that is open for writing, so what becomes read-only is a file
     // system of its own. The daemon has it open: a mount over it later would be no obstacle.
     let (daemon, seen) = on_small_disk("size=1m", "mkdir -m 700 $0/servers && mount -t tmpfs none $0/servers &&");

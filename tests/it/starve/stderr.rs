@@ -35,7 +35,7 @@ fn with_stderr_closed_from_the_start_it_works_all_the_same() {
     let client = Client { address: ([127, 0, 0, 1], port).into(), token: Some("t".into()) };
     wait_until("it answers", || client.try_request("GET", "/health", &[], None));
     chatter(&client);
-    // Nothing that is opened later may come to be written to in the place of stderr.
+    // Nothing that is opened later may be written to in the place of stderr.
     let state = scratch.0.join("state/servers");
     client.create(&json!({"slug": "kept", "start": "exec sleep 600"})).server(201);
     let text = std::fs::read_to_string(state.join("kept.json")).unwrap();

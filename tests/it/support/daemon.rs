@@ -168,7 +168,7 @@ impl Daemon {
         self.log.lock().unwrap().clone()
     }
 
-    /// The statuses that a server has gone through, as the log tells them.
+    /// The statuses that a server has gone through, as the log shows them.
     pub fn statuses(&self, slug: &str) -> Vec<String> {
         let mark = format!("[{slug}] ");
         let log = self.log();

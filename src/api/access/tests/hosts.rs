@@ -74,7 +74,7 @@ fn a_browser_marks_what_another_site_sends() {
 }
 
 #[test]
-fn without_the_token_what_tells_of_servers_is_answered_under_own_names_only() {
+fn without_the_token_what_describes_servers_is_answered_under_own_names_only() {
     let outcome = |listening: Option<&str>, public_url: &str, host: &str| {
         let names = Names::new(listening.map(|own| own.parse().unwrap()), PublicUrl::parse(public_url).unwrap());
         let access = Access::new(Auth::Token(Token::parse(SECRET).unwrap()), names, Vec::new());
@@ -119,7 +119,7 @@ fn without_the_token_what_tells_of_servers_is_answered_under_own_names_only() {
 fn foreign_names_are_refused_as_host_and_as_page() {
     #[rustfmt::skip]
     let foreign = [
-        // Names that anybody can point at this machine.
+        // Names that any domain's owner can point at this machine.
         "", ".", "evil.com", "evil.com:18080", "127.0.0.1.nip.io", "localtest.me", "localhost.localdomain",
         // A name of ours at the wrong end, or in a longer word.
         "web.localhost", "a.b.LOCALHOST:18080", "localhost.evil.com", "localhost.evil.com:80", "127.0.0.1.evil.com", "evil-localhost", "evillocalhost",

@@ -1,4 +1,4 @@
-//! Short stories of the life-cycle, each as a user would tell it.
+//! Short stories of the life-cycle, each in the order in which a user sees it.
 
 use super::super::*;
 use super::{Step, World, new_world, rules, take};

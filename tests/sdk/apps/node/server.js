@@ -1,4 +1,4 @@
-// A server that shows its environment, ends in the way it is asked to, and takes a moment to end on request. Its health
+// A server that shows its environment, ends as it is asked to, and takes a moment to end on request. Its health
 // is what the file `health` says.
 const fs = require('node:fs');
 const http = require('node:http');
