@@ -1,16 +1,17 @@
-#!/bin/sh
+#!/bin/bash
 # Fills a directory with what is shipped, from binaries that are built: `make dist`.
 #
 #   .dist/build.sh INTO x86_64=BINARY aarch64=BINARY
 #
 # Owns: the layout of archives and packages. Never: a build, or the network. Files get the time of the commit
 # (SOURCE_DATE_EPOCH) and fixed owners, modes and order, so that the same binaries give the same bytes.
-set -eu
+# Each command of a pipe has to succeed: the archive of a `tar` that fails would only be short.
+set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC
 here=$(dirname "$0") into=$1
 shift
-version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+version=$(sed -n '/^version = /{s/.*"\(.*\)"/\1/p;q}' Cargo.toml)
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}" "${COMMIT:=$(git describe --always --abbrev=40 --dirty --exclude='*')}"
 : "${SOURCE_DATE_EPOCH:?no commit here: say its time (and COMMIT)}"
 # One thread: the bytes of xz then don't depend on the number of processors.
