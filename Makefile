@@ -184,8 +184,9 @@ check: target-$(TARGET) ## Format, lints as errors, documentation, packages, and
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --target $(TARGET) -- -D warnings
-	@! rustup toolchain list | grep -q '^$(MSRV)-' || cargo +$(MSRV) check --locked --target-dir target/msrv
-	@! cargo deny --version >/dev/null 2>&1 || $(DENY)
+	@if rustup toolchain list | grep -q '^$(MSRV)-'; then cargo +$(MSRV) check --locked --target-dir target/msrv; \
+		else echo 'skipped: the build with Rust $(MSRV), which is not installed (rustup toolchain install $(MSRV))'; fi
+	@if cargo deny --version >/dev/null 2>&1; then $(DENY); else echo 'skipped: cargo deny, which is not installed (make deny)'; fi
 	RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 	RUSTFLAGS='--cfg fuzzing' cargo check --locked --quiet --manifest-path tests/fuzz/Cargo.toml --target-dir target/fuzz-check
 
