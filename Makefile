@@ -12,6 +12,9 @@ SIZE_LIMIT_KIB := 1138
 
 BINARY = target/$(TARGET)/release/servisor
 
+# Such a variable of the user would replace the flags and the profile of the configuration.
+unexport RUSTFLAGS $(filter %RUSTFLAGS CARGO_PROFILE_%,$(.VARIABLES))
+
 # For how long `make idle` looks, `make fuzz` (each target) and `make test-schema` try, and how often `make bench-ready` does.
 SECONDS ?= 60
 TRIALS ?= 200
@@ -266,13 +269,20 @@ release-all: ## The static binaries for x86_64 and aarch64
 	@for target in $(TARGETS); do $(MAKE) --no-print-directory release TARGET=$$target || exit 1; done
 
 # Two builds of one commit are the same bytes, wherever they are made.
-dist: export CARGO_FLAGS = $(subst $(TARGET),TARGET,build --locked --release --target $(TARGET) $(STD_FEATURES) $(BUILD_STD) $(LINKED))
+dist: export BUILD_COMMAND = $(subst $(TARGET),TARGET,$(CARGO_RELEASE))
 dist: export NO_UNWIND_IN = $(subst \|, ,$(ABORTING))
 dist: release-all ## What is shipped, in target/dist: archives, Debian and npm packages, SBOM, checksums
 	.dist/build.sh target/dist $(foreach target,$(TARGETS),$(firstword $(subst -, ,$(target)))=target/$(target)/release/servisor)
 
-dist-check: dist ## Build it once more elsewhere, compare, and install and run each file in an empty root
-	python3 tests/dist/check.py target/dist target/qemu
+# A Node.js whose process.execve the launcher uses, whichever is installed: a package of npm has it.
+NODE_PACKAGE = node-linux-$(if $(filter aarch64,$(shell uname -m)),arm64,x64)
+NEW_NODE = target/node/node_modules/$(NODE_PACKAGE)/bin/node
+
+$(NEW_NODE):
+	npm install --prefix target/node --no-audit --no-fund --loglevel=error $(NODE_PACKAGE)@22.23.5
+
+dist-check: dist $(NEW_NODE) ## Build it once more elsewhere, compare, and install and run each file in an empty root
+	python3 tests/dist/check.py target/dist target/qemu $(NEW_NODE)
 
 test-aarch64: ## The aarch64 binary, emulated, through a basic life-cycle
 	$(MAKE) --no-print-directory release TARGET=aarch64-unknown-linux-musl

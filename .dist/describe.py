@@ -81,7 +81,7 @@ def build_info(version):
     rustc = dict(line.split(": ", 1) for line in output("rustc", "-vV").splitlines() if ": " in line)
     lines = [("servisor", version), ("commit", os.environ["COMMIT"]), ("epoch", os.environ["SOURCE_DATE_EPOCH"]),
              ("rustc", f"{rustc['release']} ({rustc['commit-hash']}), LLVM {rustc['LLVM version']}"),
-             ("cargo", os.environ["CARGO_FLAGS"]), ("nounwind in alloc", os.environ["NO_UNWIND_IN"])]
+             ("build", os.environ["BUILD_COMMAND"]), ("nounwind in alloc", os.environ["NO_UNWIND_IN"])]
     lines += [(f"rustflags {target}", " ".join(settings["target"][target]["rustflags"])) for target in TARGETS]
     for tool in ["tar", "gzip", "xz", "dpkg-deb"]:
         lines.append((tool, output(tool, "--version").splitlines()[0]))

@@ -1,9 +1,9 @@
 """What is shipped, as its users get it: `make dist-check`.
 
-    check.py DIST EMULATOR
+    check.py DIST EMULATOR NODE
 
 Owns: a second build somewhere else, and an empty root for each file. Never: the network, or a change of this machine. A
-binary of another machine is run by qemu, which `tests/aarch64` puts into EMULATOR.
+binary of another machine is run by qemu, which `tests/aarch64` puts into EMULATOR. NODE has `process.execve`.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def rust(variable, folder):
 
 
 def build_elsewhere(into):
-    """`make dist` in a copy, without a network, with another home, time zone, umask and package folder."""
+    """`make dist` in a copy, without a network, with another home, time zone, umask, package folder and flags."""
     copy = into / "a/longer/path/than/before"
     copy.mkdir(parents=True)
     names = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
@@ -55,6 +55,8 @@ def build_elsewhere(into):
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS", "CARGO"))}
     env = {**kept, **said, "RUSTUP_HOME": rust("RUSTUP_HOME", ".rustup"), "CARGO_HOME": str(packages), "HOME": str(into),
            "TZ": "Pacific/Chatham", "LC_ALL": "C.UTF-8"}
+    # The Makefile takes these out: they would replace the flags of the configuration.
+    env |= {name: "--no-such-flag" for name in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS"]}
     # The wrapper of rustup looks for its tools beside itself or in PATH.
     env["PATH"] = f"{os.path.join(rust('CARGO_HOME', '.cargo'), 'bin')}:{env['PATH']}"
     run("unshare", *([] if os.getuid() == 0 else ["--map-root-user"]), "--net", "sh", "-c", "umask 077; make dist", cwd=copy, env=env)
@@ -124,6 +126,18 @@ def install(package, into, debian):
     return lambda: run(*dpkg, "--purge", "servisor")
 
 
+def lay_out(dockerfile, context, root):
+    """What `docker build` makes of a Dockerfile that starts from nothing and copies files."""
+    first, *rest = dockerfile.read_text(encoding="utf-8").splitlines()
+    assert first == "FROM scratch" and rest, first
+    root.mkdir()
+    for line in rest:
+        instruction, source, target = line.split()
+        assert instruction == "COPY" and target.startswith("/"), line
+        (root / target[1:]).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(context / source, root / target[1:])
+
+
 # What a copy of this machine needs to run the lines of the guide: changes go to a file system in memory.
 COPY = """
 mount -t tmpfs none "$0" && mkdir "$0/upper" "$0/work" "$0/root" && cp -r "$1" "$0/upper/dist"
@@ -164,6 +178,40 @@ def check_bill(bill, lock):
     assert edges == locked, edges ^ locked
 
 
+def check_build_info(file, version):
+    """BUILDINFO says what git, the compiler, the configuration and the Makefile say, and nothing else."""
+    said = dict(line.split(": ", 1) for line in file.read_text(encoding="utf-8").splitlines())
+    rustc = run("rustc", "-vV")
+    release, commit, llvm = (re.search(f"^{key}: (.+)$", rustc, re.MULTILINE)[1] for key in ["release", "commit-hash", "LLVM version"])
+    changed = run("git", "status", "--porcelain", "--untracked-files=no") != ""
+    wanted = {"servisor": version, "commit": run("git", "rev-parse", "HEAD").strip() + ("-dirty" if changed else ""),
+              "epoch": run("git", "show", "--no-patch", "--format=%ct", "HEAD").strip(),
+              "rustc": f"{release} ({commit}), LLVM {llvm}"}
+    targets = tomllib.loads(pathlib.Path(".cargo/config.toml").read_text(encoding="utf-8"))["target"]
+    assert {target.split("-")[0] for target in targets} == set(MACHINES), targets
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    for target, settings in targets.items():
+        wanted[f"rustflags {target}"] = " ".join(settings["rustflags"])
+        # What make would run, up to the flags that it searches for; the functions that they name have a line of their own.
+        commands = run("make", "--dry-run", "release", f"TARGET={target}", env=env).splitlines()
+        command = next(line for line in commands if "cargo build" in line and "--config" in line)
+        command, _, search = command.partition(' --config "')
+        assert command.startswith("RUSTC_BOOTSTRAP=1 cargo build --locked --release "), command
+        wanted["build"] = command.replace(target, "TARGET")
+        wanted["nounwind in alloc"] = re.search(r"_5alloc\\\((.*?)\\\)", search)[1].replace("\\|", " ")
+    wanted |= {tool: run(tool, "--version").splitlines()[0] for tool in ["tar", "gzip", "xz", "dpkg-deb"]}
+    differ = {name: (said.get(name), wanted.get(name)) for name in said | wanted if said.get(name) != wanted.get(name)}
+    assert not differ, f"BUILDINFO has, and should have: {differ}"
+
+
+def check_package(package, more):
+    """The fields of an npm package: all that a registry and npm decide by."""
+    known = tomllib.loads(pathlib.Path("Cargo.toml").read_text(encoding="utf-8"))["package"]
+    wanted = {"version": known["version"], "description": known["description"], "license": "MIT", **more}
+    fields = json.loads((package / "package/package.json").read_text(encoding="utf-8"))
+    assert fields == wanted, f"package.json has {fields}, should have {wanted}"
+
+
 def check_paths(folder, forbidden):
     """No file names a place of the machine that built it."""
     for path in (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink() and path.name != "qemu"):
@@ -172,13 +220,28 @@ def check_paths(folder, forbidden):
         assert not found, f"{path} has {found}"
 
 
+def check_that_paths_are_found(folder, forbidden):
+    """A control: each of them, in the middle of a file, fails the check."""
+    for number, word in enumerate(forbidden):
+        planted = folder / f"{number}/a/file"
+        planted.parent.mkdir(parents=True)
+        planted.write_bytes(b"\x7fELF\0" + word.encode() + b"src/lib.rs\0")
+        try:
+            check_paths(folder / str(number), forbidden)
+        except AssertionError:
+            continue
+        raise AssertionError(f"{word} in {planted} is not found")
+
+
 def main():
     dist, qemu_folder = pathlib.Path(sys.argv[1]).resolve(), os.path.abspath(sys.argv[2])
     version = tomllib.loads(pathlib.Path("Cargo.toml").read_text(encoding="utf-8"))["package"]["version"]
     work = pathlib.Path(tempfile.mkdtemp(prefix="servisor-dist-"))
     run("sha256sum", "--strict", "-c", "SHA256SUMS", cwd=dist)
     check_bill(dist / f"servisor-{version}.cdx.json", pathlib.Path("Cargo.lock"))
-    print("sums and SBOM are right", flush=True)
+    check_build_info(dist / "BUILDINFO", version)
+    check_that_paths_are_found(work / "control", forbidden(dist))
+    print("sums, SBOM and BUILDINFO are right", flush=True)
 
     seen = work / "seen"
     seen.mkdir()
@@ -190,6 +253,9 @@ def main():
         boot(root / name / "servisor", root, qemu, version)
         if not qemu:
             serve(root, [f"/{name}/servisor"])
+        image = seen / f"image-{machine}"
+        lay_out(dist / "Dockerfile.scratch", root / name, image)
+        boot(image / "servisor", image, qemu, version)
 
         root = seen / debian
         root.mkdir()
@@ -198,25 +264,27 @@ def main():
 
         package = unpack(dist / f"servisor-linux-{node}-{version}.tgz", seen / f"npm-{node}")
         boot(package / "package/bin/servisor", package, qemu, version)
-        fields = json.loads((package / "package/package.json").read_text())
-        assert (fields["os"], fields["cpu"], fields["version"]) == (["linux"], [node], version), fields
+        check_package(package, {"name": f"servisor-linux-{node}", "os": ["linux"], "cpu": [node], "preferUnplugged": True})
 
-        copies = [seen / machine / name / "servisor", root / "usr/bin/servisor", package / "package/bin/servisor"]
+        copies = [seen / machine / name / "servisor", root / "usr/bin/servisor", package / "package/bin/servisor", image / "servisor"]
         digests = {hashlib.sha256(path.read_bytes()).hexdigest() for path in copies}
         assert len(digests) == 1, "the binaries of one machine differ"
         check_paths(seen, forbidden(dist))
         purge()
         assert not (root / "usr").exists(), "dpkg leaves files"
-        print(f"{machine}: archive, Debian and npm package run in an empty root", flush=True)
-    unpack(dist / f"servisor-{version}.tgz", seen / "npm")
+        print(f"{machine}: archive, Debian package, npm package and image run in an empty root", flush=True)
+    package = unpack(dist / f"servisor-{version}.tgz", seen / "npm")
+    check_package(package, {"name": "servisor", "bin": {"servisor": "servisor.js"}, "engines": {"node": ">=18"},
+                            "optionalDependencies": {f"servisor-linux-{node}": version for _, node in MACHINES.values()}})
+    assert os.access(package / "package/servisor.js", os.X_OK), "npm's command is not executable"
     check_paths(seen, forbidden(dist))
     check_paths(dist, forbidden(dist))
 
     follow_guide(dist, version, platform.machine(), work)
     print("the lines of the guide do what they say", flush=True)
 
-    launcher.check(dist, version, work / "npm")
-    print("npm: installed without a network; exit codes and signals pass", flush=True)
+    launcher.check(dist, version, os.path.abspath(sys.argv[3]), work / "npm")
+    print("npm: installed without a network; exit codes, signals and errors pass, with process.execve and without", flush=True)
 
     same(dist, build_elsewhere(work))
     print("built again elsewhere: the same bytes")
@@ -224,8 +292,10 @@ def main():
 
 
 def forbidden(dist):
-    folders = [dist.parent.parent, rust("CARGO_HOME", ".cargo"), rust("RUSTUP_HOME", ".rustup"), os.path.expanduser("~")]
-    return [f"{folder}/" for folder in map(str, folders) if folder != "/"]
+    folders = [dist.parent.parent, rust("CARGO_HOME", ".cargo"), rust("RUSTUP_HOME", ".rustup"), os.path.expanduser("~"),
+               run("rustc", "--print", "sysroot").strip()]
+    # The last two are part of the path of every package's source, on any machine.
+    return [*(f"{folder}/" for folder in map(str, folders) if folder != "/"), "/.cargo/", "registry/src/"]
 
 
 if __name__ == "__main__":

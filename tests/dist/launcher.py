@@ -6,6 +6,7 @@ Owns: a project with the packages, and daemons of its own. Never: the registry, 
 import contextlib
 import json
 import os
+import pathlib
 import pty
 import signal
 import subprocess
@@ -14,6 +15,10 @@ import time
 LIMIT_S = 60
 # As Node.js before 22.15, which can't become another program.
 OLD = "delete process.execve;\n"
+# In the place of the binary: it writes down each signal that it gets, and ends after a last one.
+SIGNALS = ["HUP", "INT", "PWR", "QUIT", "USR1", "USR2", "TERM"]
+WRITER = "".join(["#!/bin/sh\n", *(f"trap 'echo {name} >>got' {name}\n" for name in SIGNALS),
+                  "touch begun; until grep -q TERM got 2>/dev/null; do sleep 0.05; done; exit 7\n"])
 # Asked to stop, it says so and takes its time: a daemon that gets a second signal kills it.
 SLOW = "trap 'sleep 1; echo well >ended; exit 0' INT TERM; touch begun; while :; do sleep 0.1; done"
 
@@ -86,27 +91,75 @@ def below(pid):
     return [pid, *(one for child in children for one in below(child))]
 
 
-def check(dist, version, project):
+def check_errors(launch, binary, spawns):
+    """One sentence when there is no program that can run. The binary is put back."""
+    kept = binary.with_name("kept")
+    binary.rename(kept)
+    # A program that may run, and whose interpreter is missing; execve() of Node.js aborts with an error of its own then.
+    cases = {None: "is not installed", 0o644: "EACCES", **({0o755: "ENOENT"} if spawns else {})}
+    for mode, reason in cases.items():
+        if mode is not None:
+            binary.write_text("#!/nowhere\n", encoding="utf-8")
+            binary.chmod(mode)
+        done = launch("--version")
+        lines = done.stderr.splitlines()
+        assert done.returncode == 1 and len(lines) == 1 and lines[0].startswith("servisor: ") and reason in lines[0], done
+    kept.replace(binary)
+
+
+def check_signals(servisor, binary, folder, env):
+    """Each signal arrives, once; what ends the program is the launcher's end too."""
+    kept = binary.with_name("kept")
+    binary.rename(kept)
+    binary.write_text(WRITER, encoding="utf-8")
+    binary.chmod(0o755)
+    folder.mkdir()
+    process = subprocess.Popen([str(servisor)], cwd=folder, env=env, start_new_session=True)
+    until((folder / "begun").exists, "the program runs")
+    got = folder / "got"
+    for count, name in enumerate(SIGNALS, 1):
+        process.send_signal(getattr(signal, f"SIG{name}"))
+        until(lambda: got.exists() and len(got.read_text().split()) >= count, f"SIG{name} arrives")
+    status = process.wait(LIMIT_S)
+    assert (status, got.read_text().split()) == (7, SIGNALS), (status, got.read_text())
+    kept.replace(binary)
+
+
+def check(dist, version, node, project):
     servisor = install(dist, version, project)
+    binary, = project.glob("node_modules/servisor-linux-*/bin/servisor")
     (project / "old.js").write_text(OLD, encoding="utf-8")
-    for name, more in {"new": {}, "old": {"NODE_OPTIONS": f"--require={project}/old.js"}}.items():
+    # npm's command asks the PATH for Node.js.
+    modes = {"new": {"PATH": f"{pathlib.Path(node).parent}:{os.environ['PATH']}"}, "old": {"NODE_OPTIONS": f"--require={project}/old.js"}}
+    for name, more in modes.items():
         env = {**{key: value for key, value in os.environ.items() if not key.startswith("SERVISOR_")}, **more}
+        kind = subprocess.run(["node", "-p", "typeof process.execve"], env=env, capture_output=True, text=True, check=True).stdout
+        assert kind.strip() == {"new": "function", "old": "undefined"}[name], f"{name}: process.execve is {kind}"
+
+        def launch(*words):
+            return subprocess.run([str(servisor), *words], env=env, capture_output=True, text=True, check=False)
 
         def answer(*words):
-            done = subprocess.run([str(servisor), *words], env=env, capture_output=True, text=True, check=False)
+            done = launch(*words)
             return done.returncode, done.stdout
         assert answer("--version") == (0, f"servisor {version}\n")
         assert answer("no-such-command")[0] == 2
         assert answer("ps", "--address", f"unix:{project}/none")[0] == 3
+        check_errors(launch, binary, spawns=name == "old")
+        check_signals(servisor, binary, project / f"{name}-signals", env)
 
-        for number in [signal.SIGTERM, signal.SIGINT]:
+        for number in [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGPWR]:
             daemon = Daemon(servisor, project / f"{name}-{number.name}", env)
+            # These are for the log only; without a listener the first two end Node.js.
+            for ignored in [signal.SIGHUP, signal.SIGUSR2, signal.SIGUSR1]:
+                os.kill(daemon.pid, ignored)
             os.kill(daemon.pid, number)
             assert daemon.status() == 0 and daemon.ended_well(), f"{name}: {number.name} is not passed"
 
-        daemon = Daemon(servisor, project / f"{name}-terminal", env, on_terminal=True)
-        os.write(daemon.terminal, b"\x03")
-        assert daemon.status() == 0 and daemon.ended_well(), f"{name}: Ctrl-C came twice"
+        for key, typed in {"C": b"\x03", "backslash": b"\x1c"}.items():
+            daemon = Daemon(servisor, project / f"{name}-terminal-{key}", env, on_terminal=True)
+            os.write(daemon.terminal, typed)
+            assert daemon.status() == 0 and daemon.ended_well(), f"{name}: Ctrl-{key} came twice"
 
         # The daemon itself is killed: a launcher that is still there ends the same way.
         daemon = Daemon(servisor, project / f"{name}-killed", env)
