@@ -1,10 +1,14 @@
 //! Commands against a daemon that is scripted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::path::Path;
+use std::{fs, iter};
 
-use super::commands::dispatch;
+use super::arguments::{COMMON, options};
+use super::commands::{COMMANDS, dispatch};
 use super::terminal::Terminal;
 use super::{CliExit, Failure};
 
@@ -105,4 +109,61 @@ fn a_wait_ends_at_once_when_it_can_not_succeed() {
     let (result, requests) = run(&["wait", "web"], &[events, &log]);
     assert_eq!(result.map_err(|failure| (failure.exit, failure.text)), Err((CliExit::Failed, "")));
     assert_eq!(requests, ["GET /events?attend=true&slug=web HTTP/1.1", "GET /logs?tail=10&slug=web HTTP/1.1"]);
+}
+
+/// The long options that each file of the command line has as literals, without its tests.
+fn literals() -> BTreeMap<String, BTreeSet<String>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli");
+    let mut found = BTreeMap::new();
+    for entry in [folder.clone(), folder.join("commands")].iter().flat_map(|folder| fs::read_dir(folder).unwrap()) {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        if path.extension().is_none_or(|extension| extension != "rs") || name == "tests" {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let all = code.split("\"--").skip(1).filter_map(|rest| {
+            let (name, _) = rest.split_once('"')?;
+            // A message has spaces in it.
+            let is_option = !name.is_empty() && name.bytes().all(|byte| byte == b'-' || byte.is_ascii_lowercase());
+            is_option.then(|| format!("--{name}"))
+        });
+        found.entry(name).or_insert_with(BTreeSet::new).extend(all);
+    }
+    found
+}
+
+#[test]
+fn each_option_of_the_help_is_read_and_no_other() {
+    let literals = literals();
+    let table = include_str!("commands/mod.rs");
+    let long = |help| options(help).map(|option| option.long.to_owned());
+    // What each file may read.
+    let mut known: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for command in &COMMANDS {
+        let entry = table.split(&format!("command(\"{}\", ", command.name)).nth(1).unwrap();
+        let file = entry.split(':').next().unwrap();
+        // `up` has its own file, but starts servers and waits for them as `run` does.
+        let files = iter::once(file).chain((file == "up").then_some("run"));
+        known.entry(file).or_default();
+        for option in long(command.help()) {
+            let is_read = files.clone().any(|file| literals[file].contains(&option));
+            assert!(is_read, "nothing in {file}.rs reads {option} of `{}`", command.name);
+            files.clone().for_each(|file| _ = known.entry(file).or_default().insert(option.clone()));
+        }
+    }
+    let all: BTreeSet<&String> = literals.values().flatten().collect();
+    for option in long(COMMON) {
+        assert!(all.contains(&option), "nothing reads {option}");
+    }
+    let own: BTreeSet<String> = known.values().flatten().cloned().collect();
+    for (file, read) in &literals {
+        let of_commands = known.get(file.as_str()).unwrap_or(&own);
+        let common: BTreeSet<String> = long(COMMON).chain(["--version".to_owned()]).collect();
+        let unknown: Vec<&String> =
+            read.iter().filter(|option| !of_commands.union(&common).any(|known| known == *option)).collect();
+        assert!(unknown.is_empty(), "{file}.rs reads {unknown:?}, which no help of its commands has");
+    }
+    assert!(all.len() >= 20, "only these options are seen: {all:?}");
 }

@@ -217,6 +217,35 @@ fn the_help_names_every_option_and_fits_a_terminal() {
 }
 
 #[test]
+fn the_help_has_no_other_options() {
+    let named: Vec<&str> = help::TEXT
+        .lines()
+        .filter_map(|line| line.strip_prefix("  --")?.split(' ').next())
+        .map(|name| Opt::ALL.iter().find(|(known, _)| known[2..] == *name).map_or(name, |(known, _)| known))
+        .collect();
+    assert_eq!(named, Opt::ALL.map(|(known, _)| known));
+}
+
+#[test]
+fn the_defaults_of_the_help_are_those_of_the_code() {
+    let (options, _) = help::TEXT.split_once("\n\nEach option").unwrap();
+    let mut seen = 0;
+    for text in options.split("\n  --").skip(1) {
+        let name = format!("--{}", text.split(' ').next().unwrap());
+        let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let Some((_, default)) = words.strip_suffix(']').and_then(|words| words.rsplit_once(" [")) else { continue };
+        // Their defaults depend on other options and on variables: `public_url.rs` and `state_directories` have them.
+        if ["--public-url", "--state-dir"].contains(&name.as_str()) {
+            continue;
+        }
+        let shown = |given: &[&str]| format!("{:?}", config(&[&["--proxy", "--log-dir", "l"], given].concat(), &[]));
+        assert_eq!(shown(&[&name, default]), shown(&[]), "{name} {default}");
+        seen += 1;
+    }
+    assert_eq!(seen, 6);
+}
+
+#[test]
 fn a_gateway_is_turned_on_and_may_have_an_address_of_its_own() {
     let of = |config: Config| (config.gateway, config.sandbox_url, config.warnings.len());
     assert_eq!(of(config(&[], &[])), (false, None, 0));
