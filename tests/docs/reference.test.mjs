@@ -2,41 +2,14 @@
 // that the other has not.
 
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
 import { TOKEN, freePort, withDaemon } from '../sdk/support.js';
 import { ROOT, names, read, rows } from './markdown.mjs';
-import { BINARY } from './shell.mjs';
-
-const PAGE = 'docs/reference.md';
-const source = (file) => fs.readFileSync(path.join(ROOT, file), 'utf8');
-const api = JSON.parse(source('src/api/openapi.json'));
-const schemas = api.components.schemas;
-
-/** Asserts that a section of the page has exactly the rows that `origin` has. */
-function same(section, origin, expected, found) {
-  const missing = [...new Set(expected)].filter((name) => !found.includes(name));
-  const extra = found.filter((name) => !expected.includes(name));
-  const twice = found.filter((name, index) => found.indexOf(name) !== index);
-  const faults = [
-    ...missing.map((name) => `add a row for ${name}`), ...extra.map((name) => `remove the row of ${name}: ${origin} has none`),
-    ...twice.map((name) => `remove the second row of ${name}`),
-  ];
-  assert.deepEqual(faults, [], `${PAGE}, section "${section}", differs from ${origin}: ${faults.join('; ')}`);
-}
-
-const first = (section) => rows(PAGE, section).flatMap(([cell]) => names(cell));
-
-/** The names of a schema's own properties, with a dot for those of an object in it. */
-function fields(schema, prefix = '') {
-  return Object.entries(schema.properties ?? {}).flatMap(([name, value]) => {
-    const inner = value.$ref ? schemas[value.$ref.split('/').at(-1)] : value;
-    const own = inner.properties && !value.anyOf && !['overlay', 'last_exit'].includes(name) ? fields(inner, `${prefix}${name}.`) : [];
-    return [`${prefix}${name}`, ...own];
-  });
-}
+import { PAGE, api, code, first, helpOf, listed, resolved, rustFiles, same, schemas, source } from './reference.mjs';
 
 test('options', () => {
   const help = helpOf('serve', '--help');
@@ -49,16 +22,6 @@ test('options', () => {
   }
 });
 
-const configured = fields(schemas.ServerConfig);
-const listed = {
-  'Server configuration': ['ServerConfig', configured],
-  'A server in an answer': ['Server', fields(schemas.Server).filter((name) => !configured.includes(name))],
-  'A run in an answer': ['Run', fields(schemas.Run)],
-  'Overlay configuration': ['OverlayConfig', fields(schemas.OverlayConfig)],
-  'An overlay in an answer': ['Overlay', fields(schemas.Overlay)],
-  'Sandbox configuration': ['SandboxConfig', Object.keys(schemas.SandboxConfig.properties)],
-  'A sandbox in an answer': ['Sandbox', Object.keys(schemas.Sandbox.properties)],
-};
 for (const [section, [schema, expected]] of Object.entries(listed)) {
   test(`fields: ${section}`, () => same(section, `${schema} of openapi.json`, expected, first(section)));
 }
@@ -66,7 +29,7 @@ for (const [section, [schema, expected]] of Object.entries(listed)) {
 /** The values that a property may have, by its dotted name; none where all are possible. */
 function values(schema, prefix = '') {
   return Object.entries(schema.properties ?? {}).flatMap(([name, value]) => {
-    const inner = value.$ref ? schemas[value.$ref.split('/').at(-1)] : value;
+    const inner = resolved(value);
     if (inner.enum) return [[`${prefix}${name}`, inner.enum.filter((one) => one !== null).map(String)]];
     return inner.properties && !['overlay', 'last_exit'].includes(name) ? values(inner, `${prefix}${name}.`) : [];
   });
@@ -86,13 +49,6 @@ test('a field with a few possible values names them all', () => {
   assert.ok(seen >= 8, `only ${seen} such fields are seen`);
 });
 
-test('the code takes the fields that are listed', () => {
-  const body = source('src/api/input.rs').match(/\nfn server\([\s\S]*?\n}\n/)?.[0] ?? '';
-  const direct = [...body.matchAll(/fields\.\w+(?:::<\w+>)?\("(\w+)"/g)].map(([, name]) => name);
-  const rowsOfPage = first('Server configuration');
-  assert.deepEqual(direct.filter((name) => !rowsOfPage.includes(name)), [], `${PAGE}, section "Server configuration": add these fields of src/api/input.rs`);
-});
-
 test('routes and queries', () => {
   const methods = ['get', 'put', 'post', 'patch', 'delete'];
   const routes = Object.entries(api.paths).flatMap(([route, item]) => methods.filter((method) => item[method])
@@ -102,7 +58,7 @@ test('routes and queries', () => {
   const queries = new Set();
   for (const { call, parameters, operation } of routes) {
     const [, success, query, text] = table.find(([cell]) => names(cell)[0] === call);
-    const known = parameters.map(({ $ref, ...own }) => ($ref ? api.components.parameters[$ref.split('/').at(-1)] : own))
+    const known = parameters.map(resolved)
       .filter((parameter) => parameter.in === 'query').map(({ name }) => name);
     known.forEach((name) => queries.add(name));
     same(`Routes, queries of ${call}`, 'openapi.json', known, names(query));
@@ -131,7 +87,25 @@ test('error codes', () => {
   same('Errors', 'src/error.rs and the refusals of the front', [...pairs], rows(PAGE, 'Errors').map(([code, word]) => `${code} ${names(word)[0]}`));
 });
 
-const helpOf = (...words) => spawnSync(BINARY, words, { encoding: 'utf8' }).stdout;
+test('error codes of the proxy', () => {
+  const files = rustFiles('src/proxy').filter((file) => code(file).includes('Note::new('));
+  const pairs = [];
+  for (const file of files) {
+    const text = code(file);
+    const calls = [...text.matchAll(/Note::new\(\s*([^,]+),\s*([^,]+),/g)];
+    assert.equal(calls.length, text.split('Note::new(').length - 1, `${file} has a call of Note::new that is not understood here`);
+    for (const [call, status, word] of calls) {
+      if (/^\d{3}$/.test(status) && /^"\w+"$/.test(word)) pairs.push(`${status} ${word.slice(1, -1)}`);
+      else assert.equal(`${status} ${word}`, 'http word', `${file}: neither literals nor a pair: ${call}`);
+    }
+    // Both are chosen before the call.
+    const chosen = [...text.matchAll(/\((\d{3}), "(\w+)"\)/g)].map(([, status, word]) => `${status} ${word}`);
+    assert.equal(chosen.length > 0, /Note::new\(\s*http, word/.test(text), `${file}: pairs of status and code without a use, or a use without pairs`);
+    pairs.push(...chosen);
+  }
+  assert.ok(new Set(pairs).size >= 14, `only these are seen in src/proxy: ${pairs}`);
+  same('Errors of the proxy', 'src/proxy', pairs, rows(PAGE, 'Errors of the proxy').map(([status, word]) => `${status} ${names(word)[0]}`));
+});
 
 test('commands and their options', () => {
   const shown = (text) => [...text.matchAll(/^ {2}(?:(-\w), | {4})(--[a-z-]+(?: [A-Z]+(?:=[A-Z]+)?)?)(?: {2}|$)/gm)]
@@ -174,13 +148,22 @@ test('threads', () => {
   assert.deepEqual(described.filter((name) => !name.endsWith('.N')).sort(), map.sort(), 'docs/design.md, section "Threads", differs from src/lib.rs');
 });
 
+/** The status of an answer on the daemon's port under the name of a server. */
+async function visit(daemon, name) {
+  const { hostname, port } = new URL(daemon.url);
+  const [response] = await once(http.get({ hostname, port, headers: { host: `${name}.localhost:${port}` } }), 'response');
+  await response.toArray();
+  return response.statusCode;
+}
+
 test('metrics, their types and labels', withDaemon(async ({ daemon, sandbox }) => {
-  // One of everything: a health check that passes, a run that ended, output.
+  // One of everything: a health check that passes, a run that ended, output, a visit.
   await sandbox.server.start({ slug: 'once', start: 'echo done' });
   await sandbox.server.start({ slug: 'web', start: 'exec python3 -m http.server --bind 127.0.0.1 $PORT', port: await freePort(), health_check: {} });
   const get = (route) => fetch(`${daemon.url}${route}`, { headers: { Authorization: `Bearer ${TOKEN}` } }).then((answer) => answer.text());
   await get('/servers/once?wait_for=stopped');
   await get('/ready?wait=true');
+  assert.equal(await visit(daemon, 'web'), 200);
   const text = await get('/metrics');
   const types = new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]));
   assert.ok(types.size >= 19, `only these metrics are seen: ${[...types.keys()]}`);
@@ -189,9 +172,10 @@ test('metrics, their types and labels', withDaemon(async ({ daemon, sandbox }) =
     const [name] = names(cell);
     assert.equal(type, types.get(name), `${PAGE}, section "Metrics": the type of ${name}`);
     const sample = text.match(new RegExp(`^${name}(?:\\{(.*)\\})? \\S+$`, 'm'));
-    if (sample) same(`Metrics, labels of ${name}`, '`GET /metrics`', [...(sample[1] ?? '').matchAll(/(\w+)="/g)].map(([, label]) => label), names(labels));
+    assert.ok(sample, `no sample of ${name} is seen`);
+    same(`Metrics, labels of ${name}`, '`GET /metrics`', [...(sample[1] ?? '').matchAll(/(\w+)="/g)].map(([, label]) => label), names(labels));
   }
-}));
+}, { SERVISOR_PROXY: '1' }));
 
 test('a row that is missing is named', () => {
   assert.throws(() => same('Options', 'x', ['--new', '--old'], ['--old', '--gone']), /add a row for --new; remove the row of --gone/);
