@@ -10,6 +10,6 @@ pub use crate::http::response::Refusal;
 pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, StreamId};
 pub use crate::logs::{Lines, Shown};
 pub use crate::prober::head::AnswerHead as ProbeHead;
-pub use crate::proxy::response::{AnswerFraming, Answered, AskedFor, BrokenAnswer, read as read_answer};
+pub use crate::proxy::response::{AnswerFraming, Answered, BrokenAnswer, RequestContext, read as read_answer};
 pub use crate::runs::Closed;
 pub use crate::supervisor::{Changes, Count, Since};

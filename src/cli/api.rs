@@ -58,7 +58,7 @@ impl ApiClient {
     }
 
     /// For a question that is not worth a longer wait than `limit`.
-    pub fn hasty(daemon: Daemon, limit: Duration) -> ApiClient {
+    pub fn with_limit(daemon: Daemon, limit: Duration) -> ApiClient {
         ApiClient { daemon, timeout: limit, limit }
     }
 

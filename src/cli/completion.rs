@@ -92,7 +92,7 @@ pub fn words(words: &[&'static str], variable: super::find::Variable<'_>, to: &m
         options(command.help()).chain(options(COMMON)).for_each(|option| print(option.long, option.help));
     } else if command.takes_slugs()
         && let Ok(daemon) = daemon(&super::arguments::Parsed::default(), variable)
-        && let Ok(answer) = ApiClient::hasty(daemon, LIMIT).get("/servers")
+        && let Ok(answer) = ApiClient::with_limit(daemon, LIMIT).get("/servers")
     {
         list(answer.body.0, "servers").iter().map(Server).for_each(|server| print(server.slug(), server.status()));
     }

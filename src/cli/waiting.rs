@@ -1,6 +1,6 @@
 //! The wait for servers: one stream of events, judged at each change.
 //!
-//! Owns: the picture of the servers that are waited for, and its deadline. Never: when a goal is reached (see `goal`).
+//! Owns: the state of the servers that are waited for, and its deadline. Never: when a goal is reached (see `goal`).
 //!
 //! The stream asks with `attend=true`: the daemon then looks for ports of these servers as it does for `wait_for`.
 
@@ -30,26 +30,26 @@ const LOOK: Duration = Duration::from_secs(1);
 /// One can't get there (with its reason and the end of its log), the time was up, the daemon was lost.
 pub fn wait(api: &ApiClient, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> Result<&'static [Value], Failure> {
     let deadline = Instant::now() + api.timeout;
-    let mut picture = Picture { slugs, servers: Vec::new(), goal };
+    let mut waited = WaitedServers { slugs, servers: Vec::new(), goal };
     let mut events = api.events(with_slugs("/events?attend=true", slugs))?;
     // A stream begins with how everything is.
     let mut next = events.next(None)?;
     loop {
         match next {
-            NextEvent::SseEvent(event) => picture.take(event, to)?,
+            NextEvent::SseEvent(event) => waited.take(event, to)?,
             NextEvent::Quiet if Instant::now() < deadline => {}
-            NextEvent::Quiet => return Err(picture.late(api, to)),
+            NextEvent::Quiet => return Err(waited.late(api, to)),
             NextEvent::Ended => return Err(Failure::new(CliExit::NoDaemon, &["the daemon has ended"])),
         }
         while let Some(event) = events.at_hand() {
-            picture.take(event, to)?;
+            waited.take(event, to)?;
         }
-        let (verdict, slug) = picture.verdict();
+        let (verdict, slug) = waited.verdict();
         match verdict {
-            Verdict::Reached => return Ok(picture.servers.leak()),
+            Verdict::Reached => return Ok(waited.servers.leak()),
             Verdict::Pending => {}
             Verdict::NoServer => {
-                picture.each(|slug, server| {
+                waited.each(|slug, server| {
                     if server.is_none() {
                         to.complain(&["there is no server ", shown(slug), LISTED]);
                     }
@@ -70,14 +70,14 @@ pub fn wait(api: &ApiClient, to: &mut Terminal, goal: Goal, slugs: &[&str]) -> R
     }
 }
 
-struct Picture<'a> {
+struct WaitedServers<'a> {
     /// Empty for all servers.
     slugs: &'a [&'a str],
     servers: Vec<Value>,
     goal: Goal,
 }
 
-impl Picture<'_> {
+impl WaitedServers<'_> {
     fn take(&mut self, event: SseEvent, to: &mut Terminal) -> Result<(), Failure> {
         let mut data = event.json()?;
         match event.name.as_str() {

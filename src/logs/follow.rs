@@ -50,7 +50,7 @@ impl Follower {
         self.log.state().buffer.unread(&self.cursor, self.selection)
     }
 
-    /// Takes the next output, `most` bytes of it at most. The waker has to be hushed before this, not after.
+    /// Takes the next output, `most` bytes of it at most. The waker has to be drained before this, not after.
     pub fn take(&mut self, most: usize) -> NextOutput<'_> {
         let state = self.log.state();
         if state.buffer.read(&mut self.cursor, self.selection, BATCH.min(most), &mut self.batch) == Reading::New {

@@ -21,10 +21,10 @@ pub use types::{CheckFailure, CheckOutcome, Health, HealthChange, HealthStatus};
 
 /// The consecutive failures that make a healthy server `unhealthy` (the figure of Docker and Kubernetes).
 pub const FAILURES_MAX: u32 = 3;
-/// How long a server that has not passed yet is `checking`, and how long a request to it stays open.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a server that has not passed yet is `checking`, and how long a request to it stays open (Docker's term).
+pub const START_PERIOD: Duration = Duration::from_secs(60);
 /// A timeout that is noticed later than this shows that the machine, or the daemon, was paused.
-pub const BLINK: Duration = Duration::from_millis(100);
+pub const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The shortest interval, under every spec.
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 
@@ -34,20 +34,20 @@ pub struct Checks {
     interval: Duration,
     timeout: Duration,
     restart_after: Option<NonZeroU32>,
-    proof: Proof,
+    first_success: FirstSuccess,
     phase: CheckPhase,
     health: Health,
 }
 
 /// Whether the server has passed a check in this run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Proof {
+enum FirstSuccess {
     /// No check has begun.
-    NotAsked,
+    NotChecked,
     /// It has not passed since the first check began, at this time.
-    NotSince(Instant),
+    AwaitedSince(Instant),
     /// It has passed: failures count.
-    Given,
+    Seen,
 }
 
 /// The check in progress, if any.
@@ -88,7 +88,7 @@ impl Checks {
             interval: check.interval.max(INTERVAL_MIN),
             timeout: check.timeout,
             restart_after: check.restart_after_failures,
-            proof: Proof::NotAsked,
+            first_success: FirstSuccess::NotChecked,
             phase: CheckPhase::Idle { due: detected + check.delay },
             health: Health::default(),
         }
@@ -104,7 +104,7 @@ impl Checks {
             CheckPhase::Idle { due } => due,
             CheckPhase::InFlight { overdue_at, until, .. } => overdue_at.unwrap_or(until),
         };
-        self.patience_ends().map_or(next, |end| end.min(next))
+        self.start_period_end().map_or(next, |end| end.min(next))
     }
 
     /// Acts on the [deadline](Checks::deadline) if it has passed. Call it until it returns `Nothing`. `at` is `now` as
@@ -117,7 +117,7 @@ impl Checks {
             }
             // The daemon was paused, so an answer may have arrived unseen: the check gets its time once more.
             CheckPhase::InFlight { until, extension: extension @ Extension::Available, .. }
-                if *until + BLINK <= now =>
+                if *until + PAUSE_MIN <= now =>
             {
                 *extension = Extension::Used;
                 *until = now + self.timeout;
@@ -132,7 +132,7 @@ impl Checks {
                 self.note(at, None, Some(CheckFailure::NoAnswer(self.timeout)));
                 Due::Report(HealthChange::Same)
             }
-            CheckPhase::Idle { .. } | CheckPhase::InFlight { .. } => match self.patience_ends() {
+            CheckPhase::Idle { .. } | CheckPhase::InFlight { .. } => match self.start_period_end() {
                 Some(end) if end <= now => {
                     self.health.status = HealthStatus::Unhealthy;
                     Due::Report(HealthChange::BecameUnhealthy)
@@ -170,12 +170,12 @@ impl Checks {
 
     fn begin(&mut self, now: Instant) {
         let overdue_at = now + self.timeout;
-        let until = match self.proof {
-            Proof::Given => overdue_at,
-            Proof::NotAsked | Proof::NotSince(_) => overdue_at.max(now + PATIENCE),
+        let until = match self.first_success {
+            FirstSuccess::Seen => overdue_at,
+            FirstSuccess::NotChecked | FirstSuccess::AwaitedSince(_) => overdue_at.max(now + START_PERIOD),
         };
-        if self.proof == Proof::NotAsked {
-            self.proof = Proof::NotSince(now);
+        if self.first_success == FirstSuccess::NotChecked {
+            self.first_success = FirstSuccess::AwaitedSince(now);
         }
         self.phase = CheckPhase::InFlight {
             begun: now,
@@ -192,7 +192,7 @@ impl Checks {
     }
 
     fn passed(&mut self) -> HealthChange {
-        self.proof = Proof::Given;
+        self.first_success = FirstSuccess::Seen;
         self.health.consecutive_failures = 0;
         match self.health.status {
             HealthStatus::Healthy => HealthChange::Same,
@@ -207,14 +207,16 @@ impl Checks {
         let before = self.health.status;
         let failures = self.health.consecutive_failures.saturating_add(1);
         self.health.consecutive_failures = failures;
-        let is_enough = match self.proof {
-            Proof::Given => failures >= FAILURES_MAX,
-            Proof::NotAsked | Proof::NotSince(_) => self.patience_ends().is_some_and(|end| end <= now),
+        let is_enough = match self.first_success {
+            FirstSuccess::Seen => failures >= FAILURES_MAX,
+            FirstSuccess::NotChecked | FirstSuccess::AwaitedSince(_) => {
+                self.start_period_end().is_some_and(|end| end <= now)
+            }
         };
         if is_enough {
             self.health.status = HealthStatus::Unhealthy;
         }
-        if self.proof == Proof::Given && self.restart_after.is_some_and(|after| after.get() == failures) {
+        if self.first_success == FirstSuccess::Seen && self.restart_after.is_some_and(|after| after.get() == failures) {
             HealthChange::RestartDue
         } else if self.health.status != before {
             HealthChange::BecameUnhealthy
@@ -225,12 +227,12 @@ impl Checks {
 
     /// When a server that has never passed becomes unhealthy; `None` if it has passed, or has no failed check: a first
     /// request with a longer timeout may still be running.
-    fn patience_ends(&self) -> Option<Instant> {
-        match (self.proof, self.health.status) {
-            (Proof::NotSince(begun), HealthStatus::Checking) if self.health.consecutive_failures > 0 => {
-                Some(begun + PATIENCE)
+    fn start_period_end(&self) -> Option<Instant> {
+        match (self.first_success, self.health.status) {
+            (FirstSuccess::AwaitedSince(begun), HealthStatus::Checking) if self.health.consecutive_failures > 0 => {
+                Some(begun + START_PERIOD)
             }
-            (Proof::NotAsked | Proof::NotSince(_) | Proof::Given, _) => None,
+            (FirstSuccess::NotChecked | FirstSuccess::AwaitedSince(_) | FirstSuccess::Seen, _) => None,
         }
     }
 }

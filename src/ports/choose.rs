@@ -70,7 +70,7 @@ struct Seen {
     /// others.
     is_judged: bool,
     /// It has failed for so long that it is not tried beside a port that has passed.
-    is_hopeless: bool,
+    has_failed_too_long: bool,
     /// It was open at the same time as the requested one, so that one did open in its time and is not waited for any
     /// more.
     has_met_requested: bool,
@@ -117,7 +117,7 @@ impl Choice {
                     rank: self.rank(open.port),
                     since: now,
                     is_judged: false,
-                    is_hopeless: false,
+                    has_failed_too_long: false,
                     has_met_requested: false,
                 },
             })
@@ -158,8 +158,8 @@ impl Choice {
     }
 
     /// Takes that checks of `port` have done nothing but fail for too long.
-    pub fn hopeless(&mut self, port: Port) {
-        self.seen.iter_mut().filter(|seen| seen.open.port == port).for_each(|seen| seen.is_hopeless = true);
+    pub fn failed_too_long(&mut self, port: Port) {
+        self.seen.iter_mut().filter(|seen| seen.open.port == port).for_each(|seen| seen.has_failed_too_long = true);
     }
 
     /// The server's port.
@@ -225,7 +225,7 @@ impl Choice {
 
     /// Whether `seen` takes the place of `current` when it passes, although that has passed too.
     fn may_replace(&self, current: &Seen, seen: &Seen) -> bool {
-        seen.rank < current.rank && self.is_early(seen) && !seen.is_hopeless
+        seen.rank < current.rank && self.is_early(seen) && !seen.has_failed_too_long
     }
 
     fn is_early(&self, seen: &Seen) -> bool {

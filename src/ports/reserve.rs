@@ -3,7 +3,7 @@
 //! Owns: the table of ports that servers hold. Never: a look at what a server really listens on (see `watch`).
 //!
 //! A port is free when nothing listens on it and no other server holds it. A server holds its port from its start
-//! until it rests: the port of a stopped server can be given to another one.
+//! until it is idle: the port of a stopped server can be given to another one.
 
 use std::fmt;
 use std::io;

@@ -277,11 +277,11 @@ impl WatchThread {
     /// When the next look is due by itself.
     fn next_tick(&self) -> Option<Instant> {
         if self.scanner.is_walking() || !self.waiting.is_empty() {
-            return self.last.map(|over| over + self.scanner.rest());
+            return self.last.map(|over| over + self.scanner.cooldown());
         }
         let fast_since = self.table.fast_since()?;
         Some(match self.last {
-            Some(over) => over + tick(over.saturating_duration_since(fast_since)).max(self.scanner.rest()),
+            Some(over) => over + tick(over.saturating_duration_since(fast_since)).max(self.scanner.cooldown()),
             None => fast_since,
         })
     }

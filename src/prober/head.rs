@@ -59,10 +59,10 @@ impl AnswerHead {
                     HeadKind::Final(outcome) => return Some(outcome),
                     HeadKind::Partial | HeadKind::Interim { .. } if bytes.len() < KEPT_MAX => return None,
                     HeadKind::Partial | HeadKind::Interim { .. } => {}
-                    HeadKind::Long { status } => return self.read_on(status, length),
+                    HeadKind::Long { status } => return self.stop_buffering(status, length),
                 }
                 match status_of(bytes.get(length..).unwrap_or_default()) {
-                    Some(status) => self.read_on(status, length),
+                    Some(status) => self.stop_buffering(status, length),
                     None => Some(CheckOutcome::Failed(CheckFailure::HeadTooLong)),
                 }
             }
@@ -84,7 +84,7 @@ impl AnswerHead {
     }
 
     /// Stops buffering. The final head begins at `begin`.
-    fn read_on(&mut self, status: u16, begin: usize) -> Option<CheckOutcome> {
+    fn stop_buffering(&mut self, status: u16, begin: usize) -> Option<CheckOutcome> {
         let AnswerHead::Open(bytes) =
             std::mem::replace(self, AnswerHead::Long { status, read: 0, line: LineState::Empty })
         else {

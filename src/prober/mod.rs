@@ -37,24 +37,24 @@ const POLL_RETRY: Duration = Duration::from_millis(100);
 struct WatchId(u64);
 
 /// A message to the thread.
-enum Order {
+enum ProberMessage {
     Watch(WatchId, Box<Watched>),
-    Forget(WatchId),
+    Unwatch(WatchId),
     Close,
 }
 
 /// The thread's inbox and waker.
 #[derive(Clone)]
 struct Mailbox {
-    /// Unbounded: orders are as rare as starts and ends of runs.
-    orders: Sender<Order>,
+    /// Unbounded: messages are as rare as starts and ends of runs.
+    messages: Sender<ProberMessage>,
     waker: Arc<Waker>,
 }
 
 impl Mailbox {
-    /// A thread that has ended needs no orders: ignore the error.
-    fn send(&self, order: Order) {
-        let _ = self.orders.send(order);
+    /// A thread that has ended needs no messages: ignore the error.
+    fn send(&self, message: ProberMessage) {
+        let _ = self.messages.send(message);
         self.waker.wake();
     }
 }
@@ -79,10 +79,10 @@ impl Prober {
     /// # Errors
     /// No thread can be started, or no descriptor is left.
     pub fn start() -> io::Result<Arc<Prober>> {
-        let (orders_tx, orders) = inbox();
+        let (sender, messages) = inbox();
         let waker = Arc::new(Waker::new()?);
-        let mailbox = Mailbox { orders: orders_tx, waker: Arc::clone(&waker) };
-        let thread = thread::spawn("prober", thread::STACK, move || work(&orders, &waker))?;
+        let mailbox = Mailbox { messages: sender, waker: Arc::clone(&waker) };
+        let thread = thread::spawn("prober", thread::STACK, move || work(&messages, &waker))?;
         Ok(Arc::new(Prober { mailbox, thread, next: AtomicU64::new(0) }))
     }
 
@@ -98,39 +98,39 @@ impl Prober {
     ) -> Probing {
         let id = WatchId(self.next.fetch_add(1, Ordering::Relaxed));
         let watched = Watched::new(address, check, detected, Box::new(notify));
-        self.mailbox.send(Order::Watch(id, Box::new(watched)));
+        self.mailbox.send(ProberMessage::Watch(id, Box::new(watched)));
         Probing { id, mailbox: self.mailbox.clone() }
     }
 
     /// Ends the thread and all checks, and waits for it, but not past `deadline`.
     pub fn close(&self, deadline: Instant) -> Joined {
-        self.mailbox.send(Order::Close);
+        self.mailbox.send(ProberMessage::Close);
         self.thread.join_by(deadline)
     }
 }
 
 impl Drop for Prober {
     fn drop(&mut self) {
-        self.mailbox.send(Order::Close);
+        self.mailbox.send(ProberMessage::Close);
     }
 }
 
 impl Drop for Probing {
     fn drop(&mut self) {
-        self.mailbox.send(Order::Forget(self.id));
+        self.mailbox.send(ProberMessage::Unwatch(self.id));
     }
 }
 
 /// The body of the thread.
-fn work(orders: &Inbox<Order>, waker: &Waker) {
+fn work(messages: &Inbox<ProberMessage>, waker: &Waker) {
     let mut all: Sorted<WatchId, Box<Watched>> = Sorted::default();
     let mut poll = Poll::default();
     loop {
         loop {
-            match orders.try_recv() {
-                Ok(Order::Watch(id, watched)) => drop(all.insert(id, watched)),
-                Ok(Order::Forget(id)) => drop(all.remove(&id)),
-                Ok(Order::Close) | Err(RecvError::Disconnected) => return,
+            match messages.try_recv() {
+                Ok(ProberMessage::Watch(id, watched)) => drop(all.insert(id, watched)),
+                Ok(ProberMessage::Unwatch(id)) => drop(all.remove(&id)),
+                Ok(ProberMessage::Close) | Err(RecvError::Disconnected) => return,
                 Err(RecvError::Timeout) => break,
             }
         }

@@ -1,7 +1,7 @@
 //! One request to a managed server.
 //!
-//! Owns: the order of access, hold and connect, and what is said when one of them fails. Never: what follows (see
-//! `exchange`), the form of what is said (see `pages`).
+//! Owns: the order of access, hold and connect, and the error when one of them fails. Never: what follows (see
+//! `exchange`), the form of an error (see `pages`).
 
 use std::io;
 use std::os::unix::net::UnixStream;
@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use super::exchange::{self, Exchange};
 use super::lane::Lane;
-use super::pages::{Asker, Note};
-use super::proofs::LeadsTo;
+use super::pages::{ProxyError, VisitorKind};
+use super::proofs::ListenerOwner;
 use super::relay::{self, Unconnected};
-use super::request::{Disguise, UpstreamHead, VisitHead};
-use super::response::AskedFor;
-use super::standing::{self, Standing};
+use super::request::{UpstreamContext, UpstreamHead, VisitHead};
+use super::response::RequestContext;
+use super::visitability::{self, Visitability};
 use super::{Occupied, Proxy, cookie};
 use crate::handoff::Reply;
 use crate::http::head::{BodyFraming, Expects, Version};
@@ -43,7 +43,7 @@ pub struct VisitCall<'a, 'p, 'r> {
     pub request: &'a mut VisitRequest<'r>,
     pub head: &'a VisitHead<'a>,
     pub scheme: Scheme,
-    pub asker: Asker,
+    pub visitor: VisitorKind,
 }
 
 /// What wakes a held client's thread at each change, while its server is observed closely.
@@ -52,14 +52,14 @@ type Held<'a> = (Arc<Waker>, WakeGuard<'a>, Waiting);
 /// Why a server is not reached.
 enum Unreached {
     /// The client is given the reason.
-    Said(Note),
+    Error(ProxyError),
     ClientLeft,
 }
 
 /// What was tried to reach a server.
 struct Attempts {
     is_refused: bool,
-    /// Whether its supervisor was asked to start it.
+    /// Whether its supervisor was context to start it.
     is_asked: bool,
     /// Since when another process is seen to listen at its address.
     shared_since: Option<Instant>,
@@ -67,7 +67,7 @@ struct Attempts {
 
 /// The daemon has no descriptor.
 fn short(_: io::Error) -> Unreached {
-    Unreached::Said(Note::new(503, "busy", "the daemon is short of descriptors; try again soon"))
+    Unreached::Error(ProxyError::new(503, "busy", "the daemon is short of descriptors; try again soon"))
 }
 
 impl<'p> VisitCall<'_, 'p, '_> {
@@ -84,11 +84,14 @@ impl<'p> VisitCall<'_, 'p, '_> {
         };
         let visit = server.traffic().begin();
         let Some(place) = self.proxy.occupy(server.slug()) else {
-            return Err(self.say(server, &Note::new(503, "busy", "too many clients visit this server; try again soon")));
+            return Err(self.send_error(
+                server,
+                &ProxyError::new(503, "busy", "too many clients visit this server; try again soon"),
+            ));
         };
         match self.reach(server, visited.port, has_key) {
             Ok((target, stream)) => Ok(self.exchange(server, target, stream, visit, place)),
-            Err(Unreached::Said(note)) => Err(self.say(server, &note)),
+            Err(Unreached::Error(error)) => Err(self.send_error(server, &error)),
             Err(Unreached::ClientLeft) => Err(VisitEnd::Close),
         }
     }
@@ -101,7 +104,8 @@ impl<'p> VisitCall<'_, 'p, '_> {
         let Some(key) = key else { return Ok(false) };
         let (fields, target) = (self.head.fields, self.head.target);
         // Also if it was shown otherwise: it must not stay in the address of a page.
-        if self.head.method == "GET" && !self.asker.is_upgrade && cookie::in_query(target).any(|shown| key.is(shown)) {
+        if self.head.method == "GET" && !self.visitor.is_upgrade && cookie::in_query(target).any(|shown| key.is(shown))
+        {
             let cookie = cookie::set(key.secret(), self.scheme == Scheme::Https);
             let without = cookie::local(&cookie::without_key(target));
             let headers = vec![("Location", without), ("Set-Cookie", cookie), ("Cache-Control", "no-store".to_owned())];
@@ -112,7 +116,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             return Ok(true);
         }
         const HOW: &str = "a key is needed to visit this server; open its access_url, or send it as X-Servisor-Key";
-        Err(Note::new(401, "key_needed", HOW).reply(self.asker))
+        Err(ProxyError::new(401, "key_needed", HOW).reply(self.visitor))
     }
 
     /// Connects to the server. While it starts, the client is held.
@@ -123,7 +127,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
         has_key: bool,
     ) -> Result<(VisitTarget, UnixStream), Unreached> {
         let registry = &self.proxy.registry;
-        let deadline = Instant::now() + standing::patience(self.asker);
+        let deadline = Instant::now() + visitability::hold_limit(self.visitor);
         let mut attempts = Attempts { is_refused: false, is_asked: false, shared_since: None };
         let mut held: Option<Held<'_>> = None;
         loop {
@@ -135,29 +139,34 @@ impl<'p> VisitCall<'_, 'p, '_> {
             let target = target.filter(|target| !self.proxy.own_ports.contains(&target.address.port()));
             let view = server.view();
             let now = Instant::now();
-            let standing = Standing::of(view.status, target.is_some(), standing::is_due(&view, port, now));
+            let visitability = Visitability::of(view.status, target.is_some(), visitability::is_due(&view, port, now));
             let mut retry = None;
-            let standing = match (standing, target) {
-                (Standing::Open, Some(target)) => match self.attempt(&target, &view, &mut attempts, now)? {
+            let visitability = match (visitability, target) {
+                (Visitability::Open, Some(target)) => match self.attempt(&target, &view, &mut attempts, now)? {
                     Some(stream) => return Ok((target, stream)),
                     None => {
                         retry = Some(Instant::now() + RETRY);
-                        standing
+                        visitability
                     }
                 },
-                (Standing::Down, _) if view.starts_on_visit && self.asker.may_start() => {
+                (Visitability::Down, _) if view.starts_on_visit && self.visitor.may_start() => {
                     if !std::mem::replace(&mut attempts.is_asked, true) {
                         server.visit();
                     }
-                    Standing::Soon
+                    Visitability::Soon
                 }
-                (Standing::Open | Standing::Soon, _) => standing,
-                (Standing::Down | Standing::Absent, _) => {
-                    return Err(Unreached::Said(standing::note(&view, standing, attempts.is_refused, has_key)));
+                (Visitability::Open | Visitability::Soon, _) => visitability,
+                (Visitability::Down | Visitability::NotListening, _) => {
+                    return Err(Unreached::Error(visitability::error(
+                        &view,
+                        visitability,
+                        attempts.is_refused,
+                        has_key,
+                    )));
                 }
             };
             if now >= deadline || registry.is_closed() {
-                return Err(Unreached::Said(standing::note(&view, standing, attempts.is_refused, has_key)));
+                return Err(Unreached::Error(visitability::error(&view, visitability, attempts.is_refused, has_key)));
             }
             match &held {
                 Some((waker, ..)) => self.hold(waker, retry.map_or(deadline, |retry| retry.min(deadline)))?,
@@ -188,7 +197,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
                 // It may be a new listener of the run that was not found yet.
                 let since = *attempts.shared_since.get_or_insert(now);
                 if now.saturating_duration_since(since) >= SHARED_FOR {
-                    return Err(Unreached::Said(standing::shared(view, target.address)));
+                    return Err(Unreached::Error(visitability::shared(view, target.address)));
                 }
                 registry.refresh_ports(now + LOOK);
             }
@@ -216,9 +225,9 @@ impl<'p> VisitCall<'_, 'p, '_> {
     /// Connects to `target`, if it is the run's alone at this moment.
     fn connect(&self, target: &VisitTarget, was_shared: bool) -> Result<UnixStream, Unconnected> {
         let check = || match self.proxy.proofs.check(target, Instant::now()) {
-            LeadsTo::Run => Ok(()),
-            LeadsTo::Nothing => Err(Unconnected::Refused),
-            LeadsTo::Stranger => Err(Unconnected::Shared),
+            ListenerOwner::Run => Ok(()),
+            ListenerOwner::None => Err(Unconnected::Refused),
+            ListenerOwner::Foreign => Err(Unconnected::Shared),
         };
         // A stranger that has the port does not see each try.
         if was_shared {
@@ -238,7 +247,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
         place: Occupied<'p>,
     ) -> Exchange<'p> {
         let head = self.head;
-        let UpstreamHead { bytes, origin } = head.for_server(&Disguise {
+        let UpstreamHead { bytes, origin } = head.for_server(&UpstreamContext {
             port: target.address.port(),
             mode: server.view().spec.proxy.host,
             scheme: self.scheme.as_str(),
@@ -257,7 +266,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             BodyFraming::Length(length) => Lane::of_request(bytes, Some(length as u64), rest, share()),
             BodyFraming::Chunks => Lane::of_request(bytes, None, rest, share()),
         };
-        let asked = AskedFor {
+        let context = RequestContext {
             is_head: head.method == "HEAD",
             version: head.version,
             persistence: head.persistence,
@@ -266,7 +275,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             origin,
             has_body_left: false,
         };
-        let (is_head, down) = (asked.is_head, Lane::of_answer(asked, interim, share()));
+        let (is_head, down) = (context.is_head, Lane::of_answer(context, interim, share()));
         Exchange {
             server: Arc::clone(server),
             target,
@@ -275,13 +284,13 @@ impl<'p> VisitCall<'_, 'p, '_> {
             down,
             visit,
             _place: place,
-            asker: self.asker,
+            visitor: self.visitor,
             is_head,
         }
     }
 
-    fn say(&self, server: &Supervisor, note: &Note) -> VisitEnd {
-        self.send(server, &note.reply(self.asker))
+    fn send_error(&self, server: &Supervisor, error: &ProxyError) -> VisitEnd {
+        self.send(server, &error.reply(self.visitor))
     }
 
     fn send(&self, server: &Supervisor, reply: &Reply) -> VisitEnd {

@@ -1,6 +1,6 @@
 //! One exchange with a server: a request on its way, and its answer.
 //!
-//! Owns: what is needed for it, without the head of the request, which a tunnel must not keep; and what is said if
+//! Owns: what is needed for it, without the head of the request, which a tunnel must not keep; and the error if
 //! there is no answer. Never: a byte of either (see `relay`).
 
 use std::os::unix::net::UnixStream;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::Occupied;
 use super::lane::Lane;
-use super::pages::{Asker, Note};
+use super::pages::{ProxyError, VisitorKind};
 use super::relay::{CLIENT_TAKES, NoAnswer, Relay, RelayEnd, Unblocked};
 use crate::handoff::Reply;
 use crate::http::response::{self, After, BodyIs, SendLimits};
@@ -19,7 +19,7 @@ use crate::os::proc::Process;
 use crate::os::{Pid, peer};
 use crate::supervisor::{Supervisor, Visit, VisitTarget};
 
-/// The limit of what is said in place of an answer.
+/// The limit of an error in place of an answer.
 const SEND: Duration = Duration::from_secs(10);
 
 /// An exchange that can begin.
@@ -32,7 +32,7 @@ pub struct Exchange<'p> {
     pub down: Lane,
     pub visit: Visit,
     pub _place: Occupied<'p>,
-    pub asker: Asker,
+    pub visitor: VisitorKind,
     pub is_head: bool,
 }
 
@@ -56,23 +56,25 @@ impl Exchange<'_> {
         *request.rest = relay.up.into_rest();
         drop((unblocked, relay.server));
         let slug = self.server.slug();
-        let note = match ended {
+        let error = match ended {
             RelayEnd::Answered(end) => return end,
             RelayEnd::Cut if relay.down.ends_by_close => return VisitEnd::Reset,
             RelayEnd::Cut => return VisitEnd::Close,
             RelayEnd::Failed(NoAnswer::Ended) => {
-                Note::new(502, "no_answer", format!("{slug} has ended the connection without an answer"))
+                ProxyError::new(502, "no_answer", format!("{slug} has ended the connection without an answer"))
             }
             RelayEnd::Failed(NoAnswer::Broken(why)) => {
                 log::server(Level::Debug, slug, format_args!("its answer to a visitor {}", why.0));
-                Note::new(502, "broken_answer", format!("{slug} can't be understood: its answer {}", why.0))
+                ProxyError::new(502, "broken_answer", format!("{slug} can't be understood: its answer {}", why.0))
             }
-            RelayEnd::Failed(NoAnswer::BadBody) => Note::new(400, "malformed", "the chunks of the body can't be read"),
+            RelayEnd::Failed(NoAnswer::BadBody) => {
+                ProxyError::new(400, "malformed", "the chunks of the body can't be read")
+            }
             RelayEnd::Failed(NoAnswer::Timeout) => {
-                Note::new(408, "request_timeout", "the body of the request stopped arriving; send it again")
+                ProxyError::new(408, "request_timeout", "the body of the request stopped arriving; send it again")
             }
         };
-        let reply = note.reply(self.asker);
+        let reply = error.reply(self.visitor);
         self.server.traffic().answered(reply.status);
         send(request, &reply, self.is_head)
     }
@@ -86,7 +88,7 @@ fn is_ending(server: &Supervisor, target: &VisitTarget) -> bool {
     !leader.is_some_and(lives) || target.end.is_over()
 }
 
-/// Sends what is said in place of an answer. The connection ends after it.
+/// Sends a reply of the proxy's own. The connection ends after it.
 pub fn send(request: &VisitRequest<'_>, reply: &Reply, is_head: bool) -> VisitEnd {
     let pace = SendLimits { deadline: Some(Instant::now() + SEND), stall: SEND };
     let body = if is_head { BodyIs::LeftOut } else { BodyIs::Sent };

@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
-use super::response::{AskedFor, BrokenAnswer};
+use super::response::{BrokenAnswer, RequestContext};
 use crate::http::body::Chunked;
 use crate::http::budget::Share;
 use crate::http::visit::VisitEnd;
@@ -42,12 +42,12 @@ enum NextPart {
     /// Nothing before the server has consented to a tunnel.
     Held,
     /// The head of an answer. So many bytes were searched for its end.
-    Head(Box<AskedFor>, usize),
+    Head(Box<RequestContext>, usize),
     /// So many bytes.
     Length(u64),
     Chunks(Chunked),
     ToEnd,
-    /// The source has ended, which is the end of the body if it was meant so.
+    /// The source has ended; whether the body is complete is not known yet.
     Ended,
     /// All was read.
     Over,
@@ -64,8 +64,8 @@ pub enum Needs {
     Turn,
     /// A tunnel.
     Consent,
-    /// Whether the end of the source was meant: see [`Lane::end_is_meant`].
-    Meaning,
+    /// To know whether the end of the source is that of the body: see [`Lane::confirm_end`].
+    EndCheck,
     /// Nothing: all was passed on.
     Nothing,
 }
@@ -149,14 +149,14 @@ impl Lane {
     }
 
     /// From a server to a client: `interim`, and the answer.
-    pub fn of_answer(asked: AskedFor, interim: &[u8], share: Share) -> Lane {
-        Lane::new(NextPart::Head(Box::new(asked), 0), interim.to_vec(), share)
+    pub fn of_answer(context: RequestContext, interim: &[u8], share: Share) -> Lane {
+        Lane::new(NextPart::Head(Box::new(context), 0), interim.to_vec(), share)
     }
 
     /// Whether the body of the request is not all passed on: an answer that begins before ends the connection.
     pub fn note_body_left(&mut self, is_left: bool) {
-        if let NextPart::Head(asked, _) = &mut self.expected {
-            asked.has_body_left = is_left;
+        if let NextPart::Head(context, _) = &mut self.expected {
+            context.has_body_left = is_left;
         }
     }
 
@@ -165,8 +165,8 @@ impl Lane {
         self.expected = NextPart::ToEnd;
     }
 
-    /// The source has ended, and with it the body.
-    pub fn end_is_meant(&mut self) {
+    /// Takes the end of the source as that of the body.
+    pub fn confirm_end(&mut self) {
         self.finish();
     }
 
@@ -232,7 +232,7 @@ impl Lane {
             let needs = match (&self.expected, decoded) {
                 (NextPart::Over, _) => Needs::Nothing,
                 (NextPart::Held, _) => Needs::Consent,
-                (NextPart::Ended, _) => Needs::Meaning,
+                (NextPart::Ended, _) => Needs::EndCheck,
                 (_, true) => continue,
                 (_, false) => match self.refill(source)? {
                     true => continue,

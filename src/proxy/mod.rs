@@ -2,7 +2,7 @@
 //!
 //! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules
 //! about heads, `lane` and `relay` move the bytes, `call` has the order of it all, `proofs` knows which connections
-//! lead to the run, `standing` and `pages` what is said in place of an answer, `cookie` the access key. Never: the API
+//! lead to the run, `visitability` and `pages` make the errors in place of an answer, `cookie` the access key. Never: the API
 //! (a name of a server never gets it), a server's life, TLS.
 
 use std::sync::{Arc, Mutex};
@@ -30,13 +30,13 @@ mod proofs;
 mod relay;
 mod request;
 pub(crate) mod response;
-mod standing;
 #[cfg(test)]
 mod tests;
+mod visitability;
 
 use call::VisitCall;
 use exchange::Exchange;
-use pages::{Asker, Note};
+use pages::{ProxyError, VisitorKind};
 use proofs::Proofs;
 use request::UnfitRequest;
 
@@ -151,26 +151,28 @@ impl Proxy {
             Ok(head) => head,
             Err(unfit) => return Err(exchange::send(request, &refusal(unfit), bytes.starts_with(b"HEAD "))),
         };
-        let asker = Asker::of(&head);
-        let say = |request: &_, note: &Note| Err(exchange::send(request, &note.reply(asker), head.method == "HEAD"));
+        let visitor = VisitorKind::of(&head);
+        let send_error = |request: &_, error: &ProxyError| {
+            Err(exchange::send(request, &error.reply(visitor), head.method == "HEAD"))
+        };
         if head.is_loop() {
             let why = "the request has passed this proxy too often; its servers lead to each other";
-            return say(request, &Note::new(508, "loop", why));
+            return send_error(request, &ProxyError::new(508, "loop", why));
         }
         let named = self.visited(head.host());
         if let Visited::Server { sought, scheme } = &named
             && let Some(visited) = self.registry.visited(sought)
         {
-            return VisitCall { proxy: self, request, head: &head, scheme: *scheme, asker }.prepare(&visited);
+            return VisitCall { proxy: self, request, head: &head, scheme: *scheme, visitor }.prepare(&visited);
         }
-        let note = match named {
+        let error = match named {
             Visited::Server { .. } | Visited::Api => {
                 let host = String::from_utf8_lossy(head.host());
-                Note::new(404, "no_such_server", format!("no server is known here by the name {host}"))
+                ProxyError::new(404, "no_such_server", format!("no server is known here by the name {host}"))
             }
-            Visited::Malformed => Note::new(400, "malformed", "the Host header is no name of a host"),
+            Visited::Malformed => ProxyError::new(400, "malformed", "the Host header is no name of a host"),
         };
-        say(request, &note)
+        send_error(request, &error)
     }
 }
 
@@ -181,13 +183,13 @@ fn most_visitors(open_files: u64) -> usize {
     usize::try_from(most).map_or(VISITORS_MAX, |most| most.clamp(1, VISITORS_MAX))
 }
 
-/// What is said to a request that can't pass, whatever it is for.
+/// The reply to a request that can't pass, whatever it is for.
 fn refusal(unfit: UnfitRequest) -> Reply {
-    let note = match unfit {
+    let error = match unfit {
         UnfitRequest::Refused(refusal) => return refusal.of_visit().reply(),
-        UnfitRequest::Method => Note::new(405, "method_not_allowed", "CONNECT and TRACE do not pass this proxy"),
+        UnfitRequest::Method => ProxyError::new(405, "method_not_allowed", "CONNECT and TRACE do not pass this proxy"),
     };
-    note.reply(Asker::PROGRAM)
+    error.reply(VisitorKind::PROGRAM)
 }
 
 /// The proxy behind one listener.
@@ -220,8 +222,8 @@ pub struct NoApi;
 
 impl Service for NoApi {
     fn admit(&self, _: &[u8], _: &mut LastRequest) -> HeadVerdict {
-        let note = Note::new(404, "no_such_server", "no server is named");
-        HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(note.reply(Asker::PROGRAM)) }
+        let error = ProxyError::new(404, "no_such_server", "no server is named");
+        HeadVerdict { client_kind: ClientKind::Stranger, step: NextStep::Reply(error.reply(VisitorKind::PROGRAM)) }
     }
 
     fn client_kind(&self, _: &[u8]) -> ClientKind {

@@ -1,16 +1,16 @@
-//! What a client gets that is not the server's answer: as a page or as JSON.
+//! Errors in place of a server's answer: as a page or as JSON.
 //!
 //! Owns: who is shown a page, and the form of both. Never: a decision about a server. Pure.
 
 use super::request::VisitHead;
 use crate::handoff::Reply;
 
-/// What kind of client asks, as far as its headers say.
+/// The kind of a visitor, as far as its headers say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Asker {
-    /// A page is shown for it: the user of a browser goes there.
+pub struct VisitorKind {
+    /// A navigation of a browser: it gets a page.
     pub is_navigation: bool,
-    /// The same, but not of the user's own doing: our waiting page loads itself anew.
+    /// A navigation without a user's action: our waiting page loads itself again.
     pub is_refresh: bool,
     /// A request of a loaded page, or one with `Origin` or `Referer`.
     pub is_background: bool,
@@ -18,12 +18,12 @@ pub struct Asker {
     pub is_upgrade: bool,
 }
 
-impl Asker {
-    /// A program of which nothing is known.
-    pub const PROGRAM: Asker =
-        Asker { is_navigation: false, is_refresh: false, is_background: false, is_upgrade: false };
+impl VisitorKind {
+    /// A client without any such headers.
+    pub const PROGRAM: VisitorKind =
+        VisitorKind { is_navigation: false, is_refresh: false, is_background: false, is_upgrade: false };
 
-    pub fn of(head: &VisitHead<'_>) -> Asker {
+    pub fn of(head: &VisitHead<'_>) -> VisitorKind {
         let first = |name| head.fields.first(name);
         let mode = first("Sec-Fetch-Mode");
         let has_metadata = head
@@ -42,7 +42,7 @@ impl Asker {
                 None => !has_metadata && takes_pages(),
             };
         let has_source = first("Origin").is_some() || first("Referer").is_some();
-        Asker {
+        VisitorKind {
             is_navigation,
             is_refresh: is_navigation && mode.is_some() && first("Sec-Fetch-User").is_none(),
             is_background: !is_navigation && (has_metadata || has_source),
@@ -56,38 +56,38 @@ impl Asker {
     }
 }
 
-/// What is said in place of an answer.
+/// An error that a client gets in place of the server's answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Note {
+pub struct ProxyError {
     pub status: u16,
     /// For programs.
     pub code: &'static str,
     /// For people.
     pub sentence: String,
-    /// Whether it will soon be otherwise: the page loads itself anew.
-    pub is_passing: bool,
+    /// Whether a retry may soon succeed: the page loads itself again.
+    pub is_temporary: bool,
     /// The last lines of the server's output, for those who may see them.
     pub tail: String,
 }
 
-impl Note {
-    pub fn new(status: u16, code: &'static str, sentence: impl Into<String>) -> Note {
-        Note { status, code, sentence: sentence.into(), ..Note::default() }
+impl ProxyError {
+    pub fn new(status: u16, code: &'static str, sentence: impl Into<String>) -> ProxyError {
+        ProxyError { status, code, sentence: sentence.into(), ..ProxyError::default() }
     }
 
-    /// In the form for `asker`.
-    pub fn reply(&self, asker: Asker) -> Reply {
+    /// In the form for `visitor`.
+    pub fn reply(&self, visitor: VisitorKind) -> Reply {
         let mut headers = vec![("Cache-Control", "no-store".to_owned())];
         if self.status == 503 {
             headers.push(("Retry-After", "1".to_owned()));
         }
-        let (content_type, body) = match asker {
-            Asker { is_upgrade: true, .. } => (None, String::new()),
-            Asker { is_navigation: true, .. } => {
+        let (content_type, body) = match visitor {
+            VisitorKind { is_upgrade: true, .. } => (None, String::new()),
+            VisitorKind { is_navigation: true, .. } => {
                 headers.push(("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'".to_owned()));
                 (Some("text/html; charset=utf-8"), self.page())
             }
-            Asker { .. } => (Some("application/json"), self.json()),
+            VisitorKind { .. } => (Some("application/json"), self.json()),
         };
         Reply { status: self.status, headers, content_type, body: body.into_bytes().into() }
     }
@@ -99,7 +99,7 @@ impl Note {
     }
 
     fn page(&self) -> String {
-        let refresh = if self.is_passing { "<meta http-equiv=refresh content=0>" } else { "" };
+        let refresh = if self.is_temporary { "<meta http-equiv=refresh content=0>" } else { "" };
         let tail =
             if self.tail.is_empty() { String::new() } else { ["<pre>", &escaped(&self.tail), "</pre>"].concat() };
         [HEAD, refresh, TITLE, &escaped(&self.sentence), "</p>", &tail].concat()
@@ -131,10 +131,10 @@ mod tests {
     use super::super::request::vet;
     use super::*;
 
-    fn asker(lines: &str) -> Asker {
+    fn visitor(lines: &str) -> VisitorKind {
         let head = format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n\r\n", lines.replace('\n', "\r\n"));
         let mut headers = [httparse::EMPTY_HEADER; 100];
-        Asker::of(&vet(head.as_bytes(), &mut headers).unwrap())
+        VisitorKind::of(&vet(head.as_bytes(), &mut headers).unwrap())
     }
 
     #[test]
@@ -152,30 +152,31 @@ mod tests {
             ("Sec-Fetch-Dest: script\nAccept: text/html", false, false, false),
             ("Sec-Fetch-Mode: navigate\nUpgrade: websocket\nConnection: upgrade", false, false, false),
         ] {
-            let asker = asker(lines);
-            let seen = (asker.is_navigation, asker.is_refresh, asker.may_start());
+            let visitor = visitor(lines);
+            let seen = (visitor.is_navigation, visitor.is_refresh, visitor.may_start());
             assert_eq!(seen, (is_navigation, is_refresh, may_start), "{lines}");
         }
     }
 
     #[test]
     fn the_same_is_said_in_each_form() {
-        let note = Note { is_passing: true, ..Note::new(503, "not_ready", "web is \"<starting>\" & waits") };
-        let json = note.reply(asker("Accept: */*"));
+        let error =
+            ProxyError { is_temporary: true, ..ProxyError::new(503, "not_ready", "web is \"<starting>\" & waits") };
+        let json = error.reply(visitor("Accept: */*"));
         assert_eq!(json.body, &br#"{"error":"web is \"<starting>\" & waits","code":"not_ready"}"#[..]);
         assert_eq!(json.content_type, Some("application/json"));
         assert!(json.headers.contains(&("Retry-After", "1".into())));
-        let page = note.reply(asker("Accept: text/html"));
+        let page = error.reply(visitor("Accept: text/html"));
         let text = String::from_utf8(page.body.to_vec()).unwrap();
         assert!(
             text.contains("web is &quot;&lt;starting&gt;&quot; &amp; waits") && !text.contains("<starting"),
             "{text}"
         );
         assert!(text.contains("<meta http-equiv=refresh content=0>") && !text.contains("<pre>"), "{text}");
-        let upgrade = note.reply(asker("Upgrade: websocket\nConnection: upgrade"));
+        let upgrade = error.reply(visitor("Upgrade: websocket\nConnection: upgrade"));
         assert_eq!((upgrade.status, upgrade.content_type, upgrade.body.len()), (503, None, 0));
-        let lasting =
-            Note { tail: "<b>".into(), ..Note::new(502, "server_failed", "x") }.reply(asker("Accept: text/html"));
+        let lasting = ProxyError { tail: "<b>".into(), ..ProxyError::new(502, "server_failed", "x") }
+            .reply(visitor("Accept: text/html"));
         let text = String::from_utf8(lasting.body.to_vec()).unwrap();
         assert!(text.contains("<pre>&lt;b&gt;</pre>") && !text.contains("refresh"), "{text}");
         assert!(lasting.headers.iter().all(|(name, _)| *name != "Retry-After"));

@@ -23,12 +23,12 @@ const ALONE_FOR: Duration = Duration::from_millis(5);
 
 /// Where connections to an address lead.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LeadsTo {
+pub enum ListenerOwner {
     /// To the run alone, as far as the kernel shows.
     Run,
     /// To another process, always or at times.
-    Stranger,
-    Nothing,
+    Foreign,
+    None,
 }
 
 /// An address at which all listeners were a run's at that moment.
@@ -50,16 +50,16 @@ impl Proofs {
     }
 
     /// Where a connection to the target leads `now`.
-    pub fn check(&self, target: &VisitTarget, now: Instant) -> LeadsTo {
+    pub fn check(&self, target: &VisitTarget, now: Instant) -> ListenerOwner {
         if !self.lookup.is_usable() {
-            return LeadsTo::Run;
+            return ListenerOwner::Run;
         }
         let one = judge(self.lookup.inode_at(target.address).as_slice(), &target.inodes);
-        if one != LeadsTo::Run || self.was_alone(target, now) {
+        if one != ListenerOwner::Run || self.was_alone(target, now) {
             return one;
         }
         let all = judge(&self.lookup.inodes_at(target.address), &target.inodes);
-        if all == LeadsTo::Run {
+        if all == ListenerOwner::Run {
             lock(&self.alone).push(Alone { address: target.address, own: Arc::clone(&target.inodes), at: now });
         }
         all
@@ -72,11 +72,11 @@ impl Proofs {
     }
 }
 
-fn judge(present: &[u64], own: &[u64]) -> LeadsTo {
+fn judge(present: &[u64], own: &[u64]) -> ListenerOwner {
     match present {
-        [] => LeadsTo::Nothing,
-        _ if present.iter().all(|inode| own.binary_search(inode).is_ok()) => LeadsTo::Run,
-        _ => LeadsTo::Stranger,
+        [] => ListenerOwner::None,
+        _ if present.iter().all(|inode| own.binary_search(inode).is_ok()) => ListenerOwner::Run,
+        _ => ListenerOwner::Foreign,
     }
 }
 
@@ -87,12 +87,12 @@ mod tests {
     #[test]
     fn one_stranger_among_them_is_enough() {
         for (present, own, expected) in [
-            (&[][..], &[][..], LeadsTo::Nothing),
-            (&[], &[1], LeadsTo::Nothing),
-            (&[1], &[], LeadsTo::Stranger),
-            (&[1], &[1], LeadsTo::Run),
-            (&[3, 1], &[1, 2, 3], LeadsTo::Run),
-            (&[1, 4], &[1, 2, 3], LeadsTo::Stranger),
+            (&[][..], &[][..], ListenerOwner::None),
+            (&[], &[1], ListenerOwner::None),
+            (&[1], &[], ListenerOwner::Foreign),
+            (&[1], &[1], ListenerOwner::Run),
+            (&[3, 1], &[1, 2, 3], ListenerOwner::Run),
+            (&[1, 4], &[1, 2, 3], ListenerOwner::Foreign),
         ] {
             assert_eq!(judge(present, own), expected, "{present:?} {own:?}");
         }

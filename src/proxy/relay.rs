@@ -18,7 +18,7 @@ use super::response::BrokenAnswer;
 use crate::http::visit::VisitEnd;
 use crate::os::connect;
 use crate::os::poll::{Interest, Poll};
-use crate::supervisor::{EndSign, Traffic, Visit, VisitTarget};
+use crate::supervisor::{EndEvent, Traffic, Visit, VisitTarget};
 
 /// The limit of a connect. Servers are on this machine.
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
@@ -104,7 +104,7 @@ pub enum NoAnswer {
 pub struct Relay<'a> {
     pub client: &'a UnixStream,
     pub server: UnixStream,
-    pub end: &'a EndSign,
+    pub end: &'a EndEvent,
     /// Whether the run is over or about to be, which may have ended the connection in the middle of an answer.
     pub is_run_ending: &'a dyn Fn() -> bool,
     /// From the client to the server.
@@ -126,8 +126,8 @@ struct Waits {
     end: Option<usize>,
 }
 
-/// How far an exchange has come.
-struct Course {
+/// The state of an exchange.
+struct RelayState {
     up: Needs,
     down: Needs,
     /// When each lane has last moved something.
@@ -144,7 +144,7 @@ impl Relay<'_> {
     /// Carries it out. The client's socket must not block.
     pub fn carry_out(&mut self) -> RelayEnd {
         let now = Instant::now();
-        let mut course = Course {
+        let mut state = RelayState {
             up: Needs::Turn,
             down: self.down.first_need(),
             up_since: now,
@@ -155,7 +155,7 @@ impl Relay<'_> {
         };
         let mut poll = Poll::default();
         loop {
-            if let Err(end) = self.take_turn(&mut course, &mut poll) {
+            if let Err(end) = self.take_turn(&mut state, &mut poll) {
                 return end;
             }
         }
@@ -165,51 +165,51 @@ impl Relay<'_> {
     ///
     /// # Errors
     /// It is over.
-    fn take_turn(&mut self, course: &mut Course, poll: &mut Poll) -> Result<(), RelayEnd> {
-        if course.up == Needs::Turn {
-            self.pump_up(course)?;
+    fn take_turn(&mut self, state: &mut RelayState, poll: &mut Poll) -> Result<(), RelayEnd> {
+        if state.up == Needs::Turn {
+            self.pump_up(state)?;
         }
-        if course.down == Needs::Turn {
-            self.pump_down(course)?;
+        if state.down == Needs::Turn {
+            self.pump_down(state)?;
         }
-        if course.down == Needs::Nothing {
+        if state.down == Needs::Nothing {
             match self.down.after {
-                Some(after) if !course.is_tunnel => {
-                    let has_body_left = course.is_up_broken || !self.up.is_over();
+                Some(after) if !state.is_tunnel => {
+                    let has_body_left = state.is_up_broken || !self.up.is_over();
                     return Err(RelayEnd::Answered(if has_body_left { VisitEnd::Linger } else { after }));
                 }
-                _ if course.is_over || course.up == Needs::Nothing => return Err(RelayEnd::Answered(VisitEnd::Close)),
+                _ if state.is_over || state.up == Needs::Nothing => return Err(RelayEnd::Answered(VisitEnd::Close)),
                 _ => {
                     let _ = self.client.shutdown(Shutdown::Write);
                 }
             }
         }
-        self.wait(course, poll)
+        self.wait(state, poll)
     }
 
-    fn pump_up(&mut self, course: &mut Course) -> Result<(), RelayEnd> {
+    fn pump_up(&mut self, state: &mut RelayState) -> Result<(), RelayEnd> {
         let pumped = self.up.pump(self.client, &self.server);
         self.traffic.passed_on(self.up.moved, 0);
         match pumped {
-            Ok(needs) => course.up = needs,
+            Ok(needs) => state.up = needs,
             // It may have answered before: a refusal of the body, for example.
-            Err(LaneError::Sink) if !course.is_tunnel => (course.up, course.is_up_broken) = (Needs::Nothing, true),
+            Err(LaneError::Sink) if !state.is_tunnel => (state.up, state.is_up_broken) = (Needs::Nothing, true),
             Err(LaneError::Unreadable) if self.down.after.is_none() => {
                 return Err(RelayEnd::Failed(NoAnswer::BadBody));
             }
             Err(_) => return Err(RelayEnd::Cut),
         }
-        course.up_since = Instant::now();
-        if course.is_tunnel && self.up.moved > 0 {
-            self.traffic.client_sent(course.up_since);
+        state.up_since = Instant::now();
+        if state.is_tunnel && self.up.moved > 0 {
+            self.traffic.client_sent(state.up_since);
         }
-        if course.is_tunnel && course.up == Needs::Nothing {
+        if state.is_tunnel && state.up == Needs::Nothing {
             let _ = self.server.shutdown(Shutdown::Write);
         }
         Ok(())
     }
 
-    fn pump_down(&mut self, course: &mut Course) -> Result<(), RelayEnd> {
+    fn pump_down(&mut self, state: &mut RelayState) -> Result<(), RelayEnd> {
         self.down.note_body_left(!self.up.is_over());
         let pumped = self.down.pump(&self.server, self.client);
         self.traffic.passed_on(0, self.down.moved);
@@ -217,38 +217,38 @@ impl Relay<'_> {
             self.traffic.answered(status);
         }
         match pumped {
-            Ok(needs) => course.down = needs,
+            Ok(needs) => state.down = needs,
             Err(LaneError::Broken(why)) => return Err(RelayEnd::Failed(NoAnswer::Broken(why))),
             Err(LaneError::CutOff) if self.down.after.is_none() => return Err(RelayEnd::Failed(NoAnswer::Ended)),
             Err(_) => return Err(RelayEnd::Cut),
         }
-        if self.down.moved > 0 || course.down != Needs::Sink {
-            course.down_since = Instant::now();
+        if self.down.moved > 0 || state.down != Needs::Sink {
+            state.down_since = Instant::now();
         }
-        if course.down == Needs::Meaning {
-            if course.is_over || (self.is_run_ending)() {
+        if state.down == Needs::EndCheck {
+            if state.is_over || (self.is_run_ending)() {
                 return Err(RelayEnd::Cut);
             }
-            self.down.end_is_meant();
-            return self.pump_down(course);
+            self.down.confirm_end();
+            return self.pump_down(state);
         }
-        if self.down.has_switched && !course.is_tunnel {
-            course.is_tunnel = true;
+        if self.down.has_switched && !state.is_tunnel {
+            state.is_tunnel = true;
             self.visit = None;
             self.up.release();
             // Of the request's head.
             self.up.give_back();
-            return self.pump_up(course);
+            return self.pump_up(state);
         }
         Ok(())
     }
 
     /// Waits until a lane can move something.
-    fn wait(&mut self, course: &mut Course, poll: &mut Poll) -> Result<(), RelayEnd> {
-        let (up, down) = (course.up, course.down);
+    fn wait(&mut self, state: &mut RelayState, poll: &mut Poll) -> Result<(), RelayEnd> {
+        let (up, down) = (state.up, state.down);
         let deadlines = [
-            (up == Needs::Source && !course.is_tunnel).then(|| course.up_since + CLIENT_SENDS),
-            (down == Needs::Sink).then(|| course.down_since + CLIENT_TAKES),
+            (up == Needs::Source && !state.is_tunnel).then(|| state.up_since + CLIENT_SENDS),
+            (down == Needs::Sink).then(|| state.down_since + CLIENT_TAKES),
         ];
         let mut limit = deadlines.into_iter().flatten().min().map(|at| at.saturating_duration_since(Instant::now()));
         if limit.is_some_and(|limit| limit.is_zero()) {
@@ -263,7 +263,7 @@ impl Relay<'_> {
         if has_turn {
             limit = Some(Duration::ZERO);
         }
-        let waits = self.wait_for(poll, course);
+        let waits = self.wait_for(poll, state);
         if poll.wait(limit).is_err() {
             return Err(RelayEnd::Cut);
         }
@@ -273,45 +273,45 @@ impl Relay<'_> {
         }
         if is_ready(waits.end) {
             // What it has sent can still be read, and then comes the end.
-            course.is_over = true;
+            state.is_over = true;
             let _ = self.server.shutdown(Shutdown::Both);
         }
         // Both lanes may wait for the same socket, and one of them must not pass for moved because the other one is.
         let can_read = |place: Option<usize>| place.is_some_and(|place| poll.is_readable(place));
         let can_write = |place: Option<usize>| place.is_some_and(|place| poll.is_writable(place));
-        let is_over = course.is_over;
+        let is_over = state.is_over;
         if up == Needs::Source && can_read(waits.client) || up == Needs::Sink && (can_write(waits.server) || is_over) {
-            course.up = Needs::Turn;
+            state.up = Needs::Turn;
         }
         if down == Needs::Source && (can_read(waits.server) || is_over)
             || down == Needs::Sink && can_write(waits.client)
         {
-            course.down = Needs::Turn;
+            state.down = Needs::Turn;
         }
         if has_buffers {
-            self.give_back_quiet(course);
+            self.give_back_quiet(state);
         }
         Ok(())
     }
 
     /// Gives back the memory of each lane that is quiet. The other one may be busy for as long as it likes.
-    fn give_back_quiet(&mut self, course: &Course) {
+    fn give_back_quiet(&mut self, state: &RelayState) {
         let now = Instant::now();
         let is_quiet = |needs, since| needs != Needs::Turn && now.saturating_duration_since(since) >= QUIET;
-        if is_quiet(course.up, course.up_since) {
+        if is_quiet(state.up, state.up_since) {
             self.up.give_back();
         }
-        if is_quiet(course.down, course.down_since) {
+        if is_quiet(state.down, state.down_since) {
             self.down.give_back();
         }
     }
 
     /// Adds all that is waited for.
-    fn wait_for(&self, poll: &mut Poll, course: &Course) -> Waits {
-        let (up, down) = (course.up, course.down);
+    fn wait_for(&self, poll: &mut Poll, state: &RelayState) -> Waits {
+        let (up, down) = (state.up, state.down);
         poll.clear();
         let mut waits = Waits::default();
-        if !course.is_over {
+        if !state.is_over {
             waits.end = Some(poll.add(self.end, Interest::Read));
         }
         let interest = |reads: bool, writes: bool| match (reads, writes) {
@@ -323,7 +323,7 @@ impl Relay<'_> {
         match interest(up == Needs::Source, down == Needs::Sink) {
             Some(interest) => waits.client = Some(poll.add(self.client, interest)),
             // It has half closed a tunnel, which is no reason to end it.
-            None if course.is_tunnel => waits.broken = Some(poll.add(self.client, Interest::Broken)),
+            None if state.is_tunnel => waits.broken = Some(poll.add(self.client, Interest::Broken)),
             None => waits.left = Some(poll.add(self.client, Interest::Left)),
         }
         if let Some(interest) = interest(down == Needs::Source, up == Needs::Sink) {

@@ -103,8 +103,8 @@ pub fn vet<'a>(bytes: &'a [u8], headers: &'a mut [httparse::Header<'a>]) -> Resu
     Ok(VisitHead { method, target, version, fields, framing, persistence, expects, hops, is_upgrade })
 }
 
-/// What a server is to see of the way of a request to it.
-pub struct Disguise<'a> {
+/// What decides how a request is rewritten for a server.
+pub struct UpstreamContext<'a> {
     /// The port to which it goes.
     pub port: u16,
     pub mode: ProxyHost,
@@ -136,9 +136,9 @@ impl VisitHead<'_> {
     }
 
     /// Writes the head for the server.
-    pub fn for_server(&self, disguise: &Disguise<'_>) -> UpstreamHead {
-        let local = format!("localhost:{}", disguise.port);
-        let is_local = disguise.mode == ProxyHost::Local;
+    pub fn for_server(&self, context: &UpstreamContext<'_>) -> UpstreamHead {
+        let local = format!("localhost:{}", context.port);
+        let is_local = context.mode == ProxyHost::Local;
         let mut bytes = Vec::new();
         for part in [self.method, " ", &cookie::without_key(self.target), " HTTP/1.1\r\n"] {
             bytes.extend_from_slice(part.as_bytes());
@@ -153,7 +153,7 @@ impl VisitHead<'_> {
                 put(&mut bytes, "Origin", &[value]);
             }
         }
-        for field in self.fields.0.iter().filter(|field| self.passes(field, disguise)) {
+        for field in self.fields.0.iter().filter(|field| self.passes(field, context)) {
             if !field.name.eq_ignore_ascii_case("Referer") {
                 put(&mut bytes, field.name, &[field.value]);
                 continue;
@@ -169,7 +169,7 @@ impl VisitHead<'_> {
         if !cookies.is_empty() {
             put(&mut bytes, "Cookie", &[&cookies.join(&b"; "[..])]);
         }
-        let client = disguise.client.map(|client| client.to_string());
+        let client = context.client.map(|client| client.to_string());
         let mut way: Vec<&[u8]> = self.fields.all("X-Forwarded-For").collect();
         way.extend(client.as_ref().map(|client| client.as_bytes()));
         if !way.is_empty() {
@@ -177,7 +177,7 @@ impl VisitHead<'_> {
         }
         if !is_local {
             put(&mut bytes, "X-Forwarded-Host", &[self.host()]);
-            put(&mut bytes, "X-Forwarded-Proto", &[disguise.scheme.as_bytes()]);
+            put(&mut bytes, "X-Forwarded-Proto", &[context.scheme.as_bytes()]);
         }
         put(&mut bytes, "X-Servisor-Hops", &[(self.hops + 1).to_string().as_bytes()]);
         match self.framing {
@@ -196,12 +196,12 @@ impl VisitHead<'_> {
     }
 
     /// Whether a header is passed on as it is, or nearly so.
-    fn passes(&self, field: &httparse::Header<'_>, disguise: &Disguise<'_>) -> bool {
+    fn passes(&self, field: &httparse::Header<'_>, context: &UpstreamContext<'_>) -> bool {
         let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
         let begins = |name: &&str| field.name.get(..name.len()).is_some_and(|start| start.eq_ignore_ascii_case(name));
         let names_token = ["Authorization", "X-ComputeSDK-API-Key"]
             .into_iter()
-            .any(|name| is(&name) && (disguise.is_token)(name, field.value));
+            .any(|name| is(&name) && (context.is_token)(name, field.value));
         // CGI knows no difference between `-` and `_`, so that one could be taken for another.
         !(REMOVED.iter().any(is)
             || REMOVED_FAMILIES.iter().any(begins)

@@ -24,7 +24,7 @@ const OWN_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "[::1]"];
 
 /// What has to be known of a request to read its answer.
 #[derive(Debug)]
-pub struct AskedFor {
+pub struct RequestContext {
     pub is_head: bool,
     pub version: Version,
     pub persistence: Persistence,
@@ -79,7 +79,7 @@ pub struct BrokenAnswer(pub &'static str);
 ///
 /// # Errors
 /// It is no answer, and no further bytes make one of it.
-pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered, BrokenAnswer> {
+pub fn read(bytes: &[u8], searched: usize, context: &RequestContext) -> Result<Answered, BrokenAnswer> {
     if !could_begin(bytes) {
         return Err(NO_STATUS_LINE);
     }
@@ -102,8 +102,8 @@ pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered,
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else { return Err(NO_STATUS_LINE) };
     let fields = HeaderFields(parsed.headers);
     match status {
-        101 if asked.is_upgrade && fields.has_token("Upgrade", b"websocket") => {
-            let mut head = begin(status, parsed.reason.unwrap_or_default(), &fields, asked);
+        101 if context.is_upgrade && fields.has_token("Upgrade", b"websocket") => {
+            let mut head = begin(status, parsed.reason.unwrap_or_default(), &fields, context);
             put(&mut head, "Upgrade", &[b"websocket"]);
             put(&mut head, "Connection", &[b"Upgrade"]);
             head.extend_from_slice(b"\r\n");
@@ -115,12 +115,12 @@ pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered,
         _ => return Err(BrokenAnswer("has a status that is none of HTTP")),
     }
     let given = framing(&fields, minor)?;
-    let has_body = !(asked.is_head || status == 204 || status == 304);
-    let mut head = begin(status, parsed.reason.unwrap_or_default(), &fields, asked);
+    let has_body = !(context.is_head || status == 204 || status == 304);
+    let mut head = begin(status, parsed.reason.unwrap_or_default(), &fields, context);
     let (framing, in_chunks) = match given {
         _ if !has_body => (AnswerFraming::Length(0), false),
         AnswerFraming::Length(length) => (AnswerFraming::Length(length), false),
-        AnswerFraming::Chunks | AnswerFraming::ToEnd => (given, asked.version == Version::Http11),
+        AnswerFraming::Chunks | AnswerFraming::ToEnd => (given, context.version == Version::Http11),
     };
     if let AnswerFraming::Length(length) = given
         && status != 204
@@ -130,8 +130,9 @@ pub fn read(bytes: &[u8], searched: usize, asked: &AskedFor) -> Result<Answered,
         put(&mut head, "Transfer-Encoding", &[b"chunked"]);
     }
     let has_end = in_chunks || matches!(framing, AnswerFraming::Length(_));
-    let stays = has_end && asked.persistence == Persistence::KeepAlive && !asked.is_upgrade && !asked.has_body_left;
-    match (stays, asked.version) {
+    let stays =
+        has_end && context.persistence == Persistence::KeepAlive && !context.is_upgrade && !context.has_body_left;
+    match (stays, context.version) {
         (true, Version::Http11) => {}
         (true, Version::Http10) => put(&mut head, "Connection", &[b"keep-alive"]),
         (false, _) => put(&mut head, "Connection", &[b"close"]),
@@ -173,7 +174,7 @@ fn framing(fields: &HeaderFields<'_>, minor: u8) -> Result<AnswerFraming, Broken
 }
 
 /// The status line and the server's headers.
-fn begin(status: u16, reason: &str, fields: &HeaderFields<'_>, asked: &AskedFor) -> Vec<u8> {
+fn begin(status: u16, reason: &str, fields: &HeaderFields<'_>, context: &RequestContext) -> Vec<u8> {
     let mut head = format!("HTTP/1.1 {status} {reason}\r\n").into_bytes();
     for field in fields.0 {
         let is = |name: &&str| field.name.eq_ignore_ascii_case(name);
@@ -184,11 +185,12 @@ fn begin(status: u16, reason: &str, fields: &HeaderFields<'_>, asked: &AskedFor)
         }
         let text = str::from_utf8(field.value).ok();
         let rewritten = match text {
-            Some(text) if is(&"Location") => location(text, asked.port).map(String::into_bytes),
+            Some(text) if is(&"Location") => location(text, context.port).map(String::into_bytes),
             Some(text) if is(&"Set-Cookie") => set_cookie(text).map(String::into_bytes),
-            Some(text) if is(&"Access-Control-Allow-Origin") => {
-                asked.origin.clone().filter(|_| text.eq_ignore_ascii_case(&format!("http://localhost:{}", asked.port)))
-            }
+            Some(text) if is(&"Access-Control-Allow-Origin") => context
+                .origin
+                .clone()
+                .filter(|_| text.eq_ignore_ascii_case(&format!("http://localhost:{}", context.port))),
             Some(_) | None => None,
         };
         put(&mut head, field.name, &[rewritten.as_deref().unwrap_or(field.value)]);

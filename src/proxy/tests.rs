@@ -1,7 +1,7 @@
 mod answers;
 mod lanes;
 mod requests;
-mod standings;
+mod visitability;
 
 #[test]
 fn visitors_get_half_of_the_descriptors() {

@@ -102,7 +102,7 @@ pub struct Actor<S: System> {
     install_left: Option<String>,
     /// Why the last command could not be run, if more is known than its exit code.
     fault: Option<String>,
-    forget: Option<Box<dyn FnOnce() + Send>>,
+    on_deleted: Option<Box<dyn FnOnce() + Send>>,
 }
 
 /// What was done for this configuration once is not done again.
@@ -119,7 +119,7 @@ fn as_recorded(machine: Machine, record: &Record) -> Machine {
 
 impl<S: System> Actor<S> {
     /// An idle server that waits for its first command.
-    pub fn new(parts: Unlaunched<S>, forget: Box<dyn FnOnce() + Send>) -> Actor<S> {
+    pub fn new(parts: Unlaunched<S>, on_deleted: Box<dyn FnOnce() + Send>) -> Actor<S> {
         let first = parts.origin.starts(&parts.spec).then_some(Command::Start);
         let record = Record::of(parts.origin, &parts.context.files, parts.key);
         let machine = Machine::new(LifecycleRules::from(&*parts.spec), RunId(0));
@@ -149,7 +149,7 @@ impl<S: System> Actor<S> {
             unclaimed: None,
             install_left: None,
             fault: None,
-            forget: Some(forget),
+            on_deleted: Some(on_deleted),
         }
     }
 
@@ -175,7 +175,7 @@ impl<S: System> Actor<S> {
     #[inline(never)]
     pub(super) fn turn(&mut self) -> Flow {
         if let Some(command) = self.first.take() {
-            self.obey(command);
+            self.execute(command);
         }
         self.publish();
         self.answer_waiters();
@@ -187,7 +187,7 @@ impl<S: System> Actor<S> {
         if let Some(observer) = &mut self.observer {
             match self.machine.is_ending() {
                 // Nothing is waited for any more but its end.
-                true => observer.rest(),
+                true => observer.stop_polling(),
                 false => observer.adjust(self.machine.ready(), self.shared.attention(), now),
             }
         }
@@ -218,7 +218,7 @@ impl<S: System> Actor<S> {
     /// Takes a message, or the alarm where there is none.
     pub(super) fn take(&mut self, message: Option<Message>) {
         match message {
-            Some(Message::Asked(request)) => self.take_request(request),
+            Some(Message::Requested(request)) => self.take_request(request),
             Some(Message::Run(run, update)) => self.take_update(run, update),
             None => self.take_alarm(),
         }
@@ -254,8 +254,8 @@ impl<S: System> Actor<S> {
             Request::Command(command, reply) => self.take_command(command, reply),
             Request::Create(reply) => self.take_creation(reply),
             Request::Replace(spec, reply) => self.take_replacement(spec, reply),
-            Request::Shutdown => self.leave(Command::Stop),
-            Request::Kill => self.leave(Command::Kill),
+            Request::Shutdown => self.begin_shutdown(Command::Stop),
+            Request::Kill => self.begin_shutdown(Command::Kill),
             // The loop looks at it.
             Request::Attention => {}
             Request::Visit => self.take_visit(),
@@ -288,7 +288,7 @@ impl<S: System> Actor<S> {
         };
         match self.machine.command(command, self.now()) {
             Ok(effects) => {
-                self.note_hand(command);
+                self.record_client_command(command);
                 self.waiters.push(Waiter { goal, reply });
                 self.carry_out(effects);
             }
@@ -296,16 +296,17 @@ impl<S: System> Actor<S> {
         }
     }
 
-    fn leave(&mut self, command: Command) {
+    /// Ends the server with `command`, and the thread when the server is idle.
+    fn begin_shutdown(&mut self, command: Command) {
         self.lifetime = match self.lifetime {
             Lifetime::Serving | Lifetime::UntilIdle => Lifetime::UntilIdle,
             Lifetime::Over => Lifetime::Over,
         };
-        self.obey(command);
+        self.execute(command);
     }
 
     /// Carries out a command of the daemon itself.
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         // One that is being deleted is on its way already.
         if let Ok(effects) = self.machine.command(command, self.now()) {
             self.carry_out(effects);
@@ -325,14 +326,14 @@ impl<S: System> Actor<S> {
             }
             RunUpdate::Overlay => {
                 if id == self.machine.run() {
-                    let effects = self.look_at_preparation();
+                    let effects = self.check_preparation();
                     self.carry_out(effects);
                 }
             }
             // The observer is that of the current run.
-            RunUpdate::Seen(sight) => {
+            RunUpdate::Seen(observation) => {
                 if let Some(observer) = self.observer.as_mut().filter(|_| id == self.machine.run()) {
-                    for event in observer.take(sight, now) {
+                    for event in observer.take(observation, now) {
                         let effects = self.machine.event(event, now);
                         self.carry_out(effects);
                     }
@@ -356,7 +357,7 @@ impl<S: System> Actor<S> {
         }
         let effects = self.machine.timeout(self.now());
         self.carry_out(effects);
-        self.look_at_idle(now);
+        self.check_idle(now);
     }
 
     #[inline(never)]
@@ -378,7 +379,7 @@ impl<S: System> Actor<S> {
                     let id = run.id();
                     let left = run.left_behind().to_vec();
                     let ended = run.finish();
-                    self.look_back(&left, ended.exit);
+                    self.diagnose(&left, ended.exit);
                     self.report(Level::Info, format_args!("run {} is over: it {}", id.0, ended.exit));
                     self.take_unclaimed(&ended.unclaimed);
                     let before = self.ending();

@@ -90,7 +90,7 @@ impl Drop for WakeGuard<'_> {
 }
 
 impl Changes {
-    /// How many there were until now. To be asked before the look that decides whether to wait.
+    /// The number of changes until now. Read it before the look that decides whether to wait.
     pub fn count(&self) -> Count {
         Count(self.state().count)
     }

@@ -59,7 +59,7 @@ pub use kernel::Kernel;
 pub use launches::Launches;
 pub use record::Origin;
 pub use reply::{CommandReply, Pending};
-pub use traffic::{EndSign, Traffic, Visit, VisitTarget};
+pub use traffic::{EndEvent, Traffic, Visit, VisitTarget};
 
 /// What all supervisors share.
 pub struct Context<S: System = Kernel> {
@@ -106,7 +106,7 @@ pub struct ProxyDefaults {
 
 /// What comes into a supervisor's inbox. There is one for both, so that they are taken in the order in which they came.
 enum Message {
-    Asked(Request),
+    Requested(Request),
     Run(RunId, RunUpdate),
 }
 
@@ -235,13 +235,17 @@ impl Supervisor {
         (Arc::new(Supervisor { shared, inbox: sender, thread: OnceLock::new() }), unlaunched)
     }
 
-    /// Starts the thread. `forget` is called when the server has been deleted, before any client gets the reply.
+    /// Starts the thread. `on_deleted` is called when the server has been deleted, before any client gets the reply.
     ///
     /// # Errors
     /// The system has no thread to give. Requests that wait are lost.
-    pub fn launch<S: System>(&self, parts: Unlaunched<S>, forget: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    pub fn launch<S: System>(
+        &self,
+        parts: Unlaunched<S>,
+        on_deleted: impl FnOnce() + Send + 'static,
+    ) -> io::Result<()> {
         let name = format!("sup:{}", self.slug());
-        let thread = thread::spawn(&name, thread::STACK, move || parts.live(Box::new(forget)))?;
+        let thread = thread::spawn(&name, thread::STACK, move || parts.live(Box::new(on_deleted)))?;
         // `launch` is called once; the handle of a second thread would be dropped.
         let _ = self.thread.set(thread);
         Ok(())
@@ -299,7 +303,7 @@ impl Supervisor {
         self.ask(|reply| Request::Command(command, reply))
     }
 
-    /// Stores the configuration that it was made with and starts it. To be asked first, and once.
+    /// Stores the configuration that it was made with and starts it. Call it first, and once.
     pub fn create(self: &Arc<Self>) -> Pending {
         self.ask(Request::Create)
     }
@@ -332,7 +336,7 @@ impl Supervisor {
 
     /// If the thread has ended, the request is dropped with its reply, and the wait returns `Lost`.
     fn send(&self, request: Request) {
-        let _ = self.inbox.send(Message::Asked(request));
+        let _ = self.inbox.send(Message::Requested(request));
     }
 }
 
@@ -357,7 +361,7 @@ impl Shared {
     }
 }
 
-/// Notifies the control thread on every way out.
+/// Notifies the control thread, however the thread ends.
 struct EndNotice {
     control: Sender<Control>,
     slug: Slug,
@@ -372,10 +376,10 @@ impl Drop for EndNotice {
 impl<S: System> Unlaunched<S> {
     /// The whole life of the thread. A panic costs the server's run, and nothing else: it is failed then, and can be
     /// started again.
-    fn live(self, forget: Box<dyn FnOnce() + Send>) {
+    fn live(self, on_deleted: Box<dyn FnOnce() + Send>) {
         let shared = Arc::clone(&self.shared);
         let _end_notice = EndNotice { control: self.context.control.clone(), slug: shared.slug.clone() };
-        let mut actor = actor::Actor::new(self, forget);
+        let mut actor = actor::Actor::new(self, on_deleted);
         while let Err(panic) = catch_unwind(AssertUnwindSafe(|| actor.run())) {
             let text = panic_text(&*panic).to_owned();
             log::server(Level::Error, &shared.slug, format_args!("its supervisor panicked: {text}"));

@@ -17,15 +17,15 @@ use crate::os::port;
 use crate::ports::{Checked, Choice, Listening, Open, Pace, RequestedPort, Rules};
 use crate::process::tracker::RunTree;
 
-mod rescue;
+mod deferred_restart;
 
-use rescue::Rescue;
+use deferred_restart::DeferredRestart;
 
 /// A server that is expected to listen is watched closely for so long; the first start of a large application takes
 /// its minutes.
 const EXPECTED_FOR: Duration = Duration::from_secs(10 * 60);
-/// After a check was refused its port may be closed: for so long that is looked for.
-const DOUBT_FOR: Duration = Duration::from_secs(1);
+/// For so long after a refused check the port is polled: it may be closed.
+const CLOSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 
 /// Sends the actor what was seen; called on the threads that see it.
 pub type ObservationSink = Arc<dyn Fn(Observation) + Send + Sync>;
@@ -72,8 +72,8 @@ pub struct RunObserver<S: System> {
     /// The number of the last probe.
     last_probe: u64,
     health: Option<Health>,
-    /// A restart is due, and the server may only have moved.
-    rescue: Option<Rescue>,
+    /// A restart that is due: the server may only have moved to another port.
+    deferred_restart: Option<DeferredRestart>,
     /// Who listens on the requested port instead of the server.
     holder: Option<String>,
     /// Until then a change is likely.
@@ -110,9 +110,9 @@ impl<S: System> RunObserver<S> {
             probes: Vec::new(),
             last_probe: 0,
             health: spec.health_check.as_ref().map(|_| Health::default()),
-            rescue: None,
+            deferred_restart: None,
             holder: None,
-            close_until: born + patience(spec),
+            close_until: born + expected_for(spec),
             spec: Arc::clone(spec),
         })
     }
@@ -159,8 +159,8 @@ impl<S: System> RunObserver<S> {
 
     /// Takes what was seen, and gives what it means for the life-cycle.
     #[inline(never)]
-    pub fn take(&mut self, sight: Observation, now: Instant) -> Vec<Event> {
-        match sight {
+    pub fn take(&mut self, observation: Observation, now: Instant) -> Vec<Event> {
+        match observation {
             Observation::Listening(listening) => self.take_listening(listening, now),
             Observation::Health(number, health, verdict) => self.take_health(number, health, verdict, now),
         }
@@ -172,8 +172,8 @@ impl<S: System> RunObserver<S> {
     pub fn deadline(&self, now: Instant) -> Option<Instant> {
         let looks = [Some(self.close_until), self.choice.better_until()];
         let calms = looks.into_iter().flatten().filter(|at| self.pace == Pace::Fast && now < *at).min();
-        let rescue = self.rescue.as_ref().map(Rescue::deadline);
-        [self.choice.deadline(now), rescue, calms].into_iter().flatten().min()
+        let deferred = self.deferred_restart.as_ref().map(DeferredRestart::deadline);
+        [self.choice.deadline(now), deferred, calms].into_iter().flatten().min()
     }
 
     /// Takes the passing of time.
@@ -182,7 +182,7 @@ impl<S: System> RunObserver<S> {
         let before = self.choice.chosen();
         self.choice.decide(now);
         let mut events = self.follow(before, now);
-        if self.rescue.as_ref().is_some_and(|rescue| rescue.deadline() <= now) {
+        if self.deferred_restart.as_ref().is_some_and(|deferred| deferred.deadline() <= now) {
             events.extend(self.give_up());
         }
         events
@@ -198,23 +198,23 @@ impl<S: System> RunObserver<S> {
         let is_best = self.choice.better_until().is_none() && (attention == Attention::None || self.health.is_none());
         let is_settled = if is_ready { !may_get_better } else { is_best };
         self.pace = match attention {
-            _ if is_settled && !self.doubts(now) => Pace::OnRequest,
+            _ if is_settled && !self.may_have_closed(now) => Pace::OnRequest,
             Attention::None if !is_likely && !may_get_better => Pace::OnRequest,
             Attention::None | Attention::Some => Pace::Fast,
         };
         self.watch.set_pace(self.pace);
     }
 
-    /// Looks only when it is asked to: the run is ending. While a thousand end, close looks would take a processor.
-    pub fn rest(&mut self) {
+    /// Looks at the ports on request only: the run is ending. While a thousand end, polling would take a processor.
+    pub fn stop_polling(&mut self) {
         self.pace = Pace::OnRequest;
         self.watch.set_pace(self.pace);
     }
 
-    /// It listens, and yet its closing is looked for.
-    fn doubts(&self, now: Instant) -> bool {
+    /// Whether the chosen port may have closed, so that it is polled although it was seen open.
+    fn may_have_closed(&self, now: Instant) -> bool {
         let refused = self.health.as_ref().is_some_and(|health| health.last_error == Some(CheckFailure::Refused));
-        (refused || self.rescue.is_some()) && self.choice.chosen().is_some() && now < self.close_until
+        (refused || self.deferred_restart.is_some()) && self.choice.chosen().is_some() && now < self.close_until
     }
 
     fn take_listening(&mut self, listening: Listening, now: Instant) -> Vec<Event> {
@@ -224,7 +224,7 @@ impl<S: System> RunObserver<S> {
         self.choice.take(&listening.open, now);
         let mut events = self.follow(before, now);
         self.take_given(listening.given);
-        events.extend(self.look_for_rescue(now));
+        events.extend(self.try_other_ports(now));
         events
     }
 
@@ -250,7 +250,7 @@ impl<S: System> RunObserver<S> {
         let present = self.choice.chosen();
         let (from, to) = (before.map(|open| open.probe), present.map(|open| open.probe));
         if from != to {
-            self.rescue = None;
+            self.deferred_restart = None;
         }
         self.check(now);
         if from == to {
@@ -262,7 +262,7 @@ impl<S: System> RunObserver<S> {
         }
         match (from, to, &self.spec.health_check) {
             (_, None, _) => {
-                self.close_until = now + patience(&self.spec);
+                self.close_until = now + expected_for(&self.spec);
                 vec![Event::Silent(self.run)]
             }
             // What was found at the old address says nothing of the new one.
@@ -274,8 +274,8 @@ impl<S: System> RunObserver<S> {
     /// Checks the ports that are to be checked, and no others.
     fn check(&mut self, now: Instant) {
         let Some(check) = self.spec.health_check.clone() else { return };
-        let wanted = match &self.rescue {
-            Some(rescue) => rescue.targets().to_vec(),
+        let wanted = match &self.deferred_restart {
+            Some(deferred) => deferred.targets().to_vec(),
             None => self.choice.checked(now),
         };
         self.probes.retain(|probe| wanted.contains(&probe.target));
@@ -303,7 +303,7 @@ impl<S: System> RunObserver<S> {
         match &health.last_error {
             None if verdict == HealthChange::BecameHealthy => {
                 self.choice.passed(target.port);
-                self.rescue = None;
+                self.deferred_restart = None;
                 self.holder = None;
                 self.health = Some(health);
                 self.check(now);
@@ -321,26 +321,26 @@ impl<S: System> RunObserver<S> {
         }
         if !is_chosen {
             if verdict == HealthChange::BecameUnhealthy {
-                self.choice.hopeless(target.port);
+                self.choice.failed_too_long(target.port);
                 self.check(now);
             }
-            return self.rescue_failed(target);
+            return self.other_port_failed(target);
         }
         if health.last_error == Some(CheckFailure::Refused) {
-            self.close_until = now + DOUBT_FOR;
+            self.close_until = now + CLOSE_AFTER_REFUSAL;
         }
         self.health = Some(health);
         match verdict {
             HealthChange::Same | HealthChange::BecameHealthy => Vec::new(),
             HealthChange::BecameUnhealthy => vec![Event::Unhealthy(self.run)],
             HealthChange::RestartDue => {
-                self.begin_rescue(now);
+                self.defer_restart(now);
                 vec![Event::Unhealthy(self.run)]
             }
         }
     }
 }
 
-fn patience(spec: &ServerSpec) -> Duration {
+fn expected_for(spec: &ServerSpec) -> Duration {
     if spec.port.is_some() || spec.health_check.is_some() { EXPECTED_FOR } else { WORKER_AFTER }
 }

@@ -14,14 +14,14 @@ pub struct Awaited {
     waits_for: Vec<OverlayId>,
 }
 
-/// What can be expected.
-pub enum Outlook {
+/// The state of the overlays that a server waits for.
+pub enum PreparationState {
     /// Some are still being copied.
     Waiting,
     /// All are complete.
     Done,
-    /// One of them will not come, and why.
-    Hopeless(String),
+    /// One of them has failed or was deleted, for this reason.
+    Failed(String),
 }
 
 impl Awaited {
@@ -39,13 +39,13 @@ impl Awaited {
         &self.waits_for
     }
 
-    /// Looks at all of them.
-    pub fn look(&mut self) -> Outlook {
-        let mut hopeless = None;
+    /// Reads the status of each.
+    pub fn check(&mut self) -> PreparationState {
+        let mut failure = None;
         let overlays = &self.overlays;
         self.waits_for.retain(|id| match overlays.find(id).map(|overlay| overlay.view()) {
             None => {
-                hopeless.get_or_insert_with(|| format!("overlay {id}, which it waits for, was deleted"));
+                failure.get_or_insert_with(|| format!("overlay {id}, which it waits for, was deleted"));
                 true
             }
             Some(view) => match (view.status, view.error) {
@@ -53,15 +53,15 @@ impl Awaited {
                 (CopyStatus::Pending | CopyStatus::InProgress, _) => true,
                 (CopyStatus::Failed, error) => {
                     let why = error.unwrap_or_else(|| "its log says more".into());
-                    hopeless.get_or_insert_with(|| format!("overlay {id}, which it waits for, failed: {why}"));
+                    failure.get_or_insert_with(|| format!("overlay {id}, which it waits for, failed: {why}"));
                     true
                 }
             },
         });
-        match hopeless {
-            Some(why) => Outlook::Hopeless(why),
-            None if self.waits_for.is_empty() => Outlook::Done,
-            None => Outlook::Waiting,
+        match failure {
+            Some(why) => PreparationState::Failed(why),
+            None if self.waits_for.is_empty() => PreparationState::Done,
+            None => PreparationState::Waiting,
         }
     }
 }

@@ -3,9 +3,10 @@
 //! Owns: the leader, whose child object has the reader of its output (see `kernel`), and the knowledge of which
 //! processes of the tree still live. Never: when to end it, or what follows (see `model::machine`).
 //!
-//! While the leader lives no snapshot is taken: the reaper notifies of its exit. After it, one snapshot has the rest of
-//! the tree; the reaper notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child
-//! that its own parent has reaped).
+//! While the leader lives no snapshot is taken, unless a stop is under way: processes outside of the group are looked for
+//! after 2 ms. The reaper notifies of the leader's exit. After it, one snapshot has the rest of the tree; the reaper
+//! notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child that its own parent has
+//! reaped).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,10 +28,10 @@ use crate::process::tracker::RunTree;
 use crate::sorted::SortedSet;
 
 mod signals;
-mod words;
+mod states;
 
-pub use words::Progress;
-use words::{Asked, LeaderIs, Others};
+pub use states::Progress;
+use states::{LeaderStatus, OtherProcesses, Signalled};
 
 /// A group that ends at once on its signal, SIGKILL included, needs no look at the processes; after this, the processes
 /// outside of it are looked for.
@@ -40,7 +41,7 @@ const LOOK_FIRST: Duration = Duration::from_millis(100);
 const LOOK_MAX: Duration = Duration::from_secs(1);
 /// For so long only a complete snapshot proves that no process is left. It is incomplete when another run spawns while
 /// an unmarked orphan is inspected, or when very many processes start.
-const BLURRED_FOR: Duration = Duration::from_secs(10);
+const INCOMPLETE_FOR: Duration = Duration::from_secs(10);
 
 /// A living run.
 pub struct Run<S: System> {
@@ -50,17 +51,17 @@ pub struct Run<S: System> {
     /// `None` once it is reaped.
     leader: Option<S::Child>,
     tree: Arc<RunTree>,
-    asked: Asked,
-    leader_is: LeaderIs,
+    signalled: Signalled,
+    leader_status: LeaderStatus,
     look_at: Option<Instant>,
     look_every: Duration,
-    reported_unseen: bool,
+    has_reported_error: bool,
     /// The processes that lived when the leader had ended, as text for messages.
     left_behind: Vec<String>,
     /// Which processes beside the leader had to be killed.
     killed: SortedSet<Pid>,
     /// When an incomplete snapshot first had no process of the run.
-    blurred_at: Option<Instant>,
+    incomplete_since: Option<Instant>,
     /// Which process has refused a signal and lives, as text for messages.
     refusal: Option<(Pid, String)>,
     /// When SIGKILL was sent for the first time.
@@ -107,14 +108,14 @@ impl<S: System> Run<S> {
             system: Arc::clone(system),
             tree: Arc::clone(leader.tree()),
             leader: Some(leader),
-            asked: Asked::Nothing,
-            leader_is: LeaderIs::Alive,
+            signalled: Signalled::Nothing,
+            leader_status: LeaderStatus::Alive,
             look_at: None,
             look_every: LOOK_FIRST,
-            reported_unseen: false,
+            has_reported_error: false,
             left_behind: Vec::new(),
             killed: SortedSet::default(),
-            blurred_at: None,
+            incomplete_since: None,
             refusal: None,
             killed_at: None,
             undying: None,
@@ -153,11 +154,11 @@ impl<S: System> Run<S> {
         match (rules.mode, &self.leader) {
             (StopMode::Mixed, Some(leader)) => {
                 leader.signal(Signal::Stop(rules.signal));
-                self.asked = Asked::Terminated;
+                self.signalled = Signalled::Terminated;
             }
             (StopMode::Tree, _) | (StopMode::Mixed, None) => {
                 self.signal_group(Signal::Stop(rules.signal));
-                self.asked = Asked::TerminatedGroup(rules.signal);
+                self.signalled = Signalled::TerminatedGroup(rules.signal);
                 self.look_at = Some(now + OTHERS_AFTER);
             }
         }
@@ -166,18 +167,18 @@ impl<S: System> Run<S> {
     }
 
     /// Ends the whole tree, newcomers since the last time included: its group at once, then who is outside of it. With
-    /// a leader they are looked for when it has ended, which the reaper reports, or a moment later: a look takes longer
-    /// than the end.
+    /// a leader they are looked for when the reaper reports its exit, or a moment later: a look takes longer than the
+    /// end.
     pub fn kill(&mut self, now: Instant) -> Progress {
         self.signal_group(Signal::Kill);
-        self.asked = Asked::Killed;
+        self.signalled = Signalled::Killed;
         self.killed_at.get_or_insert(now);
-        match self.leader_is {
-            LeaderIs::Alive => {
+        match self.leader_status {
+            LeaderStatus::Alive => {
                 self.look_at = Some(now + OTHERS_AFTER);
                 Progress::Same
             }
-            LeaderIs::Exited => self.look(now),
+            LeaderStatus::Exited => self.look(now),
         }
     }
 
@@ -186,7 +187,7 @@ impl<S: System> Run<S> {
     pub fn notice(&mut self, notice: Notice, now: Instant) -> Progress {
         match notice {
             Notice::LeaderExited(orphans) => {
-                self.leader_is = LeaderIs::Exited;
+                self.leader_status = LeaderStatus::Exited;
                 let may_have_siblings = || self.leader.as_ref().is_some_and(Child::may_have_siblings);
                 match orphans {
                     Orphans::None if !may_have_siblings() => Progress::Gone,
@@ -206,38 +207,38 @@ impl<S: System> Run<S> {
         // Twice at most: a process that exited between the snapshot and the request for a notice is no reason to wait.
         for _ in 0..2 {
             let (left, unclaimed) = match self.others(now) {
-                Others::Seen(left, unclaimed) => (left, unclaimed),
+                OtherProcesses::Known(left, unclaimed) => (left, unclaimed),
                 // Nothing is known, so nothing is over.
-                Others::Unseen => break,
+                OtherProcesses::Unknown => break,
             };
             self.refusal.take_if(|(pid, _)| left.iter().all(|process| process.pid != *pid));
-            match self.asked {
-                Asked::TerminatedGroup(signal) => self.terminate_outsiders(&left, Signal::Stop(signal)),
-                Asked::Killed => {
+            match self.signalled {
+                Signalled::TerminatedGroup(signal) => self.terminate_outsiders(&left, Signal::Stop(signal)),
+                Signalled::Killed => {
                     self.note_leader(Signal::Kill);
                     left.iter().for_each(|process| self.kill_one(process));
                 }
-                Asked::Nothing | Asked::Terminated => {}
+                Signalled::Nothing | Signalled::Terminated => {}
             }
             self.note_undying(&left, now);
-            match self.leader_is {
+            match self.leader_status {
                 // A notice of its end will follow.
-                LeaderIs::Alive => {
+                LeaderStatus::Alive => {
                     self.look_at = self.undying_at().filter(|at| now < *at);
                     return Progress::Same;
                 }
-                LeaderIs::Exited if left.is_empty() => {
+                LeaderStatus::Exited if left.is_empty() => {
                     self.unclaimed = unclaimed.iter().map(|process| proc::describe(process.pid)).collect();
                     return Progress::Gone;
                 }
-                LeaderIs::Exited if self.left_behind.is_empty() => {
+                LeaderStatus::Exited if self.left_behind.is_empty() => {
                     self.left_behind = left.iter().map(described).collect();
                     // SIGKILL to their group follows, and may end them before the next look.
-                    if self.asked == Asked::Nothing {
+                    if self.signalled == Signalled::Nothing {
                         self.killed.extend(left.iter().map(|process| process.pid));
                     }
                 }
-                LeaderIs::Exited => {}
+                LeaderStatus::Exited => {}
             }
             let pids: SortedSet<Pid> = left.iter().map(|process| process.pid).collect();
             if self.system.await_orphans(self.tree.leader, pids) == OrphanWait::Pending {
@@ -274,28 +275,28 @@ impl<S: System> Run<S> {
         RunOutcome { exit, usage, survivors_killed, unclaimed: std::mem::take(&mut self.unclaimed) }
     }
 
-    fn others(&mut self, now: Instant) -> Others {
+    fn others(&mut self, now: Instant) -> OtherProcesses {
         match self.system.members(&self.tree) {
             Ok(members) => {
                 let mut left = members.living;
                 left.retain(|process| process.pid != self.tree.leader);
                 if left.is_empty() && members.completeness == Completeness::Incomplete {
-                    let begun = *self.blurred_at.get_or_insert(now);
-                    if now < begun + BLURRED_FOR {
-                        return Others::Unseen;
+                    let begun = *self.incomplete_since.get_or_insert(now);
+                    if now < begun + INCOMPLETE_FOR {
+                        return OtherProcesses::Unknown;
                     }
                 }
-                Others::Seen(left, members.unclaimed)
+                OtherProcesses::Known(left, members.unclaimed)
             }
             Err(error) => {
                 let is_shortage = os::is_shortage(&error);
-                if !std::mem::replace(&mut self.reported_unseen, true) {
+                if !std::mem::replace(&mut self.has_reported_error, true) {
                     let what = if is_shortage { "looked for again" } else { "left alone" };
                     self.warn(format_args!(
                         "the processes can't be looked at ({error}); who has left its process group is {what}"
                     ));
                 }
-                if is_shortage { Others::Unseen } else { Others::Seen(Vec::new(), Vec::new()) }
+                if is_shortage { OtherProcesses::Unknown } else { OtherProcesses::Known(Vec::new(), Vec::new()) }
             }
         }
     }
@@ -323,7 +324,7 @@ impl<S: System> Drop for Run<S> {
     fn drop(&mut self) {
         if let Some(leader) = self.leader.take() {
             leader.signal_group(Signal::Kill);
-            if let Others::Seen(left, _) = self.others(self.system.now()) {
+            if let OtherProcesses::Known(left, _) = self.others(self.system.now()) {
                 left.iter().for_each(|process| self.signal(process, Signal::Kill));
             }
         }

@@ -50,7 +50,7 @@ struct VisitedRun {
     all: Vec<SocketAddr>,
     inodes: Arc<[u64]>,
     /// `None` as long as no connection has asked for it: it takes a descriptor.
-    end: Option<Arc<EndSign>>,
+    end: Option<Arc<EndEvent>>,
 }
 
 /// Where a run can be connected to.
@@ -60,18 +60,18 @@ pub struct VisitTarget {
     /// The inodes of all listeners that a look has found in the run's processes, in ascending order.
     pub inodes: Arc<[u64]>,
     /// To be looked at after the connect, and waited for beside both sockets.
-    pub end: Arc<EndSign>,
+    pub end: Arc<EndEvent>,
 }
 
 /// The end of one run. As a descriptor it becomes readable at the end, and stays so.
 #[derive(Debug)]
-pub struct EndSign {
+pub struct EndEvent {
     run: RunId,
     is_over: AtomicBool,
     waker: Waker,
 }
 
-impl EndSign {
+impl EndEvent {
     /// The number of the run.
     pub fn run(&self) -> RunId {
         self.run
@@ -83,7 +83,7 @@ impl EndSign {
     }
 }
 
-impl AsFd for EndSign {
+impl AsFd for EndEvent {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.waker.as_fd()
     }
@@ -150,7 +150,7 @@ impl Traffic {
         let end = match &run.end {
             Some(end) => Arc::clone(end),
             None => {
-                let end = EndSign { run: run.id, is_over: AtomicBool::new(false), waker: Waker::new()? };
+                let end = EndEvent { run: run.id, is_over: AtomicBool::new(false), waker: Waker::new()? };
                 Arc::clone(run.end.insert(Arc::new(end)))
             }
         };

@@ -169,7 +169,7 @@ fn the_others_are_checked_one_after_the_other_until_one_passes() {
     assert_eq!(story.checked(60_000), [3000, 5000, 6000], "never one of the last rank while there is a better one");
     story.choice.passed(port(6000));
     assert_eq!((story.chosen(), story.checked(50_000)), (6000, vec![6000, 3000]), "it may be slow");
-    story.choice.hopeless(port(3000));
+    story.choice.failed_too_long(port(3000));
     assert_eq!(story.checked(60_000), [6000]);
     // What has not opened early is not better than what has passed.
     assert_eq!(story.take(61_000, &[3000, 6000]), 6000);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::table::{SearchTask, Searched, WatchTable};
-use super::walk::{Part, Stop, Walk};
+use super::walk::{Part, Walk, WalkItem};
 use crate::log;
 use crate::os::is_shortage;
 use crate::os::proc::Process;
@@ -23,11 +23,11 @@ const SEARCH_FACTOR: u32 = 4;
 const SEARCH_LAST: Duration = Duration::from_millis(400);
 
 /// A search is followed by a rest of so many times its duration, up to the limit.
-const SEARCH_REST: u32 = 2;
-const SEARCH_REST_MAX: Duration = Duration::from_millis(20);
+const SEARCH_COOLDOWN: u32 = 2;
+const SEARCH_COOLDOWN_MAX: Duration = Duration::from_millis(20);
 /// The same for reading the sockets: from `/proc` it can take 15 ms, the more the larger the kernel's tables are.
-const READ_REST: u32 = 3;
-const READ_REST_MAX: Duration = Duration::from_millis(50);
+const READ_COOLDOWN: u32 = 3;
+const READ_COOLDOWN_MAX: Duration = Duration::from_millis(50);
 
 /// A process with more descriptors than that is not looked into at once, but on a walk.
 const FEW: u64 = 256;
@@ -53,7 +53,7 @@ pub struct SocketScanner {
     /// As they were read last, in the kernel's order.
     seen: Vec<ListeningSocket>,
     /// What the last look was worth a rest for.
-    rest: Duration,
+    cooldown: Duration,
     search: Option<Search>,
     walk: Option<Walk>,
     /// What was complained about already.
@@ -82,7 +82,7 @@ impl SocketScanner {
             inodes_match,
             before,
             seen: Vec::new(),
-            rest: Duration::ZERO,
+            cooldown: Duration::ZERO,
             search: None,
             walk: None,
             reported_reading: false,
@@ -96,8 +96,8 @@ impl SocketScanner {
     }
 
     /// How long not to look again, so that waiting for a server does not starve it.
-    pub fn rest(&self) -> Duration {
-        self.rest
+    pub fn cooldown(&self) -> Duration {
+        self.cooldown
     }
 
     /// Whether a walk is under way, which the next look continues.
@@ -124,7 +124,7 @@ impl SocketScanner {
         let is_due = self.search.is_some_and(|search| search.at <= now);
         if is_due || scope == Scope::All && !was_walking && table.has_unknown() {
             self.search(table, scope, now);
-            self.rest = self.rest.max((now.elapsed() * SEARCH_REST).min(SEARCH_REST_MAX));
+            self.cooldown = self.cooldown.max((now.elapsed() * SEARCH_COOLDOWN).min(SEARCH_COOLDOWN_MAX));
         }
         match self.proceed(table, now) {
             Some(walk) if walk.scope == Scope::All => Some(walk.begun),
@@ -139,7 +139,7 @@ impl SocketScanner {
         let mut walk = self.walk.take()?;
         let begun = Instant::now();
         let piece = walk.proceed();
-        self.rest = self.rest.max(begun.elapsed().min(SEARCH_REST_MAX));
+        self.cooldown = self.cooldown.max(begun.elapsed().min(SEARCH_COOLDOWN_MAX));
         let pause = match piece {
             Ok(FdChunk::More) => {
                 self.walk = Some(walk);
@@ -164,7 +164,7 @@ impl SocketScanner {
         let begun = Instant::now();
         let mut now = Vec::with_capacity(self.seen.len());
         self.listeners.read(&mut now)?;
-        self.rest = (begun.elapsed() * READ_REST).min(READ_REST_MAX);
+        self.cooldown = (begun.elapsed() * READ_COOLDOWN).min(READ_COOLDOWN_MAX);
         if now == self.seen {
             return Ok(());
         }
@@ -184,11 +184,11 @@ impl SocketScanner {
     }
 
     fn search(&mut self, table: &mut WatchTable, scope: Scope, now: Instant) {
-        let places = table.places(scope, now);
+        let tasks = table.tasks(scope, now);
         let pause = self.search.map_or(SEARCH_LAST, |search| search.pause);
         let gives_up = pause * SEARCH_FACTOR > SEARCH_LAST;
-        let is_over = match self.search_processes(table, &places, scope, now) {
-            Ok(()) => table.places(scope, now).is_empty() || gives_up && !table.has_unsettled(now),
+        let is_over = match self.search_processes(table, &tasks, scope, now) {
+            Ok(()) => table.tasks(scope, now).is_empty() || gives_up && !table.has_unsettled(now),
             Err(error) => {
                 log::debug(format_args!("the processes of servers can't be looked at now: {error}"));
                 self.search = Some(Search { at: now + pause, pause });
@@ -199,7 +199,7 @@ impl SocketScanner {
         self.search = (!is_over).then(|| Search { at: now + pause, pause: next });
     }
 
-    /// Looks into the small tables of `places` for the listeners that each of them may have, and begins a walk through
+    /// Looks into the small tables of `tasks` for the listeners that each of them may have, and begins a walk through
     /// the rest if that is due.
     ///
     /// # Errors
@@ -207,11 +207,11 @@ impl SocketScanner {
     fn search_processes(
         &mut self,
         table: &mut WatchTable,
-        places: &[SearchTask],
+        tasks: &[SearchTask],
         scope: Scope,
         now: Instant,
     ) -> io::Result<()> {
-        let mut wanted: SortedSet<u64> = places.iter().flat_map(|place| place.wanted.iter().copied()).collect();
+        let mut wanted: SortedSet<u64> = tasks.iter().flat_map(|task| task.wanted.iter().copied()).collect();
         let mut searched = Searched::default();
         if wanted.is_empty() {
             return Ok(());
@@ -224,29 +224,29 @@ impl SocketScanner {
                 if let Some(Err(error)) = unseen {
                     log::debug(format_args!("the processes of servers can't be looked at: {error}"));
                 }
-                searched.hidden.extend(places.iter().map(|place| place.id));
-                searched.complete.extend(places.iter().map(|place| place.id));
+                searched.hidden.extend(tasks.iter().map(|task| task.id));
+                searched.complete.extend(tasks.iter().map(|task| task.id));
                 table.take(&searched, now);
                 return Ok(());
             }
         };
         // The tables of threads that have their own, which few programs have, are looked into last.
-        let mut stops = [Vec::new(), Vec::new()];
-        for place in places {
-            for &pid in census.get(&place.leader).map(Vec::as_slice).unwrap_or_default() {
+        let mut items = [Vec::new(), Vec::new()];
+        for task in tasks {
+            for &pid in census.get(&task.leader).map(Vec::as_slice).unwrap_or_default() {
                 if wanted.is_empty() {
                     break;
                 }
-                stops[1].push(Stop { id: place.id, pid, part: Part::Threads });
+                items[1].push(WalkItem { id: task.id, pid, part: Part::Threads });
                 if extent(pid, FEW) == Extent::Large {
-                    stops[0].push(Stop { id: place.id, pid, part: Part::Main });
+                    items[0].push(WalkItem { id: task.id, pid, part: Part::Main });
                     continue;
                 }
                 match open_sockets(pid, &wanted) {
                     Ok(found) => {
                         for inode in found {
                             wanted.remove(&inode);
-                            searched.found.insert(inode, place.id);
+                            searched.found.insert(inode, task.id);
                         }
                     }
                     Err(error) if is_shortage(&error) => return Err(error),
@@ -254,17 +254,17 @@ impl SocketScanner {
                     Err(_) if !Process::read(pid).is_some_and(|process| process.is_alive()) => {}
                     Err(error) => {
                         log::debug(format_args!("process {pid} can't be looked into: {error}"));
-                        searched.hidden.insert(place.id);
+                        searched.hidden.insert(task.id);
                     }
                 }
             }
         }
         self.warn_of_hidden(&searched);
         table.take(&searched, now);
-        if self.walk.is_none() && !wanted.is_empty() && places.iter().any(|place| place.is_due) {
-            searched.complete.extend(places.iter().map(|place| place.id));
-            let stops = stops.into_iter().flatten().rev().collect();
-            self.walk = Some(Walk::new(scope, now, searched, wanted, stops));
+        if self.walk.is_none() && !wanted.is_empty() && tasks.iter().any(|task| task.is_due) {
+            searched.complete.extend(tasks.iter().map(|task| task.id));
+            let items = items.into_iter().flatten().rev().collect();
+            self.walk = Some(Walk::new(scope, now, searched, wanted, items));
         }
         Ok(())
     }

@@ -206,20 +206,20 @@ impl WatchTable {
 
     /// Where to search, for those in `scope` and for who is new: at the urgent ones first, and of these at the
     /// youngest.
-    pub fn places(&self, scope: Scope, now: Instant) -> Vec<SearchTask> {
+    pub fn tasks(&self, scope: Scope, now: Instant) -> Vec<SearchTask> {
         let is_in_scope = |id: &Id, watched: &WatchedRun| {
             scope == Scope::All || watched.pace == Pace::Fast || watched.searched.is_none() || self.asked.contains(id)
         };
         let mut all: Vec<_> = self.watched.iter().filter(|(id, watched)| is_in_scope(id, watched)).collect();
         all.sort_unstable_by_key(|(id, watched)| (watched.pace != Pace::Fast, std::cmp::Reverse(*id)));
-        let place = |id: Id, watched: &WatchedRun| {
+        let task = |id: Id, watched: &WatchedRun| {
             let wanted: Vec<_> = self.known.iter().filter(|(_, known)| watched.wants(known)).collect();
             let has_come = |known: &KnownListener| watched.searched.is_none_or(|searched| searched < known.seen_by);
             let is_due = wanted.iter().any(|(_, known)| has_come(known) || known.is_settled(now));
             let wanted = wanted.into_iter().map(|(listener, _)| listener.inode).collect();
             SearchTask { id, leader: watched.leader, wanted, is_due }
         };
-        all.into_iter().map(|(id, watched)| place(*id, watched)).filter(|place| !place.wanted.is_empty()).collect()
+        all.into_iter().map(|(id, watched)| task(*id, watched)).filter(|task| !task.wanted.is_empty()).collect()
     }
 
     /// Takes what a search that was begun at `begun` has found. What no server could be proven to have is given to
@@ -253,7 +253,7 @@ impl WatchTable {
         }
     }
 
-    /// Notifies all whose listeners look different now.
+    /// Notifies the servers whose listeners have changed, and those that have asked.
     pub fn notify(&mut self) {
         let touched = std::mem::take(&mut self.touched);
         let mut concerned = std::mem::take(&mut self.changed);

@@ -33,7 +33,7 @@ pub enum Part {
 
 /// A process of a server, and what is to be read of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stop {
+pub struct WalkItem {
     /// The server.
     pub id: Id,
     /// The process.
@@ -53,14 +53,14 @@ pub struct Walk {
     pub searched: Searched,
     wanted: SortedSet<u64>,
     /// What is still to be read, the next one last.
-    stops: Vec<Stop>,
-    reading: Option<(Stop, Descriptors)>,
+    items: Vec<WalkItem>,
+    reading: Option<(WalkItem, Descriptors)>,
 }
 
 impl Walk {
-    /// Reads `stops`, the last one first, for `wanted`.
-    pub fn new(scope: Scope, begun: Instant, searched: Searched, wanted: SortedSet<u64>, stops: Vec<Stop>) -> Walk {
-        Walk { scope, begun, searched, wanted, stops, reading: None }
+    /// Reads `items`, the last one first, for `wanted`.
+    pub fn new(scope: Scope, begun: Instant, searched: Searched, wanted: SortedSet<u64>, items: Vec<WalkItem>) -> Walk {
+        Walk { scope, begun, searched, wanted, items, reading: None }
     }
 
     /// Proceeds for a few milliseconds, or to the end.
@@ -70,7 +70,7 @@ impl Walk {
     pub fn proceed(&mut self) -> io::Result<FdChunk> {
         let deadline = Instant::now() + PIECE;
         while !self.wanted.is_empty() {
-            let Some((stop, mut table)) = self.reading.take().map_or_else(|| self.open_next(), |it| Ok(Some(it)))?
+            let Some((item, mut table)) = self.reading.take().map_or_else(|| self.open_next(), |it| Ok(Some(it)))?
             else {
                 return Ok(FdChunk::Last);
             };
@@ -78,48 +78,48 @@ impl Walk {
             let piece = table.read(&self.wanted, &mut found, deadline);
             for inode in found {
                 self.wanted.remove(&inode);
-                self.searched.found.insert(inode, stop.id);
+                self.searched.found.insert(inode, item.id);
             }
             match piece {
                 Ok(FdChunk::Last) => {}
                 Ok(FdChunk::More) => {
-                    self.reading = Some((stop, table));
+                    self.reading = Some((item, table));
                     return Ok(FdChunk::More);
                 }
-                Err(error) => self.refused(stop, error)?,
+                Err(error) => self.refused(item, error)?,
             }
         }
         Ok(FdChunk::Last)
     }
 
-    fn open_next(&mut self) -> io::Result<Option<(Stop, Descriptors)>> {
-        while let Some(stop) = self.stops.pop() {
-            let tid = match stop.part {
+    fn open_next(&mut self) -> io::Result<Option<(WalkItem, Descriptors)>> {
+        while let Some(item) = self.items.pop() {
+            let tid = match item.part {
                 Part::Main => None,
                 Part::Thread(tid) => Some(tid),
                 Part::Threads => {
-                    let apart = threads_apart(stop.pid).into_iter().rev();
-                    self.stops.extend(apart.map(|tid| Stop { part: Part::Thread(tid), ..stop }));
+                    let apart = threads_apart(item.pid).into_iter().rev();
+                    self.items.extend(apart.map(|tid| WalkItem { part: Part::Thread(tid), ..item }));
                     continue;
                 }
             };
-            match Descriptors::open(stop.pid, tid) {
-                Ok(table) => return Ok(Some((stop, table))),
-                Err(error) => self.refused(stop, error)?,
+            match Descriptors::open(item.pid, tid) {
+                Ok(table) => return Ok(Some((item, table))),
+                Err(error) => self.refused(item, error)?,
             }
         }
         Ok(None)
     }
 
-    fn refused(&mut self, stop: Stop, error: io::Error) -> io::Result<()> {
+    fn refused(&mut self, item: WalkItem, error: io::Error) -> io::Result<()> {
         if is_shortage(&error) {
             return Err(error);
         }
         // One that is about to end can't be looked into either, and has nothing open.
-        if stop.part == Part::Main && !is_gone(&error) && Process::read(stop.pid).is_some_and(|found| found.is_alive())
+        if item.part == Part::Main && !is_gone(&error) && Process::read(item.pid).is_some_and(|found| found.is_alive())
         {
-            log::debug(format_args!("process {} can't be looked into: {error}", stop.pid));
-            self.searched.hidden.insert(stop.id);
+            log::debug(format_args!("process {} can't be looked into: {error}", item.pid));
+            self.searched.hidden.insert(item.id);
         }
         Ok(())
     }

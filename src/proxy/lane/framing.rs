@@ -21,8 +21,8 @@ impl Lane {
             }
             _ if self.raw.is_empty() => return Ok(false),
             NextPart::Held | NextPart::Ended | NextPart::Over => return Ok(false),
-            NextPart::Head(asked, searched) => {
-                let answered = response::read(&self.raw, *searched, asked).map_err(LaneError::Broken)?;
+            NextPart::Head(context, searched) => {
+                let answered = response::read(&self.raw, *searched, context).map_err(LaneError::Broken)?;
                 *searched = self.raw.len();
                 return self.take_head(answered);
             }

@@ -1,11 +1,11 @@
 //! What a client gets of an answer.
 
-use super::super::response::{AnswerFraming, Answered, AskedFor, BrokenAnswer, HEAD_MAX, read};
+use super::super::response::{AnswerFraming, Answered, BrokenAnswer, HEAD_MAX, RequestContext, read};
 use crate::http::head::{Persistence, Version};
 use crate::http::visit::VisitEnd;
 
-fn asked() -> AskedFor {
-    AskedFor {
+fn asked() -> RequestContext {
+    RequestContext {
         is_head: false,
         version: Version::Http11,
         persistence: Persistence::KeepAlive,
@@ -20,13 +20,13 @@ fn wire(lines: &str) -> String {
     format!("{}\r\n\r\n", lines.replace('\n', "\r\n"))
 }
 
-fn answered(lines: &str, asked: &AskedFor) -> Result<Answered, BrokenAnswer> {
+fn answered(lines: &str, asked: &RequestContext) -> Result<Answered, BrokenAnswer> {
     read(wire(lines).as_bytes(), 0, asked)
 }
 
 /// The lines of the client's head, and the framing.
 #[track_caller]
-fn passed(lines: &str, asked: &AskedFor) -> (Vec<String>, AnswerFraming, bool, VisitEnd) {
+fn passed(lines: &str, asked: &RequestContext) -> (Vec<String>, AnswerFraming, bool, VisitEnd) {
     let answered = answered(lines, asked).unwrap();
     let Answered::Final { length, head, framing, in_chunks, after, .. } = answered else { panic!("{answered:?}") };
     assert_eq!(length, wire(lines).len());
@@ -42,9 +42,10 @@ fn why(lines: &str) -> &'static str {
 
 #[test]
 fn each_framing_is_understood_and_made_anew() {
-    let (old, head) = (AskedFor { version: Version::Http10, ..asked() }, AskedFor { is_head: true, ..asked() });
-    let early = AskedFor { has_body_left: true, ..asked() };
-    let once = AskedFor { persistence: Persistence::Close, ..asked() };
+    let (old, head) =
+        (RequestContext { version: Version::Http10, ..asked() }, RequestContext { is_head: true, ..asked() });
+    let early = RequestContext { has_body_left: true, ..asked() };
+    let once = RequestContext { persistence: Persistence::Close, ..asked() };
     let length = "HTTP/1.1 200 OK\nContent-Length: 5";
     let chunks = "HTTP/1.1 200 OK\nTransfer-Encoding: Chunked";
     let to_end = "HTTP/1.0 200 OK\nX: y";
@@ -70,7 +71,7 @@ fn each_framing_is_understood_and_made_anew() {
             (&added.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>()[..], framing, in_chunks, after)
         );
     }
-    let old = AskedFor { version: Version::Http10, ..asked() };
+    let old = RequestContext { version: Version::Http10, ..asked() };
     for lines in [chunks, to_end] {
         let (lines, _, in_chunks, after) = passed(lines, &old);
         assert_eq!((lines.last().unwrap().as_str(), in_chunks, after), ("Connection: close", false, VisitEnd::Linger));
@@ -144,7 +145,7 @@ fn interim_answers_are_skipped() {
 
 #[test]
 fn a_tunnel_needs_the_consent_to_a_websocket() {
-    let upgrade = AskedFor { is_upgrade: true, ..asked() };
+    let upgrade = RequestContext { is_upgrade: true, ..asked() };
     let consent = "HTTP/1.1 101 Switching Protocols\nSec-WebSocket-Accept: x\nConnection: upgrade\nUpgrade: WebSocket";
     let Ok(Answered::Switch { length, head }) = answered(consent, &upgrade) else { panic!() };
     assert_eq!(length, wire(consent).len());
@@ -216,7 +217,7 @@ fn cookies_lose_the_servers_own_domain() {
 
 #[test]
 fn a_page_may_read_what_its_own_server_allows_it() {
-    let own = AskedFor { origin: Some(b"https://web.example".to_vec()), ..asked() };
+    let own = RequestContext { origin: Some(b"https://web.example".to_vec()), ..asked() };
     for (asked, given, passed_on) in [
         (&own, "http://localhost:3000", "https://web.example"),
         (&own, "http://localhost:3001", "http://localhost:3001"),

@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use super::super::lane::{Lane, LaneError, Needs};
-use super::super::response::{AskedFor, BrokenAnswer};
+use super::super::response::{BrokenAnswer, RequestContext};
 use crate::http::budget::{Budget, Share};
 use crate::http::head::{Persistence, Version};
 use crate::http::visit::VisitEnd;
@@ -30,7 +30,7 @@ impl Ends {
         loop {
             match lane.pump(&self.ours[0], &self.ours[1]) {
                 Ok(Needs::Turn) => {}
-                Ok(Needs::Meaning) => lane.end_is_meant(),
+                Ok(Needs::EndCheck) => lane.confirm_end(),
                 other => return other,
             }
         }
@@ -48,8 +48,8 @@ fn share() -> Share {
     Budget::new(0).share()
 }
 
-fn asked(version: Version, is_upgrade: bool) -> AskedFor {
-    AskedFor {
+fn asked(version: Version, is_upgrade: bool) -> RequestContext {
+    RequestContext {
         is_head: false,
         version,
         persistence: Persistence::KeepAlive,
@@ -151,7 +151,7 @@ fn an_end_that_is_not_meant_is_none() {
         // The head, with which the body has come.
         assert_eq!(lane.pump(&ends.ours[0], &ends.ours[1]), Ok(Needs::Source));
         for _ in 0..2 {
-            assert_eq!(lane.pump(&ends.ours[0], &ends.ours[1]), Ok(Needs::Meaning));
+            assert_eq!(lane.pump(&ends.ours[0], &ends.ours[1]), Ok(Needs::EndCheck));
         }
         let got = String::from_utf8(ends.got()).unwrap();
         assert!(got.trim_end().ends_with("abc"), "{got}");

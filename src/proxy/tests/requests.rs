@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::super::request::{Disguise, UnfitRequest, UpstreamHead, vet};
+use super::super::request::{UnfitRequest, UpstreamContext, UpstreamHead, vet};
 use crate::http::head::BodyFraming;
 use crate::http::response::Refusal;
 use crate::model::proxy::ProxyHost;
@@ -17,8 +17,8 @@ fn with(lines: &str, mode: ProxyHost) -> Result<UpstreamHead, UnfitRequest> {
     let head = format!("{}\r\n\r\n", lines.trim_end().replace('\n', "\r\n"));
     let mut headers = [httparse::EMPTY_HEADER; 100];
     let client: IpAddr = "192.0.2.7".parse().unwrap();
-    let disguise = Disguise { port: PORT, mode, scheme: "https", client: Some(client), is_token: &is_token };
-    vet(head.as_bytes(), &mut headers).map(|head| head.for_server(&disguise))
+    let context = UpstreamContext { port: PORT, mode, scheme: "https", client: Some(client), is_token: &is_token };
+    vet(head.as_bytes(), &mut headers).map(|head| head.for_server(&context))
 }
 
 /// The head that the server gets, line by line.

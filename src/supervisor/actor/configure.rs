@@ -24,7 +24,7 @@ impl<S: System> Actor<S> {
                 self.take_command(Command::Start, reply);
             }
             Err(refusal) => {
-                self.vanish();
+                self.deregister();
                 reply.send(refusal);
             }
         }
@@ -76,12 +76,12 @@ impl<S: System> Actor<S> {
     }
 
     /// Removes the server from the registry; the thread is not needed any more.
-    pub(super) fn vanish(&mut self) {
+    pub(super) fn deregister(&mut self) {
         self.lifetime = Lifetime::Over;
         // Before its name is free: the book of the next server of that name comes after it.
         self.context.books.remove(&self.spec.slug);
-        if let Some(forget) = self.forget.take() {
-            forget();
+        if let Some(on_deleted) = self.on_deleted.take() {
+            on_deleted();
         }
     }
 }

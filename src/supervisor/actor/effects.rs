@@ -1,4 +1,4 @@
-//! Carrying out what the life-cycle says.
+//! Executes the effects of the life-cycle.
 //!
 //! Owns: the making of a run and of its observer, and the answer to the machine of what came of it. Never: a decision.
 
@@ -10,7 +10,7 @@ use super::super::Message;
 use super::super::command::{self, NotStarted};
 use super::super::diagnosis;
 use super::super::observer::RunObserver;
-use super::super::preparation::{Awaited, Outlook};
+use super::super::preparation::{Awaited, PreparationState};
 use super::super::run::{Progress, Run};
 use super::super::system::System;
 use super::{Actor, RunUpdate};
@@ -73,7 +73,7 @@ impl<S: System> Actor<S> {
                     effects.extend(self.progress(progress));
                 }
                 Effect::Remove => {
-                    self.vanish();
+                    self.deregister();
                     self.report(Level::Info, format_args!("deleted"));
                 }
             }
@@ -102,7 +102,7 @@ impl<S: System> Actor<S> {
         // The receiver is gone only when the actor is.
         let notify = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::Run(id, RunUpdate::Overlay))));
         self.preparation = Some(Awaited::begin(&self.context.overlays, ids, notify));
-        self.look_at_preparation()
+        self.check_preparation()
     }
 
     /// One that has failed before is made once more: a user has started the server again. The same one that is there
@@ -120,16 +120,16 @@ impl<S: System> Actor<S> {
         Ok(())
     }
 
-    pub(super) fn look_at_preparation(&mut self) -> Vec<Effect> {
+    pub(super) fn check_preparation(&mut self) -> Vec<Effect> {
         let run = self.machine.run();
         let Some(preparation) = &mut self.preparation else { return Vec::new() };
-        let event = match preparation.look() {
-            Outlook::Waiting => return Vec::new(),
-            Outlook::Done => {
+        let event = match preparation.check() {
+            PreparationState::Waiting => return Vec::new(),
+            PreparationState::Done => {
                 self.record.prepared(&self.spec);
                 Event::Prepared(run)
             }
-            Outlook::Hopeless(why) => return self.prepare_failed(run, why),
+            PreparationState::Failed(why) => return self.prepare_failed(run, why),
         };
         self.machine.event(event, self.now())
     }
@@ -160,7 +160,7 @@ impl<S: System> Actor<S> {
         let run = Run::spawn(&self.context.system, &self.spec.slug, id, &plan, marker, &self.shared.log, ends)?;
         if job == Job::Start {
             let inbox = self.own_inbox.clone();
-            let notify = Arc::new(move |sight| drop(inbox.send(Message::Run(id, RunUpdate::Seen(sight)))));
+            let notify = Arc::new(move |observation| drop(inbox.send(Message::Run(id, RunUpdate::Seen(observation)))));
             self.observer = Some(RunObserver::open(&self.context, &self.spec, id, run.tree(), port, notify, born));
             self.started_at = Some(SystemTime::now());
             self.alive_since = Some(self.now());
@@ -174,7 +174,7 @@ impl<S: System> Actor<S> {
 impl<S: System> Actor<S> {
     /// Diagnoses a run that ended by itself, before the machine proceeds.
     #[inline(never)]
-    pub(super) fn look_back(&mut self, left: &[String], exit: Exit) {
+    pub(super) fn diagnose(&mut self, left: &[String], exit: Exit) {
         let (Phase::Alive { stage, .. } | Phase::Killing { stage, cause: Cause::Own, .. }) = *self.machine.phase()
         else {
             return;

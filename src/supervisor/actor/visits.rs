@@ -68,7 +68,7 @@ impl<S: System> Actor<S> {
     pub(super) fn take_visit(&mut self) {
         if self.starts_on_visit() {
             self.report(Level::Info, format_args!("is started by a visit"));
-            self.obey(Command::Start);
+            self.execute(Command::Start);
         }
     }
 
@@ -85,15 +85,15 @@ impl<S: System> Actor<S> {
     }
 
     /// Stops it if it has had no visitor for too long.
-    pub(super) fn look_at_idle(&mut self, now: Instant) {
+    pub(super) fn check_idle(&mut self, now: Instant) {
         if self.idle_deadline(now).is_some_and(|deadline| deadline <= now) {
             let effects = self.machine.event(Event::Unused(self.machine.run()), now);
             self.carry_out(effects);
         }
     }
 
-    /// A client gave this command.
-    pub(super) fn note_hand(&mut self, command: Command) {
+    /// Records whether a client's command has stopped the server: a visit does not start it then.
+    pub(super) fn record_client_command(&mut self, command: Command) {
         match command {
             Command::Stop | Command::Kill => self.record.stopped_by_hand(&self.spec, true),
             Command::Start | Command::Restart => self.record.stopped_by_hand(&self.spec, false),

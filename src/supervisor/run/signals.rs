@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::super::system::System;
 use super::Run;
-use super::words::{Asked, LeaderIs};
+use super::states::{LeaderStatus, Signalled};
 use crate::os::pidfd::Signal;
 use crate::os::proc::Process;
 use crate::process;
@@ -38,12 +38,12 @@ impl<S: System> Run<S> {
             }
         }
         self.note_leader(signal);
-        self.asked = Asked::Terminated;
+        self.signalled = Signalled::Terminated;
     }
 
     /// Its signal goes to the whole group, which hides that the leader refuses it.
     pub(super) fn note_leader(&mut self, signal: Signal) {
-        if self.leader_is == LeaderIs::Alive
+        if self.leader_status == LeaderStatus::Alive
             && let Some(leader) = self.system.living(self.tree.leader)
             && let Some(error) = self.system.refuses(&leader)
         {
@@ -76,9 +76,9 @@ impl<S: System> Run<S> {
         if self.refusal.is_some() || self.killed_at.is_none_or(|at| now < at + UNDYING_AFTER) {
             return;
         }
-        let leader = match self.leader_is {
-            LeaderIs::Alive => Some(self.tree.leader),
-            LeaderIs::Exited => None,
+        let leader = match self.leader_status {
+            LeaderStatus::Alive => Some(self.tree.leader),
+            LeaderStatus::Exited => None,
         };
         let mut living = leader.into_iter().chain(left.iter().map(|process| process.pid));
         self.undying = living.find_map(|pid| Some((pid, self.system.undying(pid)?)));

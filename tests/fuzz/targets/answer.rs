@@ -3,12 +3,12 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servisor::fuzzing::{AnswerFraming, Answered, AskedFor, BrokenAnswer, Persistence, Version, read_answer};
+use servisor::fuzzing::{AnswerFraming, Answered, RequestContext, BrokenAnswer, Persistence, Version, read_answer};
 
 /// The first byte says what was asked for.
-fn asked(byte: u8) -> AskedFor {
+fn asked(byte: u8) -> RequestContext {
     let is_set = |bit: u8| byte & 1 << bit != 0;
-    AskedFor {
+    RequestContext {
         is_head: is_set(0),
         version: if is_set(1) { Version::Http10 } else { Version::Http11 },
         persistence: if is_set(2) { Persistence::Close } else { Persistence::KeepAlive },
@@ -20,7 +20,7 @@ fn asked(byte: u8) -> AskedFor {
 }
 
 /// As a lane does it, with `step` bytes at a time: the interim answers, and what came behind them.
-fn read(bytes: &[u8], step: usize, asked: &AskedFor) -> (usize, Result<Answered, BrokenAnswer>) {
+fn read(bytes: &[u8], step: usize, asked: &RequestContext) -> (usize, Result<Answered, BrokenAnswer>) {
     let (mut input, mut searched, mut skipped) = (Vec::new(), 0, 0);
     let mut pieces = bytes.chunks(step);
     loop {
@@ -74,7 +74,7 @@ fuzz_target!(|bytes: &[u8]| {
     assert!(count("Connection") <= 1 && count("Upgrade") == usize::from(is_tunnel) && count("Alt-Svc") == 0);
     // Understood once more it is the same: there is nothing left to understand in two ways.
     if let Ok(Answered::Final { in_chunks, .. }) = whole {
-        let again = AskedFor { persistence: Persistence::KeepAlive, is_upgrade: false, ..asked };
+        let again = RequestContext { persistence: Persistence::KeepAlive, is_upgrade: false, ..asked };
         let Ok(Answered::Final { length, framing, .. }) = read_answer(head, 0, &again) else {
             panic!("it is no answer")
         };

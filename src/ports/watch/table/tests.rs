@@ -52,8 +52,8 @@ impl Scene {
 
     /// What `id` is looked into for.
     fn wanted(&self, id: Id) -> Vec<u64> {
-        let places = self.table.places(Scope::Urgent, self.now);
-        places.iter().filter(|place| place.id == id).flat_map(|place| place.wanted.iter().copied()).collect()
+        let tasks = self.table.tasks(Scope::Urgent, self.now);
+        tasks.iter().filter(|task| task.id == id).flat_map(|task| task.wanted.iter().copied()).collect()
     }
 
     /// The ports of the only news for `id`, `None` if there are none.
@@ -107,7 +107,7 @@ fn a_change_is_reported_once_to_its_server() {
 fn each_server_is_looked_into_once_for_what_has_settled() {
     let mut scene = Scene::new(&[(A, None), (B, None)]);
     scene.look(&[(1, 80)]);
-    let is_due = |scene: &Scene| scene.table.places(Scope::Urgent, scene.now).iter().any(|place| place.is_due);
+    let is_due = |scene: &Scene| scene.table.tasks(Scope::Urgent, scene.now).iter().any(|task| task.is_due);
     assert!(is_due(&scene), "it has come");
     scene.find(&[], &[]);
     assert!(!is_due(&scene) && scene.table.has_unsettled(scene.now));
@@ -117,9 +117,9 @@ fn each_server_is_looked_into_once_for_what_has_settled() {
     assert!(scene.table.take_unsearched(), "when it came");
     scene.now += SETTLED_AFTER;
     assert!(is_due(&scene) && !scene.table.has_unsettled(scene.now));
-    let complete = scene.table.places(Scope::Urgent, scene.now).iter().map(|place| place.id).collect();
+    let complete = scene.table.tasks(Scope::Urgent, scene.now).iter().map(|task| task.id).collect();
     scene.table.take(&Searched { complete, ..Searched::default() }, scene.now);
-    assert!(scene.table.places(Scope::Urgent, scene.now).is_empty());
+    assert!(scene.table.tasks(Scope::Urgent, scene.now).is_empty());
     assert!(scene.table.has_unknown(), "A may have it");
     // B is not looked into for it again when A waits.
     scene.table.set_pace(A, Pace::Fast, scene.now);
@@ -207,7 +207,7 @@ fn the_urgent_and_young_are_searched_first() {
     scene.look(&[(1, 80)]);
     scene.table.set_pace(Id(3), Pace::OnRequest, scene.now);
     let order =
-        |scene: &Scene| scene.table.places(Scope::All, scene.now).iter().map(|place| place.id.0).collect::<Vec<_>>();
+        |scene: &Scene| scene.table.tasks(Scope::All, scene.now).iter().map(|task| task.id.0).collect::<Vec<_>>();
     assert_eq!(order(&scene), [2, 1, 3]);
     scene.table.set_pace(A, Pace::OnRequest, scene.now);
     assert!(scene.table.fast_since().is_some());

@@ -94,7 +94,7 @@ pub struct Server {
     /// A moment before it began.
     pub born: Instant,
     first: Process,
-    door: TcpListener,
+    listener: TcpListener,
     _leader: Leader,
     _output: Spawned,
 }
@@ -103,8 +103,8 @@ impl Server {
     /// Starts one; returns when it takes orders.
     pub fn start(tracker: &ProcessTracker) -> Server {
         let born = Instant::now();
-        let door = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address: SocketAddr = door.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address: SocketAddr = listener.local_addr().unwrap();
         let marker = format!("test.{}.{address}", std::process::id());
         let mut environment: Vec<_> = std::env::vars_os().collect();
         environment.push((CONTROL.into(), address.to_string().into()));
@@ -117,8 +117,8 @@ impl Server {
         let leader = Arc::new(Reaper::default()).adopt(output.pid, |_| {});
         let pipes = [&output.stdout, &output.stderr].map(|fd| proc::own_pipe(fd.as_fd()).unwrap());
         let tree = tracker.register(RunTree { leader: output.pid, mark: None, marker, pipes });
-        let first = accept(&door);
-        Server { tree, born, first, door, _leader: leader, _output: output }
+        let first = accept(&listener);
+        Server { tree, born, first, listener, _leader: leader, _output: output }
     }
 
     /// See [`Process::listen`].
@@ -144,10 +144,10 @@ impl Server {
     /// Makes it start a child; returns when that takes orders too.
     pub fn spawn(&mut self) -> Process {
         self.first.order("spawn");
-        accept(&self.door)
+        accept(&self.listener)
     }
 }
 
-fn accept(door: &TcpListener) -> Process {
-    Process { control: BufReader::new(door.accept().unwrap().0) }
+fn accept(listener: &TcpListener) -> Process {
+    Process { control: BufReader::new(listener.accept().unwrap().0) }
 }

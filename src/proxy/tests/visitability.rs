@@ -2,31 +2,31 @@
 
 use std::time::Duration;
 
-use super::super::pages::Asker;
-use super::super::standing::{Standing, patience};
+use super::super::pages::VisitorKind;
+use super::super::visitability::{Visitability, hold_limit};
 use crate::model::status::Status;
 
 #[test]
 fn a_server_is_visited_when_it_listens_and_runs() {
-    let (soon, down, open) = (Standing::Soon, Standing::Down, Standing::Open);
+    let (soon, down, open) = (Visitability::Soon, Visitability::Down, Visitability::Open);
     for (status, reached, due, not_due) in [
         (Status::Installing, soon, soon, soon),
         (Status::Starting, soon, soon, soon),
         (Status::Restarting, soon, soon, soon),
-        (Status::Running, open, soon, Standing::Absent),
-        (Status::Ready, open, soon, Standing::Absent),
+        (Status::Running, open, soon, Visitability::NotListening),
+        (Status::Ready, open, soon, Visitability::NotListening),
         (Status::Stopped, down, down, down),
         (Status::Failed, down, down, down),
     ] {
-        let seen = [(true, true), (false, true), (false, false)].map(|(is, due)| Standing::of(status, is, due));
+        let seen = [(true, true), (false, true), (false, false)].map(|(is, due)| Visitability::of(status, is, due));
         assert_eq!(seen, [reached, due, not_due], "{status:?}");
     }
 }
 
 #[test]
 fn each_kind_of_client_is_held_for_a_time_of_its_own() {
-    let page = Asker { is_navigation: true, ..Asker::PROGRAM };
-    let refresh = Asker { is_refresh: true, ..page };
-    let times = [page, refresh, Asker::PROGRAM].map(patience);
+    let page = VisitorKind { is_navigation: true, ..VisitorKind::PROGRAM };
+    let refresh = VisitorKind { is_refresh: true, ..page };
+    let times = [page, refresh, VisitorKind::PROGRAM].map(hold_limit);
     assert_eq!(times, [1500, 20_000, 25_000].map(Duration::from_millis));
 }

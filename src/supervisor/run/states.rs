@@ -1,4 +1,4 @@
-//! What a run can be, and what a look at its processes finds.
+//! The states of a run, and the result of a look at its processes.
 //!
 //! Owns: these states. Never: a process.
 
@@ -16,9 +16,9 @@ pub enum Progress {
     Gone,
 }
 
-/// How the tree was asked to end.
+/// Which signal was sent to end the tree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum Signalled {
     Nothing,
     /// This signal went to the group; those outside of it have yet to be found.
     TerminatedGroup(StopSignal),
@@ -27,15 +27,15 @@ pub(super) enum Asked {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LeaderIs {
+pub(super) enum LeaderStatus {
     Alive,
     Exited,
 }
 
 /// What a look at the processes has found.
-pub(super) enum Others {
+pub(super) enum OtherProcesses {
     /// These of the tree live, besides the leader. The second ones live too, and may belong to it.
-    Seen(Vec<Process>, Vec<Process>),
-    /// Nothing is known: there was nothing to look with, or too much happened. It has to be done again.
-    Unseen,
+    Known(Vec<Process>, Vec<Process>),
+    /// Not known: the system had nothing to look with, or processes started meanwhile. A retry is due.
+    Unknown,
 }
