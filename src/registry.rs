@@ -29,7 +29,6 @@ const VISITED_AGE: Duration = Duration::from_secs(1);
 /// A visit waits for so long for a look, which takes a millisecond, on a busy machine.
 const VISITED_LOOK: Duration = Duration::from_millis(200);
 
-/// The servers of the daemon.
 pub struct Registry {
     context: Arc<Context>,
     table: Mutex<ServerTable>,
@@ -70,7 +69,6 @@ impl Restored {
 pub struct Started(Vec<Arc<Supervisor>>);
 
 impl Started {
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.0.len()
     }
@@ -92,9 +90,8 @@ pub struct Visitable {
 /// Why a request was not even passed on.
 #[derive(Debug)]
 pub enum Refused {
-    /// There is no such server.
+    /// No server has that slug.
     Unknown,
-    /// The daemon is ending.
     ShuttingDown,
     /// The system has no thread for another server.
     NoThread(io::Error),
@@ -103,14 +100,13 @@ pub enum Refused {
 /// Why servers that came together were not taken in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unadmitted {
-    /// There is a server of the same slug as one of them.
+    /// A server with the same slug as one of them exists.
     SlugInUse,
-    /// The daemon is ending.
     ShuttingDown,
 }
 
 impl Registry {
-    /// No servers yet.
+    /// Creates a registry without servers.
     pub fn new(context: Arc<Context>) -> Arc<Registry> {
         Arc::new_cyclic(|itself| Registry {
             context,
@@ -180,12 +176,10 @@ impl Registry {
         }
     }
 
-    /// How many servers there are.
     pub fn count(&self) -> usize {
         self.table().slots.len()
     }
 
-    /// The supervisor of `slug`.
     pub fn find(&self, slug: &Slug) -> Option<Arc<Supervisor>> {
         self.table().slots.get(slug).cloned()
     }

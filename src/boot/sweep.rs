@@ -34,7 +34,7 @@ mod tests;
 
 /// From SIGTERM to SIGKILL. A database has something to write; no client waits for it for long.
 const GRACE: Duration = Duration::from_secs(1);
-/// What SIGKILL does not end within this is stuck in the kernel, and the daemon begins without having it ended.
+/// What SIGKILL does not end within this is stuck in the kernel, and the daemon starts all the same.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
 /// An `execve` is complete well within this.
 const UNCLEAR_LIMIT: Duration = Duration::from_millis(100);
@@ -194,8 +194,8 @@ impl Earlier<'_> {
         stored.filter(|(pid, started)| is_there(*pid, *started)).map(|(pid, _)| *pid).collect()
     }
 
-    /// Those of `carriers`, which have a mark of this state directory, that have inherited it. `proven` are known to be
-    /// left.
+    /// Returns those of `carriers`, which have a mark of this state directory, that have inherited it. `proven` are
+    /// known to be left.
     fn inherited(&self, snapshot: &Snapshot, carriers: &SortedSet<Pid>, proven: &[Pid]) -> Vec<Pid> {
         let adopters = self.adopters(snapshot);
         let has_inherited = |pid: &Pid| {
@@ -229,7 +229,7 @@ fn is_of_another_life(marker: &str, instance: &str, life: &str) -> bool {
     parts.next() == Some(instance) && parts.next().is_some_and(|other| other != life) && parts.next().is_some()
 }
 
-/// This process and those that it descends from, from below.
+/// Returns this process and those that it descends from, from below.
 pub fn lineage() -> Vec<Pid> {
     let mut lineage = Vec::new();
     let mut next = Some(Pid::own());

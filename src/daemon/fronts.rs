@@ -13,7 +13,6 @@ use crate::http::visit::VisitService;
 use crate::http::{Front, FrontLimits, Listener};
 use crate::proxy::{NoApi, Proxy, ProxyListener};
 
-/// The open fronts.
 pub struct Fronts {
     api: Front,
     servers: Option<Front>,

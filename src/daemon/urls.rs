@@ -13,13 +13,12 @@ use crate::supervisor::ProxyDefaults;
 pub struct Urls {
     /// The template of the servers' URLs.
     pub template: PublicUrl,
-    /// The proxy, if there is one.
     pub proxy: Option<ProxyDefaults>,
 }
 
 impl Urls {
-    /// Those of a daemon whose API listens at `api`, and that has perhaps a listener for servers only; `None` is a unix
-    /// socket.
+    /// Returns those of a daemon whose API listens at `api`, and that has perhaps a listener for servers only; `None`
+    /// is a unix socket.
     pub fn of(config: &Config, api: Option<SocketAddr>, servers: Option<SocketAddr>) -> Urls {
         let own_ports = api.iter().chain(&servers).map(SocketAddr::port).collect();
         let default = || match (&config.proxy, api.or(servers)) {

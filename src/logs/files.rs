@@ -135,7 +135,7 @@ impl FilesNotifier {
 /// The result of a turn.
 enum TurnResult {
     Done,
-    /// There is more to write.
+    /// More is to be written.
     Unfinished,
     /// A file could not be written.
     Failed {

@@ -22,14 +22,13 @@ pub struct Follower {
     waker: Arc<Waker>,
 }
 
-/// What there is of output.
+/// The next output of a log.
 #[derive(Debug)]
 pub enum NextOutput<'a> {
-    /// This.
     Output(&'a Batch),
     /// Nothing yet. The waker is signalled when there is more.
     Quiet,
-    /// There is nothing more, and nothing will come.
+    /// Nothing more, and nothing will come.
     Ended,
 }
 

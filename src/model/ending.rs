@@ -13,9 +13,7 @@ use super::words::by_word;
 pub enum EndingKind {
     /// The overlays before the first start; recorded only when they failed.
     Overlay,
-    /// The install command.
     Install,
-    /// The start command.
     Start,
 }
 
@@ -43,15 +41,14 @@ pub enum Reason {
     Signal,
     /// The kernel ended it for lack of memory.
     Oom,
-    /// A stop was asked for.
+    /// A command to stop.
     Stopped,
-    /// It had no visitors.
+    /// No visitors for longer than its `idle_stop_ms`.
     Idle,
-    /// A restart was asked for.
+    /// A command to restart.
     Restarted,
     /// Its health checks failed too often.
     Unhealthy,
-    /// The server was deleted.
     Deleted,
     /// The daemon ended.
     Shutdown,
@@ -91,7 +88,7 @@ impl Reason {
         Reason::ALL[self as usize].0
     }
 
-    /// The reason that is called `word`.
+    /// Parses a public word.
     pub fn parse(word: &str) -> Option<Reason> {
         by_word(&Reason::ALL, word)
     }
@@ -153,9 +150,8 @@ pub enum Oom {
 /// Whether the daemon is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EndingDaemon {
-    /// It stays.
     Stays,
-    /// It ends, and its servers with it.
+    /// The daemon ends, and its servers with it.
     Ends,
 }
 
@@ -177,7 +173,7 @@ pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: EndingDaemon, oo
     }
 }
 
-/// One sentence about the end of a run that had a process.
+/// Returns a sentence about the end of a run that had a process.
 pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> String {
     let lasted = lasted_words(lasted);
     match reason {

@@ -44,9 +44,9 @@ pub struct Checks {
 enum FirstSuccess {
     /// No check has begun.
     NotChecked,
-    /// It has not passed since the first check began, at this time.
+    /// No check has passed since the first one began, at this time.
     AwaitedSince(Instant),
-    /// It has passed: failures count.
+    /// A check has passed: failures count.
     Seen,
 }
 

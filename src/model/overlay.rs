@@ -16,7 +16,6 @@ const ID_MAX: usize = 32;
 pub struct OverlayId(String);
 
 impl OverlayId {
-    /// Parses an id.
     pub fn parse(text: &str) -> Option<OverlayId> {
         let fits = (1..=ID_MAX).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
@@ -66,7 +65,6 @@ impl Strategy {
 pub enum CopyStatus {
     /// Not begun.
     Pending,
-    /// It is being copied.
     InProgress,
     /// Everything is copied; no placeholder is left.
     Complete,

@@ -32,10 +32,10 @@ impl ProxyHost {
 /// Who may visit a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProxyAccess {
-    /// All.
+    /// All clients.
     #[default]
     Public,
-    /// Those who show the server's [`AccessKey`].
+    /// Clients that send the server's [`AccessKey`].
     Key,
 }
 
@@ -60,7 +60,7 @@ pub struct ProxyRules {
     pub access: Option<ProxyAccess>,
     /// Whether a visit starts it, unless a command stopped it.
     pub start_on_visit: bool,
-    /// It is stopped when it had no visitor for this long.
+    /// The time without a visitor after which the server is stopped.
     pub idle_stop: Option<Duration>,
 }
 
@@ -72,7 +72,7 @@ impl AccessKey {
     /// The number of random bytes in one.
     pub const BYTES: usize = 16;
 
-    /// One that no client can show.
+    /// A key that no client can show.
     pub const UNUSABLE: AccessKey = AccessKey(String::new());
 
     /// Takes 32 hexadecimal digits in small letters.

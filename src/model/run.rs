@@ -10,15 +10,13 @@ use super::stream::StreamId;
 /// The run that lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Living {
-    /// Its number.
     pub number: u64,
-    /// What it is for.
     pub kind: EndingKind,
-    /// When it was begun.
+    /// When the run was begun.
     pub started_at: SystemTime,
-    /// When it could first be used.
+    /// When the server was first ready.
     pub ready_at: Option<SystemTime>,
-    /// How long after the spawn that was, by the clock for intervals; not kept over a restart of the daemon.
+    /// How long after the spawn that was, by the monotonic clock; not kept over a restart of the daemon.
     pub ready_after: Option<Duration>,
     /// Its first process; `None` before it is spawned.
     pub pid: Option<u32>,
@@ -33,15 +31,13 @@ pub struct EndedRun {
     pub run: Living,
     /// When it was over; for a lost one, when that was found out.
     pub ended_at: SystemTime,
-    /// How long it lasted, by the clock for intervals; `None` for a lost one.
+    /// How long it lasted, by the monotonic clock; `None` for a lost one.
     pub lasted: Option<Duration>,
-    /// Why.
     pub reason: Reason,
     /// The exit code; 128 + n after signal n.
     pub exit_code: Option<i32>,
-    /// The signal that ended it.
     pub exit_signal: Option<String>,
-    /// The same for a person.
+    /// A sentence about the end, for a person.
     pub sentence: String,
     /// What followed.
     pub next: AfterEnding,
@@ -49,7 +45,6 @@ pub struct EndedRun {
     pub usage: Option<Usage>,
     /// How many processes were left of it and had to be killed.
     pub survivors_killed: u32,
-    /// Its last lines.
     pub tail: Tail,
 }
 
@@ -65,25 +60,22 @@ pub struct Usage {
 /// What a living run uses, and what its server has used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerStats {
-    /// The number of the run.
     pub run: u64,
     /// Processor time of this run and those before it. It never decreases.
     pub cpu: Duration,
     /// Resident memory that is not shared.
     pub memory_bytes: u64,
-    /// Resident memory.
     pub rss_bytes: u64,
     pub processes: u32,
-    /// When this was so.
+    /// When this was measured.
     pub at: SystemTime,
 }
 
-/// A line.
+/// A line of output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
-    /// Where it was written to.
     pub stream: StreamId,
-    /// What was written; bytes that are not UTF-8 are replaced.
+    /// The line; bytes that are not UTF-8 are replaced.
     pub text: String,
 }
 
@@ -92,6 +84,6 @@ pub struct Line {
 pub struct Tail {
     /// The kept lines, in the order of arrival.
     pub lines: Vec<Line>,
-    /// Whether there was more.
+    /// Whether earlier output was left out.
     pub truncated: bool,
 }

@@ -16,13 +16,13 @@ pub enum Status {
     Starting,
     /// Its process runs, and is not known to be usable.
     Running,
-    /// It listens and passes its health check, if it has one.
+    /// The server listens and passes its health check, if it has one.
     Ready,
-    /// It ended, or is being ended, and will be started again.
+    /// The server ended, or is being ended, and will be started again.
     Restarting,
-    /// It does not run: it was stopped, not started yet, or exited with code 0.
+    /// The server does not run: it was stopped, not started yet, or exited with code 0.
     Stopped,
-    /// It does not run because something failed.
+    /// The server does not run because something failed.
     Failed,
 }
 

@@ -16,7 +16,6 @@ const UNFIT: [i32; 9] = [17, 18, 19, 20, 21, 22, 23, 32, 33];
 pub struct StopSignal(i32);
 
 impl StopSignal {
-    /// SIGTERM.
     pub const TERM: StopSignal = StopSignal(15);
 
     /// Parses a number, or a name with or without `SIG`, in any case; `RTMIN+n` and `RTMAX-n` too.

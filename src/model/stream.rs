@@ -5,17 +5,14 @@
 /// One of the two streams of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StreamId {
-    /// Standard output.
     Stdout,
-    /// Standard error.
     Stderr,
 }
 
 impl StreamId {
-    /// Both of them.
     pub const BOTH: [StreamId; 2] = [StreamId::Stdout, StreamId::Stderr];
 
-    /// Its name in answers, records and names of files.
+    /// The name in answers, records and names of files.
     pub fn as_str(self) -> &'static str {
         match self {
             StreamId::Stdout => "stdout",
@@ -35,11 +32,11 @@ pub enum Selection {
 }
 
 impl Selection {
-    /// All of them, by their names in the API.
+    /// All variants with their API names.
     pub const ALL: [(&'static str, Selection); 3] =
         [("stdout", Self::Stdout), ("stderr", Self::Stderr), ("combined", Self::Combined)];
 
-    /// Its name in the API.
+    /// The API name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stdout => StreamId::Stdout.as_str(),

@@ -72,11 +72,11 @@ pub struct ServerView {
 /// Whether a server is active, and if not, whether a command stopped it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activity {
-    /// It runs, or will without a further command.
+    /// The server runs, or will without a further command.
     Active,
     /// A command stopped it, or it was not started yet.
     Stopped,
-    /// It ended by itself, or could not be started.
+    /// The server ended by itself, or could not be started.
     Ended,
 }
 
@@ -154,11 +154,11 @@ impl ServerView {
 /// Whether a server has an awaited status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// It has it, or a later one.
+    /// The server has the status, or a later one.
     Reached,
-    /// It may still reach it.
+    /// The server may still get the status.
     Possible,
-    /// It is not active and has another one; only a command can change that.
+    /// The server is not active and has another status; only a command can change that.
     Impossible,
 }
 

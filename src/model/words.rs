@@ -2,12 +2,12 @@
 //!
 //! Owns: the search. Never: the words themselves.
 
-/// The value that is called `word`.
+/// Returns the value that is called `word`.
 pub fn by_word<T: Copy>(all: &[(&'static str, T)], word: &str) -> Option<T> {
     all.iter().find(|(known, _)| *known == word).map(|(_, value)| *value)
 }
 
-/// The words alone.
+/// Returns the words alone.
 pub fn words<T>(all: &[(&'static str, T)]) -> Vec<&'static str> {
     all.iter().map(|(word, _)| *word).collect()
 }

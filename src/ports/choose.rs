@@ -27,7 +27,7 @@ const REQUESTED_WITHIN: Duration = Duration::from_secs(1);
 const BETTER_WITHIN: Duration = Duration::from_secs(10);
 /// A port of the last rank counts when for this time no better one was open.
 const ALONE_FOR: Duration = Duration::from_secs(5);
-/// As many ports are checked at the same time.
+/// The limit of ports that are checked at the same time.
 const CHECKED_MAX: usize = 16;
 
 /// What the choice depends on beside what is open.
@@ -46,7 +46,6 @@ pub struct Rules {
 /// A port to be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Checked {
-    /// The port.
     pub port: Port,
     /// Where it can be connected to.
     pub probe: SocketAddr,
@@ -69,10 +68,10 @@ struct Seen {
     /// A check of it has failed, has passed or takes longer than its limit: it no longer holds back the checks of
     /// others.
     is_judged: bool,
-    /// It has failed for so long that it is not tried beside a port that has passed.
+    /// Whether its checks have failed for so long that it is not tried beside a port that has passed.
     has_failed_too_long: bool,
-    /// It was open at the same time as the requested one, so that one did open in its time and is not waited for any
-    /// more.
+    /// Whether it was open at the same time as the requested one, so that one did open in its time and is not waited
+    /// for any more.
     has_met_requested: bool,
 }
 
@@ -131,7 +130,7 @@ impl Choice {
         self.decide(now);
     }
 
-    /// Takes the passing of time.
+    /// Acts on the deadline if it has passed.
     pub fn decide(&mut self, now: Instant) {
         let best = self.counted(now).min_by_key(|seen| (seen.rank, seen.open.port));
         match (self.current(), best) {

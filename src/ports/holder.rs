@@ -13,7 +13,6 @@ use crate::sorted::SortedSet;
 /// A process that listens on a port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// Its number.
     pub pid: u32,
     /// The name of its program; empty if that can't be seen.
     pub program: String,

@@ -11,7 +11,7 @@ use crate::os::sockets::{Family, ListeningSocket};
 /// What a server listens on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listening {
-    /// Its ports, in ascending order.
+    /// The open ports, in ascending order.
     pub open: Vec<Open>,
     /// Who listens on the port that it was given.
     pub given: RequestedPort,
@@ -32,7 +32,6 @@ pub enum RequestedPort {
 /// A port on which a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Open {
-    /// The port.
     pub port: Port,
     /// Where it can be connected to from this machine.
     pub probe: SocketAddr,

@@ -16,7 +16,6 @@ use super::Holder;
 use crate::sorted::Sorted;
 use crate::sync::lock;
 
-/// The table of held ports.
 #[derive(Debug)]
 pub struct Ports {
     held: Mutex<Sorted<Port, Hold>>,
@@ -38,7 +37,6 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// The port.
     pub fn port(&self) -> Port {
         self.port
     }
@@ -76,7 +74,7 @@ pub enum Unavailable {
     Denied(Port),
     /// The asked one is not free, nor is any above.
     NoneLeft(Port),
-    /// It could not be found out.
+    /// An error prevented the answer.
     Unknown(Port, io::Error),
 }
 
@@ -98,7 +96,8 @@ impl fmt::Display for Unavailable {
 }
 
 impl Ports {
-    /// Nothing is held. `daemon` is how the markers of its servers' runs begin, by which they are known as its own.
+    /// Creates an empty table. `daemon` is the beginning of the markers of the daemon's runs, which distinguish
+    /// its servers from other processes.
     pub fn new(daemon: String) -> Ports {
         Ports { held: Mutex::default(), daemon }
     }

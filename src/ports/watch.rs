@@ -45,18 +45,18 @@ pub type ListeningFn = Box<dyn Fn(Listening) + Send>;
 /// How urgent a change of a server's listeners is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Pace {
-    /// It is notified within 25 ms.
+    /// Notified within 25 ms.
     Fast,
-    /// It is notified at a [`Watcher::refresh`], or with another server that is watched closely.
+    /// Notified at a [`Watcher::refresh`], or with another server that is watched closely.
     OnRequest,
 }
 
-/// What came of a [`Watcher::refresh`].
+/// The result of a [`Watcher::refresh`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refreshed {
     /// A scan was made, and all changes are published.
     Fresh,
-    /// None was over in time.
+    /// No scan was over in time.
     Late,
     /// The watcher is closed, or was lost in a fault that the log reports.
     Closed,
@@ -90,7 +90,7 @@ impl WatchState {
     }
 }
 
-/// The outside of the thread `ports`.
+/// The handle of the thread `ports`.
 pub struct Watcher {
     requests: Sender<WatchRequest>,
     next: AtomicU64,
@@ -195,7 +195,7 @@ impl Drop for Watcher {
 }
 
 impl Watch {
-    /// From now on, changes are this urgent.
+    /// Sets how soon changes are noticed, from now on.
     pub fn set_pace(&mut self, pace: Pace) {
         if self.pace != pace {
             self.pace = pace;
@@ -215,7 +215,7 @@ impl Drop for Watch {
     }
 }
 
-/// The inside of the thread.
+/// The state of the thread.
 struct WatchThread {
     inbox: Inbox<WatchRequest>,
     scanner: SocketScanner,

@@ -175,7 +175,7 @@ mod tests {
         AnswerHead::new().take(bytes)
     }
 
-    /// The same, in pieces.
+    /// Reads `bytes` in pieces.
     fn read_in(bytes: &[u8], size: usize) -> Option<CheckOutcome> {
         let mut head = AnswerHead::new();
         bytes.chunks(size).find_map(|piece| head.take(piece))

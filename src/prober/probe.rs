@@ -115,7 +115,7 @@ pub struct Rest {
 pub enum Drained {
     /// More may follow.
     Open,
-    /// It has ended, or is too long to read.
+    /// The body has ended, or is too long to read.
     Over,
 }
 

@@ -18,7 +18,6 @@ const REST_LIMIT: Duration = Duration::from_secs(1);
 /// Called with each health of a server.
 pub type HealthFn = Box<dyn FnMut(Health, HealthChange) + Send>;
 
-/// A watched server.
 pub struct Watched {
     address: SocketAddr,
     request: Vec<u8>,

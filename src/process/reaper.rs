@@ -30,7 +30,7 @@ use crate::sync::lock;
 
 /// The limit of the wait for a leader that is dropped alive, after its SIGKILL.
 const DROP_LIMIT: Duration = Duration::from_secs(1);
-/// So many exited children are reaped before supervisors are notified: new ones may exit all the time.
+/// The exited children that are reaped before supervisors are notified: new ones may exit all the time.
 const REAPED_MAX: usize = 1024;
 /// Up to so many awaited orphans are each checked in a sweep.
 const RECHECK_MAX: usize = 64;

@@ -35,9 +35,8 @@ pub enum Completeness {
 /// The result of inspecting a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Inspected {
-    /// It was read.
     Read,
-    /// It has exited meanwhile, so what was read is invalid.
+    /// The process has exited meanwhile, so what was read is invalid.
     Ended,
 }
 
@@ -80,7 +79,6 @@ impl Snapshot {
         self.processes.get(&pid)
     }
 
-    /// The children of `parent`.
     pub fn children(&self, parent: Pid) -> impl Iterator<Item = &Process> {
         let pids = self.children.get(&parent.raw()).map(Vec::as_slice).unwrap_or_default();
         pids.iter().filter_map(|&pid| self.find(pid))

@@ -65,7 +65,7 @@ struct Attempts {
     shared_since: Option<Instant>,
 }
 
-/// The daemon has no descriptor.
+/// Returns the error for a shortage of descriptors.
 fn short(_: io::Error) -> Unreached {
     Unreached::Error(ProxyError::new(503, "busy", "the daemon is short of descriptors; try again soon"))
 }

@@ -26,7 +26,6 @@ const SEND: Duration = Duration::from_secs(10);
 pub struct Exchange<'p> {
     pub server: Arc<Supervisor>,
     pub target: VisitTarget,
-    /// The connection to the server.
     pub stream: UnixStream,
     pub up: Lane,
     pub down: Lane,
@@ -37,7 +36,6 @@ pub struct Exchange<'p> {
 }
 
 impl Exchange<'_> {
-    /// Carries it out.
     pub fn carry_out(self, request: &mut VisitRequest<'_>) -> VisitEnd {
         let client = request.slot.socket();
         peer::allow_stall(client, CLIENT_TAKES);

@@ -4,8 +4,8 @@
 //!
 //! A piece is read, framed anew and written before the next one is read, so a body of any length takes the same memory,
 //! and each piece is on its way as soon as it has come. A lane that is quiet gives its buffers back. One whose reads
-//! are full gets a larger piece, from memory that all lanes share: most of the time of a large body goes into waking the
-//! two others, so that pieces of 126 KiB need two thirds of the processor time of those of 16 KiB (measured).
+//! are full gets a larger piece, from memory that all lanes share: most of the time of a large body goes into waking
+//! the two others, so that pieces of 126 KiB need two thirds of the processor time of those of 16 KiB (measured).
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -19,21 +19,20 @@ use crate::os::{retry, spare};
 
 mod framing;
 
-/// The size of a piece.
 const PIECE: usize = 16 * 1024;
 /// The same for a lane whose reads are full, if there is memory for it: nearly two segments of a connection over
 /// loopback (65,483 bytes each). A little more than a whole number of segments, such as 64 KiB, costs twice as much.
 const LARGE_PIECE: usize = 126 * 1024;
 /// The size of a read into a head. Most heads are shorter.
 const HEAD_STEP: usize = 2 * 1024;
-/// So much is moved in one turn before a piece is made larger: an ordinary page is not worth it.
+/// The bytes of one turn from which on a piece is made larger: an ordinary page is not worth it.
 const LARGE_FROM: usize = 64 * 1024;
-/// The size of a read from a tunnel, as long as no read is full: most frames are shorter. A block of less than a page is
-/// no mapping of its own; with those, 512 tunnels with a frame now and then wait for each other in the kernel.
+/// The size of a read from a tunnel, as long as no read is full: most frames are shorter. A block of less than a page
+/// is no mapping of its own; with those, 512 tunnels with a frame now and then wait for each other in the kernel.
 const FRAME: usize = 2 * 1024;
 /// Room before a piece for the size of a chunk and CRLF.
 const SIZE_ROOM: usize = 8;
-/// So many pieces are moved before the other direction has its turn.
+/// The pieces that are moved before the other direction has its turn.
 const TURN: usize = 16;
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
 
@@ -75,7 +74,7 @@ pub enum Needs {
 pub enum LaneError {
     /// The source has ended in the middle.
     CutOff,
-    /// What came from it can't be read.
+    /// The bytes of the source can't be parsed.
     Unreadable,
     /// The source is a server, and its answer is none.
     Broken(BrokenAnswer),
@@ -83,7 +82,6 @@ pub enum LaneError {
     Sink,
 }
 
-/// One direction.
 pub struct Lane {
     expected: NextPart,
     /// Whether the body is sent in chunks.
@@ -143,7 +141,7 @@ impl Lane {
         Lane { raw: read, ahead: PIECE, in_chunks: length.is_none(), ..Lane::new(expected, head, share) }
     }
 
-    /// The same for a request for a tunnel.
+    /// From a client to a server, for a request for a tunnel.
     pub fn of_upgrade(head: Vec<u8>, read: Vec<u8>, share: Share) -> Lane {
         Lane { raw: read, ..Lane::new(NextPart::Held, head, share) }
     }
@@ -170,7 +168,7 @@ impl Lane {
         self.finish();
     }
 
-    /// What it waits for before its first turn.
+    /// What the lane waits for before its first turn.
     pub fn first_need(&self) -> Needs {
         if self.out.is_empty() { Needs::Source } else { Needs::Turn }
     }
@@ -201,7 +199,7 @@ impl Lane {
         self.out.len().max(self.raw.len()) > SIZE_ROOM + PIECE + LAST_CHUNK.len()
     }
 
-    /// What was read beyond the end, in no more memory than it takes.
+    /// Returns what was read beyond the end, in no more memory than it takes.
     pub fn into_rest(mut self) -> Vec<u8> {
         self.raw.shrink_to_fit();
         self.raw

@@ -2,8 +2,8 @@
 //!
 //! Owns: whose a request is, by its `Host` alone, and the numbers of visitors. `request` and `response` have the rules
 //! about heads, `lane` and `relay` move the bytes, `call` has the order of it all, `proofs` knows which connections
-//! lead to the run, `visitability` and `pages` make the errors in place of an answer, `cookie` the access key. Never: the API
-//! (a name of a server never gets it), a server's life, TLS.
+//! lead to the run, `visitability` and `pages` make the errors in place of an answer, `cookie` the access key. Never:
+//! the API (a name of a server never gets it), a server's life, TLS.
 
 use std::sync::{Arc, Mutex};
 
@@ -54,7 +54,6 @@ const HEAD_FREE: usize = 4 * 1024;
 /// Bytes of all large pieces of bodies. A body that comes in chunks takes as many once more.
 const PIECES: usize = 2 * 1024 * 1024;
 
-/// The proxy of a daemon.
 pub struct Proxy {
     registry: Arc<Registry>,
     access: Access,
@@ -105,7 +104,7 @@ impl Proxy {
         self.visitors.count()
     }
 
-    /// What a host names.
+    /// Returns what a host names.
     fn visited(&self, host: &[u8]) -> Visited {
         str::from_utf8(host).map_or(Visited::Malformed, |host| self.template.visited(host))
     }

@@ -14,7 +14,7 @@ pub struct VisitorKind {
     pub is_refresh: bool,
     /// A request of a loaded page, or one with `Origin` or `Referer`.
     pub is_background: bool,
-    /// It asks for a WebSocket.
+    /// A request for a WebSocket.
     pub is_upgrade: bool,
 }
 
@@ -75,7 +75,7 @@ impl ProxyError {
         ProxyError { status, code, sentence: sentence.into(), ..ProxyError::default() }
     }
 
-    /// In the form for `visitor`.
+    /// Returns the reply in the form for `visitor`.
     pub fn reply(&self, visitor: VisitorKind) -> Reply {
         let mut headers = vec![("Cache-Control", "no-store".to_owned())];
         if self.status == 503 {
@@ -111,7 +111,7 @@ const HEAD: &str =
 const TITLE: &str = "<title>servisor</title><style>:root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;\
                      margin:15vh auto;max-width:44rem;padding:0 1rem}pre{overflow:auto;font-size:13px}</style><p>";
 
-/// `text` in which nothing is markup.
+/// Returns `text` with its markup escaped.
 fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for letter in text.chars() {

@@ -100,7 +100,6 @@ pub enum NoAnswer {
     Timeout,
 }
 
-/// An exchange.
 pub struct Relay<'a> {
     pub client: &'a UnixStream,
     pub server: UnixStream,

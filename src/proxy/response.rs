@@ -54,7 +54,6 @@ pub enum Answered {
     Incomplete,
     /// An interim answer of so many bytes, which no client needs.
     Interim(usize),
-    /// An answer.
     Final {
         status: u16,
         /// The bytes of its head.

@@ -23,11 +23,11 @@ const OTHERS: Duration = Duration::from_secs(25);
 pub enum Visitability {
     /// The server listens.
     Open,
-    /// It is expected to listen soon.
+    /// The server is expected to listen soon.
     Soon,
-    /// It has failed or is stopped.
+    /// The server has failed or is stopped.
     Down,
-    /// It does not listen, and is not expected to.
+    /// The server does not listen, and is not expected to.
     NotListening,
 }
 

@@ -30,7 +30,7 @@ use crate::sync::lock;
 
 /// Two writes of one server are this far apart.
 const EVERY: Duration = Duration::from_secs(1);
-/// A start is written after this.
+/// The delay of the write of a start.
 const START_AFTER: Duration = Duration::from_millis(250);
 
 /// The books of the daemon before, until their servers take them, and where books are written.
@@ -84,12 +84,12 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A run has begun.
+    /// Records that a run has begun.
     pub fn begun(&mut self, now: Instant) {
         self.is_due_at(now + START_AFTER);
     }
 
-    /// A run is over.
+    /// Records that a run is over.
     pub fn ended(&mut self, now: Instant) {
         self.is_due_at(now);
     }

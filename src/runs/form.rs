@@ -9,7 +9,6 @@ use super::{EndedRun, Living};
 use crate::model::time::rfc3339;
 use crate::store::fields::millis;
 
-/// A run.
 #[derive(Debug, Serialize)]
 pub struct RunInfo<'a> {
     run: u64,
@@ -34,7 +33,6 @@ pub struct RunInfo<'a> {
     tail_truncated: Option<bool>,
 }
 
-/// A line of a tail.
 #[derive(Debug, Serialize)]
 struct LineInfo<'a> {
     stream: &'static str,
@@ -44,9 +42,7 @@ struct LineInfo<'a> {
 /// Whether the last lines are wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WithTail {
-    /// With them.
     Yes,
-    /// Without.
     No,
 }
 

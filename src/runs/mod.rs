@@ -23,7 +23,7 @@ pub mod tail;
 pub(crate) mod tests;
 mod writer;
 
-/// As many ended runs are kept of each server.
+/// The number of ended runs that are kept of each server.
 pub const KEPT: usize = 20;
 /// Of as many more it is known when they ended; 4 KiB for a server that crashes all the time.
 const REMEMBERED: usize = 512;
@@ -35,7 +35,6 @@ const REMEMBERED_CLOSED: usize = 64;
 pub struct Counters {
     /// Ended runs, by [`Reason`].
     pub exits: [u64; Reason::ALL.len()],
-    /// Automatic restarts.
     pub restarts: u64,
     /// Processor time of ended runs, and of the living one as far as it was seen.
     pub cpu: Duration,
@@ -69,7 +68,7 @@ pub struct Closed {
 #[derive(Debug, Default)]
 pub struct Book {
     state: Mutex<BookState>,
-    /// It waits to be written.
+    /// Whether a write is queued.
     is_queued: AtomicBool,
 }
 
@@ -77,7 +76,7 @@ pub struct Book {
 struct BookState {
     /// The number of the newest run.
     last: u64,
-    /// With the moment of its beginning, by the clock for intervals.
+    /// The living run, with the monotonic time of its beginning.
     living: Option<(Living, Instant)>,
     /// With their sequence numbers, the oldest first.
     ended: VecDeque<(u64, Arc<EndedRun>)>,
@@ -119,7 +118,7 @@ impl Book {
         }
     }
 
-    /// One more automatic restart.
+    /// Counts an automatic restart.
     pub fn count_restart(&self) {
         self.state().counters.restarts += 1;
     }
@@ -161,7 +160,6 @@ impl Book {
         (state.living.clone(), ended)
     }
 
-    /// The newest ended run.
     pub fn last_ended(&self) -> Option<Arc<EndedRun>> {
         self.state().ended.back().map(|(_, run)| Arc::clone(run))
     }
@@ -199,12 +197,12 @@ impl Book {
         std::mem::replace(&mut self.state().reported, true)
     }
 
-    /// It has to be written. Returns whether it was not waiting for that yet.
+    /// Marks a write as queued. Returns whether it was not queued before.
     fn enqueue(&self) -> bool {
         !self.is_queued.swap(true, Ordering::AcqRel)
     }
 
-    /// It is about to be written.
+    /// Marks a write as no longer queued, just before it.
     fn dequeue(&self) {
         self.is_queued.store(false, Ordering::Release);
     }
@@ -218,7 +216,7 @@ impl Book {
         Some((number, state.counters.cpu + state.living_cpu))
     }
 
-    /// What was counted.
+    /// The counters of the server.
     pub fn counters(&self) -> Counters {
         let state = self.state();
         let mut counters = state.counters.clone();

@@ -8,9 +8,9 @@
 use crate::logs::StreamId;
 pub use crate::model::run::{Line, Tail};
 
-/// As many lines, and bytes of text, are kept.
+/// The number of lines that are kept.
 pub const LINES: usize = 20;
-/// In bytes.
+/// The bytes of text that are kept.
 pub const BYTES: usize = 2 * 1024;
 
 /// Keeps the newest of `lines`, which are in the order of arrival.

@@ -9,7 +9,7 @@ use std::fmt;
 pub enum Fault {
     /// A character of neither alphabet, and its place, counted from 0.
     Character(char, usize),
-    /// It ends in the middle of a byte.
+    /// The text ends in the middle of a byte.
     Torn,
 }
 

@@ -38,11 +38,11 @@ use waiters::{StateGoal, Waiter};
 
 /// A notification about a run.
 pub enum RunUpdate {
-    /// An exit of its processes.
+    /// An exit of processes of the run.
     Ends(Notice),
-    /// What it does while it lives.
+    /// An observation of the living run.
     Seen(Observation),
-    /// An overlay that it waits for has changed.
+    /// A change of an overlay that the run waits for.
     Overlay,
 }
 
@@ -58,15 +58,14 @@ enum Lifetime {
 
 /// What follows a message.
 pub enum Flow {
-    /// The thread is no longer needed.
+    /// The thread ends.
     Over,
     /// An alarm is due.
     Due,
-    /// A message is waited for, or the alarm.
+    /// Wait for a message, or for the alarm.
     Wait(Option<Instant>),
 }
 
-/// A supervisor at work.
 pub struct Actor<S: System> {
     context: Arc<Context<S>>,
     shared: Arc<Shared>,
@@ -96,16 +95,16 @@ pub struct Actor<S: System> {
     log_from: [u64; 2],
     /// When the book is written.
     schedule: Schedule,
-    /// What may be left of the last run, in words.
+    /// Which processes may be left of the last run, for the reason of the status.
     unclaimed: Option<String>,
-    /// What install has left running, in words: it has to be said as long as the server lacks it.
+    /// Which process install has left running, for the reason of the status as long as the server is active.
     install_left: Option<String>,
     /// Why the last command could not be run, if more is known than its exit code.
     fault: Option<String>,
     on_deleted: Option<Box<dyn FnOnce() + Send>>,
 }
 
-/// What was done for this configuration once is not done again.
+/// Marks in `machine` what was done for this configuration already.
 fn as_recorded(machine: Machine, record: &Record) -> Machine {
     let machine = match record.preparation() {
         Preparation::Due => machine,
@@ -224,7 +223,7 @@ impl<S: System> Actor<S> {
         }
     }
 
-    /// A message that is there already.
+    /// Returns a message that has arrived already.
     #[cfg(test)]
     pub(super) fn next_message(&self) -> Option<Message> {
         self.inbox.try_recv().ok()

@@ -17,7 +17,7 @@ use crate::runs::Closed;
 use crate::sorted::Sorted;
 use crate::sync::{lock, wait_for};
 
-/// As many deletions are remembered for readers of events who come back.
+/// The number of deletions that are remembered for readers of events that reconnect.
 const DELETIONS: usize = 256;
 
 /// How many changes there were. A client that waits for a state compares two of these.
@@ -28,7 +28,7 @@ impl Count {
     /// Before the first change.
     pub const NONE: Count = Count(0);
 
-    /// As a number of the sequence.
+    /// The count as a sequence number.
     pub fn number(self) -> u64 {
         self.0
     }
@@ -39,14 +39,12 @@ impl Count {
     }
 }
 
-/// A server that is no more.
+/// The deletion of a server.
 #[derive(Debug, Clone)]
 pub struct Deletion {
     /// The number of this change.
     pub number: u64,
-    /// Its name.
     pub slug: Slug,
-    /// Its runs.
     pub runs: Closed,
 }
 
@@ -69,7 +67,6 @@ struct State {
     wakers: Vec<Arc<Waker>>,
 }
 
-/// The sequence of changes.
 #[derive(Debug, Default)]
 pub struct Changes {
     state: Mutex<State>,
@@ -95,7 +92,7 @@ impl Changes {
         Count(self.state().count)
     }
 
-    /// One more change of `slug`, which is visible by now. Returns its number.
+    /// Records a change of `slug`, which is visible by now. Returns its number.
     pub fn mark(&self, slug: &Slug) -> u64 {
         let mut state = self.state();
         state.count += 1;
@@ -108,7 +105,7 @@ impl Changes {
         number
     }
 
-    /// `slug` is deleted.
+    /// Records the deletion of `slug`.
     pub fn delete(&self, slug: &Slug, runs: Closed) {
         let mut state = self.state();
         state.count += 1;
@@ -130,7 +127,7 @@ impl Changes {
         self.wake(&state);
     }
 
-    /// What has changed after `seen`, and the count up to which that is all; `None` if it is too long ago to be known.
+    /// Returns the changes after `seen`, and the count up to which they are complete; `None` if it is too long ago.
     pub fn since(&self, seen: Count) -> Option<(Since, Count)> {
         let state = self.state();
         if state.forgotten > seen.0 || seen.0 > state.count {

@@ -24,7 +24,7 @@ use crate::sorted::Sorted;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotStarted {
     pub reason: Reason,
-    /// In a sentence for a person.
+    /// A sentence for a person.
     pub why: String,
 }
 
@@ -41,7 +41,6 @@ const DIRECTORY_VARIABLE: &str = "PWD";
 /// The beginnings of names that are the daemon's own business: its token is among them.
 const OWN_PREFIXES: [&str; 2] = ["SERVISOR_", "COMPUTESDK_"];
 
-/// The server's public URL.
 const URL_VARIABLE: &str = "SERVISOR_URL";
 
 /// Where the shell that started the daemon was before: `cd -` in a server would lead there.
@@ -61,7 +60,7 @@ pub fn marker<S: System>(context: &Context<S>, spec: &ServerSpec, run: RunId) ->
     marker::of_run(&context.marker, &spec.slug, run)
 }
 
-/// What to spawn for `job`.
+/// Returns what to spawn for `job`.
 ///
 /// # Errors
 /// What is wrong with the `env_file` or the working directory.

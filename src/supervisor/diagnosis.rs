@@ -17,7 +17,7 @@ use crate::os::child::{Plan, find};
 
 /// The loader's name stands in the first few hundred bytes.
 const HEAD_MAX: u64 = 4096;
-/// So many interpreters of interpreters are looked at; kernels take five.
+/// The number of interpreters of interpreters that are looked at; kernels take five.
 const DEPTH_MAX: usize = 5;
 /// The kernel's number of this machine's kind, as in `e_machine`.
 const MACHINE: Option<u16> = if cfg!(target_arch = "x86_64") {
@@ -30,7 +30,7 @@ const MACHINE: Option<u16> = if cfg!(target_arch = "x86_64") {
 /// Words before a program that are none themselves, as far as it matters here.
 const BEFORE: [&str; 9] = ["exec", "command", "nohup", "env", "if", "then", "do", "else", "!"];
 
-/// What keeps one of the programs of `command` from being run with `plan`.
+/// Returns what keeps one of the programs of `command` from being run with `plan`.
 pub fn of(command: &str, plan: &Plan) -> Option<String> {
     let mut plan = plan.clone();
     let unquoted = |word: &'_ str| word.trim_matches(['"', '\'']).to_owned();
@@ -52,7 +52,7 @@ fn file_of(name: &str, plan: &Plan) -> Option<PathBuf> {
     if name.contains('/') { Some(plan.directory.join(name)) } else { find(name, plan) }
 }
 
-/// What is wrong with `file`, which is called `shown`; nothing if it isn't there.
+/// Returns what is wrong with `file`, which is called `shown`; `None` if it isn't there.
 fn fault(shown: &str, file: &Path, plan: &Plan, depth: usize) -> Option<String> {
     let metadata = fs::metadata(file).ok()?;
     if metadata.is_dir() {

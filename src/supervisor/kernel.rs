@@ -37,19 +37,16 @@ const DRAIN_LIMIT: Duration = Duration::from_millis(200);
 /// A stopped reader finishes one read and one append.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// The shared parts.
+/// The services that all supervisors share.
 pub struct Kernel {
-    /// Learns of ends, and reaps.
+    /// Detects exits, and reaps.
     pub reaper: Arc<Reaper>,
     /// Knows which process belongs to which run.
     pub tracker: Arc<ProcessTracker>,
     /// Stores the leaders of living runs for the next daemon.
     pub leaders: Leaders,
-    /// Finds listening sockets.
     pub watcher: Arc<Watcher>,
-    /// Makes the health checks.
     pub prober: Arc<Prober>,
-    /// Spawns in progress.
     pub launches: Launches,
 }
 

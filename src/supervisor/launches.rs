@@ -20,11 +20,10 @@ use crate::sync::lock;
 /// A spawn takes less than a millisecond. After this, it hangs.
 const STUCK_AFTER: Duration = Duration::from_secs(1);
 
-/// The spawns in progress.
 #[derive(Debug, Default)]
 pub struct Launches(Mutex<Sorted<Slug, (Instant, RunMark)>>);
 
-/// One of them; dropped when the child runs its program or has failed.
+/// A spawn in progress, dropped when the child runs its program or has failed.
 pub struct Launching<'a> {
     launches: &'a Launches,
     slug: Slug,

@@ -67,13 +67,13 @@ pub struct Context<S: System = Kernel> {
     pub system: Arc<S>,
     /// Who holds which port.
     pub ports: Arc<Ports>,
-    /// What is laid out before servers start.
+    /// The overlays, which are copied before servers start.
     pub overlays: Arc<Overlays>,
     /// Where servers are reached.
     pub public_url: PublicUrl,
     /// The daemon's side of the proxy; `None` without one.
     pub proxy: Option<ProxyDefaults>,
-    /// What outlives the daemon of each server.
+    /// The stored records of servers.
     pub files: Arc<Files>,
     /// How the runs of each server ended.
     pub books: Arc<Books>,
@@ -87,7 +87,7 @@ pub struct Context<S: System = Kernel> {
     pub marker: String,
     /// How much of a server's output is kept, in bytes.
     pub log_bytes: usize,
-    /// Where it is also written to.
+    /// The files to which the output is also written.
     pub log_files: Option<LogFiles>,
     /// Receives the end of each supervisor.
     pub control: Sender<Control>,
@@ -104,7 +104,7 @@ pub struct ProxyDefaults {
     pub own_ports: Vec<u16>,
 }
 
-/// What comes into a supervisor's inbox. There is one for both, so that they are taken in the order in which they came.
+/// A message to a supervisor. One inbox is for both kinds, so that they are taken in the order in which they came.
 enum Message {
     Requested(Request),
     Run(RunId, RunUpdate),
@@ -155,7 +155,7 @@ impl Drop for Waiting {
     }
 }
 
-/// The outside of a supervisor.
+/// The handle of a supervisor.
 pub struct Supervisor {
     shared: Arc<Shared>,
     inbox: Sender<Message>,
@@ -251,22 +251,20 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Its server's name.
     pub fn slug(&self) -> &Slug {
         &self.shared.slug
     }
 
-    /// How its server is, without asking the thread.
+    /// The last published view, without a request to the thread.
     pub fn view(&self) -> Arc<ServerView> {
         self.shared.view()
     }
 
-    /// What its server has written.
+    /// The output of the server.
     pub fn log(&self) -> &Arc<SharedLog> {
         &self.shared.log
     }
 
-    /// Its visitors.
     pub fn traffic(&self) -> &Arc<Traffic> {
         &self.shared.traffic
     }
@@ -298,7 +296,7 @@ impl Supervisor {
         self.ask(Request::KeepGiven)
     }
 
-    /// Gives a command.
+    /// Sends a command.
     pub fn command(self: &Arc<Self>, command: Command) -> Pending {
         self.ask(|reply| Request::Command(command, reply))
     }

@@ -30,9 +30,9 @@ const CLOSE_AFTER_REFUSAL: Duration = Duration::from_secs(1);
 /// Sends the actor what was seen; called on the threads that see it.
 pub type ObservationSink = Arc<dyn Fn(Observation) + Send + Sync>;
 
-/// What was seen.
+/// An observation of a run.
 pub enum Observation {
-    /// What it listens on, changed or not.
+    /// The listeners of the run, changed or not.
     Listening(Listening),
     /// A check has ended; the number of the probe.
     Health(u64, Health, HealthChange),
@@ -54,7 +54,6 @@ struct PortProbe<P> {
     _probing: P,
 }
 
-/// The observer for one run.
 pub struct RunObserver<S: System> {
     context: Arc<Context<S>>,
     spec: Arc<ServerSpec>,
@@ -117,7 +116,6 @@ impl<S: System> RunObserver<S> {
         })
     }
 
-    /// Its port.
     pub fn port(&self) -> Option<Port> {
         self.choice.chosen().map(|open| open.port)
     }
@@ -137,17 +135,15 @@ impl<S: System> RunObserver<S> {
         &self.listeners
     }
 
-    /// The inodes of its listeners.
     pub fn inodes(&self) -> &Arc<[u64]> {
         &self.inodes
     }
 
-    /// All ports on which it listens.
     pub fn ports(&self) -> Vec<Port> {
         self.listeners.iter().filter_map(|address| Port::new(address.port())).collect()
     }
 
-    /// What its checks have found; `None` without a health check.
+    /// The results of its checks; `None` without a health check.
     pub fn health(&self) -> Option<&Health> {
         self.health.as_ref()
     }
@@ -176,7 +172,7 @@ impl<S: System> RunObserver<S> {
         [self.choice.deadline(now), deferred, calms].into_iter().flatten().min()
     }
 
-    /// Takes the passing of time.
+    /// Acts on the deadline if it has passed.
     #[inline(never)]
     pub fn timeout(&mut self, now: Instant) -> Vec<Event> {
         let before = self.choice.chosen();

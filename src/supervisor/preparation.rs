@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::model::overlay::{CopyStatus, OverlayId};
 use crate::overlay::{OverlayWatcher, Overlays};
 
-/// The waiting of one server.
+/// The overlays that one server waits for.
 pub struct Awaited {
     overlays: Arc<Overlays>,
     waits_for: Vec<OverlayId>,
@@ -34,7 +34,7 @@ impl Awaited {
         Awaited { overlays: Arc::clone(overlays), waits_for: ids }
     }
 
-    /// Those that are not there yet.
+    /// The overlays that are not complete yet.
     pub fn waits_for(&self) -> &[OverlayId] {
         &self.waits_for
     }

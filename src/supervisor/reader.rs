@@ -25,7 +25,7 @@ const SHRINK_AFTER: Duration = Duration::from_secs(1);
 /// After a request to stop, at most a full pipe is read, even if a process still writes.
 const LAST_BYTES: usize = 1024 * 1024;
 
-/// The owner's side of the thread.
+/// The handle of the thread.
 pub struct Reader {
     thread: Thread,
 }
@@ -71,10 +71,10 @@ struct OutputPipe {
     left: usize,
 }
 
-/// What a look into a pipe has found.
+/// The result of a read from a pipe.
 enum Taken {
     Nothing,
-    /// Something, or the end.
+    /// Some bytes, or the end.
     Some,
     /// More than a small buffer holds.
     Much,

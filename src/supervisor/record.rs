@@ -51,7 +51,7 @@ impl Origin {
 pub struct Record {
     files: Arc<Files>,
     kept: Kept,
-    /// It, or its key, came with the daemon's start and was not stored yet.
+    /// Whether the configuration, or the key, came with the daemon's start and was not stored yet.
     is_due: bool,
 }
 
@@ -91,7 +91,7 @@ impl Record {
         self.kept.created_at
     }
 
-    /// What has become of its install command.
+    /// Whether the install command has succeeded.
     pub fn install(&self) -> Install {
         self.kept.install
     }

@@ -29,7 +29,6 @@ pub enum CommandReply {
     PortTaken(Arc<Unavailable>),
     /// What has to outlive the daemon can't be stored. Nothing has changed.
     NotStored(Arc<io::Error>),
-    /// The daemon is ending.
     ShuttingDown,
     /// No outcome by the deadline; the server as it is. The work continues.
     Late(Arc<ServerView>),

@@ -3,10 +3,10 @@
 //! Owns: the leader, whose child object has the reader of its output (see `kernel`), and the knowledge of which
 //! processes of the tree still live. Never: when to end it, or what follows (see `model::machine`).
 //!
-//! While the leader lives no snapshot is taken, unless a stop is under way: processes outside of the group are looked for
-//! after 2 ms. The reaper notifies of the leader's exit. After it, one snapshot has the rest of the tree; the reaper
-//! notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child that its own parent has
-//! reaped).
+//! While the leader lives no snapshot is taken, unless a stop is under way: processes outside of the group are looked
+//! for after 2 ms. The reaper notifies of the leader's exit. After it, one snapshot has the rest of the tree; the
+//! reaper notifies when those are gone, and a rare snapshot covers what it can't see (an orphan's child that its own
+//! parent has reaped).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,7 +43,6 @@ const LOOK_MAX: Duration = Duration::from_secs(1);
 /// an unmarked orphan is inspected, or when very many processes start.
 const INCOMPLETE_FOR: Duration = Duration::from_secs(10);
 
-/// A living run.
 pub struct Run<S: System> {
     id: RunId,
     slug: Slug,
@@ -128,7 +127,6 @@ impl<S: System> Run<S> {
         Ok(run)
     }
 
-    /// Its number.
     pub fn id(&self) -> RunId {
         self.id
     }
@@ -138,7 +136,6 @@ impl<S: System> Run<S> {
         &self.tree
     }
 
-    /// Its first process.
     pub fn pid(&self) -> Pid {
         self.tree.leader
     }

@@ -18,7 +18,6 @@ use crate::model::spec::Port;
 use crate::os::waker::Waker;
 use crate::sync::lock;
 
-/// The visitors of one server.
 #[derive(Debug, Default)]
 pub struct Traffic(Mutex<TrafficState>);
 
@@ -72,7 +71,6 @@ pub struct EndEvent {
 }
 
 impl EndEvent {
-    /// The number of the run.
     pub fn run(&self) -> RunId {
         self.run
     }
@@ -109,27 +107,27 @@ impl Traffic {
         Visit(Arc::clone(self))
     }
 
-    /// A client has sent something through a tunnel.
+    /// Notes that a client has sent something through a tunnel.
     pub fn client_sent(&self, now: Instant) {
         let mut state = self.state();
         state.last = state.last.max(Some(now));
     }
 
-    /// A visitor gets an answer with this status.
+    /// Counts an answer with this status.
     pub fn answered(&self, status: u16) {
         if let Some(count) = self.state().totals.answers.get_mut(usize::from(status / 100).wrapping_sub(1)) {
             *count += 1;
         }
     }
 
-    /// Bytes were passed on, to the server and to a client.
+    /// Counts bytes that were passed on, to the server and to a client.
     pub fn passed_on(&self, received: usize, sent: usize) {
         let mut state = self.state();
         state.totals.received += received as u64;
         state.totals.sent += sent as u64;
     }
 
-    /// All that was counted.
+    /// The totals so far.
     pub fn totals(&self) -> TrafficTotals {
         self.state().totals
     }
@@ -168,7 +166,7 @@ impl Traffic {
         (state.in_flight, state.last)
     }
 
-    /// Run `id` is the present one, and listens there, with the sockets of these inodes.
+    /// Sets the present run, its addresses, and the inodes of its listeners.
     pub(super) fn show(&self, id: RunId, main: Option<SocketAddr>, all: &[SocketAddr], inodes: &Arc<[u64]>) {
         let mut state = self.state();
         let ended = match &mut state.run {
@@ -184,7 +182,7 @@ impl Traffic {
         finish(ended);
     }
 
-    /// No run but `present` may be connected to any more.
+    /// Ends connections to all runs but `present`.
     pub(super) fn end_others(&self, present: Option<RunId>) {
         let ended = {
             let mut state = self.state();
@@ -193,7 +191,7 @@ impl Traffic {
         finish(ended);
     }
 
-    /// Nothing runs any more that may be connected to.
+    /// Ends connections to the present run.
     pub(super) fn end(&self) {
         self.end_others(None);
     }

@@ -40,9 +40,9 @@ pub struct Missed {
 /// Whether a read returned anything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reading {
-    /// It did; there may be more.
+    /// Something; there may be more.
     New,
-    /// Everything was read before.
+    /// Nothing: all was read before.
     Nothing,
 }
 

@@ -41,9 +41,8 @@ pub fn path(directory: &Path, slug: &Slug, stream: StreamId) -> PathBuf {
 impl LogFile {
     /// Opens the file at `path`, or creates it with mode 0600. It will not exceed `limit` bytes.
     ///
-    /// # Errors
-    /// The system's, and if the path is a symlink or not a regular file: another user with access to the directory could
-    /// redirect a privileged daemon, or block it.
+    /// # Errors The system's, and if the path is a symlink or not a regular file: another user with access to the
+    /// directory could redirect a privileged daemon, or block it.
     pub fn open(path: PathBuf, limit: u64) -> io::Result<LogFile> {
         let (file, length) = open(&path)?;
         Ok(LogFile { path, file, length, limit })

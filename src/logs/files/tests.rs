@@ -27,14 +27,14 @@ fn by_hand(scratch: &Scratch, capacity: usize, limit: u64) -> (Writer, Inbox<Fil
     (writer, inbox, log)
 }
 
-/// Takes the words that are there, and returns how many they were.
+/// Handles the queued messages, and returns their number.
 fn receive_all(writer: &mut Writer, inbox: &Inbox<FilesMessage>) -> usize {
-    let mut words = 0;
+    let mut count = 0;
     while let Ok(FilesMessage::Output(log)) = inbox.try_recv() {
         writer.write(log);
-        words += 1;
+        count += 1;
     }
-    words
+    count
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub struct Health {
 pub enum CheckOutcome {
     /// The server answered with this HTTP status.
     Answered(u16),
-    /// There was no answer, or none in HTTP.
+    /// No answer, or none in HTTP.
     Failed(CheckFailure),
 }
 

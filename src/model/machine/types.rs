@@ -13,9 +13,7 @@ pub struct RunId(pub u64);
 /// The command that a run executes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Job {
-    /// The install command.
     Install,
-    /// The start command.
     Start,
 }
 
@@ -38,7 +36,7 @@ pub enum RunEnd {
 }
 
 impl RunEnd {
-    /// Whether it counts as a success for the policy `on-failure`.
+    /// Whether the end counts as a success for the policy `on-failure`.
     pub fn success(&self) -> bool {
         match self {
             RunEnd::Exited(Exit::Code(0)) => true,
@@ -82,14 +80,13 @@ pub enum IdleReason {
 /// The stage of a live run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunStage {
-    /// The install command runs.
     Installing,
     /// The start command was spawned, and nothing was observed yet.
     Starting {
         /// When it counts as running if nothing is observed before.
         settled_at: Instant,
     },
-    /// It lives longer than [`SETTLE`](super::SETTLE), or was observed or marked.
+    /// The process lives longer than [`SETTLE`](super::SETTLE), or was observed or marked.
     Up(Signs),
 }
 
@@ -113,7 +110,7 @@ pub enum Cause {
     Unhealthy,
     /// A command: the wanted state decides.
     Asked,
-    /// It had no visitors: it is stopped.
+    /// No visitors: it is stopped.
     Unused,
 }
 
@@ -134,20 +131,15 @@ pub enum Phase {
     },
     /// SIGTERM was sent; SIGKILL follows at the deadline.
     Draining {
-        /// How far it had come.
         stage: RunStage,
-        /// Why.
         cause: Cause,
         /// When it was spawned.
         since: Instant,
-        /// When SIGKILL follows.
         deadline: Instant,
     },
     /// SIGKILL was sent to the rest of the tree.
     Killing {
-        /// How far it had come.
         stage: RunStage,
-        /// Why.
         cause: Cause,
         /// When it was spawned.
         since: Instant,
@@ -173,7 +165,7 @@ pub enum Command {
     Delete,
     /// Ends it with SIGKILL at once. No route has it: the daemon sends it after a second SIGTERM.
     Kill,
-    /// Sets its readiness by hand.
+    /// Overrides its observed readiness.
     Mark(StatusMark),
 }
 
@@ -191,16 +183,16 @@ pub enum Event {
     LeaderExited(RunId),
     /// The last process of the run is gone.
     Ended(RunId, Exit),
-    /// It listens on a port.
+    /// The server listens on a port.
     Listening(RunId),
     Silent(RunId),
     /// A health check passed.
     Healthy(RunId),
-    /// It became unhealthy and is not ready any more.
+    /// The server became unhealthy and is not ready any more.
     Unhealthy(RunId),
     /// Its health checks failed as often as the spec allows before a restart.
     RestartDue(RunId),
-    /// It had no visitor for as long as the spec allows.
+    /// No visitor came for as long as the spec allows.
     Unused(RunId),
 }
 
@@ -217,7 +209,6 @@ pub enum Effect {
     Terminate(RunId),
     /// Send SIGKILL to the run's tree, and report `Ended` when its last process is gone.
     Kill(RunId),
-    /// Delete the server.
     Remove,
 }
 

@@ -22,7 +22,7 @@ const SEARCH_FACTOR: u32 = 4;
 /// After a pause longer than this it is given up: half a second has passed, and the listener is a stranger's.
 const SEARCH_LAST: Duration = Duration::from_millis(400);
 
-/// A search is followed by a rest of so many times its duration, up to the limit.
+/// A search is followed by a pause of so many times its duration, up to the limit.
 const SEARCH_COOLDOWN: u32 = 2;
 const SEARCH_COOLDOWN_MAX: Duration = Duration::from_millis(20);
 /// The same for reading the sockets: from `/proc` it can take 15 ms, the more the larger the kernel's tables are.
@@ -35,14 +35,14 @@ const FEW: u64 = 256;
 /// Whose listeners a look has to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the servers that wait for one. Other programs open listeners too, and each one is a reason to search: a
-    /// server that waits for none is not looked into for that, however many descriptors it has open.
+    /// The listeners of servers that wait for one. Other programs open listeners too, and each one is a reason to
+    /// search: a server that waits for none is not looked into for that, however many descriptors it has open.
     Urgent,
-    /// Those of all servers.
+    /// The listeners of all servers.
     All,
 }
 
-/// What looks.
+/// Reads the listening sockets, and finds their owners.
 pub struct SocketScanner {
     listeners: ListeningSockets,
     tracker: Arc<ProcessTracker>,
@@ -52,11 +52,11 @@ pub struct SocketScanner {
     before: SortedSet<u64>,
     /// As they were read last, in the kernel's order.
     seen: Vec<ListeningSocket>,
-    /// What the last look was worth a rest for.
+    /// The pause that the last look requires.
     cooldown: Duration,
     search: Option<Search>,
     walk: Option<Walk>,
-    /// What was complained about already.
+    /// Errors that were logged already.
     reported_reading: bool,
     reported_guessing: bool,
 }
@@ -69,7 +69,7 @@ struct Search {
 }
 
 impl SocketScanner {
-    /// One that has seen nothing yet.
+    /// Creates a scanner that has seen nothing yet.
     pub fn new(
         listeners: ListeningSockets,
         tracker: Arc<ProcessTracker>,
@@ -95,7 +95,7 @@ impl SocketScanner {
         self.search.get_or_insert(Search { at: now, pause: SEARCH_LAST }).at = now;
     }
 
-    /// How long not to look again, so that waiting for a server does not starve it.
+    /// The pause before the next look, so that waiting for a server does not starve it.
     pub fn cooldown(&self) -> Duration {
         self.cooldown
     }

@@ -38,7 +38,7 @@ pub struct WatchedRun {
 /// Whether something that was seen already can belong to a server that is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adoption {
-    /// It may have been opened since that server's first process was born, and has no owner so far.
+    /// Opened since that server's first process was born, perhaps, and without an owner so far.
     Possible,
     /// All of it is older, or has an owner.
     None,
@@ -47,7 +47,7 @@ pub enum Adoption {
 /// Where to search, and for what.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SearchTask {
-    /// Who is watched.
+    /// The watch of the server.
     pub id: Id,
     /// Its first process.
     pub leader: Pid,
@@ -58,7 +58,7 @@ pub struct SearchTask {
 }
 
 impl WatchedRun {
-    /// One that listens on nothing yet and has its processes since `born`, or a little later.
+    /// Creates the entry of a server that listens on nothing yet and was spawned at `born`, or a little later.
     pub fn new(leader: Pid, requested: Option<Port>, notify: ListeningFn, born: Instant) -> WatchedRun {
         let published = Listening::default();
         WatchedRun {
@@ -110,7 +110,7 @@ pub struct WatchTable {
 }
 
 impl WatchTable {
-    /// One more is watched.
+    /// Adds a server.
     pub fn add(&mut self, id: Id, watched: WatchedRun) -> Adoption {
         let is_young = |known: &KnownListener| known.owner.is_none() && known.seen_by >= watched.since;
         let adoption = if self.known.values().any(is_young) { Adoption::Possible } else { Adoption::None };
@@ -118,7 +118,7 @@ impl WatchTable {
         adoption
     }
 
-    /// One less; what it listens on may belong to another that watches the same processes.
+    /// Removes a server; its listeners may belong to another watch of the same processes.
     pub fn remove(&mut self, id: Id) {
         self.watched.remove(&id);
         self.changed.remove(&id);
@@ -129,7 +129,7 @@ impl WatchTable {
         }
     }
 
-    /// Includes it in the next scan, and notifies it, changed or not.
+    /// Includes a server in the next scan, and notifies it, changed or not.
     pub fn ask(&mut self, id: Id) {
         if self.watched.contains_key(&id) {
             self.asked.insert(id);
@@ -137,7 +137,7 @@ impl WatchTable {
         }
     }
 
-    /// From now on, its changes are this urgent.
+    /// Sets how soon its changes are noticed, from now on.
     pub fn set_pace(&mut self, id: Id, pace: Pace, now: Instant) {
         if let Some(watched) = self.watched.get_mut(&id) {
             watched.pace = pace;
@@ -163,7 +163,7 @@ impl WatchTable {
         self.known.keys().any(|listener| !all.contains(listener))
     }
 
-    /// These are there `now`, and no others.
+    /// Sets the listeners that are there `now`.
     pub fn update(&mut self, all: &SortedSet<ListeningSocket>, now: Instant) {
         let (changed, touched) = (&mut self.changed, &mut self.touched);
         self.known.retain(|listener, known| {

@@ -34,11 +34,8 @@ pub enum Part {
 /// A process of a server, and what is to be read of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalkItem {
-    /// The server.
     pub id: Id,
-    /// The process.
     pub pid: Pid,
-    /// What is read.
     pub part: Part,
 }
 

@@ -14,11 +14,11 @@ use crate::model::machine::{Machine, Phase, RunId};
 pub(super) enum StateGoal {
     /// A run after this one was spawned, or none will be.
     Spawned { after: RunId },
-    /// This run is over.
+    /// The end of this run.
     Over { run: RunId },
-    /// The server is removed.
+    /// The removal of the server.
     Removed,
-    /// None: it was done at once.
+    /// None: the command was done at once.
     Done,
 }
 

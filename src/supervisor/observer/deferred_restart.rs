@@ -11,7 +11,6 @@ use crate::ports::Checked;
 /// A look at the ports takes milliseconds; after this time the restart follows without it.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
-/// A deferred restart.
 pub enum DeferredRestart {
     /// Until its ports have been looked at.
     Looking { until: Instant },

@@ -41,7 +41,7 @@ impl<S: System> Run<S> {
         self.signalled = Signalled::Terminated;
     }
 
-    /// Its signal goes to the whole group, which hides that the leader refuses it.
+    /// Notes that the leader refuses the signal, which is hidden as it goes to the whole group.
     pub(super) fn note_leader(&mut self, signal: Signal) {
         if self.leader_status == LeaderStatus::Alive
             && let Some(leader) = self.system.living(self.tree.leader)

@@ -5,7 +5,7 @@
 use crate::model::stop::StopSignal;
 use crate::os::proc::Process;
 
-/// What has become of a run.
+/// How far a run has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
     /// Nothing new.
@@ -20,7 +20,7 @@ pub enum Progress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Signalled {
     Nothing,
-    /// This signal went to the group; those outside of it have yet to be found.
+    /// The group got this signal; processes outside of it are not looked for yet.
     TerminatedGroup(StopSignal),
     Terminated,
     Killed,
@@ -32,9 +32,9 @@ pub(super) enum LeaderStatus {
     Exited,
 }
 
-/// What a look at the processes has found.
+/// The other processes of a tree, besides the leader.
 pub(super) enum OtherProcesses {
-    /// These of the tree live, besides the leader. The second ones live too, and may belong to it.
+    /// The living ones, and then those that may belong to the tree.
     Known(Vec<Process>, Vec<Process>),
     /// Not known: the system had nothing to look with, or processes started meanwhile. A retry is due.
     Unknown,

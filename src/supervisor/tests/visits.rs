@@ -21,7 +21,7 @@ fn not_started(origin: Origin, proxy: Value) -> Scene {
     Scene::with(origin, json!({"proxy": proxy, "autostart": false}), Some(defaults))
 }
 
-/// It listens, and is ready.
+/// Makes the server listen, and ready.
 fn ready(scene: &mut Scene) {
     scene.world.listen(&[3000]);
     scene.settle();

@@ -36,7 +36,7 @@ pub enum AtStop {
     Ignores,
     /// Not even SIGKILL ends it: it hangs in the kernel.
     Hangs,
-    /// It belongs to another user: signals to it are refused.
+    /// Belongs to another user: signals to it are refused.
     Refuses,
 }
 
