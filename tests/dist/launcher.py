@@ -117,10 +117,14 @@ def check_signals(servisor, binary, folder, env):
     process = subprocess.Popen([str(servisor)], cwd=folder, env=env, start_new_session=True)
     until((folder / "begun").exists, "the program runs")
     got = folder / "got"
-    for count, name in enumerate(SIGNALS, 1):
-        process.send_signal(getattr(signal, f"SIG{name}"))
-        until(lambda: got.exists() and len(got.read_text().split()) >= count, f"SIG{name} arrives")
-    status = process.wait(LIMIT_S)
+    try:
+        for count, name in enumerate(SIGNALS, 1):
+            process.send_signal(getattr(signal, f"SIG{name}"))
+            until(lambda: got.exists() and len(got.read_text().split()) >= count, f"SIG{name} arrives")
+        status = process.wait(LIMIT_S)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
     assert (status, got.read_text().split()) == (7, SIGNALS), (status, got.read_text())
     kept.replace(binary)
 
@@ -133,8 +137,8 @@ def check(dist, version, node, project):
     modes = {"new": {"PATH": f"{pathlib.Path(node).parent}:{os.environ['PATH']}"}, "old": {"NODE_OPTIONS": f"--require={project}/old.js"}}
     for name, more in modes.items():
         env = {**{key: value for key, value in os.environ.items() if not key.startswith("SERVISOR_")}, **more}
-        kind = subprocess.run(["node", "-p", "typeof process.execve"], env=env, capture_output=True, text=True, check=True).stdout
-        assert kind.strip() == {"new": "function", "old": "undefined"}[name], f"{name}: process.execve is {kind}"
+        kind = subprocess.run(["node", "-p", "typeof process.execve"], env=env, capture_output=True, text=True, check=True).stdout.strip()
+        assert kind == {"new": "function", "old": "undefined"}[name], f"{name}: process.execve is {kind}"
 
         def launch(*words):
             return subprocess.run([str(servisor), *words], env=env, capture_output=True, text=True, check=False)
