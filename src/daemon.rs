@@ -60,6 +60,8 @@ use urls::Urls;
 
 /// Answers that are on their way when the daemon ends get this long.
 const FRONT_LIMIT: Duration = Duration::from_secs(2);
+/// `control` closes the inbox of signals as the last thing that it does, and only its return is left then.
+const CONTROL_LIMIT: Duration = Duration::from_secs(1);
 /// A file with the access token and nothing else is never longer.
 const TOKEN_FILE_MAX: u64 = 4096;
 /// Distinguishes two daemons on one state directory; it needs no protection against guessing.
@@ -209,7 +211,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
             log::info(format_args!("{name} is ignored: nothing is read or opened again; SIGTERM ends servisor"));
         }
     });
-    control.join_by(Instant::now() + FRONT_LIMIT);
+    control.join_by(Instant::now() + CONTROL_LIMIT);
     drop((socket, visits_socket));
     store.remove_address();
     if result.load(Ordering::SeqCst) == ShutdownResult::Clean as u8 {

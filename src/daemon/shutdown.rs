@@ -27,7 +27,7 @@ const KEEP_AFTER: Duration = Duration::from_millis(100);
 const KEEP_AFTER_EACH: Duration = Duration::from_millis(1);
 /// Past its stop timeout a server has been sent SIGKILL; what still lives after this can't be ended.
 const KILL_LIMIT: Duration = Duration::from_secs(10);
-/// A copy checks for its stop between files and between pieces of large ones; servers are asked to stop before it.
+/// A copy checks for its stop between files and between pieces of large ones. Servers stop in the same time.
 const OVERLAY_LIMIT: Duration = Duration::from_secs(2);
 /// The last of the servers' output, and how their runs ended, are written within this; a disk that takes longer does not
 /// hold the end.
@@ -76,8 +76,11 @@ impl Shutdown {
         let supervisors = self.registry.close();
         log::info(format_args!("{signal}: stopping {} servers", supervisors.len()));
         supervisors.iter().for_each(|supervisor| supervisor.shut_down());
-        self.overlays.close(Instant::now() + OVERLAY_LIMIT);
+        self.overlays.close();
+        let copies_until = Instant::now() + OVERLAY_LIMIT;
+        // Before the copies are joined: this reads the inbox, and a second signal kills at once.
         let ended = self.await_supervisors(&supervisors);
+        self.overlays.join_by(copies_until);
         orphans::kill(&self.context.system.tracker);
         // Followers of a log have received its end.
         supervisors.iter().for_each(|supervisor| supervisor.log().end());

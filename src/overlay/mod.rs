@@ -336,13 +336,15 @@ impl Overlays {
         }
     }
 
-    /// Refuses new overlays and stops all copies, which the next daemon resumes. Waits for their threads until
-    /// `deadline`.
-    pub fn close(&self, deadline: Instant) {
+    /// Refuses new overlays and stops all copies, which the next daemon resumes. Waits for none.
+    pub fn close(&self) {
         self.table().admission = Admission::Closed;
-        let all = self.all();
-        all.iter().for_each(|overlay| overlay.progress.halt(Halt::Stopped(StopCause::ShutDown)));
-        for overlay in &all {
+        self.all().iter().for_each(|overlay| overlay.progress.halt(Halt::Stopped(StopCause::ShutDown)));
+    }
+
+    /// Waits for the threads of all copies until `deadline`.
+    pub fn join_by(&self, deadline: Instant) {
+        for overlay in self.all() {
             if overlay.join_by(deadline) == Joined::Late {
                 log::warn(format_args!("overlay {} does not stop copying", overlay.id));
             }

@@ -146,6 +146,48 @@ fn a_program_that_waits_for_its_file_system_delays_no_other_stop_and_outlives_no
     drop(silent);
 }
 
+/// Whether the thread of a copy waits in a system call, as it does for a file system that does not answer.
+fn copy_waits(daemon: &Daemon) -> bool {
+    let tasks = fs::read_dir(format!("/proc/{}/task", daemon.pid())).unwrap().map(|task| task.unwrap().path());
+    let read = |task: &Path, file: &str| fs::read_to_string(task.join(file)).unwrap_or_default();
+    // `syscall` has the number of the call only of a thread that is not running.
+    let waits = |task: PathBuf| {
+        let call: Option<i64> = read(&task, "syscall").split(' ').next().and_then(|number| number.parse().ok());
+        let looks_up = [libc::SYS_statx, libc::SYS_newfstatat, libc::SYS_openat, libc::SYS_openat2];
+        read(&task, "comm").starts_with("ovl:") && call.is_some_and(|call| looks_up.contains(&call))
+    };
+    tasks.into_iter().any(waits)
+}
+
+/// A copy gets 2 s to halt. The thread that waits for it reads the signals too.
+#[test]
+fn a_second_signal_kills_at_once_while_a_copy_does_not_halt() {
+    let mut daemon = Daemon::start();
+    let Some(silent) = Mounted::at(&daemon.root.join("template/silent")) else {
+        println!("no FUSE here: a silent file system is not tried");
+        return;
+    };
+    let control = Control::new();
+    let client = &daemon.client;
+    let start = format!("{} ignore-term ctl main stay", testchild());
+    let environment = json!({"CTL": control.address.to_string()});
+    let spec = json!({"slug": "deaf", "start": start, "stop_timeout_ms": 3_600_000, "environment": environment});
+    client.create(&spec).server(201);
+    let mut child = control.child();
+    let overlay = json!({"source": daemon.root.join("template"), "target": "app"}).to_string();
+    let json_type = [("Content-Type", "application/json")];
+    assert_eq!(client.request("POST", "/filesystem/overlays", &json_type, Some(overlay.as_bytes())).status, 201);
+    wait_until("the copy waits for its file system", || copy_waits(&daemon).then_some(()));
+    daemon.signal(libc::SIGTERM);
+    wait_until("the first signal is handled", || daemon.log().contains("SIGTERM: stopping").then_some(()));
+    daemon.signal(libc::SIGTERM);
+    assert_eq!(daemon.wait().code(), Some(0), "{}", daemon.log());
+    assert!(child.is_dead());
+    let place = |words: &str| wait_until(words, || daemon.log().find(words));
+    assert!(place("killing what is left") < place("does not stop copying"), "{}", daemon.log());
+    drop(silent);
+}
+
 /// Whether a process is where no signal reaches it, in the system call `number`.
 fn is_stuck_in(pid: u32, number: libc::c_long) -> bool {
     let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();

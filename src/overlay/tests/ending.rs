@@ -159,7 +159,8 @@ fn the_next_daemon_continues() {
         let first = Overlays::new(&scratch.root(), records.clone(), Vec::new());
         let overlay = first.create(OverlaySpec { strategy, ..scratch.spec(strategy.as_str()) }).unwrap();
         wait_until("some files are copied", || (overlay.progress.stats().copied_files > 100).then_some(()));
-        first.close(soon());
+        first.close();
+        first.join_by(soon());
         assert!(matches!(first.create(scratch.spec("late")), Err(CreateError::ShuttingDown)));
         // What a daemon that was killed leaves behind.
         let app = scratch.root().join(strategy.as_str());
