@@ -53,7 +53,8 @@
 //!   states of servers are not, and a payload's servers are stored after their start: why is said where it happens.
 //!   That a server was stopped by a command is stored before the answer if it starts on visits, but an error there is
 //!   only a warning.
-//! - No lock is held during a send, a spawn, a join or another lock, except as listed under Locks.
+//! - No lock is held during a send, a spawn, a join, input or output, or another lock, except as the table of locks
+//!   says. What is held over input or output waits for the kernel or a disk, not for a client.
 //! - A panic ends the work that it hit, never the daemon. A destructor must not panic: in the release that aborts, as a
 //!   second panic does everywhere.
 //!
@@ -66,7 +67,7 @@
 //! | `accept`, one for each front (two with `--proxy-listen`) | [`http`] | when the front is closed |
 //! | `conn-N` for each connection | [`http`] | with its connection |
 //! | `reserve`, one for each front | [`http`] (`os::reserve_thread`) | with the front |
-//! | `http`: of tiny_http, one for each parser | `api::http::parsers` | when its parser is dropped |
+//! | `http`: of tiny_http, one accepts and four are its pool | `api::http`, for each parser | within 5 s of its drop |
 //! | `sup:SLUG` | [`supervisor`] | when the server is deleted or the daemon ends |
 //! | `log:SLUG`: reads stdout and stderr of a run | `supervisor::kernel` | at the end of both pipes, or soon after its run |
 //! | `files`: writes log files | [`logs`], with `--log-dir` | at the end of the shutdown |
@@ -79,29 +80,59 @@
 //!
 //! # Locks
 //!
-//! Each protects one structure, for the time of a look-up or a change: the registry's table, the view and the run book
-//! of each server and its traffic, the sequence of changes, the ring buffer of each log, the table of ports, the tables
-//! of [`process`] (reaper, tracker, OOM counter), launches, stored leaders, the slots and budgets of the front, the
-//! places of visitors at a server, the parsers, the gateway's sandbox, the table and the states of overlays, the
-//! directories still to sync (`unsynced`), the line of the log. `reading` admits one parse of a body at a time. A
-//! deletion of an overlay and its record have guards of their own (`overlay::state`). Poisoned locks are used on: their
-//! data is valid at every point where a panic is possible.
+//! Each protects one structure, and most are held for a look-up or a change in memory. The third column has what else
+//! happens under a lock, the last one what is locked inside. `log::LINE` is left out there: it is the innermost of all,
+//! since a line may be logged under another lock. Poisoned locks are used on: their data is valid at every point where
+//! a panic is possible. A test (`tests/it/map.rs`) checks that every lock is here; none proves that no others nest.
 //!
-//! A few more are taken for a moment while no other one is, or as the innermost: the counts and caches of one module.
+//! | lock | file | held over | locks taken inside |
+//! |---|---|---|---|
+//! | `Registry.table` | registry.rs | the count of a deletion | `Changes.state` |
+//! | `Shared.view` | supervisor/mod.rs | | |
+//! | `Changes.state` | supervisor/changes.rs | writes to the eventfds of readers | |
+//! | `Launches` | supervisor/launches.rs | | |
+//! | `Traffic` | supervisor/traffic.rs | the making of an eventfd | |
+//! | `Book.state` | runs/mod.rs | the number of the change that shows a run (`Book::end`) | `Changes.state` |
+//! | `Books.restored` | runs/file.rs | | |
+//! | `BookWriter.state` | runs/writer.rs | the start of its thread; a join without a wait | `Channel.state` |
+//! | `SharedLog.state` | logs/mod.rs | a copy in or out; writes to the eventfds of followers | |
+//! | `FilesNotifier.position` | logs/files.rs | | |
+//! | `Ports.held` | ports/reserve.rs | | |
+//! | `WatchState.looked` | ports/watch.rs | | |
+//! | `Reaper.watches` | process/reaper.rs | `waitid` and `kill(2)` with signal 0, which do not block | |
+//! | `ProcessTracker.last` | process/tracker.rs | a walk of `/proc`, for all who ask meanwhile | the two below |
+//! | `ProcessTracker.trees` | process/tracker.rs | | |
+//! | `proc::STUCK` | os/proc.rs | | `Channel.state`, of a result that is not waited for |
+//! | `OomCounter` | process/oom.rs | a read of the kernel's counter | |
+//! | `Leaders.used` | store/leaders.rs | | |
+//! | `Home.unsynced` | store/home.rs | the sync of new directories | |
+//! | `Overlays.table` | overlay/mod.rs | | |
+//! | `Overlay.thread` | overlay/state.rs | | |
+//! | `Overlay.keeping` | overlay/state.rs | the write or removal of the record | `Home.unsynced` |
+//! | `Overlay.state` | overlay/state.rs | | |
+//! | `CopyProgress.skipped`, `CopyProgress.halt` | overlay/progress.rs | | |
+//! | `TreeCopy.deferred` | overlay/copy.rs | | |
+//! | `CopyTree.first_names` | overlay/pair.rs | | |
+//! | `FirstName` | overlay/pair.rs | the copy of one file with hard links | those of `CopyProgress` |
+//! | `TaskQueue.state` | overlay/workers.rs | | |
+//! | `Slots.entries` | http/slots.rs | `shutdown(2)` of evicted connections | |
+//! | `Budget.state` | http/budget.rs | | |
+//! | `Heads.unfinished` | http/heads.rs | `shutdown(2)` of the oldest connection | |
+//! | `Parsers.state` | api/http/parsers.rs | | |
+//! | `Api.reading` | api/mod.rs | one parse of a body, so that only one takes memory | |
+//! | `Gateway.state` | api/gateway.rs | | |
+//! | `Proxy.occupied` | proxy/mod.rs | | |
+//! | `Proofs.alone` | proxy/proofs.rs | | |
+//! | `ListenerLookup` | os/sockets.rs | a netlink send and its answer, which the kernel gives at once | |
+//! | `Channel.state` | os/oneshot.rs | | |
+//! | `JobSlot.state` | os/reserve_thread.rs | | |
+//! | `reserve_thread::job` | os/reserve_thread.rs | | |
+//! | `deadline::CALLS` | os/deadline.rs | | |
+//! | `deadline::result` | os/deadline.rs | | |
+//! | `log::LINE` | log.rs | one write that does not block | |
 //!
-//! These nest, the outer one first. No test proves that no other pair does; a new one belongs here. The line of the log
-//! is the innermost of all.
-//!
-//! - A run book, then the changes: a run gets the number of the change that shows it (`runs::Book::end`).
-//! - The state of the thread that writes run books, during the start of that thread.
-//! - The registry's table, then the changes: a deletion is counted when the server leaves the table.
-//! - The tracker's snapshot, then its trees, and the list of processes whose environment hangs (`os::proc`). The
-//!   snapshot is held over the walk of `/proc`, which may start an `environ` thread and waits for it for 0.2 s at most.
-//! - The record of an overlay (`keeping`), then `unsynced`. Both are held while files are written or synced.
-//! - The first name of a file with hard links in a copy, then that copy's list of skipped files. It is held while the
-//!   file is copied.
-//!
-//! The OOM counter is locked during a read of its file.
+//! The turn of the gateway (`GatewayState.turn`) and the deletion of an overlay (`OverlayDeletion`) are states with
+//! guards, not locks; who waits for one holds no lock. The inboxes (`os::inbox`) lock inside their library.
 //!
 //! # Four traces
 //!
@@ -142,7 +173,7 @@
 //! - An event: `api/events.rs` (name and fields), its source (`supervisor/changes.rs` or `runs`), `api/openapi.json`,
 //!   `docs/reference.md`, and who reads it: `cli/commands/follow.rs`, `cli/waiting.rs`, `api/page/index.html`.
 //! - A metric: `api/metrics.rs`, `docs/reference.md`. A command: `cli/commands`, `cli/help.rs`, `docs/reference.md`.
-//! - A thread or a lock: the tables above, and `docs/design.md`.
+//! - A lock: the table above. A thread: the table above, and `docs/design.md`.
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, `check_policy` in
 //!   `model/machine/tests/invariants.rs`, `api/openapi.json`, `docs/reference.md`.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.

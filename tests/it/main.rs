@@ -45,6 +45,7 @@ mod lifecycle;
 mod listen;
 mod logs;
 mod lost;
+mod map;
 mod matrix;
 mod membership;
 mod mixed;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-fn files(below: &str, extension: &str) -> Vec<PathBuf> {
+pub fn files(below: &str, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut directories = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(below)];
     while let Some(directory) = directories.pop() {
@@ -23,16 +23,16 @@ fn files(below: &str, extension: &str) -> Vec<PathBuf> {
     found
 }
 
-fn name(path: &Path) -> String {
+pub fn name(path: &Path) -> String {
     path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap().display().to_string()
 }
 
 /// The part before a file's own tests.
-fn without_tests(text: &str) -> &str {
+pub fn without_tests(text: &str) -> &str {
     text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default()
 }
 
-fn is_test(path: &Path) -> bool {
+pub fn is_test(path: &Path) -> bool {
     name(path).contains("/tests") || name(path) == "src/testing.rs"
 }
 
@@ -217,7 +217,7 @@ fn lists_of_all_variants_are_complete() {
 const TYPES: [&str; 4] = ["struct ", "enum ", "trait ", "type "];
 
 /// The name of the type that `line` defines at the top level of a module.
-fn defined_type(line: &str) -> Option<&str> {
+pub fn defined_type(line: &str) -> Option<&str> {
     let rest = line.strip_prefix("pub(super) ").or(line.strip_prefix("pub(crate) ")).or(line.strip_prefix("pub "));
     let rest = rest.unwrap_or(line);
     let name = TYPES.iter().find_map(|word| rest.strip_prefix(word))?;
