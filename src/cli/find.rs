@@ -8,7 +8,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use super::arguments::{Parsed, shown};
 use super::http::Address;
 use super::{CliExit, Failure, joined, keep};
 use crate::config;
+use crate::os::fs::read_bounded;
 
 /// Both files have one short line.
 const FILE_MAX: u64 = 4 * 1024;
@@ -107,9 +108,7 @@ fn read_line(path: &Path) -> io::Result<&'static str> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let mut text = Vec::new();
-    file.take(FILE_MAX).read_to_end(&mut text)?;
-    let text = String::from_utf8(text).unwrap_or_default();
+    let text = String::from_utf8(read_bounded(&file, FILE_MAX)?).unwrap_or_default();
     let line = keep(text).split('\n').next().unwrap_or_default().trim_ascii();
     match line.is_empty() || line.bytes().any(|byte| byte.is_ascii_control()) {
         false => Ok(line),

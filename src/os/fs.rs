@@ -7,7 +7,7 @@
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -24,6 +24,17 @@ mod stat;
 
 #[cfg(test)]
 mod tests;
+
+/// Reads at most `max` bytes of `file`, from where it stands. A longer one is cut without notice.
+///
+/// # Errors
+/// The system's.
+#[inline(never)]
+pub fn read_bounded(file: &File, max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    file.take(max).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 
 /// One component of a path, as the kernel takes it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -8,12 +8,12 @@
 
 use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, Seek};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use super::plan::CopyPlan;
-use crate::os::fs::{Dir, Name, Stat, copy_file};
+use crate::os::fs::{Dir, Name, Stat, copy_file, read_bounded};
 
 const MARK: &str = "pyvenv.cfg";
 const SCRIPTS: &str = "bin";
@@ -36,8 +36,7 @@ pub fn relocated(plan: &CopyPlan, mut from: &File, stat: &Stat) -> io::Result<Op
     if stat.size == 0 || stat.size > SCRIPT_MAX {
         return Ok(None);
     }
-    let mut text = Vec::new();
-    from.take(SCRIPT_MAX).read_to_end(&mut text)?;
+    let text = read_bounded(from, SCRIPT_MAX)?;
     from.rewind()?;
     let (template, target) = (plan.template_names(), plan.target());
     Ok(moved(&text, template.map(|path| path.as_os_str().as_bytes()), target.as_os_str().as_bytes()))

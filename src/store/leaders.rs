@@ -15,13 +15,14 @@
 //! one nothing is read.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Mutex;
 
 use crate::log;
 use crate::os::Pid;
+use crate::os::fs::read_bounded;
 use crate::os::proc::Process;
 use crate::sync::lock;
 
@@ -69,8 +70,7 @@ pub fn past(directory: &Path) -> Option<PastRuns> {
     if !found.is_file() || found.uid() != home.uid() {
         return None;
     }
-    let mut text = Vec::new();
-    file.take(SIZE_MAX).read_to_end(&mut text).ok()?;
+    let text = read_bounded(&file, SIZE_MAX).ok()?;
     parse(str::from_utf8(&text).ok()?, &boot()?, &place(&home))
 }
 

@@ -8,12 +8,12 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::os::child::{Plan, find};
+use crate::os::fs::read_bounded;
 
 /// The loader's name stands in the first few hundred bytes.
 const HEAD_MAX: u64 = 4096;
@@ -64,10 +64,9 @@ fn fault(shown: &str, file: &Path, plan: &Plan, depth: usize) -> Option<String> 
     if !metadata.is_file() || depth == 0 {
         return None;
     }
-    let mut head = Vec::new();
     // A pipe that has taken its place must not be waited for.
     let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file).ok()?;
-    opened.take(HEAD_MAX).read_to_end(&mut head).ok()?;
+    let head = read_bounded(&opened, HEAD_MAX).ok()?;
     match head.strip_prefix(b"#!") {
         Some(rest) => fault_of_script(shown, rest, plan, depth),
         None => fault_of_program(shown, &head),

@@ -5,7 +5,6 @@
 
 use std::env;
 use std::fs::File;
-use std::io::Read;
 
 use super::CommandContext;
 use super::look::Listing;
@@ -15,6 +14,7 @@ use crate::cli::goal::{Goal, describe};
 use crate::cli::server::Server;
 use crate::cli::{CliExit, Failure, json, keep, waiting};
 use crate::json::{Map, Value};
+use crate::os::fs::read_bounded;
 
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
@@ -218,13 +218,11 @@ fn options(given: &Parsed, body: &mut Map) -> Result<(), Failure> {
 /// # Errors
 /// It can't be read.
 pub fn read(file: &str) -> Result<Vec<u8>, Failure> {
-    let mut text = Vec::new();
     // It may be a pipe: a person has named it, and can interrupt.
     let path = if file == "-" { "/dev/stdin" } else { file };
-    match File::open(path).and_then(|file| file.take(FILE_MAX).read_to_end(&mut text)) {
-        Ok(_) => Ok(text),
-        Err(error) => Err(Failure::new(CliExit::Failed, &[file, " can't be read: ", &error.to_string()])),
-    }
+    File::open(path)
+        .and_then(|opened| read_bounded(&opened, FILE_MAX))
+        .map_err(|error| Failure::new(CliExit::Failed, &[file, " can't be read: ", &error.to_string()]))
 }
 
 /// Reads a file as JSON.

@@ -9,14 +9,14 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
 use super::stat::statx;
-use super::{Dir, FileKind, Name, open};
+use super::{Dir, FileKind, Name, open, read_bounded};
 use crate::os::deadline;
 
 /// A read of a path that a user gave has this long.
@@ -95,18 +95,17 @@ impl Dir {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => return Ok(File::from(made?)),
         }
-        let (found, _) = check_plain(self.raw(), &name.0, libc::O_NOFOLLOW, demands)?;
+        let found = check_plain(self.raw(), &name.0, libc::O_NOFOLLOW, demands)?;
         Ok(File::from(open_again(&found, libc::O_RDWR)?))
     }
 }
 
 fn read(at: libc::c_int, name: &CStr, links: libc::c_int, demands: &Demands) -> Result<Vec<u8>, Rejected> {
-    let (found, size) = check_plain(at, name, links, demands)?;
+    let found = check_plain(at, name, links, demands)?;
     let file = File::from(open_again(&found, libc::O_RDONLY)?);
-    let mut text = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
-    match file.take(demands.max + 1).read_to_end(&mut text) {
-        Ok(_) if text.len() as u64 > demands.max => Err(too_large(demands)),
-        Ok(_) => Ok(text),
+    match read_bounded(&file, demands.max + 1) {
+        Ok(text) if text.len() as u64 > demands.max => Err(too_large(demands)),
+        Ok(text) => Ok(text),
         // Some of the kernel's own files look plain and wait for news as a pipe does.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
             Err(Rejected::Unfit("it has no end: it waits for something to be written".into()))
@@ -115,13 +114,8 @@ fn read(at: libc::c_int, name: &CStr, links: libc::c_int, demands: &Demands) -> 
     }
 }
 
-/// Opens the file with `O_PATH` and checks it; returns its size too.
-fn check_plain(
-    at: libc::c_int,
-    name: &CStr,
-    links: libc::c_int,
-    demands: &Demands,
-) -> Result<(OwnedFd, u64), Rejected> {
+/// Opens the file with `O_PATH` and checks it.
+fn check_plain(at: libc::c_int, name: &CStr, links: libc::c_int, demands: &Demands) -> Result<OwnedFd, Rejected> {
     let found = open(at, name, libc::O_PATH | libc::O_CLOEXEC | links, 0)?;
     let stat = statx(found.as_raw_fd(), c"", libc::AT_EMPTY_PATH)?;
     match stat.kind {
@@ -138,7 +132,7 @@ fn check_plain(
     if demands.one_name && stat.links > 1 {
         return Err(Rejected::Unfit(format!("it has {} names (hard links)", stat.links)));
     }
-    if stat.size > demands.max { Err(too_large(demands)) } else { Ok((found, stat.size)) }
+    if stat.size > demands.max { Err(too_large(demands)) } else { Ok(found) }
 }
 
 fn too_large(demands: &Demands) -> Rejected {
