@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::path::{self, PathBuf};
 use std::str::FromStr;
 
-use crate::api::access::{AllowedOrigin, Token};
+use crate::access::{AllowedOrigin, Token};
 use crate::error::quoted;
 use crate::log::Level;
 use crate::model::proxy::ProxyAccess;

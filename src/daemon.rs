@@ -15,8 +15,8 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use crate::access::{Access, Auth, Names, Token};
 use crate::api::Api;
-use crate::api::access::{Access, Auth, Names, Token};
 use crate::api::gateway::Gateway;
 use crate::api::http::HttpApi;
 use crate::api::permits::Permits;
@@ -40,7 +40,7 @@ use crate::prober::Prober;
 use crate::process::oom::OomCounter;
 use crate::proxy::Proxy;
 use crate::registry::Registry;
-use crate::runs::file::Books;
+use crate::runs::books::Books;
 use crate::setup::{self, Payload};
 use crate::store::Store;
 use crate::store::files::Files;

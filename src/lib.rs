@@ -18,7 +18,7 @@
 //! - [`runs`]: the history of ended runs.
 //! - [`overlay`]: copies of templates. [`logs`]: output of servers. [`ports`]: allocation and detection of ports.
 //!   [`prober`]: health checks. [`store`]: the state directory.
-//!   [`error`]: error codes and sentences of the API.
+//!   [`error`]: error codes and sentences of the API. [`access`]: the token, and which web pages may read answers.
 //! - [`process`]: which processes belong to a run; reaping. Policy, no `unsafe`. [`handoff`]: what [`http`] and [`api`]
 //!   hand each other.
 //! - [`os`]: system calls made safe. All `unsafe` is there.
@@ -93,7 +93,7 @@
 //! | `Launches` | supervisor/launches.rs | | |
 //! | `Traffic` | supervisor/traffic.rs | the making of an eventfd | |
 //! | `Book.state` | runs/mod.rs | the number of the change that shows a run (`Book::end`) | `Changes.state` |
-//! | `Books.restored` | runs/file.rs | | |
+//! | `Books.restored` | runs/books.rs | | |
 //! | `BookWriter.state` | runs/writer.rs | the start of its thread; a join without a wait | `Channel.state` |
 //! | `SharedLog.state` | logs/mod.rs | a copy in or out; writes to the eventfds of followers | |
 //! | `FilesNotifier.position` | logs/files.rs | | |
@@ -181,6 +181,7 @@
 //! - A rule about a header that passes the proxy: `proxy/request.rs`, `proxy/response.rs`.
 //! - A system call: `os/`, with a safe signature and a `SAFETY` comment for each `unsafe` block.
 
+pub mod access;
 pub mod api;
 pub mod boot;
 pub mod cli;

@@ -7,13 +7,14 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::access::{Auth, Caller, Credentials};
 use super::follow;
 use super::gateway::Gateway;
 use super::input::{self, LogForm};
-use super::route::{self, ApiAction, Gate, LogQuery, Route};
+use super::many::LogQuery;
+use super::route::{self, ApiAction, Route};
 use super::wire::{self, About, LogText};
 use super::{Api, events, many, metrics, overlays, page, reply, text};
+use crate::access::{Auth, Caller, Credentials, Gate};
 use crate::error::{Code, Error};
 use crate::handoff::{Client, Outcome, Reply};
 use crate::http::service::{AdmittedRequest, Body, ClientKind, HeadVerdict, NextStep};

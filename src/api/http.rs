@@ -25,9 +25,9 @@ use std::time::Duration;
 
 use tiny_http::Server;
 
-use super::access::Credentials;
 use super::handlers::{self, RequestHead};
 use super::{Api, reply};
+use crate::access::Credentials;
 use crate::error::{Code, Error};
 use crate::http::service::{ClientKind, HeadVerdict, LastRequest, NextStep, Service};
 use crate::os::poll::{Interest, Poll};

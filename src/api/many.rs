@@ -13,11 +13,10 @@ use serde::Serialize;
 use super::follow::{EVENTS, HEARTBEAT, headers, waker};
 use super::permits::Permit;
 use super::reply;
-use super::route::LogQuery;
 use crate::error::Error;
 use crate::handoff::{Outcome, StreamOut};
 use crate::json;
-use crate::logs::{Follower, Lines, NextOutput, SharedLog, Shown, StreamId};
+use crate::logs::{Follower, Lines, NextOutput, Selection, SharedLog, Shown, StreamId};
 use crate::model::spec::Slug;
 use crate::os::waker::Waker;
 use crate::registry::Registry;
@@ -28,6 +27,14 @@ const UNFINISHED_AFTER: Duration = Duration::from_secs(1);
 const CHUNK: usize = 16 * 1024;
 /// After so many bytes of one server it is the next one's turn.
 const TURN: u64 = 1024 * 1024;
+
+/// A part of a server's output.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogQuery {
+    pub stream: Selection,
+    /// The number of last lines; all without it.
+    pub tail: Option<u32>,
+}
 
 /// The query of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

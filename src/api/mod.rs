@@ -1,17 +1,17 @@
 //! The meaning of requests, and the form of responses.
 //!
-//! Owns: routes, access, JSON on the wire, and tiny_http, which parses heads. Never: a thread of its own (except the
+//! Owns: routes, JSON on the wire, and tiny_http, which parses heads. Never: a thread of its own (except the
 //! parsers', all of it runs on the connections'), a server's life-cycle (see `registry`), a connection (see
 //! `crate::http`).
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use crate::access::Access;
 use crate::overlay::Overlays;
 use crate::proxy::Proxy;
 use crate::registry::Registry;
 
-pub mod access;
 pub mod events;
 pub mod follow;
 pub mod gateway;
@@ -36,7 +36,7 @@ pub struct Api {
     pub overlays: Arc<Overlays>,
     /// The base of relative paths.
     pub root: PathBuf,
-    pub access: access::Access,
+    pub access: Access,
     /// The SDK's gateway, if the daemon is one.
     pub gateway: Option<gateway::Gateway>,
     /// The URL of the daemon.

@@ -11,7 +11,8 @@
 use std::time::Duration;
 
 use super::events::EventQuery;
-use super::many::ManyQuery;
+use super::many::{LogQuery, ManyQuery};
+use crate::access::Gate;
 use crate::error::{Code, Error, hint, quoted};
 use crate::logs::Selection;
 use crate::model::overlay::OverlayId;
@@ -96,17 +97,6 @@ pub enum Present {
     KeepIfSame,
 }
 
-/// Which clients have access.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// All.
-    Open,
-    /// All, but without the token only by a name of this daemon: the response has information about servers.
-    OwnHost,
-    /// Clients with the token.
-    Guarded,
-}
-
 impl Gate {
     /// The gate of a routed request. 404 is open: that a path does not exist is no secret, and a client that probes an
     /// optional one would take 401 for a wrong token. All other failures are guarded.
@@ -179,14 +169,6 @@ pub struct Wait<Goal> {
 const WAIT_LIMIT: Duration = Duration::from_secs(25);
 /// The longest wait. A client can repeat the request.
 const WAIT_LIMIT_MAX: Duration = Duration::from_secs(3600);
-
-/// A part of a server's output.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogQuery {
-    pub stream: Selection,
-    /// The number of last lines; all without it.
-    pub tail: Option<u32>,
-}
 
 /// A parsed request.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::handlers::OPENAPI;
-use super::route::{ApiAction, Gate, route};
+use super::route::{ApiAction, route};
 use super::{input, wire};
+use crate::access::Gate;
 use crate::model::ending::{AfterEnding, EndingKind, Reason};
 use crate::model::health::HealthStatus;
 use crate::model::overlay::{CopyStatus, Strategy};

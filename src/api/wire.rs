@@ -9,7 +9,7 @@ use std::time::{Instant, SystemTime};
 
 use serde::Serialize;
 
-use super::access::Caller;
+use crate::access::Caller;
 use crate::logs::Selection;
 use crate::model::run::ServerStats;
 use crate::model::spec::Slug;

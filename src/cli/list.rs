@@ -5,7 +5,7 @@
 //! A hundred servers as values take four times the memory of their text, so only one is a value at a time.
 
 use super::Failure;
-use super::waiting::not_understood;
+use super::sse::not_understood;
 use crate::json::{self, Value};
 
 /// The rest of a list of objects.

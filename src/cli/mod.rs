@@ -21,6 +21,7 @@ pub mod api;
 pub mod arguments;
 pub mod commands;
 pub mod completion;
+pub mod dispatch;
 pub mod find;
 pub mod goal;
 pub mod help;
@@ -143,7 +144,7 @@ const INTERRUPTED: i32 = 130;
 pub fn run(arguments: Vec<OsString>, variable: &dyn Fn(&str) -> Option<OsString>) -> u8 {
     crate::os::terminal::exit_when_interrupted(INTERRUPTED);
     let mut terminal = terminal::Terminal::of_process(variable);
-    let result = commands::dispatch(arguments, variable, &mut terminal);
+    let result = dispatch::dispatch(arguments, variable, &mut terminal);
     let result = match (result, terminal.flush()) {
         // A reader that has seen enough is no failure, whatever else happened.
         (_, Err(terminal::StdoutError::ReaderGone)) => Ok(CliExit::Done),

@@ -2,8 +2,7 @@
 //!
 //! Owns: the grammar of an event stream. Never: a connection, what an event means. Pure: bytes go in as they come.
 
-use super::Failure;
-use super::waiting::not_understood;
+use super::{CliExit, Failure};
 use crate::json::{self, Value};
 
 /// An event.
@@ -23,6 +22,11 @@ impl SseEvent {
     pub fn json(&self) -> Result<Value, Failure> {
         json::parse(self.data.as_bytes()).map_err(|_| not_understood())
     }
+}
+
+/// A stream that makes no sense.
+pub fn not_understood() -> Failure {
+    Failure::new(CliExit::Failed, &["the daemon sends events that this version does not understand"])
 }
 
 /// What has come of a stream and was not used yet.

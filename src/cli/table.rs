@@ -3,7 +3,7 @@
 //! Owns: widths. Never: what stands in a cell. Cells are padded first and coloured after: an escape sequence has no
 //! width.
 
-use super::terminal::{Colour, Terminal};
+use super::terminal::{Colour, Terminal, push_plain};
 
 /// Cells, row by row, the header first.
 pub struct Table {
@@ -69,14 +69,6 @@ impl Table {
             with(number % self.columns, &self.text[start..*end], *colour);
             start = *end;
         }
-    }
-}
-
-/// Adds `text` on one line, without anything that a terminal would act on: a reason can quote what a program wrote.
-#[inline(never)]
-pub fn push_plain(to: &mut String, text: &str) {
-    for letter in text.chars() {
-        to.push(if letter.is_control() { ' ' } else { letter });
     }
 }
 

@@ -6,7 +6,6 @@ use std::ffi::OsString;
 use std::io;
 
 use super::concat;
-use super::table::push_plain;
 use crate::os::terminal;
 
 /// Output is collected up to this many bytes, so that a table is one write.
@@ -42,6 +41,14 @@ impl Colour {
 
 /// The escape sequence that turns every colour off.
 pub const COLOUR_OFF: &str = "\x1b[0m";
+
+/// Adds `text` on one line, without anything that a terminal would act on: a reason can quote what a program wrote.
+#[inline(never)]
+pub fn push_plain(to: &mut String, text: &str) {
+    for letter in text.chars() {
+        to.push(if letter.is_control() { ' ' } else { letter });
+    }
+}
 
 /// Why stdout did not take what was printed.
 #[derive(Debug)]

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::{fs, iter};
 
 use super::arguments::{COMMON, options};
-use super::commands::{COMMANDS, dispatch};
+use super::commands::COMMANDS;
+use super::dispatch::dispatch;
 use super::terminal::Terminal;
 use super::{CliExit, Failure};
 

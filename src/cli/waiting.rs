@@ -10,7 +10,7 @@ use super::api::{ApiClient, LISTED, NextEvent, path, with_slugs};
 use super::arguments::shown;
 use super::goal::{Goal, Verdict, describe};
 use super::server::{Server, list, take};
-use super::sse::SseEvent;
+use super::sse::{SseEvent, not_understood};
 use super::terminal::Terminal;
 use super::{CliExit, Failure, joined};
 use crate::json::Value;
@@ -193,11 +193,6 @@ fn say_what_is_missing(to: &mut Terminal, server: Server<'_>) {
         }
         _ => {}
     }
-}
-
-/// A stream that makes no sense.
-pub fn not_understood() -> Failure {
-    Failure::new(CliExit::Failed, &["the daemon sends events that this version does not understand"])
 }
 
 /// Shows the last lines of a log on stderr. A log that can't be read is no further failure.

@@ -4,7 +4,7 @@
 
 use super::options::{Given, Opt};
 use super::{ConfigError, Listen, ProxyConfig, error, parse_listen};
-use crate::api::access::AllowedOrigin;
+use crate::access::AllowedOrigin;
 use crate::error::{one_of, quoted};
 use crate::model::proxy::ProxyAccess;
 use crate::model::public_url::PublicUrl;

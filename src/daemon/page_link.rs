@@ -4,7 +4,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use crate::api::access::Auth;
+use crate::access::Auth;
 
 /// Returns the link to the page of a daemon that listens on `address`. A wildcard address stands for its loopback. The
 /// token is in the fragment, which a browser does not send.
@@ -33,7 +33,7 @@ pub fn page_link(mut address: SocketAddr, auth: &Auth) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::access::Token;
+    use crate::access::Token;
 
     #[test]
     fn a_link_leads_to_the_page_and_carries_the_token() {

@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod public_url;
 pub mod run;
 pub mod shell;
+pub mod signal;
 pub mod spec;
 pub mod status;
 pub mod stop;

@@ -1,12 +1,10 @@
 //! How a server is asked to end.
 //!
-//! Owns: the stop signal, its names, the stop mode, and which run they apply to. Never: a process, a deadline.
+//! Owns: the stop signal, its names, the stop mode. Never: a process, a deadline.
 
 use std::fmt;
 
-use super::machine::{Phase, RunStage};
-use super::spec::ServerSpec;
-use super::status::{RTMIN, SIGNAL_MAX, signal_name};
+use super::signal::{RTMIN, SIGNAL_MAX, signal_name};
 
 /// CHLD, CONT, STOP, TSTP, TTIN, TTOU, URG, and those of the C library: none of these asks a process to end.
 const UNFIT: [i32; 9] = [17, 18, 19, 20, 21, 22, 23, 32, 33];
@@ -92,26 +90,6 @@ pub struct StopRules {
 impl Default for StopRules {
     fn default() -> StopRules {
         StopRules { signal: StopSignal::TERM, mode: StopMode::Tree }
-    }
-}
-
-impl StopRules {
-    /// The rules for the run of `phase`. Those of a spec are for its start command: an install command is another
-    /// program.
-    pub fn of(spec: &ServerSpec, phase: &Phase) -> StopRules {
-        match phase {
-            Phase::Alive { stage: RunStage::Installing, .. } | Phase::Draining { stage: RunStage::Installing, .. } => {
-                StopRules::default()
-            }
-            Phase::Alive { .. }
-            | Phase::Draining { .. }
-            | Phase::Killing { .. }
-            | Phase::Idle(_)
-            | Phase::Preparing
-            | Phase::Spawning { .. }
-            | Phase::Waiting { .. }
-            | Phase::Removed => spec.stop,
-        }
     }
 }
 

@@ -30,8 +30,8 @@ mod table;
 mod tests;
 mod walk;
 
-use scanner::{Scope, SocketScanner};
-use table::{Adoption, WatchTable, WatchedRun};
+use scanner::SocketScanner;
+use table::{Adoption, Scope, WatchTable, WatchedRun};
 
 /// The time between two looks, at first and later. Reading the sockets takes well under a millisecond, and finding the
 /// owner of a new one some milliseconds, so that it is seen within 25 ms.

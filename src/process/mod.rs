@@ -12,7 +12,7 @@ pub mod tracker;
 
 use std::io;
 
-use crate::model::status::signal_name;
+use crate::model::signal::signal_name;
 use crate::os::Pid;
 use crate::os::pidfd::Signal;
 use crate::os::proc::{self, Process};

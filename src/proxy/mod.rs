@@ -7,7 +7,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::api::access::{Access, Credentials};
+use crate::access::{Access, Credentials};
 use crate::handoff::Reply;
 use crate::http::budget::Budget;
 use crate::http::head::VISIT_HEADERS_MAX;

@@ -16,6 +16,7 @@ use crate::model::ending::{EndingKind, Reason};
 pub use crate::model::run::{EndedRun, Living, Usage};
 use crate::sync::lock;
 
+pub mod books;
 pub mod file;
 pub mod form;
 pub mod tail;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use super::file::{Schedule, parse};
+use super::books::{Books, Schedule};
+use super::file::parse;
 use super::tail::{Line, Tail};
 use super::*;
 use crate::logs::StreamId;
@@ -122,7 +123,7 @@ fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     assert_eq!(ended[1..], book.newest(KEPT).1[..KEPT - 1]);
     assert_eq!(read.begin(EndingKind::Start, now(300)), 27);
     std::fs::write(directory.join("torn.json"), "{\"version\":1,\"la").unwrap();
-    let books = file::Books::load(Arc::new(files));
+    let books = Books::load(Arc::new(files));
     assert_eq!((books.take("web").last_number(), books.take("torn").last_number()), (26, 0));
     assert!(
         !directory.join("torn.json").exists() && std::fs::read_dir(&directory).unwrap().count() == 1,

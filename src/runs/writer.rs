@@ -1,6 +1,6 @@
 //! The thread that writes books to files.
 //!
-//! Owns: its queue and the order of writes and removals. Never: when a book is written (see [`super::file`]), or the
+//! Owns: its queue and the order of writes and removals. Never: when a book is written (see [`super::books`]), or the
 //! wait of a supervisor: on a disk that does not answer it would keep the server from being stopped.
 //!
 //! The thread is made for the first file: a daemon without servers has none.

@@ -24,7 +24,7 @@ use crate::os::RecvError;
 use crate::os::inbox::{Inbox, Sender};
 use crate::ports::Reservation;
 use crate::process::reaper::Notice;
-use crate::runs::file::Schedule;
+use crate::runs::books::Schedule;
 use crate::store::server::{Install, Preparation};
 
 mod account;

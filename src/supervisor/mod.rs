@@ -27,7 +27,7 @@ use crate::overlay::Overlays;
 use crate::ports::Ports;
 use crate::process::oom::OomCounter;
 use crate::runs::Book;
-use crate::runs::file::Books;
+use crate::runs::books::Books;
 use crate::store::files::Files;
 use crate::sync::lock;
 

@@ -24,7 +24,7 @@ use crate::overlay::Overlays;
 use crate::overlay::record::NoRecords;
 use crate::ports::Ports;
 use crate::runs::Closed;
-use crate::runs::file::Books;
+use crate::runs::books::Books;
 use crate::store::files::Files;
 
 mod ends;

@@ -28,6 +28,7 @@ mod api;
 mod attacks;
 mod boot;
 mod choice;
+mod circles;
 mod cli;
 mod crash;
 mod environment;

@@ -198,7 +198,7 @@ fn every_exit_code_and_every_signal_is_passed_through() {
                 }
                 for signal in signals.iter().filter(|signal| **signal % 4 == worker) {
                     let start = format!("ulimit -c 0; exec {} die-by {signal}", testchild());
-                    let name = servisor::model::status::signal_name(*signal);
+                    let name = servisor::model::signal::signal_name(*signal);
                     check(format!("signal{signal}"), start, 128 + signal, Some(name));
                 }
             });

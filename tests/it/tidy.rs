@@ -92,7 +92,7 @@ const LAYERS: [&[&str]; 9] = [
     &["registry"],
     &["supervisor"],
     &["runs"],
-    &["ports", "prober", "store", "logs", "overlay", "error"],
+    &["ports", "prober", "store", "logs", "overlay", "error", "access"],
     &["process", "handoff"],
     &["os"],
 ];

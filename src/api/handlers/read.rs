@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::access::Caller;
 use super::super::route::Wait;
 use super::super::{Api, reply, wire};
+use crate::access::Caller;
 use crate::error::Error;
 use crate::handoff::{Client, Reply};
 use crate::model::spec::Slug;

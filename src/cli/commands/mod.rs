@@ -1,16 +1,13 @@
 //! The commands: one table, one file for each kind.
 //!
-//! Owns: which commands there are, their options, and from a command line to the function that carries it out. Never: a
-//! request.
-
-use std::ffi::OsString;
+//! Owns: which commands there are, their options, and the function that carries each out. Never: a request, a command
+//! line (see `dispatch`).
 
 use super::api::ApiClient;
-use super::arguments::{Parsed, shown};
+use super::arguments::Parsed;
 use super::find::Variable;
 use super::terminal::Terminal;
-use super::{CliExit, Failure, completion, find, help, joined, keep};
-use crate::model::nearest::nearest;
+use super::{CliExit, Failure, joined};
 use crate::packed::{Document, Packed};
 
 mod control;
@@ -98,82 +95,4 @@ pub const OTHERS: [(&str, &str); 3] = [
 /// The command that is called `name`.
 pub fn find_command(name: &str) -> Option<&'static CliCommand> {
     COMMANDS.iter().find(|command| command.name == name)
-}
-
-/// From arguments to a command that is carried out.
-///
-/// # Errors
-/// Why it was not.
-#[inline(never)]
-pub fn dispatch(arguments: Vec<OsString>, variable: Variable<'_>, to: &mut Terminal) -> Result<CliExit, Failure> {
-    let mut texts = Vec::new();
-    for argument in arguments {
-        match argument.into_string() {
-            Ok(text) => texts.push(keep(text)),
-            Err(raw) => return Err(Failure::usage(&["argument ", shown(&raw.to_string_lossy()), " is not UTF-8"])),
-        }
-    }
-    let mut given = Parsed::default();
-    if let Some(&("--version" | "-V")) = texts.first() {
-        texts[0] = "version";
-    }
-    let leading = given.read(&texts, "", true, "servisor")?;
-    let Some((&name, rest)) = texts[leading..].split_first() else {
-        if given.has("--help") {
-            help::overview(to);
-            return Ok(CliExit::Done);
-        }
-        return Err(Failure::usage(&[
-            "a command is missing: \"servisor serve\" starts the daemon, \"servisor --help\" lists the commands",
-        ]));
-    };
-    let command = match name {
-        "help" => return help_on(rest.first(), to),
-        "completion" => return complete(rest, variable, to),
-        "version" => {
-            to.line(concat!("servisor ", env!("CARGO_PKG_VERSION")));
-            return Ok(CliExit::Done);
-        }
-        "serve" => return Err(Failure::usage(&["\"serve\" has to stand before its options"])),
-        name => find_command(name).ok_or_else(|| no_command(name))?,
-    };
-    given.read(rest, command.help(), false, joined(&["servisor ", name]))?;
-    if given.has("--help") {
-        help::of(command, to);
-        return Ok(CliExit::Done);
-    }
-    let timeout = given.timeout()?;
-    let api = ApiClient::new(find::daemon(&given, variable)?, timeout);
-    (command.run)(&mut CommandContext { given: &given, api: &api, to, variable, prefix: 0 })
-}
-
-fn no_command(name: &str) -> Failure {
-    let mut words: Vec<&str> = COMMANDS.iter().map(|command| command.name).collect();
-    words.extend(OTHERS.map(|(name, _)| name));
-    words.push("serve");
-    let hint = match nearest(name, &words) {
-        Some(known) => joined(&["did you mean \"", known, "\"?"]),
-        None => "\"servisor --help\" lists the commands",
-    };
-    Failure::usage(&["there is no command ", shown(name), "; ", hint])
-}
-
-fn help_on(name: Option<&&'static str>, to: &mut Terminal) -> Result<CliExit, Failure> {
-    match name {
-        None | Some(&("help" | "version")) => help::overview(to),
-        Some(&"serve") => to.print(crate::config::help_text()),
-        Some(&"completion") => to.print(completion::HELP),
-        Some(name) => help::of(find_command(name).ok_or_else(|| no_command(name))?, to),
-    }
-    Ok(CliExit::Done)
-}
-
-fn complete(rest: &[&'static str], variable: Variable<'_>, to: &mut Terminal) -> Result<CliExit, Failure> {
-    let text = match rest {
-        ["words", "--", words @ ..] => return Ok(completion::words(words, variable, to)),
-        ["--help" | "-h", ..] => Some(completion::HELP),
-        rest => completion::script(rest.first().copied().unwrap_or_default()),
-    };
-    to.print(text.ok_or_else(|| Failure::usage(&["name a shell: servisor completion bash|zsh|fish"]))?);
-    Ok(CliExit::Done)
 }

@@ -1,9 +1,11 @@
 //! The types of the life-cycle: commands, events, phases, effects.
 //!
-//! Owns: these types. Never: a transition (see the parent).
+//! Owns: these types, and which stop rules a phase has. Never: a transition (see the parent).
 
 use std::time::Instant;
 
+use super::super::spec::ServerSpec;
+use super::super::stop::StopRules;
 use super::signs::{Signs, StatusMark};
 
 /// The number of a run: one life of the server's process, from 1.
@@ -150,6 +152,26 @@ pub enum Phase {
     Waiting { until: Instant, last: RunEnd },
     /// Deleted, the final phase.
     Removed,
+}
+
+impl Phase {
+    /// How the run of this phase is asked to end. The rules of a spec are for its start command: an install command is
+    /// another program.
+    pub fn stop_rules(&self, spec: &ServerSpec) -> StopRules {
+        match self {
+            Phase::Alive { stage: RunStage::Installing, .. } | Phase::Draining { stage: RunStage::Installing, .. } => {
+                StopRules::default()
+            }
+            Phase::Alive { .. }
+            | Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Idle(_)
+            | Phase::Preparing
+            | Phase::Spawning { .. }
+            | Phase::Waiting { .. }
+            | Phase::Removed => spec.stop,
+        }
+    }
 }
 
 /// A command of a client, or of the daemon's shutdown.

@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::table::{SearchTask, Searched, WatchTable};
+use super::table::{Scope, SearchTask, Searched, WatchTable};
 use super::walk::{Part, Walk, WalkItem};
 use crate::log;
 use crate::os::is_shortage;
@@ -31,16 +31,6 @@ const READ_COOLDOWN_MAX: Duration = Duration::from_millis(50);
 
 /// A process with more descriptors than that is not looked into at once, but on a walk.
 const FEW: u64 = 256;
-
-/// Whose listeners a look has to find.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Scope {
-    /// The listeners of servers that wait for one. Other programs open listeners too, and each one is a reason to
-    /// search: a server that waits for none is not looked into for that, however many descriptors it has open.
-    Urgent,
-    /// The listeners of all servers.
-    All,
-}
 
 /// Reads the listening sockets, and finds their owners.
 pub struct SocketScanner {

@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::scanner::Scope;
 use super::{Id, ListeningFn, Pace};
 use crate::model::spec::Port;
 use crate::os::Pid;
@@ -15,6 +14,16 @@ use crate::sorted::{Sorted, SortedSet};
 
 #[cfg(test)]
 mod tests;
+
+/// Whose listeners a look has to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scope {
+    /// The listeners of servers that wait for one. Other programs open listeners too, and each one is a reason to
+    /// search: a server that waits for none is not looked into for that, however many descriptors it has open.
+    Urgent,
+    /// The listeners of all servers.
+    All,
+}
 
 /// A listener that has been there for this time was not forked off while the processes were looked at: who has it is
 /// found by one search through all servers.

@@ -9,8 +9,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::Id;
-use super::scanner::Scope;
-use super::table::Searched;
+use super::table::{Scope, Searched};
 use crate::log;
 use crate::os::proc::Process;
 use crate::os::sockets::{Descriptors, FdChunk, is_gone, threads_apart};

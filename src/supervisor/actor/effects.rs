@@ -19,7 +19,6 @@ use crate::logs::StreamId;
 use crate::model::ending::Reason;
 use crate::model::machine::{Cause, Effect, Event, Exit, Job, Phase, RunId, RunStage};
 use crate::model::overlay::{CopyStatus, OverlayId};
-use crate::model::stop::StopRules;
 use crate::overlay::Change;
 use crate::ports::{Reservation, Strictness, Unavailable};
 
@@ -61,7 +60,7 @@ impl<S: System> Actor<S> {
                     }
                 }
                 Effect::Terminate(_) => {
-                    let rules = StopRules::of(&self.spec, self.machine.phase());
+                    let rules = self.machine.phase().stop_rules(&self.spec);
                     let now = self.now();
                     if let Some(run) = &mut self.run {
                         run.terminate(rules, now);

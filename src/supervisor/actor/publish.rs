@@ -12,7 +12,6 @@ use super::{Actor, Lifetime};
 use crate::log::Level;
 use crate::model::health::Health;
 use crate::model::status::{self, Status};
-use crate::model::stop::StopRules;
 use crate::model::view::{Activity, ServerView};
 
 /// Whether readers of events have something to see.
@@ -129,7 +128,7 @@ impl<S: System> Actor<S> {
     fn reason(&self) -> Option<String> {
         let seen = || Some(self.observer.as_ref()?.reason()?.to_owned());
         let install_left = || self.install_left.clone().filter(|_| self.machine.active());
-        let signal = StopRules::of(&self.spec, self.machine.phase()).signal;
+        let signal = self.machine.phase().stop_rules(&self.spec).signal;
         let reason = status::reason_with(&self.machine, self.fault.as_deref(), signal);
         let reason = reason.or_else(seen).or_else(install_left);
         let obstacle = self.run.as_deref().and_then(Run::obstacle).filter(|_| self.machine.is_ending());

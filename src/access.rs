@@ -14,7 +14,6 @@
 
 use std::fmt;
 
-use super::route::Gate;
 use crate::error::{Code, Error, quoted};
 use crate::handoff::Reply;
 use crate::model::proxy::is_same_secret;
@@ -31,6 +30,17 @@ const CORS_HEADERS: &str = "Authorization, Content-Type, X-ComputeSDK-API-Key, X
 const CORS_METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 /// The time for which a browser may cache both, in seconds. Chromium's limit is two hours.
 const CORS_MAX_AGE: &str = "7200";
+
+/// Which clients have access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// All.
+    Open,
+    /// All, but without the token only by a name of this daemon: the response has information about servers.
+    OwnHost,
+    /// Clients with the token.
+    Guarded,
+}
 
 /// The access token. It is shown only at the daemon's terminal.
 #[derive(Clone)]
