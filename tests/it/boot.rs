@@ -101,75 +101,81 @@ fn a_bad_payload_keeps_the_daemon_from_starting_and_names_the_place() {
     assert!(output.status.code() == Some(1) && log.contains("setup file /nowhere can't be read"), "{log}");
 }
 
-#[test]
-fn a_hundred_servers_start_with_the_daemon_at_once() {
-    const SERVERS: usize = 100;
-    let scratch = Scratch::new();
-    fs::create_dir_all(scratch.0.join("root")).unwrap();
-    let servers: Vec<Value> = (0..SERVERS)
-        .map(|number| json!({"slug": format!("s{number}"), "start": format!("echo x >> s{number}; exec sleep 600")}))
-        .collect();
-    let file = scratch.0.join("setup.json");
-    fs::write(&file, json!({"servers": servers}).to_string()).unwrap();
-    let mut daemon = Daemon::on(scratch, &["--setup", &file.display().to_string()], &[]);
-    let root = daemon.root.clone();
-    let started = |lines: usize| {
-        wait_until("all have started", || {
-            let has = |number: usize| {
-                fs::read_to_string(root.join(format!("s{number}"))).is_ok_and(|text| text.lines().count() == lines)
-            };
-            (0..SERVERS).all(has).then_some(())
-        });
-    };
-    started(1);
-    let (mut boots, mut loops) = (Vec::new(), Vec::new());
-    for round in 0..5 {
-        daemon.signal(libc::SIGTERM);
-        daemon.wait();
-        let begun = Instant::now();
-        daemon.begin_anew(&[], &[]);
-        started(2 * round + 2);
-        boots.push(begun.elapsed());
-        let script = format!(
-            "i=0; while [ $i -lt {SERVERS} ]; do /bin/sh -c \"echo x >> s$i; exec sleep 600\" & i=$((i+1)); done; wait"
-        );
-        let begun = Instant::now();
-        let mut shell = Command::new("/bin/sh");
-        std::os::unix::process::CommandExt::process_group(&mut shell, 0);
-        let mut shell = shell.args(["-c", &script]).current_dir(&root).stdin(Stdio::null()).spawn().unwrap();
-        started(2 * round + 3);
-        loops.push(begun.elapsed());
-        // SAFETY: plain numbers; the shell leads its group and is not reaped.
-        unsafe { libc::kill(-(shell.id() as i32), libc::SIGKILL) };
-        shell.wait().unwrap();
-    }
-    let ((boot, _), (by_loop, _)) = (median_and_max(&mut boots), median_and_max(&mut loops));
-    let ratio = boot.as_secs_f64() / by_loop.as_secs_f64();
-    println!("boot with {SERVERS} servers: {boot:?}, a shell loop: {by_loop:?}, ratio {ratio:.2}");
-    assert!(ratio < 15.0, "about 3 is promised");
-}
+mod timed {
+    use super::*;
 
-#[test]
-fn a_start_takes_a_moment() {
-    let mut daemon = Daemon::start();
-    daemon.client.create(&json!({"slug": "web", "start": "exec sleep 600"})).server(201);
-    let mut times: Vec<Duration> = (0..20)
-        .map(|_| {
-            daemon.kill();
-            wait_until("what was left is gone", || {
-                for (pid, _) in daemon.descendants() {
-                    // SAFETY: plain numbers; it carries this test's mark.
-                    unsafe { libc::kill(pid as i32, libc::SIGKILL) };
-                }
-                daemon.descendants().is_empty().then_some(())
+    #[test]
+    fn a_hundred_servers_start_with_the_daemon_at_once() {
+        const SERVERS: usize = 100;
+        let scratch = Scratch::new();
+        fs::create_dir_all(scratch.0.join("root")).unwrap();
+        let servers: Vec<Value> = (0..SERVERS)
+            .map(
+                |number| json!({"slug": format!("s{number}"), "start": format!("echo x >> s{number}; exec sleep 600")}),
+            )
+            .collect();
+        let file = scratch.0.join("setup.json");
+        fs::write(&file, json!({"servers": servers}).to_string()).unwrap();
+        let mut daemon = Daemon::on(scratch, &["--setup", &file.display().to_string()], &[]);
+        let root = daemon.root.clone();
+        let started = |lines: usize| {
+            wait_until("all have started", || {
+                let has = |number: usize| {
+                    fs::read_to_string(root.join(format!("s{number}"))).is_ok_and(|text| text.lines().count() == lines)
+                };
+                (0..SERVERS).all(has).then_some(())
             });
+        };
+        started(1);
+        let (mut boots, mut loops) = (Vec::new(), Vec::new());
+        for round in 0..5 {
+            daemon.signal(libc::SIGTERM);
+            daemon.wait();
             let begun = Instant::now();
             daemon.begin_anew(&[], &[]);
-            assert_eq!(daemon.client.get("/health").status, 200);
-            begun.elapsed()
-        })
-        .collect();
-    let (median, max) = median_and_max(&mut times);
-    println!("from exec to the first answer, with one server: median {median:?}, max {max:?}");
-    assert!(median < Duration::from_millis(500));
+            started(2 * round + 2);
+            boots.push(begun.elapsed());
+            let script = format!(
+                "i=0; while [ $i -lt {SERVERS} ]; do /bin/sh -c \"echo x >> s$i; exec sleep 600\" & i=$((i+1)); done; wait"
+            );
+            let begun = Instant::now();
+            let mut shell = Command::new("/bin/sh");
+            std::os::unix::process::CommandExt::process_group(&mut shell, 0);
+            let mut shell = shell.args(["-c", &script]).current_dir(&root).stdin(Stdio::null()).spawn().unwrap();
+            started(2 * round + 3);
+            loops.push(begun.elapsed());
+            // SAFETY: plain numbers; the shell leads its group and is not reaped.
+            unsafe { libc::kill(-(shell.id() as i32), libc::SIGKILL) };
+            shell.wait().unwrap();
+        }
+        let ((boot, _), (by_loop, _)) = (median_and_max(&mut boots), median_and_max(&mut loops));
+        let ratio = boot.as_secs_f64() / by_loop.as_secs_f64();
+        println!("boot with {SERVERS} servers: {boot:?}, a shell loop: {by_loop:?}, ratio {ratio:.2}");
+        assert!(ratio < 15.0, "about 3 is promised");
+    }
+
+    #[test]
+    fn a_start_takes_a_moment() {
+        let mut daemon = Daemon::start();
+        daemon.client.create(&json!({"slug": "web", "start": "exec sleep 600"})).server(201);
+        let mut times: Vec<Duration> = (0..20)
+            .map(|_| {
+                daemon.kill();
+                wait_until("what was left is gone", || {
+                    for (pid, _) in daemon.descendants() {
+                        // SAFETY: plain numbers; it carries this test's mark.
+                        unsafe { libc::kill(pid as i32, libc::SIGKILL) };
+                    }
+                    daemon.descendants().is_empty().then_some(())
+                });
+                let begun = Instant::now();
+                daemon.begin_anew(&[], &[]);
+                assert_eq!(daemon.client.get("/health").status, 200);
+                begun.elapsed()
+            })
+            .collect();
+        let (median, max) = median_and_max(&mut times);
+        println!("from exec to the first answer, with one server: median {median:?}, max {max:?}");
+        assert!(median < Duration::from_millis(500));
+    }
 }

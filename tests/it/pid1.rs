@@ -141,35 +141,6 @@ fn orphans_would_stay_if_they_were_not_reaped() {
 }
 
 #[test]
-fn a_stop_is_over_when_all_are_gone_and_not_later_however_many_orphans_come_and_go() {
-    const STOPS: usize = 50;
-    let init = Init::start();
-    let client = &init.daemon.client;
-    let control = Control::new();
-    for number in 0..2 {
-        let start = format!("{} orphans 1000000", testchild());
-        client.create(&json!({"slug": format!("noise{number}"), "start": start})).server(201);
-    }
-    let start = format!("{} daemonize ctl away stay", testchild());
-    let environment = json!({"CTL": control.address.to_string()});
-    client.create(&json!({"slug": "app", "start": start, "environment": environment})).server(201);
-    let mut times = Vec::new();
-    for _ in 0..STOPS {
-        let mut away = control.child();
-        let asked = Instant::now();
-        client.post("/servers/app/stop").server(200);
-        times.push(asked.elapsed());
-        assert!(away.is_dead(), "it has left its group, and lives");
-        client.post("/servers/app/start").server(200);
-    }
-    let _last = control.child();
-    let (median, max) = median_and_max(&mut times);
-    println!("{STOPS} stops among orphans that come and go all the time: median {median:?}, longest {max:?}");
-    assert!(median < Duration::from_millis(500), "a stop waits for nothing but the end of its own");
-    init.end();
-}
-
-#[test]
 fn every_exit_code_and_every_signal_is_passed_through() {
     let init = Init::start();
     let client = &init.daemon.client;
@@ -316,4 +287,37 @@ fn the_static_binary_and_a_static_shell_are_all_that_it_needs() {
     let failed = client.wait_for_status("shell", "failed");
     assert!(failed["status_reason"].as_str().unwrap().contains("there is no /bin/sh on this system"), "{failed}");
     init.end();
+}
+
+mod timed {
+    use super::*;
+
+    #[test]
+    fn a_stop_is_over_when_all_are_gone_and_not_later_however_many_orphans_come_and_go() {
+        const STOPS: usize = 50;
+        let init = Init::start();
+        let client = &init.daemon.client;
+        let control = Control::new();
+        for number in 0..2 {
+            let start = format!("{} orphans 1000000", testchild());
+            client.create(&json!({"slug": format!("noise{number}"), "start": start})).server(201);
+        }
+        let start = format!("{} daemonize ctl away stay", testchild());
+        let environment = json!({"CTL": control.address.to_string()});
+        client.create(&json!({"slug": "app", "start": start, "environment": environment})).server(201);
+        let mut times = Vec::new();
+        for _ in 0..STOPS {
+            let mut away = control.child();
+            let asked = Instant::now();
+            client.post("/servers/app/stop").server(200);
+            times.push(asked.elapsed());
+            assert!(away.is_dead(), "it has left its group, and lives");
+            client.post("/servers/app/start").server(200);
+        }
+        let _last = control.child();
+        let (median, max) = median_and_max(&mut times);
+        println!("{STOPS} stops among orphans that come and go all the time: median {median:?}, longest {max:?}");
+        assert!(median < Duration::from_millis(500), "a stop waits for nothing but the end of its own");
+        init.end();
+    }
 }

@@ -1,5 +1,7 @@
 //! The rules that hold for all files, each with its reason.
 
+mod passes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -110,40 +110,6 @@ fn a_restart_is_waited_through() {
     assert_eq!((&ready["restart_count"], &ready["port"]), (&json!(2), &json!(port)));
 }
 
-#[test]
-fn a_hundred_waiters_delay_no_other() {
-    const WAITERS: usize = 100;
-    let daemon = Daemon::start();
-    let control = Control::new();
-    let mut app = obedient(&daemon, &control, "app");
-    let waiting: Vec<_> = (0..WAITERS)
-        .map(|number| {
-            let target = if number % 2 == 0 { "/servers/app?wait_for=ready&" } else { "/ready?wait=true&" };
-            waiter(&daemon.client, format!("{target}{LONG}"))
-        })
-        .collect();
-    until_waiting(&daemon, WAITERS);
-    let mut longest = Duration::ZERO;
-    for _ in 0..50 {
-        let begun = Instant::now();
-        assert_eq!(daemon.client.get("/servers").status, 200);
-        longest = longest.max(begun.elapsed());
-    }
-    daemon.client.create(&json!({"slug": "other", "start": "sleep 600", "autostart": false})).server(201);
-    daemon.client.post("/servers/other/stop").server(200);
-    println!("with {WAITERS} waiters the longest of 50 other calls took {longest:?}");
-    assert!(longest < Duration::from_secs(2), "{longest:?}");
-    assert!(waiting.iter().all(|one| !one.is_finished()), "a wait was answered");
-    let begun = Instant::now();
-    app.order("serve 127.0.0.1:PORT 200");
-    for one in waiting {
-        let (answer, _) = one.join().unwrap();
-        assert!(answer["data"]["server"]["status"] == "ready" || answer["ready"] == true, "{answer}");
-    }
-    println!("{WAITERS} waiters were answered within {:?}", begun.elapsed());
-    wait_until("their threads are given back", || (daemon.threads("conn-") < 10).then_some(()));
-}
-
 /// It takes no token, and a body means nothing to it.
 #[test]
 fn a_body_is_not_kept_while_its_client_waits() {
@@ -228,4 +194,42 @@ fn clients_that_wait_without_the_token_take_no_place_of_those_that_have_it() {
     assert_eq!(daemon.client.get("/servers/slow?wait_for=starting").status, 200);
     drop(waiting);
     wait_until("the places are free", || (stranger.get("/ready?wait=true&timeout_ms=1").status == 200).then_some(()));
+}
+
+mod timed {
+    use super::*;
+
+    #[test]
+    fn a_hundred_waiters_delay_no_other() {
+        const WAITERS: usize = 100;
+        let daemon = Daemon::start();
+        let control = Control::new();
+        let mut app = obedient(&daemon, &control, "app");
+        let waiting: Vec<_> = (0..WAITERS)
+            .map(|number| {
+                let target = if number % 2 == 0 { "/servers/app?wait_for=ready&" } else { "/ready?wait=true&" };
+                waiter(&daemon.client, format!("{target}{LONG}"))
+            })
+            .collect();
+        until_waiting(&daemon, WAITERS);
+        let mut longest = Duration::ZERO;
+        for _ in 0..50 {
+            let begun = Instant::now();
+            assert_eq!(daemon.client.get("/servers").status, 200);
+            longest = longest.max(begun.elapsed());
+        }
+        daemon.client.create(&json!({"slug": "other", "start": "sleep 600", "autostart": false})).server(201);
+        daemon.client.post("/servers/other/stop").server(200);
+        println!("with {WAITERS} waiters the longest of 50 other calls took {longest:?}");
+        assert!(longest < Duration::from_secs(2), "{longest:?}");
+        assert!(waiting.iter().all(|one| !one.is_finished()), "a wait was answered");
+        let begun = Instant::now();
+        app.order("serve 127.0.0.1:PORT 200");
+        for one in waiting {
+            let (answer, _) = one.join().unwrap();
+            assert!(answer["data"]["server"]["status"] == "ready" || answer["ready"] == true, "{answer}");
+        }
+        println!("{WAITERS} waiters were answered within {:?}", begun.elapsed());
+        wait_until("their threads are given back", || (daemon.threads("conn-") < 10).then_some(()));
+    }
 }

@@ -269,75 +269,79 @@ fn start(group: Option<&Group>) -> Daemon {
     Daemon::begun_by(scratch, &mut command)
 }
 
-#[test]
-fn all_ways_at_once_cost_the_owner_nothing() {
-    let seconds = std::env::var("ATTACK_SECONDS").map_or(10, |text| text.parse().unwrap());
-    let group = Group::new();
-    if let Err(why) = &group {
-        println!("not in a control group of 32 MiB: {why}");
+mod timed {
+    use super::*;
+
+    #[test]
+    fn all_ways_at_once_cost_the_owner_nothing() {
+        let seconds = std::env::var("ATTACK_SECONDS").map_or(10, |text| text.parse().unwrap());
+        let group = Group::new();
+        if let Err(why) = &group {
+            println!("not in a control group of 32 MiB: {why}");
+        }
+        let daemon = start(group.as_ref().ok());
+        daemon.client.create(&json!({"slug": "web", "start": "exec sleep 6000"})).server(201);
+        daemon.client.wait_for_status("web", "running");
+        let size = daemon.size();
+        let descriptors = crate::support::limits::open_descriptors(daemon.pid()).len();
+        let before = daemon.memory_kib("Anonymous");
+        let mut follower = Stream::open(&daemon.client, "/servers/web/logs?follow=true", &[]);
+        let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let address = daemon.client.address;
+        let mut attackers: Vec<JoinHandle<()>> = Vec::new();
+        for way in WAYS {
+            let (stop, connections) = (Arc::clone(&stop), Arc::clone(&connections));
+            attackers.push(thread::spawn(move || hold(address, way, &stop, &connections)));
+        }
+        let (stop_too, connections_too) = (Arc::clone(&stop), Arc::clone(&connections));
+        attackers.push(thread::spawn(move || flood(address, &stop_too, &connections_too)));
+        // The owner begins in the middle of it.
+        thread::sleep(Duration::from_secs(1));
+        let owner = |work: fn(&Client, &AtomicBool) -> Tally| {
+            let (client, stop) = (daemon.client.clone(), Arc::clone(&stop));
+            thread::spawn(move || work(&client, &stop))
+        };
+        let owners = [owner(new_connections), owner(new_connections), owner(keep_alive)];
+        let (begun, mut most, mut threads) = (Instant::now(), before, 0);
+        while begun.elapsed() < Duration::from_secs(seconds) {
+            most = most.max(daemon.memory_kib("Anonymous"));
+            threads = threads.max(daemon.threads("conn-"));
+            thread::sleep(Duration::from_millis(100));
+        }
+        stop.store(true, Ordering::SeqCst);
+        let mut all = Tally::default();
+        for owner in owners {
+            let tally = owner.join().unwrap();
+            all.took.extend(tally.took);
+            all.failed.extend(tally.failed);
+        }
+        attackers.into_iter().for_each(|attacker| attacker.join().unwrap());
+        all.took.sort_unstable();
+        let at = |part: f64| all.took[((all.took.len() - 1) as f64 * part) as usize];
+        println!(
+            "{} connections of strangers in {seconds} s; {} requests of the owner, {} failed; p50 {:?}, p99 {:?}, longest {:?}",
+            connections.load(Ordering::SeqCst),
+            all.took.len(),
+            all.failed.len(),
+            at(0.5),
+            at(0.99),
+            at(1.0)
+        );
+        println!("at most {threads} connections; anonymous memory {before} KiB before, at most {most} KiB");
+        if let Some(peak) = group.as_ref().ok().and_then(Group::peak_kib) {
+            println!("the control group of 32 MiB had at most {peak} KiB, the kernel's part included");
+        }
+        assert!(all.failed.len() * 1000 <= all.took.len(), "{:?}", &all.failed[..all.failed.len().min(20)]);
+        assert!(most <= MEMORY_MAX, "{most} KiB");
+        assert!(follower.is_quiet_for(Duration::from_millis(10)), "the owner's follower was cut off");
+        drop(follower);
+        // Extra parsers and spare threads of the rush end after some seconds.
+        daemon.until_as_small_as(size);
+        wait_until("descriptors are as before", || {
+            (crate::support::limits::open_descriptors(daemon.pid()).len() <= descriptors).then_some(())
+        });
+        // musl keeps the last group of blocks of each size, even when it is empty: some hundred KiB for all sizes, once.
+        wait_until("memory is given back", || (daemon.memory_kib("Anonymous") <= before + KEPT_MAX).then_some(()));
+        println!("afterwards {} KiB", daemon.memory_kib("Anonymous"));
     }
-    let daemon = start(group.as_ref().ok());
-    daemon.client.create(&json!({"slug": "web", "start": "exec sleep 6000"})).server(201);
-    daemon.client.wait_for_status("web", "running");
-    let size = daemon.size();
-    let descriptors = crate::support::limits::open_descriptors(daemon.pid()).len();
-    let before = daemon.memory_kib("Anonymous");
-    let mut follower = Stream::open(&daemon.client, "/servers/web/logs?follow=true", &[]);
-    let (stop, connections) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
-    let address = daemon.client.address;
-    let mut attackers: Vec<JoinHandle<()>> = Vec::new();
-    for way in WAYS {
-        let (stop, connections) = (Arc::clone(&stop), Arc::clone(&connections));
-        attackers.push(thread::spawn(move || hold(address, way, &stop, &connections)));
-    }
-    let (stop_too, connections_too) = (Arc::clone(&stop), Arc::clone(&connections));
-    attackers.push(thread::spawn(move || flood(address, &stop_too, &connections_too)));
-    // The owner begins in the middle of it.
-    thread::sleep(Duration::from_secs(1));
-    let owner = |work: fn(&Client, &AtomicBool) -> Tally| {
-        let (client, stop) = (daemon.client.clone(), Arc::clone(&stop));
-        thread::spawn(move || work(&client, &stop))
-    };
-    let owners = [owner(new_connections), owner(new_connections), owner(keep_alive)];
-    let (begun, mut most, mut threads) = (Instant::now(), before, 0);
-    while begun.elapsed() < Duration::from_secs(seconds) {
-        most = most.max(daemon.memory_kib("Anonymous"));
-        threads = threads.max(daemon.threads("conn-"));
-        thread::sleep(Duration::from_millis(100));
-    }
-    stop.store(true, Ordering::SeqCst);
-    let mut all = Tally::default();
-    for owner in owners {
-        let tally = owner.join().unwrap();
-        all.took.extend(tally.took);
-        all.failed.extend(tally.failed);
-    }
-    attackers.into_iter().for_each(|attacker| attacker.join().unwrap());
-    all.took.sort_unstable();
-    let at = |part: f64| all.took[((all.took.len() - 1) as f64 * part) as usize];
-    println!(
-        "{} connections of strangers in {seconds} s; {} requests of the owner, {} failed; p50 {:?}, p99 {:?}, longest {:?}",
-        connections.load(Ordering::SeqCst),
-        all.took.len(),
-        all.failed.len(),
-        at(0.5),
-        at(0.99),
-        at(1.0)
-    );
-    println!("at most {threads} connections; anonymous memory {before} KiB before, at most {most} KiB");
-    if let Some(peak) = group.as_ref().ok().and_then(Group::peak_kib) {
-        println!("the control group of 32 MiB had at most {peak} KiB, the kernel's part included");
-    }
-    assert!(all.failed.len() * 1000 <= all.took.len(), "{:?}", &all.failed[..all.failed.len().min(20)]);
-    assert!(most <= MEMORY_MAX, "{most} KiB");
-    assert!(follower.is_quiet_for(Duration::from_millis(10)), "the owner's follower was cut off");
-    drop(follower);
-    // Extra parsers and spare threads of the rush end after some seconds.
-    daemon.until_as_small_as(size);
-    wait_until("descriptors are as before", || {
-        (crate::support::limits::open_descriptors(daemon.pid()).len() <= descriptors).then_some(())
-    });
-    // musl keeps the last group of blocks of each size, even when it is empty: some hundred KiB for all sizes, once.
-    wait_until("memory is given back", || (daemon.memory_kib("Anonymous") <= before + KEPT_MAX).then_some(()));
-    println!("afterwards {} KiB", daemon.memory_kib("Anonymous"));
 }

@@ -15,43 +15,6 @@ fn signal(pid: i64, signal: i32) {
 }
 
 #[test]
-#[ignore = "it takes the processors from all others: make test runs it alone"]
-fn with_four_times_the_load_that_the_processors_can_bear_it_answers() {
-    let daemon = Daemon::start();
-    let client = &daemon.client;
-    let processors = std::thread::available_parallelism().unwrap().get();
-    for number in 0..4 * processors {
-        client.create(&json!({"slug": format!("spin{number}"), "start": format!("{} spin", testchild())})).server(201);
-    }
-    for number in 0..10 {
-        client
-            .create(&json!({"slug": format!("flood{number}"), "start": format!("{} flood 600", testchild())}))
-            .server(201);
-    }
-    client.create(&json!({"slug": "app", "start": "exec sleep 600"})).server(201);
-    client.wait_for_status("app", "running");
-    let (begun, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 300 && begun.elapsed() < Duration::from_secs(5) {
-        let asked = Instant::now();
-        assert_eq!(client.show("app")["status"], "running");
-        times.push(asked.elapsed());
-    }
-    let (median, max) = median_and_max(&mut times);
-    println!(
-        "GET of a server, {} servers that never rest and 10 that flood on {processors} processors, {} times: median \
-         {median:?}, p99 {:?}, longest {max:?}",
-        4 * processors,
-        times.len(),
-        times[(times.len() * 99).div_ceil(100) - 1],
-    );
-    assert!(max < Duration::from_secs(5), "promised is an answer at any time");
-    let begun = Instant::now();
-    client.post("/servers/app/restart").server(200);
-    client.post("/servers/app/stop").server(200);
-    println!("restart and stop took {:?}", begun.elapsed());
-}
-
-#[test]
 fn a_server_at_its_limit_of_memory_dies_alone_and_is_restarted() {
     let daemon = Daemon::start();
     let spec = json!({
@@ -208,4 +171,47 @@ fn a_paused_server_is_seen_to_hang_and_is_started_anew() {
     // The API does not wait for one that hangs either.
     signal(after["pid"].as_i64().unwrap(), libc::SIGSTOP);
     client.post("/servers/web/stop").server(200);
+}
+
+mod timed {
+    use super::*;
+
+    #[test]
+    #[ignore = "it takes the processors from all others: `make test-rust` runs it alone"]
+    fn with_four_times_the_load_that_the_processors_can_bear_it_answers() {
+        let daemon = Daemon::start();
+        let client = &daemon.client;
+        let processors = std::thread::available_parallelism().unwrap().get();
+        for number in 0..4 * processors {
+            client
+                .create(&json!({"slug": format!("spin{number}"), "start": format!("{} spin", testchild())}))
+                .server(201);
+        }
+        for number in 0..10 {
+            client
+                .create(&json!({"slug": format!("flood{number}"), "start": format!("{} flood 600", testchild())}))
+                .server(201);
+        }
+        client.create(&json!({"slug": "app", "start": "exec sleep 600"})).server(201);
+        client.wait_for_status("app", "running");
+        let (begun, mut times) = (Instant::now(), Vec::new());
+        while times.len() < 300 && begun.elapsed() < Duration::from_secs(5) {
+            let asked = Instant::now();
+            assert_eq!(client.show("app")["status"], "running");
+            times.push(asked.elapsed());
+        }
+        let (median, max) = median_and_max(&mut times);
+        println!(
+            "GET of a server, {} servers that never rest and 10 that flood on {processors} processors, {} times: median \
+             {median:?}, p99 {:?}, longest {max:?}",
+            4 * processors,
+            times.len(),
+            times[(times.len() * 99).div_ceil(100) - 1],
+        );
+        assert!(max < Duration::from_secs(5), "promised is an answer at any time");
+        let begun = Instant::now();
+        client.post("/servers/app/restart").server(200);
+        client.post("/servers/app/stop").server(200);
+        println!("restart and stop took {:?}", begun.elapsed());
+    }
 }
