@@ -260,7 +260,7 @@ impl EventReader {
 
     fn snapshot(&mut self, text: &mut Vec<u8>) -> io::Result<()> {
         #[derive(Serialize)]
-        struct Snapshot<'a> {
+        struct SnapshotEvent<'a> {
             servers: Vec<ServerInfo<'a>>,
         }
         // The count first: later changes are sent again.
@@ -277,7 +277,7 @@ impl EventReader {
             }
         }
         let servers = views.iter().map(|view| ServerInfo::of(view, &[])).collect();
-        self.event(count.number(), "snapshot", &Snapshot { servers }, text)?;
+        self.event(count.number(), "snapshot", &SnapshotEvent { servers }, text)?;
         (self.seen, self.needs_snapshot) = (count, false);
         Ok(())
     }

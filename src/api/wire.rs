@@ -179,11 +179,11 @@ pub fn ready<'a>(
 /// Liveness, with the daemon's clock.
 pub fn health(now: SystemTime) -> impl Serialize {
     #[derive(Serialize)]
-    struct Health {
+    struct HealthAnswer {
         status: &'static str,
         timestamp: String,
     }
-    Health { status: "ok", timestamp: rfc3339(now) }
+    HealthAnswer { status: "ok", timestamp: rfc3339(now) }
 }
 
 /// Facts about the daemon.

@@ -24,7 +24,7 @@ use crate::sorted::SortedSet;
 /// # Errors
 /// The system's.
 pub fn tree(parent: &Dir, name: &Name, kind: Option<FileKind>, since: Moment) -> io::Result<()> {
-    struct DirLevel {
+    struct TreeLevel {
         name: Name,
         dir: Dir,
         entries: Vec<(Name, Option<FileKind>)>,
@@ -33,11 +33,11 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<FileKind>, since: Moment) ->
         Some(kind) => Ok(kind == FileKind::Directory),
         None => parent.stat(name).map(|stat| stat.kind == FileKind::Directory),
     };
-    let enter = |parent: &Dir, name: Name| -> io::Result<DirLevel> {
+    let enter = |parent: &Dir, name: Name| -> io::Result<TreeLevel> {
         let dir = parent.open_dir(&name)?;
         make_writable(&dir);
         let entries = dir.entries()?;
-        Ok(DirLevel { name, dir, entries })
+        Ok(TreeLevel { name, dir, entries })
     };
     if !is_directory(parent, name, kind)? {
         return parent.unlink(name);
@@ -48,7 +48,7 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<FileKind>, since: Moment) ->
     }
     make_writable(&top);
     let entries = top.entries()?;
-    let mut levels = vec![DirLevel { name: name.clone(), dir: top, entries }];
+    let mut levels = vec![TreeLevel { name: name.clone(), dir: top, entries }];
     while let Some(level) = levels.last_mut() {
         match level.entries.pop() {
             Some((name, kind)) if is_directory(&level.dir, &name, kind)? => {
@@ -57,7 +57,7 @@ pub fn tree(parent: &Dir, name: &Name, kind: Option<FileKind>, since: Moment) ->
             }
             Some((name, _)) => level.dir.unlink(&name)?,
             None => {
-                let Some(DirLevel { name, .. }) = levels.pop() else { break };
+                let Some(TreeLevel { name, .. }) = levels.pop() else { break };
                 levels.last().map_or(parent, |level| &level.dir).remove_dir(&name)?;
             }
         }

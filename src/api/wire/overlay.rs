@@ -65,22 +65,22 @@ impl<'a> OverlayBrief<'a> {
 
 pub fn overlay<'a>(view: &'a OverlayView, warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
-    struct Body<'a> {
+    struct OverlayAnswer<'a> {
         #[serde(flatten)]
         overlay: OverlayInfo<'a>,
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         warnings: &'a [String],
     }
-    Body { overlay: OverlayInfo::of(view), warnings }
+    OverlayAnswer { overlay: OverlayInfo::of(view), warnings }
 }
 
 /// All overlays, in the given order.
 pub fn overlay_list<'a>(views: &'a [OverlayView], warnings: &'a [String]) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
-    struct Body<'a> {
+    struct OverlaysAnswer<'a> {
         overlays: Vec<OverlayInfo<'a>>,
         #[serde(skip_serializing_if = "<[String]>::is_empty")]
         warnings: &'a [String],
     }
-    Body { overlays: views.iter().map(OverlayInfo::of).collect(), warnings }
+    OverlaysAnswer { overlays: views.iter().map(OverlayInfo::of).collect(), warnings }
 }

@@ -27,7 +27,7 @@ pub fn sandbox<'a>(
     warnings: &'a [String],
 ) -> impl Serialize + use<'a> {
     #[derive(Serialize)]
-    struct Answer<'a> {
+    struct SandboxAnswer<'a> {
         success: bool,
         data: Data<'a>,
     }
@@ -61,5 +61,5 @@ pub fn sandbox<'a>(
         servers: servers.iter().map(|view| ServerBrief::of(view)).collect(),
         warnings,
     };
-    Answer { success: true, data }
+    SandboxAnswer { success: true, data }
 }
