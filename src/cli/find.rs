@@ -150,8 +150,8 @@ mod tests {
 
     #[test]
     fn the_kept_token_goes_to_this_machine_only() {
-        let directory = std::env::temp_dir().join(format!("servisor-find-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
+        let scratch = crate::testing::Scratch::new();
+        let directory = &scratch.0;
         std::fs::write(directory.join("access-token"), "secret\n").unwrap();
         std::fs::write(directory.join("address"), "http://127.0.0.1:7\n").unwrap();
         let found = |address: Option<&str>, variables: &[(&str, &str)]| {
@@ -173,6 +173,5 @@ mod tests {
         assert_eq!(found(None, &[("SERVISOR_ADDRESS", "http://192.168.0.1:1")]).token, None);
         let given = [("SERVISOR_ACCESS_TOKEN", "mine")];
         assert_eq!(found(Some("10.0.0.1:1"), &given).token, Some("mine"));
-        std::fs::remove_dir_all(&directory).unwrap();
     }
 }

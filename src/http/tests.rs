@@ -9,14 +9,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use super::service::{AdmittedRequest, ClientKind, HeadVerdict, LastRequest, NextStep};
 use super::*;
 use crate::handoff::{Client, Outcome, Reply, StreamOut};
+use crate::testing::{LIMIT, Scratch};
 
 mod matrix;
 mod real;
 mod strangers;
 mod visits;
-
-/// Only a failing test waits so long.
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// Answers in a way that the path asks for; `/echo` sends back what it was sent. A head with `Bearer t` is an owner's.
 #[derive(Default)]

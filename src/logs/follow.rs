@@ -84,9 +84,8 @@ mod tests {
     use super::super::StreamId;
     use super::*;
     use crate::os::poll::{Interest, Poll};
+    use crate::testing::LIMIT;
     use std::time::Duration;
-
-    const LIMIT: Duration = Duration::from_secs(20);
 
     fn text(follower: &mut Follower) -> String {
         match follower.take(usize::MAX) {

@@ -83,8 +83,8 @@ mod tests {
 
     #[test]
     fn the_user_at_the_other_end_is_known() {
-        let path = std::env::temp_dir().join(format!("servisor-local-{}", std::process::id()));
-        let _ = std::fs::remove_file(&path);
+        let scratch = crate::testing::Scratch::new();
+        let path = scratch.0.join("socket");
         let listener = listen(&path).unwrap();
         let mode = std::fs::symlink_metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, PRIVATE);
@@ -93,6 +93,5 @@ mod tests {
         assert_eq!(peer_user(&accepted).unwrap(), own_user());
         assert!(is_own_peer(&accepted));
         assert!(may_use(0, 5) && may_use(5, 5) && !may_use(6, 5) && !may_use(5, 0));
-        let _ = std::fs::remove_file(&path);
     }
 }

@@ -146,10 +146,10 @@ impl JobSlot {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::LIMIT;
     use std::sync::mpsc::{channel, sync_channel};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
-    const LIMIT: Duration = Duration::from_secs(10);
     /// More than any address space, so that no thread can be started.
     const IMPOSSIBLE: usize = 1 << 60;
 

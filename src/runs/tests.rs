@@ -10,6 +10,7 @@ use super::*;
 use crate::logs::StreamId;
 use crate::model::ending::AfterEnding;
 use crate::store::files::Files;
+use crate::testing::Scratch;
 
 fn at(seconds: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_secs(seconds)
@@ -98,16 +99,16 @@ fn who_was_away_too_long_is_not_given_a_wrong_number() {
     assert_eq!(since.runs.len() as u64 + since.missed, 100);
 }
 
-pub(super) fn files(name: &str) -> (std::path::PathBuf, Files) {
-    let directory = std::env::temp_dir().join(format!("servisor-runs-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&directory);
-    let files = Files::open(directory.clone()).unwrap();
-    (directory, files)
+pub(super) fn files() -> (Scratch, Files) {
+    let scratch = Scratch::absent();
+    let files = Files::open(scratch.0.clone()).unwrap();
+    (scratch, files)
 }
 
 #[test]
 fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
-    let (directory, files) = files("back");
+    let (scratch, files) = files();
+    let directory = &scratch.0;
     let book = crashed(25);
     book.begin(EndingKind::Install, now(100));
     book.note(|run| (run.pid, run.port, run.ready_at) = (Some(7), Some(3000), Some(at(101))));
@@ -126,10 +127,9 @@ fn a_book_is_read_back_and_the_run_that_lived_is_lost() {
     let books = Books::load(Arc::new(files));
     assert_eq!((books.take("web").last_number(), books.take("torn").last_number()), (26, 0));
     assert!(
-        !directory.join("torn.json").exists() && std::fs::read_dir(&directory).unwrap().count() == 1,
+        !directory.join("torn.json").exists() && std::fs::read_dir(directory).unwrap().count() == 1,
         "it is dropped"
     );
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[test]

@@ -151,36 +151,34 @@ mod tests {
 
     #[test]
     fn tasks_are_done_in_their_order_and_before_the_end() {
-        let (directory, files) = files("order");
+        let (scratch, files) = files();
         let files = Arc::new(files);
         let writer = BookWriter::new(Arc::clone(&files));
         writer.write(&slug(), &begun());
         writer.remove(&slug());
         writer.finish(soon());
-        assert!(!directory.join("web.json").exists());
+        assert!(!scratch.0.join("web.json").exists());
         // The next server of this name.
         let writer = BookWriter::new(files);
         writer.remove(&slug());
         writer.write(&slug(), &begun());
         writer.finish(soon());
-        assert!(directory.join("web.json").exists());
-        std::fs::remove_dir_all(directory).unwrap();
+        assert!(scratch.0.join("web.json").exists());
     }
 
     #[test]
     fn without_a_task_there_is_no_thread_and_after_the_end_no_other() {
-        let (directory, files) = files("end");
+        let (scratch, files) = files();
         let writer = BookWriter::new(Arc::new(files));
         assert!(matches!(*lock(&writer.state), WriterState::Idle));
         writer.finish(Instant::now());
         writer.write(&slug(), &begun());
-        assert!(matches!(*lock(&writer.state), WriterState::Finished) && !directory.join("web.json").exists());
-        std::fs::remove_dir_all(directory).unwrap();
+        assert!(matches!(*lock(&writer.state), WriterState::Finished) && !scratch.0.join("web.json").exists());
     }
 
     #[test]
     fn a_book_waits_once_and_is_written_when_there_is_a_thread_again() {
-        let (directory, files) = files("once");
+        let (scratch, files) = files();
         let (writer, book) = (BookWriter::new(Arc::new(files)), begun());
         // As after a thread that the system did not give, or that panicked.
         assert!(book.enqueue());
@@ -190,7 +188,6 @@ mod tests {
         }
         writer.write(&slug(), &book);
         writer.finish(soon());
-        assert!(directory.join("web.json").exists());
-        std::fs::remove_dir_all(directory).unwrap();
+        assert!(scratch.0.join("web.json").exists());
     }
 }

@@ -157,9 +157,8 @@ fn wait(sources: &[OutputPipe; 2], stop: &StopRequest, limit: Option<Duration>) 
 mod tests {
     use super::*;
     use crate::logs::Selection;
+    use crate::testing::LIMIT;
     use std::io::Write;
-
-    const LIMIT: Duration = Duration::from_secs(20);
 
     struct Piped {
         reader: Reader,

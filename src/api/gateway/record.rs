@@ -109,16 +109,12 @@ mod tests {
 
     use super::*;
     use crate::json::{Value, json};
-
-    fn scratch(name: &str) -> std::path::PathBuf {
-        let path = std::env::temp_dir().join(format!("servisor-gateway-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        path
-    }
+    use crate::testing::Scratch;
 
     #[test]
     fn a_sandbox_is_read_as_it_was_written_and_one_that_was_never_whole_is_none() {
-        let path = scratch("record");
+        let scratch = Scratch::absent();
+        let path = &scratch.0;
         let files = Files::open(path.clone()).unwrap();
         assert_eq!(stored(&files).unwrap(), None);
         let Value::Object(metadata) = json!({"user": "ü", "deep": {"n": [1, null]}}) else { unreachable!() };
@@ -140,6 +136,5 @@ mod tests {
             assert_eq!(stored(&files).unwrap(), None, "{text}");
             assert!(!path.join("sandbox.json").exists(), "{text}");
         }
-        std::fs::remove_dir_all(path).unwrap();
     }
 }

@@ -1,13 +1,12 @@
 //! The front before the real tiny_http: whatever a stranger sends, the internal server must not notice.
 
-use std::path::PathBuf;
-
 use super::*;
 use crate::api::http::Parser;
 
 /// tiny_http as the API has it; each request is answered with its path.
 struct Real {
-    directory: PathBuf,
+    /// Has the parser's socket, for a new one too.
+    _scratch: Scratch,
     parser: Mutex<Parser>,
     failed: AtomicU64,
 }
@@ -16,18 +15,9 @@ struct RealRequest(String);
 
 impl Real {
     fn new() -> Arc<Real> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::SeqCst);
-        let directory = std::env::temp_dir().join(format!("servisor-front-{}-{number}", std::process::id()));
-        std::fs::create_dir_all(&directory).unwrap();
-        let parser = Mutex::new(Parser::open(&directory, "a.sock").unwrap());
-        Arc::new(Real { directory, parser, failed: AtomicU64::new(0) })
-    }
-}
-
-impl Drop for Real {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let scratch = Scratch::new();
+        let parser = Mutex::new(Parser::open(&scratch.0, "a.sock").unwrap());
+        Arc::new(Real { _scratch: scratch, parser, failed: AtomicU64::new(0) })
     }
 }
 

@@ -1,9 +1,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;
-use crate::testing::Scratch;
-
-const LIMIT: Duration = Duration::from_secs(20);
+use crate::testing::{LIMIT, Scratch};
 
 impl Scratch {
     fn read(&self, name: &str) -> String {

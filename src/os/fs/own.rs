@@ -75,10 +75,9 @@ mod tests {
 
     #[test]
     fn only_the_symlink_that_was_made_gets_an_owner_and_a_time() {
-        let scratch = std::env::temp_dir().join(format!("servisor-own-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&scratch);
-        fs::create_dir(&scratch).unwrap();
-        let dir = Dir::open(&scratch, Last::Refuse).unwrap();
+        let directory = crate::testing::Scratch::new();
+        let scratch = &directory.0;
+        let dir = Dir::open(scratch, Last::Refuse).unwrap();
         let is_root = own_owner().0 == 0;
         let owner = is_root.then_some((1234, 4321));
         let name = |text: &str| Name::new(OsStr::new(text)).unwrap();
@@ -106,6 +105,5 @@ mod tests {
         fs::remove_file(scratch.join("directory/x")).unwrap();
         fs::set_permissions(scratch.join("directory"), PermissionsExt::from_mode(0o750)).unwrap();
         assert!(!inner.is_fresh().unwrap());
-        fs::remove_dir_all(&scratch).unwrap();
     }
 }

@@ -1,10 +1,9 @@
 use super::*;
 use crate::model::spec::Stdin;
 use crate::os::child::{self, Plan, Spawned};
+use crate::testing::LIMIT;
 use crossbeam_channel::{Receiver, unbounded};
 use std::path::PathBuf;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 fn spawn(script: &str) -> Spawned {
     let environment = vec![("PATH".into(), std::env::var_os("PATH").unwrap_or_default())];
