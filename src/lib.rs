@@ -169,15 +169,20 @@
 //!   `docs/reference.md`; a new kind of value: `api/route/query.rs`. One for logs is for one server and for many
 //!   (`api/follow.rs`, `api/many.rs`).
 //! - A route: `api/route.rs` and `api/route/resource.rs` (target), `api/handlers.rs` (action), `api/openapi.json`,
-//!   `docs/reference.md`.
+//!   `docs/reference.md`, `tests/it/openapi.rs`.
 //! - An event: `api/events.rs` (name and fields), its source (`supervisor/changes.rs` or `runs`), `api/openapi.json`,
 //!   `docs/reference.md`, and who reads it: `cli/commands/follow.rs`, `cli/waiting.rs`, `api/page/index.html`.
-//! - A metric: `api/metrics.rs`, `docs/reference.md`. A command: `cli/commands`, `cli/help.rs`, `docs/reference.md`.
+//! - A metric: `api/metrics.rs`, `docs/reference.md`. A command: `cli/commands`, `cli/help.rs`, `docs/reference.md`,
+//!   `docs/guide.md`.
 //! - A lock: the table above. A thread: the table above, and `docs/design.md`.
 //! - A restart policy: `model/spec.rs`, `model/machine/after.rs`, `check_policy` in
 //!   `model/machine/tests/invariants.rs`, `api/openapi.json`, `docs/reference.md`.
+//! - When a server starts, stops or restarts: `model/machine.rs`, and the walk in `model/machine/tests.rs`. When it is
+//!   healthy: `model/health.rs`. Which processes belong to a run: `process/tracker.rs`, `tests/it/membership.rs`. How a
+//!   run's end is described: `model/ending.rs`, `runs/form.rs`, `docs/reference.md`.
 //! - A status: `model/status.rs`; its tests and the document's enum follow.
-//! - An error code: `error.rs`. An option: `config/options.rs`, `config.rs`, `config/help.rs`.
+//! - An error code: `error.rs`, `docs/reference.md`. An option: `config/options.rs`, `config.rs`, `config/help.rs`,
+//!   `docs/reference.md`.
 //! - A rule about a header that passes the proxy: `proxy/request.rs`, `proxy/response.rs`.
 //! - A system call: `os/`, with a safe signature and a `SAFETY` comment for each `unsafe` block.
 
