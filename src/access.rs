@@ -143,11 +143,9 @@ pub enum Caller {
     HasToken,
     /// Without a valid token, on a path that needs none.
     Anonymous,
-    /// Authentication is off.
     AuthOff,
 }
 
-/// The rules of access.
 #[derive(Debug, Clone)]
 pub struct Access {
     auth: Auth,

@@ -35,7 +35,6 @@ const LOG_BUFFER: RangeInclusive<usize> = 4 * 1024..=1024 * 1024 * 1024;
 
 /// The variables for the access token. The first one that is set counts.
 const TOKEN_VARIABLES: [&str; 2] = ["SERVISOR_ACCESS_TOKEN", "COMPUTESDK_ACCESS_TOKEN"];
-/// The variables with secret values.
 pub const SECRET_VARIABLES: [&str; 3] = [TOKEN_VARIABLES[0], TOKEN_VARIABLES[1], setup::VARIABLE];
 
 const DEFAULT_LOG_FILE: u64 = 10 * 1024 * 1024;
@@ -46,7 +45,6 @@ const LOG_FILE: RangeInclusive<u64> = 4 * 1024..=1024 * 1024 * 1024 * 1024;
 pub enum Invocation {
     /// To print this.
     Help(&'static str),
-    /// To serve.
     Serve(Box<Config>),
 }
 
@@ -59,7 +57,6 @@ pub struct Config {
     pub root: PathBuf,
     /// The state directory; absolute.
     pub state_dir: PathBuf,
-    /// The source of the setup payload.
     pub setup: Option<setup::PayloadSource>,
     /// The template of the servers' URLs, if it is given.
     pub public_url: Option<PublicUrl>,
@@ -72,7 +69,6 @@ pub struct Config {
     pub auth: AuthSource,
     /// The web origins that may use the API.
     pub allow_origins: Vec<AllowedOrigin>,
-    /// The level of the daemon's own log.
     pub log_level: Level,
     /// The capacity of each server's log buffer, in bytes.
     pub log_buffer_bytes: usize,
@@ -84,7 +80,6 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
-/// The proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxyConfig {
     /// A further address, for servers only.
@@ -98,16 +93,13 @@ pub struct ProxyConfig {
 pub enum Listen {
     /// A TCP address; port 0 is any free port.
     Tcp(SocketAddr),
-    /// A unix socket.
     Unix(PathBuf),
 }
 
 /// The source of the access token.
 #[derive(Debug)]
 pub enum AuthSource {
-    /// A file.
     File(PathBuf),
-    /// A variable.
     Given(Token),
     /// Generated at the first start and stored in the state directory.
     Kept,

@@ -27,7 +27,6 @@ pub const WARNINGS_MAX: usize = 20;
 /// The most of a client's text in a sentence, in characters.
 const QUOTE_MAX: usize = 60;
 
-/// The kind of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Code {
     /// The URL or the JSON can't be read.
@@ -50,7 +49,6 @@ pub enum Code {
     MethodNotAllowed(&'static str),
     /// The server is active, which the request does not allow.
     ServerActive,
-    /// The server is being deleted.
     ServerBeingDeleted,
     /// No process of the server's start command runs.
     ServerNotLive,
@@ -68,7 +66,6 @@ pub enum Code {
     Unsupported,
     /// A limit is reached; temporary.
     Busy,
-    /// The daemon is shutting down.
     ShuttingDown,
     /// A change can't be stored.
     Storage,
@@ -79,7 +76,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// The HTTP status code.
     pub fn status(self) -> u16 {
         match self {
             Code::Malformed => 400,
@@ -150,7 +146,6 @@ pub struct Error {
 }
 
 impl Error {
-    /// Creates an error.
     pub fn new(code: Code, sentence: impl Into<String>) -> Error {
         Error { code, sentence: sentence.into(), wrong: Vec::new() }
     }
@@ -287,7 +282,6 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// What is wrong with each, in one line.
 pub fn phrases(wrong: &[Wrong]) -> String {
     let mut all = String::new();
     for Wrong { field, why } in wrong {

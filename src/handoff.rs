@@ -44,11 +44,9 @@ pub type StreamBody = Box<dyn FnOnce(&mut dyn StreamOut) -> io::Result<()> + Sen
 
 /// What becomes of a request.
 pub enum Outcome {
-    /// It is answered with this.
     Whole(Reply),
     /// It is answered without a known end.
     Stream {
-        /// The value of `Content-Type`.
         content_type: &'static str,
         /// Further headers; the same holds as for those of a [`Reply`].
         headers: Vec<(&'static str, String)>,

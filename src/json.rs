@@ -11,7 +11,6 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::Number;
 
-/// A value.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Value {
     #[default]

@@ -44,7 +44,6 @@ impl Level {
         }
     }
 
-    /// Parses a name.
     pub fn parse(word: &str) -> Option<Level> {
         Level::ALL.into_iter().find(|level| level.name() == word)
     }
@@ -93,12 +92,10 @@ impl ::log::Log for Libraries {
     fn flush(&self) {}
 }
 
-/// Logs an error.
 pub fn error(text: fmt::Arguments<'_>) {
     write(Level::Error, None, text);
 }
 
-/// Logs a warning.
 pub fn warn(text: fmt::Arguments<'_>) {
     write(Level::Warn, None, text);
 }
@@ -108,12 +105,10 @@ pub fn info(text: fmt::Arguments<'_>) {
     write(Level::Info, None, text);
 }
 
-/// Logs a detail.
 pub fn debug(text: fmt::Arguments<'_>) {
     write(Level::Debug, None, text);
 }
 
-/// Logs an event of one server.
 pub fn server(level: Level, slug: &Slug, text: fmt::Arguments<'_>) {
     write(level, Some(slug), text);
 }

@@ -36,7 +36,6 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Packs `source`.
     pub const fn new(source: &[u8]) -> Packed {
         let mut bytes = [0; SOURCE_MAX];
         let length = pack(source, &mut bytes);

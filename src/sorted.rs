@@ -102,7 +102,6 @@ impl<K: Ord, V> Sorted<K, V> {
         }
     }
 
-    /// Removes `key`; returns its value.
     pub fn remove<Q: Ord + ?Sized>(&mut self, key: &Q) -> Option<V>
     where
         K: Borrow<Q>,

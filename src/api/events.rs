@@ -26,7 +26,6 @@ use crate::runs::form::{RunInfo, WithTail};
 use crate::sorted::Sorted;
 use crate::supervisor::{Count, Deletion, Since, Supervisor, Waiting};
 
-/// The query of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
     /// These servers; all of them if it is empty.

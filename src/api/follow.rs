@@ -30,7 +30,6 @@ const UNFINISHED_AFTER: Duration = Duration::from_millis(20);
 /// Output is sent when there is this much of it, in bytes.
 const CHUNK: usize = 16 * 1024;
 
-/// The form of a followed log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
     /// The bytes as the server wrote them.

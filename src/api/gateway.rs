@@ -115,7 +115,6 @@ impl Gateway {
         })
     }
 
-    /// The URL of the sandbox, if one was given.
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
     }

@@ -107,7 +107,6 @@ fn with_headers(mut reply: Reply, headers: Vec<(&'static str, String)>) -> Reply
     reply
 }
 
-/// An admitted request.
 struct Task {
     api: Arc<Api>,
     action: ApiAction,

@@ -43,7 +43,6 @@ const URL_PATH_MAX: usize = 2048;
 
 /// The limit of `depends_on`.
 const DEPENDENCIES_MAX: usize = 100;
-/// The limit of `ignore_ports`.
 const IGNORED_PORTS_MAX: usize = 1000;
 
 const RESTART_DELAY: Duration = Duration::from_secs(1);
@@ -191,7 +190,6 @@ pub fn require_json(content_type: Option<&str>) -> Result<(), Error> {
     }
 }
 
-/// The form of a log in a response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogForm {
     /// JSON in the usual envelope.

@@ -36,7 +36,6 @@ pub struct LogQuery {
     pub tail: Option<u32>,
 }
 
-/// The query of a reader.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManyQuery {
     /// These servers, from their creation on; all if it is empty.
@@ -67,7 +66,6 @@ struct DroppedInfo<'a> {
     bytes: u64,
 }
 
-/// A server that is read.
 struct FollowedServer {
     slug: Slug,
     follower: Follower,

@@ -62,7 +62,6 @@ impl Page {
     }
 }
 
-/// The value of a sample, if it is known.
 type SampleValue = Option<Box<dyn Display>>;
 
 /// Seconds with a fraction, without the code for floating point.

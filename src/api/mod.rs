@@ -53,6 +53,5 @@ pub struct Api {
     pub open_waits: permits::Permits,
     /// Held while a body is parsed: one at a time.
     pub reading: Mutex<()>,
-    /// The proxy, if the daemon is one.
     pub proxy: Option<Arc<Proxy>>,
 }

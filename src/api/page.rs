@@ -16,10 +16,8 @@ mod tests;
 use compact::{between, compact};
 use sha256::{BASE64_LENGTH, base64, sha256};
 
-/// The source of the page.
 const SOURCE: &str = include_str!("page/index.html");
 const LENGTH: usize = compact(SOURCE.as_bytes(), &mut []);
-/// The page as it is served.
 static SERVED: [u8; LENGTH] = {
     let mut bytes = [0; LENGTH];
     compact(SOURCE.as_bytes(), &mut bytes);

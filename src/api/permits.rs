@@ -12,7 +12,6 @@ use crate::error::{Code, Error};
 
 /// The limit of followed logs.
 pub const STREAMS_MAX: usize = 32;
-/// The limit of readers of events.
 pub const EVENT_READERS_MAX: usize = 16;
 /// The limit of clients with the token that wait for a server, or for everything to be ready.
 pub const WAITS_MAX: usize = 128;
@@ -20,7 +19,6 @@ pub const WAITS_MAX: usize = 128;
 /// their threads take up to a second to end: fewer than the evicted connections that may exist.
 pub const OPEN_WAITS_MAX: usize = 32;
 
-/// The permits of one kind.
 #[derive(Debug)]
 pub struct Permits {
     most: usize,

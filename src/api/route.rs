@@ -36,7 +36,6 @@ pub use sdk::{GatewayAction, is_gateway};
 pub enum ApiAction {
     /// Liveness of the daemon.
     Health,
-    /// The description of the API.
     OpenApi,
     Page,
     /// Facts about this daemon.
@@ -45,21 +44,17 @@ pub enum ApiAction {
     AuthStatus,
     /// The methods of this path.
     Options {
-        /// The value of `Allow`.
         allow: &'static str,
     },
     /// A stream of changes.
     Events(EventQuery),
-    /// The logs of many servers.
     Logs(ManyQuery),
-    /// The logs of many servers, followed.
     LogsFollow(ManyQuery),
     /// The ended runs of a server, at most so many.
     ServerRuns(Slug, usize),
     Metrics,
     /// All servers; with their resource use if set.
     ServerList(bool),
-    /// Create a server from the body.
     ServerCreate(Present),
     /// Readiness of all servers, perhaps after a wait.
     Ready(Option<Wait<()>>),
@@ -77,7 +72,6 @@ pub enum ApiAction {
     /// Its log, followed.
     ServerFollow(Slug, LogQuery),
     OverlayList,
-    /// Create an overlay from the body.
     OverlayCreate,
     OverlayShow(OverlayId),
     /// Stop its copy and delete it, perhaps with its files.
@@ -110,7 +104,6 @@ impl Gate {
 }
 
 impl ApiAction {
-    /// Whether it reads the body.
     pub fn reads_body(&self) -> bool {
         matches!(
             self,
@@ -158,7 +151,6 @@ impl ApiAction {
     }
 }
 
-/// A client's wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Wait<Goal> {
     pub goal: Goal,

@@ -107,7 +107,6 @@ pub fn server_list<'a>(
     Envelope::new(message, Data { servers }, warnings)
 }
 
-/// A part of a log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogText<'a> {
     /// The output; invalid UTF-8 is replaced.
@@ -116,7 +115,6 @@ pub struct LogText<'a> {
     pub dropped_bytes: u64,
 }
 
-/// The log of a server.
 pub fn logs<'a>(
     slug: &'a Slug,
     stream: Selection,

@@ -227,10 +227,8 @@ pub struct Events<'a> {
     ended: bool,
 }
 
-/// What a stream has next.
 #[derive(Debug)]
 pub enum NextEvent {
-    /// An event.
     SseEvent(SseEvent),
     /// Nothing until the deadline.
     Quiet,

@@ -53,7 +53,6 @@ fn option(line: &'static str) -> Option<CliOption> {
     Some(CliOption { short, long, has_value, help: help.trim_ascii_start() })
 }
 
-/// What was given.
 #[derive(Debug, Default)]
 pub struct Parsed {
     options: Vec<(&'static str, &'static str)>,
@@ -129,7 +128,6 @@ impl Parsed {
         Ok(at)
     }
 
-    /// Whether an option was given.
     pub fn has(&self, long: &str) -> bool {
         self.value(long).is_some()
     }

@@ -14,7 +14,6 @@ use super::goal::Goal;
 use super::server::{Server, list};
 use super::terminal::Terminal;
 
-/// `servisor completion --help`.
 pub const HELP: &str = "\
 Usage: servisor completion bash|zsh|fish
 
@@ -23,10 +22,8 @@ print completions for a shell
 Example: source <(servisor completion bash)
 ";
 
-/// What there are scripts for.
 const SHELLS: [(&str, &str); 3] = [("bash", BASH), ("zsh", ZSH), ("fish", FISH)];
 
-/// The script for a shell.
 pub fn script(shell: &str) -> Option<&'static str> {
     SHELLS.iter().find(|(name, _)| *name == shell).map(|(_, script)| *script)
 }

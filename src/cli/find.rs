@@ -22,15 +22,12 @@ use crate::os::fs::read_bounded;
 /// Both files have one short line.
 const FILE_MAX: u64 = 4 * 1024;
 
-/// The environment.
 pub type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 /// A daemon and the way to ask it.
 #[derive(Debug)]
 pub struct Daemon {
-    /// Where it is.
     pub address: Address,
-    /// The token, if there is one to send.
     pub token: Option<&'static str>,
     /// Why there is no token, for the sentence after a 401.
     pub without_token: &'static str,

@@ -19,9 +19,7 @@ pub enum Goal {
     /// `ready`; `running` where neither a port nor a health check is configured. It stays so if it was restarted
     /// before.
     Up,
-    /// It runs.
     Running,
-    /// It can be used.
     Ready,
     /// Its health checks pass.
     Healthy,
@@ -34,13 +32,11 @@ pub enum Goal {
 /// How far a server is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// There.
     Reached,
     /// Not yet.
     Pending,
     /// It can't get there by itself; the sentence says why.
     Impossible(&'static str),
-    /// There is no such server.
     NoServer,
 }
 

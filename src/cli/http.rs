@@ -27,9 +27,7 @@ const SIZE_LINE_MAX: usize = 256;
 /// Where a daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Address {
-    /// A TCP address.
     Tcp(SocketAddr),
-    /// A unix socket.
     Unix(PathBuf),
 }
 
@@ -73,14 +71,12 @@ impl From<io::Error> for HttpError {
     }
 }
 
-/// A request.
 #[derive(Debug, Clone, Copy)]
 pub struct ClientRequest<'a> {
     /// `GET`, `POST`, …
     pub method: &'a str,
     /// Path and query.
     pub target: &'a str,
-    /// The access token.
     pub token: Option<&'a str>,
     /// JSON.
     pub body: Option<&'a str>,
@@ -103,7 +99,6 @@ enum Framing {
     Trailers,
     /// The body lasts as long as the connection.
     ToEnd,
-    /// It was complete.
     Ended,
 }
 
@@ -112,20 +107,17 @@ enum Framing {
 pub enum ResponseBody {
     /// More can come.
     Goes,
-    /// It is complete.
     Ended,
 }
 
 /// An answer whose head has come.
 pub struct Response {
-    /// The status code.
     pub status: u16,
     socket: UnixStream,
     input: Vec<u8>,
     framing: Framing,
 }
 
-/// A request that was sent.
 pub struct Sent {
     socket: UnixStream,
 }

@@ -8,7 +8,6 @@ use super::Failure;
 use super::sse::not_understood;
 use crate::json::{self, Value};
 
-/// The rest of a list of objects.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Objects<'a>(&'a [u8]);
 

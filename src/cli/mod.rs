@@ -39,22 +39,17 @@ pub mod waiting;
 /// How a command ended, as its exit code. Of several the highest one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum CliExit {
-    /// Done.
     Done = 0,
-    /// Refused, or failed.
     Failed = 1,
     /// The command line makes no sense.
     Usage = 2,
     /// No daemon answers, or it does not accept the token.
     NoDaemon = 3,
-    /// No server has this slug.
     NoServer = 4,
-    /// The time was up.
     TimeUp = 5,
 }
 
 impl CliExit {
-    /// The exit code.
     pub fn code(self) -> u8 {
         self as u8
     }
@@ -89,10 +84,8 @@ pub fn json(value: &Value) -> String {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failure(&'static Why);
 
-/// What a [`Failure`] says.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Why {
-    /// The exit code.
     pub exit: CliExit,
     /// Printed on stderr after `servisor: `; empty when everything was said already.
     pub text: &'static str,
@@ -113,7 +106,6 @@ impl Failure {
         Failure::new(CliExit::Usage, parts)
     }
 
-    /// A refusal of the API.
     pub fn refusal(exit: CliExit, text: &str, code: &str) -> Failure {
         Failure(Box::leak(Box::new(Why { exit, text: joined(&[text]), code: joined(&[code]) })))
     }

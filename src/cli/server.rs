@@ -30,12 +30,10 @@ impl<'a> Server<'a> {
         self.field(name).as_u64()
     }
 
-    /// Its name.
     pub fn slug(self) -> &'a str {
         self.text("slug")
     }
 
-    /// Its status.
     pub fn status(self) -> &'a str {
         self.text("status")
     }
@@ -84,7 +82,6 @@ pub fn take(object: &mut Value, name: &str) -> Value {
     if let Value::Object(members) = object { members.remove(name).unwrap_or_default() } else { Value::Null }
 }
 
-/// The colour of a status.
 pub fn colour(status: &str) -> Colour {
     match status {
         "ready" => Colour::Green,

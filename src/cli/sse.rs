@@ -5,10 +5,8 @@
 use super::{CliExit, Failure};
 use crate::json::{self, Value};
 
-/// An event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SseEvent {
-    /// Its name.
     pub name: String,
     /// Its data, JSON for all streams of servisor's own.
     pub data: String,

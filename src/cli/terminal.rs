@@ -86,7 +86,6 @@ impl Terminal {
         }
     }
 
-    /// Whether stdout is a terminal.
     pub fn is_interactive(&self) -> bool {
         self.width.is_some() || terminal::is_stdout()
     }
@@ -121,7 +120,6 @@ impl Terminal {
         self.print("\n");
     }
 
-    /// Adds spaces.
     pub fn spaces(&mut self, count: usize) {
         for _ in 0..count {
             self.print(" ");
@@ -134,7 +132,6 @@ impl Terminal {
         self.spaces(width.saturating_sub(name.len()));
     }
 
-    /// Adds a text in a colour.
     #[inline(never)]
     pub fn coloured(&mut self, text: &str, colour: Colour) {
         let on = if self.colours { colour.on() } else { "" };

@@ -14,7 +14,6 @@ const VARIABLE_PREFIX: &str = "SERVISOR_";
 /// and the daemon's address for the command line.
 const OTHER_VARIABLES: [&str; 4] = ["SERVISOR_ACCESS_TOKEN", "SERVISOR_RUN", "SERVISOR_URL", "SERVISOR_ADDRESS"];
 
-/// An option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Opt {
     Listen,
@@ -102,7 +101,6 @@ pub fn read_options(arguments: &[String]) -> Result<Vec<(Opt, String)>, ConfigEr
     Ok(options)
 }
 
-/// The given options.
 pub struct Given<'a> {
     pub arguments: Vec<(Opt, String)>,
     pub environment: &'a Environment,

@@ -19,7 +19,6 @@ enum Expected {
     Trailers(usize),
 }
 
-/// A decoder of a chunked body.
 #[derive(Debug)]
 pub struct Chunked {
     expected: Expected,
@@ -30,7 +29,6 @@ pub struct Chunked {
     keeps: bool,
 }
 
-/// Whether a body is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyProgress {
     Incomplete,

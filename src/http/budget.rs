@@ -29,7 +29,6 @@ pub struct Share {
 }
 
 impl Budget {
-    /// A budget of `bytes`.
     pub fn new(bytes: usize) -> Arc<Budget> {
         let state = BudgetState { free: bytes, next_ticket: 0, queue: Vec::new() };
         Arc::new(Budget { state: Mutex::new(state), changed: Condvar::new() })
@@ -84,7 +83,6 @@ impl Share {
         self.grow_to(bytes, Instant::now())
     }
 
-    /// Returns all of it.
     pub fn release(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         if bytes > 0 {

@@ -44,7 +44,6 @@ const ANSWER_FREE: usize = 4 * 1024;
 /// thread to stop the server that uses up all others.
 const RESERVE_WAIT: Duration = Duration::from_secs(1);
 
-/// The state that all connections share.
 pub struct FrontState {
     pub limits: FrontLimits,
     /// The limits while it is not known whom a request is for.
@@ -53,7 +52,6 @@ pub struct FrontState {
     /// Serves the requests to managed servers, if there is a proxy.
     pub visits: Option<Arc<dyn VisitService>>,
     pub slots: Arc<Slots>,
-    /// The memory for bodies.
     pub bodies: Arc<Budget>,
     /// The long heads of strangers that are not complete.
     pub heads: Heads,

@@ -26,16 +26,12 @@ const PASSED_ON: [&str; 10] = [
     "Access-Control-Request-Headers",
 ];
 
-/// How the length of the body is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyFraming {
-    /// By `Content-Length`.
     Length(usize),
-    /// By chunks.
     Chunks,
 }
 
-/// The version of HTTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Version {
     Http10,
@@ -258,7 +254,6 @@ pub fn expects(fields: &HeaderFields<'_>) -> Result<Expects, Refusal> {
     }
 }
 
-/// The headers of a message.
 #[derive(Debug, Clone, Copy)]
 pub struct HeaderFields<'a>(pub &'a [httparse::Header<'a>]);
 
@@ -270,7 +265,6 @@ impl<'a> HeaderFields<'a> {
         self.all(name).any(|value| value.split(|&byte| byte == b',').any(is_it))
     }
 
-    /// The first value of a header.
     #[inline(never)]
     pub fn first(&self, name: &'static str) -> Option<&'a [u8]> {
         self.all(name).next()

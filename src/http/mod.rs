@@ -71,7 +71,6 @@ impl AsFd for Listener {
     }
 }
 
-/// The limits of the front.
 #[derive(Debug, Clone, Copy)]
 pub struct FrontLimits {
     /// Connections at the same time.

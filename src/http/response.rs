@@ -118,20 +118,16 @@ pub enum After {
     KeepAlive,
     /// The next request; HTTP/1.0 clients need a `Connection: keep-alive`.
     KeepAliveInWords,
-    /// The end.
     Close,
 }
 
-/// Whether the body is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BodyIs {
-    /// It is.
     Sent,
     /// Only its length is sent: the request was `HEAD`.
     LeftOut,
 }
 
-/// The time limits of a response.
 #[derive(Debug, Clone, Copy)]
 pub struct SendLimits {
     /// As a whole.

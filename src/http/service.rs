@@ -27,7 +27,6 @@ pub trait Service: Send + Sync {
     fn settle(&self) {}
 }
 
-/// The kind of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ClientKind {
     /// A client without a valid token.
@@ -36,13 +35,11 @@ pub enum ClientKind {
     Owner,
 }
 
-/// The decision from a head.
 pub struct HeadVerdict {
     pub client_kind: ClientKind,
     pub step: NextStep,
 }
 
-/// What follows a head.
 pub enum NextStep {
     /// Send this response and leave a body unread.
     Reply(Reply),
@@ -52,7 +49,6 @@ pub enum NextStep {
     SkipBody(Box<dyn AdmittedRequest>),
 }
 
-/// A request that is admitted.
 pub trait AdmittedRequest {
     /// Carries it out. It may wait, but not without a limit or for a client that has left.
     fn call(self: Box<Self>, body: Body, client: &dyn Client) -> Outcome;
@@ -71,7 +67,6 @@ impl Body {
         Body { bytes, _share: Some(share) }
     }
 
-    /// Its bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

@@ -44,7 +44,6 @@ const SCHEDULED: Duration = Duration::from_millis(2);
 /// not read.
 const STREAM_LIMIT: Duration = Duration::from_millis(200);
 
-/// What a connection does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionActivity {
     /// Waits for a request or the rest of a head, or drains unread bytes.
@@ -94,7 +93,6 @@ struct Entries {
     closed: bool,
 }
 
-/// All slots.
 #[derive(Debug)]
 pub struct Slots {
     cap: usize,
@@ -111,18 +109,15 @@ pub struct Slot {
     socket: Arc<UnixStream>,
 }
 
-/// Why there is no slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoSlot {
     /// All slots are taken by connections that can't be evicted.
     Full,
-    /// The listener is closed.
     Closed,
 }
 
 /// Which connection can be evicted.
 enum Victim {
-    /// This one.
     Now(u64),
     /// One, from then on.
     Later(Instant),
@@ -238,7 +233,6 @@ impl Slots {
         }
     }
 
-    /// Whether [`Slots::close`] was called.
     pub fn is_closed(&self) -> bool {
         self.entries().closed
     }

@@ -41,7 +41,6 @@ pub enum VisitEnd {
     KeepAlive,
     /// The answer is complete. The client may still send, and must not lose the answer by that.
     Linger,
-    /// The end.
     Close,
     /// The answer is cut, and its body has no other end than that of the connection: the client is to see a reset.
     Reset,

@@ -22,7 +22,6 @@ use crate::model::spec::Stdin;
 
 /// Added to the daemon's own score, so that the kernel, out of memory, takes a server before the daemon.
 const OOM_SCORE_RAISE: i32 = 300;
-/// The highest score there is.
 const OOM_SCORE_MAX: i32 = 1000;
 
 /// The longest argument or variable, in bytes: `MAX_ARG_STRLEN` without its NUL.
@@ -30,14 +29,12 @@ const ARGUMENT_MAX: usize = 131_071;
 
 const SHELL: &CStr = c"/bin/sh";
 
-/// What to spawn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
     /// The argument of `/bin/sh -c`.
     pub script: String,
     /// A program and its arguments that are the same as `script`, if that is certain.
     pub words: Option<Vec<String>>,
-    /// The working directory.
     pub directory: PathBuf,
     /// The whole environment.
     pub environment: Vec<(OsString, OsString)>,

@@ -48,7 +48,6 @@ impl Name {
         inside.then(|| CString::new(bytes).ok().map(Name)).flatten()
     }
 
-    /// The name as text.
     pub fn as_os_str(&self) -> &OsStr {
         OsStr::from_bytes(self.0.as_bytes())
     }
@@ -61,9 +60,7 @@ pub struct Dir(OwnedFd);
 /// Whether a directory is new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Made {
-    /// The call has made it.
     New,
-    /// It was there.
     Present,
 }
 

@@ -13,7 +13,6 @@ use std::ptr;
 use super::{Pid, check, is_shortage};
 use crate::model::marker::Limits;
 
-/// The limits of this process.
 pub fn own() -> Limits {
     ask(0, libc::RLIMIT_LOCKS as libc::c_long).unwrap_or(Limits::NONE)
 }

@@ -61,7 +61,6 @@ fn peer_user(socket: impl AsFd) -> io::Result<u32> {
     Ok(unsafe { peer.assume_init() }.uid)
 }
 
-/// The daemon's own user.
 pub fn own_user() -> u32 {
     // SAFETY: the call can't fail and touches nothing.
     unsafe { libc::geteuid() }

@@ -33,7 +33,6 @@ struct Channel<T> {
     changed: Condvar,
 }
 
-/// Creates a channel.
 pub fn oneshot<T>() -> (OnceSender<T>, OnceReceiver<T>) {
     let channel = Arc::new(Channel { state: Mutex::new(ChannelState::Open(None)), changed: Condvar::new() });
     (OnceSender(Arc::clone(&channel)), OnceReceiver(channel))

@@ -14,13 +14,11 @@ use crate::model::stop::StopSignal;
 /// A signal that the daemon sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM.
     Terminate,
     /// The one that a server has chosen.
     Stop(StopSignal),
     /// SIGCONT: a stopped process receives other signals only when it continues.
     Continue,
-    /// SIGKILL.
     Kill,
 }
 

@@ -40,7 +40,6 @@ pub enum Interest {
     Read,
     /// Room to write.
     Write,
-    /// Either.
     Both,
     /// The other side has closed, or half closed.
     Left,

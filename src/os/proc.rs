@@ -21,16 +21,12 @@ const EXITING: u32 = 0x0000_0004;
 /// A clock tick in milliseconds: Linux shows times in hundredths of a second on x86 and ARM.
 const TICK_MS: u64 = 10;
 
-/// A process as it was at one moment.
 #[derive(Debug, Clone)]
 pub struct Process {
-    /// Its number.
     pub pid: Pid,
     /// Its parent's number; 0 for a process that came into the container from outside.
     pub parent: i32,
-    /// Its process group.
     pub group: i32,
-    /// Its session.
     pub session: i32,
     /// The processor time of itself and of the children that it has waited for.
     pub cpu: Duration,
@@ -80,7 +76,6 @@ impl Process {
         self.is_kernel
     }
 
-    /// Whether its number is still its own.
     pub fn is_still_there(&self) -> bool {
         Process::read(self.pid).is_some_and(|now| now.started == self.started)
     }

@@ -26,7 +26,6 @@ const ENDING: [(libc::c_int, &str); 5] = [
 const IGNORED: [(libc::c_int, &str); 4] =
     [(libc::SIGHUP, "SIGHUP"), (libc::SIGUSR1, "SIGUSR1"), (libc::SIGUSR2, "SIGUSR2"), (libc::SIGALRM, "SIGALRM")];
 
-/// A signal that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceivedSignal {
     /// Some child has ended, perhaps several.

@@ -12,13 +12,11 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-/// Whether stdout is a terminal.
 pub fn is_stdout() -> bool {
     // SAFETY: the call takes a number.
     unsafe { libc::isatty(libc::STDOUT_FILENO) == 1 }
 }
 
-/// Whether stderr is a terminal.
 pub fn is_stderr() -> bool {
     // SAFETY: the call takes a number.
     unsafe { libc::isatty(libc::STDERR_FILENO) == 1 }

@@ -27,7 +27,6 @@ pub const STACK: usize = 256 * 1024;
 /// How a thread ended, as far as its owner waited for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
-    /// It returned.
     Ended,
     /// It panicked; the panic has been logged.
     Panicked,

@@ -15,7 +15,6 @@ pub use crate::model::run::Usage;
 /// Which children are queried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitTarget {
-    /// This child.
     One(Pid),
     /// This child, if the calling thread created it.
     OwnOne(Pid),

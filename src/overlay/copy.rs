@@ -36,10 +36,8 @@ pub enum Attempt {
     Again,
 }
 
-/// One copy of a template.
 #[derive(Debug)]
 pub struct TreeCopy {
-    /// The id of its overlay.
     pub id: OverlayId,
     /// Decides about each entry.
     pub plan: CopyPlan,
@@ -86,7 +84,6 @@ pub enum Stands {
 pub enum CopyTask {
     /// The entries of a directory.
     Fill(Arc<Pair>),
-    /// A subdirectory.
     Directory(Arc<Pair>, Name),
     Files(Arc<Pair>, Vec<(Name, FileKind)>),
 }
@@ -145,7 +142,6 @@ impl Work for TreeCopy {
 }
 
 impl TreeCopy {
-    /// Returns a new temporary name.
     pub fn temporary(&self) -> io::Result<Name> {
         let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
         Name::new(&plan::temporary(&self.id, number)).ok_or_else(|| io::ErrorKind::InvalidFilename.into())

@@ -48,14 +48,16 @@ enum Segment {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum GlobToken {
-    /// This character.
     One(char),
     /// `?`: any character.
     Any,
     /// `*`: any number of them.
     Star,
     /// `[a-z]`, or `[!a-z]` when `inside` is false.
-    Class { ranges: Vec<(char, char)>, inside: bool },
+    Class {
+        ranges: Vec<(char, char)>,
+        inside: bool,
+    },
 }
 
 impl Ignore {

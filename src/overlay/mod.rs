@@ -60,7 +60,6 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
 /// The limit of a client's wait for the deletion of files.
 const ERASE_LIMIT: Duration = Duration::from_secs(8);
 
-/// The overlays of the daemon.
 pub struct Overlays {
     root: PathBuf,
     records: Arc<dyn Records>,
@@ -77,7 +76,6 @@ struct OverlayTable {
 pub enum CreateError {
     /// Invalid fields, each with a phrase that follows its name.
     Fields(Vec<(&'static str, String)>),
-    /// The daemon is shutting down.
     ShuttingDown,
     /// It can't be stored.
     Storage(io::Error),

@@ -47,7 +47,6 @@ pub enum Maker {
 /// A directory and its copy.
 #[derive(Debug)]
 pub struct Pair {
-    /// The tree that it belongs to.
     pub tree: Arc<CopyTree>,
     /// The directory of the template.
     pub from: Dir,

@@ -16,7 +16,6 @@ use crate::os::fs::{Dir, Last, Made, Name};
 /// The mode of created parent directories.
 const WAY_MODE: u32 = 0o755;
 
-/// A resolved target.
 struct Resolved {
     /// The canonical path of its existing part.
     exists: PathBuf,

@@ -18,10 +18,8 @@ const HEAVY: [&str; 8] =
 /// The prefix of temporary names.
 const TEMPORARY: &str = ".servisor-overlay-";
 
-/// What is done with an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EntryAction {
-    /// It is copied.
     Copy,
     /// A placeholder is created first, and replaced by a copy later.
     Defer,
@@ -29,11 +27,9 @@ pub enum EntryAction {
     Skip,
 }
 
-/// The plan of one copy.
 #[derive(Debug)]
 pub struct CopyPlan {
     source: PathBuf,
-    /// The canonical path of the source.
     canonical: PathBuf,
     /// The path of the copy, as its users name it.
     target: PathBuf,
@@ -69,7 +65,6 @@ impl CopyPlan {
         }
     }
 
-    /// The canonical path of the template.
     pub fn template(&self) -> &Path {
         &self.canonical
     }
@@ -79,7 +74,6 @@ impl CopyPlan {
         [&self.source, &self.canonical]
     }
 
-    /// The path of the copy.
     pub fn target(&self) -> &Path {
         &self.target
     }

@@ -41,13 +41,11 @@ pub enum StopCause {
 /// Why a copy ended early.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Halt {
-    /// It was stopped.
     Stopped(StopCause),
     /// A sentence: which file, and why.
     Failed(String),
 }
 
-/// The progress of a copy.
 #[derive(Debug, Default)]
 pub struct CopyProgress {
     files: AtomicU64,
@@ -83,7 +81,6 @@ impl CopyProgress {
         self.files.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts a directory.
     pub fn directory(&self) {
         self.directories.fetch_add(1, Ordering::Relaxed);
     }

@@ -14,7 +14,6 @@ use crate::model::words::by_word;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
-/// A record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredOverlay {
     pub id: OverlayId,
@@ -94,7 +93,6 @@ fn owned(texts: Vec<&str>) -> Vec<String> {
     texts.into_iter().map(str::to_owned).collect()
 }
 
-/// A store of records.
 pub trait Records: Send + Sync {
     /// Stores `record` durably; replaces the one with the same id.
     ///

@@ -82,7 +82,6 @@ pub struct Eraser<'a> {
     pub since: Moment,
     /// The entries that it found in the target, relative to it.
     pub found: SortedSet<&'a OsStr>,
-    /// Whether `found` is complete.
     pub knows_all_found: bool,
 }
 

@@ -19,11 +19,9 @@ use crate::sync::{lock, wait, wait_for};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OverlayView {
     pub id: OverlayId,
-    /// The template.
     pub source: PathBuf,
     /// The target as the client sent it.
     pub target: String,
-    /// The target as an absolute path.
     pub resolved_target: PathBuf,
     pub strategy: Strategy,
     /// Patterns of files that are not copied.
@@ -39,7 +37,6 @@ pub struct OverlayView {
 /// A change of an overlay, for watchers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// The copy has begun.
     Begun,
     Complete,
     /// With the reason.
@@ -68,12 +65,10 @@ pub enum Until {
     Over,
 }
 
-/// One overlay.
 pub struct Overlay {
     pub id: OverlayId,
     pub spec: OverlaySpec,
     pub created_at: SystemTime,
-    /// The daemon's root.
     pub root: PathBuf,
     pub progress: Arc<CopyProgress>,
     thread: Mutex<Option<Arc<Thread>>>,

@@ -20,7 +20,6 @@ const THREADS_MAX: usize = 4;
 const HELPERS_MAX: usize = 8;
 static HELPERS: AtomicUsize = AtomicUsize::new(0);
 
-/// The work of a pool.
 pub trait Work: Send + Sync + 'static {
     type Task: Send + 'static;
     /// The state of each worker.
@@ -34,7 +33,6 @@ pub trait Work: Send + Sync + 'static {
     fn lost(&self);
 }
 
-/// The queue of tasks.
 #[derive(Debug)]
 pub struct TaskQueue<Task> {
     state: Mutex<QueueState<Task>>,

@@ -16,12 +16,10 @@ impl<K> SortedSet<K> {
         self.0.len()
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All members.
     pub fn iter(&self) -> impl Iterator<Item = &K> {
         self.0.iter().map(|(member, ())| member)
     }
@@ -33,7 +31,6 @@ impl<K> SortedSet<K> {
 }
 
 impl<K: Ord> SortedSet<K> {
-    /// Whether `member` is in it.
     pub fn contains<Q: Ord + ?Sized>(&self, member: &Q) -> bool
     where
         K: Borrow<Q>,

@@ -49,7 +49,6 @@ pub struct Files {
 enum Torn {
     /// It gets another name: a person may need what is left of it.
     SetAside,
-    /// It is removed.
     Dropped,
 }
 

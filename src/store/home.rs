@@ -26,7 +26,6 @@ use crate::os::fs::{self as system, Dir, FileKind, Last, Made, Name, Stat, own_o
 use crate::os::proc::Process;
 use crate::sync;
 
-/// The lock file.
 pub const LOCK: &str = "lock";
 /// The largest member, in bytes. A configuration of 1 MiB, the largest body, takes less.
 pub const MEMBER_MAX: u64 = 16 * 1024 * 1024;

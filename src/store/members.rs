@@ -68,7 +68,6 @@ impl Members {
         self.0.contains_key(name)
     }
 
-    /// The object as a value.
     pub fn into_value(self) -> Value {
         Value::Object(self.0)
     }

@@ -123,14 +123,12 @@ impl Store {
         self.home.write(&member, &unfinished, &[address.as_bytes(), b"\n"].concat(), Durable::Never)
     }
 
-    /// Removes the stored address.
     pub fn remove_address(&self) {
         if let Ok(member) = name(ADDRESS) {
             let _ = self.home.dir().unlink(&member);
         }
     }
 
-    /// The path of the stored access token.
     pub fn token_path(&self) -> PathBuf {
         self.home.path().join(TOKEN)
     }

@@ -12,10 +12,8 @@ use crate::json::Map;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
-/// The name of the file.
 const FILE: &str = "sandbox";
 
-/// The sandbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sandbox {
     /// Random; never reused.
@@ -27,7 +25,6 @@ pub struct Sandbox {
     pub timeout_ms: Option<u64>,
 }
 
-/// Whether a sandbox is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
     /// Being created: after a restart the daemon drops it, since its creation was not answered.

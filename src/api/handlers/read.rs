@@ -120,7 +120,6 @@ enum WaitState<T> {
     Pending(Option<Instant>),
 }
 
-/// What is waited for.
 #[derive(Clone, Copy)]
 enum Subject {
     One,

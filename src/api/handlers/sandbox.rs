@@ -90,7 +90,6 @@ fn is_plain(host: &str) -> bool {
     !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte))
 }
 
-/// Checks all parts of it.
 fn check(api: &Api, spec: &SandboxSpec) -> Result<(), Error> {
     let mut wrong = Vec::new();
     for (number, overlay) in spec.overlays.iter().enumerate() {

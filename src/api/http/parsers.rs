@@ -35,7 +35,6 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// Random bytes in the name of a new directory.
 const DIRECTORY_BYTES: usize = 8;
 
-/// The pool.
 pub struct Parsers {
     directory: PathBuf,
     state: Mutex<ParserState>,

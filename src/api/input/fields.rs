@@ -285,7 +285,6 @@ impl Fields {
         self.blame(name, not_a(wanted, value));
     }
 
-    /// Adds a warning.
     pub fn warn(&mut self, warning: String) {
         self.warnings.push(warning);
     }

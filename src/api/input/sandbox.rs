@@ -23,12 +23,10 @@ pub mod tests;
 
 /// The longest name of a sandbox or namespace, in bytes.
 const NAME_MAX: usize = 253;
-/// The limit of servers in one sandbox.
 const SERVERS_MAX: usize = 1000;
 /// The default namespace, as in the SDK.
 const NAMESPACE: &str = "default";
 
-/// The specification of a sandbox.
 #[derive(Debug, Default, PartialEq)]
 pub struct SandboxSpec {
     pub name: Option<SandboxName>,
@@ -42,16 +40,13 @@ pub struct SandboxSpec {
     pub servers: Vec<ServerSpec>,
 }
 
-/// The name of a sandbox.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SandboxName {
     /// The part that names are unique in.
     pub namespace: String,
-    /// The name.
     pub name: String,
 }
 
-/// Whether a sandbox has to have a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Naming {
     Optional,

@@ -6,7 +6,6 @@
 use crate::error::quoted;
 use crate::json::Value;
 
-/// The depth of nesting.
 pub fn depth(body: &[u8]) -> usize {
     enum At {
         Outside,

@@ -18,7 +18,6 @@ const ROUNDS: [u32; 64] = [
     0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2,
 ];
 
-/// Returns the digest of `message`.
 pub const fn sha256(message: &[u8]) -> [u8; 32] {
     let mut state: [u32; 8] =
         [0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19];
@@ -88,7 +87,6 @@ const fn round(state: &mut [u32; 8], words: &mut [u32; 64]) {
     }
 }
 
-/// Returns `bytes` in Base64.
 pub const fn base64(bytes: &[u8; 32]) -> [u8; BASE64_LENGTH] {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = [b'='; BASE64_LENGTH];

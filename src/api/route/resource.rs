@@ -7,7 +7,6 @@ use crate::error::Error;
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 
-/// The resource of a path.
 pub(super) enum Resource {
     Health,
     OpenApi,

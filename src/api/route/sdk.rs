@@ -3,7 +3,6 @@
 //! Owns: the gateway's paths, and the list of the SDK's routes that servisor does not have. Never: whether the daemon
 //! is a gateway, which the handler checks.
 
-/// A request to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GatewayAction {
     /// Replace the sandbox.

@@ -15,7 +15,6 @@ use crate::model::view::ServerView;
 use crate::runs::form::{RunInfo, WithTail};
 use crate::store::fields::{SpecFields, millis};
 
-/// A server.
 #[derive(Debug, Serialize)]
 pub struct ServerInfo<'a> {
     slug: &'a str,

@@ -16,7 +16,6 @@ use crate::json::Value;
 /// As many requests are under way at once; the daemon has room for 256 connections.
 const AT_ONCE: usize = 64;
 
-/// What is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Action {
     Start,
@@ -46,17 +45,14 @@ impl Action {
     }
 }
 
-/// `servisor start`.
 pub fn start(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Start)
 }
 
-/// `servisor stop`.
 pub fn stop(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Stop)
 }
 
-/// `servisor restart`.
 pub fn restart(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     act(context, Action::Restart)
 }
@@ -129,7 +125,6 @@ fn finish(context: &mut CommandContext<'_>, action: Action, slug: &str, answer: 
     Ok(())
 }
 
-/// `servisor wait`.
 pub fn wait(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let word = context.given.value("--for").unwrap_or("up");
     let Some(goal) = Goal::parse(word) else {

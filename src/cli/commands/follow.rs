@@ -17,7 +17,6 @@ use crate::cli::{CliExit, Failure, json};
 use crate::json::Value;
 use crate::model::time::rfc3339;
 
-/// `servisor logs`.
 pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut target = "/logs?tail=".to_owned();
     digits(context.given.number("--lines")?.unwrap_or(100), &mut target);
@@ -103,7 +102,6 @@ fn print_line(context: &mut CommandContext<'_>, line: &Value) {
     context.to.line(view.text("line"));
 }
 
-/// `servisor events`.
 pub fn events(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     follow(context, with_slugs("/events", &context.given.words), print_event)
 }

@@ -15,7 +15,6 @@ use crate::cli::terminal::Colour;
 use crate::cli::{CliExit, Failure, concat, joined, json};
 use crate::json::Value;
 
-/// `servisor ps`.
 pub fn ps(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut listing = Listing::new();
     let exit = all_or_named(context, "/servers", &mut |context, server| {
@@ -115,7 +114,6 @@ pub fn print_json(context: &mut CommandContext<'_>, server: Server<'_>) {
     }
 }
 
-/// `servisor status`.
 pub fn status(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut exit = CliExit::Done;
     let mut separator = "";
@@ -195,7 +193,6 @@ fn print_tail(context: &mut CommandContext<'_>, slug: &str) -> Result<(), Failur
     Ok(())
 }
 
-/// `servisor runs`.
 pub fn runs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut limit = "/runs?limit=".to_owned();
     digits(context.given.number("--lines")?.unwrap_or(20), &mut limit);
@@ -223,7 +220,6 @@ pub fn runs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     Ok(CliExit::Done)
 }
 
-/// `servisor open`.
 pub fn open(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let view = context.api.get(path(context.given.slug()?, ""))?.server();
     let url = match view.text("access_url") {

@@ -17,23 +17,17 @@ pub mod run;
 mod top;
 mod up;
 
-/// What a command gets.
 pub struct CommandContext<'a> {
     /// Its options and words.
     pub given: &'a Parsed,
-    /// The daemon.
     pub api: &'a ApiClient,
-    /// What it prints to.
     pub to: &'a mut Terminal,
-    /// The environment.
     pub variable: Variable<'a>,
     /// How wide the names before the lines of logs are.
     pub prefix: usize,
 }
 
-/// A command.
 pub struct CliCommand {
-    /// Its word.
     pub name: &'static str,
     /// Carries it out.
     pub run: fn(&mut CommandContext<'_>) -> Result<CliExit, Failure>,

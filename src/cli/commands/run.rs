@@ -19,7 +19,6 @@ use crate::os::fs::read_bounded;
 /// As much as the daemon takes.
 const FILE_MAX: u64 = 1024 * 1024;
 
-/// `servisor run`.
 pub fn run(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let body = body(context.given)?;
     if let Some(words @ [_, _, ..]) = context.given.rest.as_deref()
@@ -132,13 +131,11 @@ pub fn create(context: &mut CommandContext<'_>, body: &Value, active: Active) ->
     Ok(answer)
 }
 
-/// Sets a field of a body.
 #[inline(never)]
 pub fn set(body: &mut Map, name: &str, value: Value) {
     body.insert(name.to_owned(), value);
 }
 
-/// Sets a field of a body to a text.
 #[inline(never)]
 pub fn set_text(body: &mut Map, name: &str, text: &str) {
     set(body, name, Value::String(text.to_owned()));

@@ -16,7 +16,6 @@ const EVERY: Duration = Duration::from_secs(2);
 /// To the top left corner, and what is below it erased.
 const REDRAW: &str = "\x1b[H\x1b[J";
 
-/// `servisor top`.
 pub fn top(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let mut before: Vec<Value> = Vec::new();
     let mut asked_at = Instant::now();

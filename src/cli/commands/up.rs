@@ -13,7 +13,6 @@ use crate::json::{Map, Value};
 /// What a directory is searched for.
 const FILES: [&str; 2] = ["servisor.json", "Procfile"];
 
-/// `servisor up`.
 pub fn up(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     let file = match context.given.word()? {
         Some(file) => file,

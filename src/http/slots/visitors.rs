@@ -20,7 +20,6 @@ impl Visitors {
         Arc::new(Visitors { count: AtomicUsize::new(0), most })
     }
 
-    /// How many there are.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }

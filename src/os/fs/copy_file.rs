@@ -50,7 +50,6 @@ impl Ways {
 pub type CheckContinue<'a> = &'a dyn Fn() -> io::Result<()>;
 
 impl<'a> Copier<'a> {
-    /// For one thread.
     pub fn new(ways: &'a Ways) -> Copier<'a> {
         Copier { ways, buffer: vec![0; SMALL as usize] }
     }

@@ -38,7 +38,6 @@ pub struct Demands {
 pub enum Rejected {
     /// It is not as demanded: a phrase that begins with "it".
     Unfit(String),
-    /// The system's error.
     Failed(io::Error),
 }
 

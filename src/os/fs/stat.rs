@@ -8,12 +8,9 @@ use std::mem::MaybeUninit;
 
 use crate::os::check;
 
-/// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FileKind {
-    /// A regular file.
     File,
-    /// A directory.
     Directory,
     /// A symbolic link.
     Symlink,
@@ -50,7 +47,6 @@ pub struct Moment(pub i64, pub u32);
 /// The metadata of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stat {
-    /// What it is.
     pub kind: FileKind,
     /// Its permissions, the set-id and sticky bits included.
     pub mode: u32,

@@ -29,7 +29,6 @@ const SOURCE: usize = HEADER + 12;
 /// Holds the answer about one listener, with its attributes.
 const ONE: usize = 1024;
 
-/// The netlink socket.
 #[derive(Debug)]
 pub struct Netlink {
     socket: OwnedFd,

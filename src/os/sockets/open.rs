@@ -72,9 +72,7 @@ pub struct Descriptors(fs::ReadDir);
 /// Whether all of a table was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FdChunk {
-    /// There may be more.
     More,
-    /// That was the last one.
     Last,
 }
 
