@@ -92,7 +92,7 @@ pub enum Auth {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AllowedOrigin {
     Any,
-    /// This one, as browsers write it.
+    /// One origin, as browsers write it.
     One(String),
 }
 

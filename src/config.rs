@@ -84,7 +84,7 @@ pub struct Config {
 pub struct ProxyConfig {
     /// A further address, for servers only.
     pub listen: Option<Listen>,
-    /// Who may visit a server whose spec does not say.
+    /// The default access to a server whose spec gives none.
     pub access: ProxyAccess,
 }
 

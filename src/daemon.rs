@@ -98,7 +98,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         move |error: io::Error| StartError(format!("{what}: {error}"))
     };
     environment::erase(&config::SECRET_VARIABLES);
-    let inherited = inherit::put_in_order().map_err(start_error("can't set up the process"))?;
+    let inherited = inherit::set_up_process().map_err(start_error("can't set up the process"))?;
     // Before anything that takes time: the defaults of most of them would end the daemon.
     let mut inbox = signals::SignalInbox::open().map_err(start_error("can't listen to signals"))?;
     for warning in &config.warnings {

@@ -45,7 +45,7 @@ pub type StreamBody = Box<dyn FnOnce(&mut dyn StreamOut) -> io::Result<()> + Sen
 /// What becomes of a request.
 pub enum Outcome {
     Whole(Reply),
-    /// It is answered without a known end.
+    /// A response of unknown length.
     Stream {
         content_type: &'static str,
         /// Further headers; the same holds as for those of a [`Reply`].

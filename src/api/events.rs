@@ -28,7 +28,7 @@ use crate::supervisor::{Count, Deletion, Since, Supervisor, Waiting};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
-    /// These servers; all of them if it is empty.
+    /// The servers to report; all if empty.
     pub slugs: Vec<Slug>,
     /// Search their ports as often as for a client that waits for readiness.
     pub attend: bool,

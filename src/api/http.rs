@@ -121,7 +121,7 @@ impl Service for HttpApi {
 /// A head, and what tiny_http has made of it.
 struct LastHead {
     head: Vec<u8>,
-    read: Read,
+    read: ParsedRequest,
 }
 
 impl LastHead {
@@ -178,7 +178,7 @@ impl Parser {
     ///
     /// # Errors
     /// tiny_http does not parse it, or not in time. Don't use the parser again.
-    pub fn read(&mut self, head: &[u8]) -> io::Result<Read> {
+    pub fn read(&mut self, head: &[u8]) -> io::Result<ParsedRequest> {
         self.stream.write_all(head)?;
         checked(self.next()?, head)
     }
@@ -225,8 +225,8 @@ fn not_what_was_written() -> io::Error {
 }
 
 /// Checks that `request` is the one that was written: after a shift by one, each client would get another's response.
-fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
-    let read = Read(Some(request));
+fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<ParsedRequest> {
+    let read = ParsedRequest(Some(request));
     let is_it = read.request().is_some_and(|request| {
         let rest = head.strip_prefix(request.method().as_str().as_bytes()).and_then(|rest| rest.strip_prefix(b" "));
         let rest = rest.and_then(|rest| rest.strip_prefix(request.url().as_bytes()));
@@ -236,16 +236,16 @@ fn checked(request: tiny_http::Request, head: &[u8]) -> io::Result<Read> {
 }
 
 /// A request that tiny_http has parsed. tiny_http writes no response to it: the front does.
-pub struct Read(Option<tiny_http::Request>);
+pub struct ParsedRequest(Option<tiny_http::Request>);
 
-impl Read {
+impl ParsedRequest {
     /// `Some` until it is dropped.
     pub fn request(&self) -> Option<&tiny_http::Request> {
         self.0.as_ref()
     }
 }
 
-impl Drop for Read {
+impl Drop for ParsedRequest {
     fn drop(&mut self) {
         if let Some(request) = self.0.take() {
             // tiny_http answers a dropped request with an error.

@@ -38,7 +38,7 @@ pub struct LogQuery {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ManyQuery {
-    /// These servers, from their creation on; all if it is empty.
+    /// The servers to read, from their creation on; all if empty.
     pub slugs: Vec<Slug>,
     pub log: LogQuery,
 }
@@ -77,11 +77,11 @@ struct FollowedServer {
 /// How it is with the output of a server after a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum AfterTurn {
-    /// There may be more already.
+    /// Read again: more may have been written already.
     More,
     /// More will be signalled.
     Quiet,
-    /// There is nothing more, and nothing will come.
+    /// The end: all is read, and no more will follow.
     Ended,
 }
 

@@ -85,7 +85,7 @@ pub enum ApiAction {
 /// What happens to an existing server with the slug of a new configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Present {
-    /// It gets the new configuration, or 409 if it is active.
+    /// Give it the new configuration; 409 if it is active.
     Replace,
     /// The same, but with an equal configuration it stays as it is.
     KeepIfSame,

@@ -1,4 +1,4 @@
-//! What a server is waited for, and whether it has come so far.
+//! The goals of a wait, and whether a server has reached them.
 //!
 //! Owns: the goals of `servisor wait`, and when one can't be reached any more. Never: a request, a clock. Pure.
 
@@ -13,7 +13,7 @@ use crate::model::words::by_word;
 /// again.
 const STAYS_UP: u64 = 3;
 
-/// What a server is waited for.
+/// The state that a client waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Goal {
     /// `ready`; `running` where neither a port nor a health check is configured. It stays so if it was restarted
@@ -23,9 +23,9 @@ pub enum Goal {
     Ready,
     /// Its health checks pass.
     Healthy,
-    /// It does not run: `stopped`, or `failed`.
+    /// `stopped` or `failed`.
     Stopped,
-    /// It does not exist.
+    /// No server of that name exists.
     Gone,
 }
 
@@ -35,7 +35,7 @@ pub enum Verdict {
     Reached,
     /// Not yet.
     Pending,
-    /// It can't get there by itself; the sentence says why.
+    /// Not without a command of the user; the sentence says why.
     Impossible(&'static str),
     NoServer,
 }
@@ -71,7 +71,7 @@ impl Goal {
         let Some(server) = server.map(Server) else {
             return if self == Goal::Gone { Verdict::Reached } else { Verdict::NoServer };
         };
-        let rests = matches!(server.status(), "stopped" | "failed");
+        let is_down = matches!(server.status(), "stopped" | "failed");
         let reached = match self {
             Goal::Up if server.can_be_ready() => server.status() == "ready",
             Goal::Up if server.number("restart_count").unwrap_or(0) > 0 => {
@@ -84,13 +84,13 @@ impl Goal {
                 return Verdict::Impossible(joined(&[server.slug(), missing]));
             }
             Goal::Healthy => server.text("health_status") == "healthy",
-            Goal::Stopped => rests,
+            Goal::Stopped => is_down,
             Goal::Gone => false,
         };
         match self {
             _ if reached => Verdict::Reached,
             Goal::Stopped | Goal::Gone => Verdict::Pending,
-            Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy if rests => {
+            Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy if is_down => {
                 Verdict::Impossible(joined(&describe(server)))
             }
             Goal::Up | Goal::Running | Goal::Ready | Goal::Healthy => Verdict::Pending,

@@ -52,7 +52,7 @@ impl Address {
 /// Why there is no answer.
 #[derive(Debug)]
 pub enum HttpError {
-    /// There is no connection.
+    /// No connection was made.
     Connect(io::Error),
     /// The connection ended before the answer did.
     Lost,
@@ -87,11 +87,11 @@ pub struct ClientRequest<'a> {
 /// How the end of a body is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Framing {
-    /// This many bytes are missing.
+    /// The number of bytes that are missing.
     Length(u64),
     /// A line with the size of a chunk is next.
     Size,
-    /// This many bytes of a chunk are missing.
+    /// The number of bytes of a chunk that are missing.
     Chunk(u64),
     /// The line end after a chunk is next.
     ChunkEnd,

@@ -199,7 +199,8 @@ fn names_a_version(bytes: &[u8]) -> bool {
     words.next().is_some_and(|version| version.starts_with(b"HTTP/")) && words.next().is_none()
 }
 
-/// Vets a target in origin form.
+/// Vets a target in origin form: its length and characters, for the API and the proxy alike. `api/route/query.rs`
+/// decodes the path and the query, and refuses what is malformed in them.
 pub fn vet_target(target: &str, limits: &FrontLimits) -> Result<(), Refusal> {
     if target.len() > limits.target {
         return Err(Refusal::TargetTooLong);

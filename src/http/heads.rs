@@ -39,7 +39,7 @@ pub struct HeadRoom<'a> {
 }
 
 impl Heads {
-    /// They share `budget`.
+    /// Creates an empty set whose heads share `budget`.
     pub fn new(budget: &Arc<Budget>) -> Heads {
         Heads { budget: Arc::clone(budget), unfinished: Mutex::default() }
     }

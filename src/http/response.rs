@@ -21,7 +21,7 @@ const HEAD: usize = 256;
 pub enum Refusal {
     /// The head is not what HTTP/1.1 allows; a phrase that says how.
     BadRequest(&'static str),
-    /// It was not complete in time.
+    /// The request was not complete in time.
     Timeout,
     /// The body is longer than allowed.
     BodyTooLarge,

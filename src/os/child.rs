@@ -1,7 +1,7 @@
 //! Starting a process.
 //!
 //! Owns: what a new process receives (program, environment, streams), and the sentence of a failure. Never: the clone
-//! itself (see `launch`), its end (see `reaper`), its purpose.
+//! itself (see `launch`), its end (see `process::reaper`), its purpose.
 //!
 //! A command is run by `/bin/sh -c`, unless it is certainly only a program and its arguments: such a one is run
 //! directly, a millisecond sooner, and also on systems without a shell. If that fails the shell runs it, so that every
@@ -91,7 +91,7 @@ pub fn spawn_marked(plan: &Plan, mark: Option<Limits>) -> Result<Spawned, String
         let open_files = plan.open_files;
         Launch { program, arguments, environment, directory, streams, open_files, file_locks: mark, oom_score }.start()
     };
-    let child = match by_itself(plan)? {
+    let child = match without_shell(plan)? {
         Some((program, arguments)) => launch(&program, &arguments).ok(),
         None => None,
     };
@@ -107,7 +107,7 @@ pub fn spawn_marked(plan: &Plan, mark: Option<Limits>) -> Result<Spawned, String
 }
 
 /// The program that is run without a shell, and its arguments; `None` if there is none, or none to be found.
-fn by_itself(plan: &Plan) -> Result<Option<(CString, Vec<CString>)>, String> {
+fn without_shell(plan: &Plan) -> Result<Option<(CString, Vec<CString>)>, String> {
     let Some(words) = &plan.words else { return Ok(None) };
     let Some(program) = words.first().and_then(|name| find(name, plan)) else { return Ok(None) };
     let arguments = words.iter().map(|word| text(OsStr::new(word))).collect::<Result<_, _>>()?;

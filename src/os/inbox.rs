@@ -13,19 +13,19 @@ use crossbeam_channel::{RecvTimeoutError, TryRecvError, unbounded};
 
 use super::RecvError;
 
-type Parcel = Box<dyn Any + Send>;
+type BoxedMessage = Box<dyn Any + Send>;
 
 /// The sending side.
 #[derive(Debug)]
 pub struct Sender<T> {
-    parcels: crossbeam_channel::Sender<Parcel>,
+    messages: crossbeam_channel::Sender<BoxedMessage>,
     message: PhantomData<fn(T)>,
 }
 
 /// The receiving side.
 #[derive(Debug)]
 pub struct Inbox<T> {
-    parcels: crossbeam_channel::Receiver<Parcel>,
+    messages: crossbeam_channel::Receiver<BoxedMessage>,
     message: PhantomData<fn() -> T>,
 }
 
@@ -36,7 +36,7 @@ pub struct Disconnected;
 /// Creates an empty inbox.
 pub fn inbox<T: Send + 'static>() -> (Sender<T>, Inbox<T>) {
     let (sender, receiver) = unbounded();
-    (Sender { parcels: sender, message: PhantomData }, Inbox { parcels: receiver, message: PhantomData })
+    (Sender { messages: sender, message: PhantomData }, Inbox { messages: receiver, message: PhantomData })
 }
 
 impl<T: Send + 'static> Sender<T> {
@@ -45,13 +45,13 @@ impl<T: Send + 'static> Sender<T> {
     /// # Errors
     /// The inbox is dropped.
     pub fn send(&self, message: T) -> Result<(), Disconnected> {
-        self.parcels.send(Box::new(message)).map_err(|_| Disconnected)
+        self.messages.send(Box::new(message)).map_err(|_| Disconnected)
     }
 }
 
 impl<T> Clone for Sender<T> {
     fn clone(&self) -> Self {
-        Sender { parcels: self.parcels.clone(), message: PhantomData }
+        Sender { messages: self.messages.clone(), message: PhantomData }
     }
 }
 
@@ -61,23 +61,26 @@ impl<T: Send + 'static> Inbox<T> {
     /// # Errors
     /// There is none in time, or all senders are dropped.
     pub fn recv_by(&self, deadline: Option<Instant>) -> Result<T, RecvError> {
-        open(receive(&self.parcels, deadline)?)
+        open(receive(&self.messages, deadline)?)
     }
 
     /// The next message, if it is there.
     pub fn try_recv(&self) -> Result<T, RecvError> {
-        match self.parcels.try_recv() {
-            Ok(parcel) => open(parcel),
+        match self.messages.try_recv() {
+            Ok(message) => open(message),
             Err(TryRecvError::Empty) => Err(RecvError::Timeout),
             Err(TryRecvError::Disconnected) => Err(RecvError::Disconnected),
         }
     }
 }
 
-fn receive(parcels: &crossbeam_channel::Receiver<Parcel>, deadline: Option<Instant>) -> Result<Parcel, RecvError> {
+fn receive(
+    messages: &crossbeam_channel::Receiver<BoxedMessage>,
+    deadline: Option<Instant>,
+) -> Result<BoxedMessage, RecvError> {
     let received = match deadline {
-        Some(deadline) => parcels.recv_deadline(deadline),
-        None => parcels.recv().map_err(RecvTimeoutError::from),
+        Some(deadline) => messages.recv_deadline(deadline),
+        None => messages.recv().map_err(RecvTimeoutError::from),
     };
     received.map_err(|error| match error {
         RecvTimeoutError::Timeout => RecvError::Timeout,
@@ -86,8 +89,8 @@ fn receive(parcels: &crossbeam_channel::Receiver<Parcel>, deadline: Option<Insta
 }
 
 /// Only a `Sender<T>` puts anything into the inbox of `T`, so it is always one.
-fn open<T: 'static>(parcel: Parcel) -> Result<T, RecvError> {
-    parcel.downcast().map(|message| *message).map_err(|_| RecvError::Disconnected)
+fn open<T: 'static>(message: BoxedMessage) -> Result<T, RecvError> {
+    message.downcast().map(|message| *message).map_err(|_| RecvError::Disconnected)
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! What the daemon inherits from its parent: signals, descriptors, limits.
 //!
 //! Owns: the one-time changes to the process itself. Never: a decision of the daemon. It has to run before the first
-//! thread is started: threads and children inherit signal masks and dispositions.
+//! thread is started: threads and children inherit signal masks and dispositions. It is here and not in `process`
+//! because each step is an `unsafe` system call.
 
 use std::fs;
 use std::io;
@@ -33,7 +34,7 @@ pub enum Strangers {
 ///
 /// # Errors
 /// The system refused one of these, which the daemon can't work without.
-pub fn put_in_order() -> io::Result<Inherited> {
+pub fn set_up_process() -> io::Result<Inherited> {
     reset_signals()?;
     close_on_exec()?;
     let strangers = if Pid::own().raw() == 1 || has_children() { Strangers::Possible } else { Strangers::Impossible };

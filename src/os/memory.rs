@@ -4,7 +4,10 @@
 //!
 //! musl's allocator places blocks of one size in groups of up to 128 KiB, uses each slot of a group once before it
 //! reuses one, and keeps the last group of each size even when it is empty. So each size of response or file would
-//! leave its pages resident: some 200 KiB after an hour of mixed work.
+//! leave its pages resident.
+//!
+//! Measured once by hand, static release binary with and without this allocator: without it 100 idle servers take 92
+//! KiB less, and an hour of mixed load leaves 0.2 MiB more; both level off. It is kept for the second, which lasts.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, null_mut};

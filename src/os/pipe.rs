@@ -46,7 +46,7 @@ impl StopRequest {
 /// How a wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Woken {
-    /// There is something to read, or the end.
+    /// Data or the end can be read.
     Readable,
     /// The stop was requested.
     Stopped,

@@ -1,6 +1,7 @@
 //! Processes as `/proc` shows them.
 //!
-//! Owns: reading and parsing it. Never: a conclusion from it, a signal.
+//! Owns: reading and parsing it. Never: a conclusion from it, a signal. It is here and not
+//! in `process` because some values need `unsafe` system calls, and a read can hang.
 
 use std::fs::{self, File};
 use std::io::{self, Read};

@@ -35,7 +35,7 @@ pub enum ReceivedSignal {
         /// By which signal.
         name: &'static str,
     },
-    /// It changes nothing.
+    /// A signal without an effect.
     Ignored {
         /// Which signal.
         name: &'static str,

@@ -43,9 +43,9 @@ pub struct ListeningSocket {
 /// Which clients a listener accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
-    /// Those of its address's own family.
+    /// Clients of its address's own family.
     Own,
-    /// It is on the IPv6 wildcard, and takes IPv4 clients as well.
+    /// Clients of both: a socket on the IPv6 wildcard that takes IPv4 clients as well.
     Both,
 }
 

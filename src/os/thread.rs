@@ -28,9 +28,9 @@ pub const STACK: usize = 256 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Joined {
     Ended,
-    /// It panicked; the panic has been logged.
+    /// By a panic, which has been logged.
     Panicked,
-    /// It was still running at the deadline.
+    /// Not at the deadline: the thread still runs.
     Late,
 }
 

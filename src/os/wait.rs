@@ -16,7 +16,7 @@ pub use crate::model::run::Usage;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitTarget {
     One(Pid),
-    /// This child, if the calling thread created it.
+    /// One child, if the calling thread created it.
     OwnOne(Pid),
     /// Any child that the calling thread created.
     OwnThread,
@@ -27,9 +27,9 @@ pub enum WaitTarget {
 /// Whether a child that has ended is reaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitMode {
-    /// It is: its number may belong to another process from now on.
+    /// Reap the child: its number may belong to another process from now on.
     Reap,
-    /// It stays a zombie.
+    /// Leave it a zombie.
     Leave,
 }
 

@@ -77,7 +77,7 @@ pub enum CreateError {
     /// Invalid fields, each with a phrase that follows its name.
     Fields(Vec<(&'static str, String)>),
     ShuttingDown,
-    /// It can't be stored.
+    /// The record can't be stored.
     Storage(io::Error),
     /// No thread could be created.
     NoThread(io::Error),
@@ -312,7 +312,7 @@ impl Overlays {
         if let Err(error) = overlay.forget() {
             let is_unfinished = !overlay.status().is_over();
             if is_unfinished && self.table().admission == Admission::Open {
-                overlay.progress.begin_anew();
+                overlay.progress.reset();
                 resume_copy(&overlay);
             }
             return Err(DeleteError::Storage(error));

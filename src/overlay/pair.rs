@@ -33,7 +33,7 @@ pub struct CopyTree {
 
 pub type FirstName = Arc<Mutex<Option<PathBuf>>>;
 
-/// Who created the copy of a directory.
+/// The creator of the copy of a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Maker {
     /// This attempt.

@@ -14,7 +14,7 @@ use crate::model::overlay::{OverlaySpec, Target};
 use crate::os::fs::{Dir, Last, Made, Name};
 
 /// The mode of created parent directories.
-const WAY_MODE: u32 = 0o755;
+const PARENT_MODE: u32 = 0o755;
 
 struct Resolved {
     /// The canonical path of its existing part.
@@ -78,7 +78,7 @@ pub fn open(root: &Path, target: &Target) -> Result<(Dir, Made), String> {
     let mut made = Made::Present;
     for name in &resolved.missing {
         path.push(name.as_os_str());
-        let next = directory.make_dir(name, WAY_MODE).and_then(|now| Ok((now, directory.open_dir(name)?)));
+        let next = directory.make_dir(name, PARENT_MODE).and_then(|now| Ok((now, directory.open_dir(name)?)));
         (made, directory) = next.map_err(|error| format!("can't be made: {}: {error}", path.display()))?;
     }
     Ok((directory, made))

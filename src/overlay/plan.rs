@@ -23,7 +23,7 @@ pub enum EntryAction {
     Copy,
     /// A placeholder is created first, and replaced by a copy later.
     Defer,
-    /// It is not copied, but listed.
+    /// List the entry, without a copy.
     Skip,
 }
 

@@ -115,7 +115,7 @@ impl CopyProgress {
     }
 
     /// Resets counts and stop flag for the next attempt, after the last one has ended.
-    pub fn begin_anew(&self) {
+    pub fn reset(&self) {
         self.files.store(0, Ordering::Relaxed);
         self.directories.store(0, Ordering::Relaxed);
         *lock(&self.skipped) = Skipped::default();
@@ -157,7 +157,7 @@ mod tests {
         assert!(why.starts_with("a/b: No space left"), "{why}");
         progress.file();
         progress.skip(Path::new("c"));
-        progress.begin_anew();
+        progress.reset();
         assert!(progress.check_stop().is_ok() && progress.halted().is_none());
         assert_eq!(progress.stats(), Stats::default());
     }

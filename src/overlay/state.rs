@@ -41,7 +41,7 @@ pub enum Change {
     Complete,
     /// With the reason.
     Failed(String),
-    /// It was deleted before the copy ended.
+    /// The overlay was deleted before the copy ended.
     Deleted,
 }
 

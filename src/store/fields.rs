@@ -1,7 +1,10 @@
 //! The fields of a configuration in JSON, for records and for answers.
 //!
-//! Owns: their names and units, and which are left out. Never: defaults and rules (see `api::input`). Tests compare the
-//! names with those that `api::input` reads, and with the API's document.
+//! Owns: their names and units, and which are left out. Never: defaults and rules (see `api::input`).
+//!
+//! Records and answers are written from one list, so that they can't differ. `api::input` has a list of its own, since
+//! it reads each field with its limits, its default and its error, and `api/openapi.json` is a static document. Tests
+//! hold both equal to this list.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -38,7 +38,7 @@ pub struct Files {
     demands: Demands,
     /// The state directory that contains it, and its name there.
     home: Option<(Arc<Home>, Name)>,
-    /// It was created by this daemon and is not synced yet.
+    /// Created by this daemon, and not synced yet.
     is_new: AtomicBool,
     /// The loss of the state directory was logged.
     is_lost: AtomicBool,
@@ -47,7 +47,7 @@ pub struct Files {
 /// What becomes of a torn record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Torn {
-    /// It gets another name: a person may need what is left of it.
+    /// Rename it: a person may need what is left of it.
     SetAside,
     Dropped,
 }

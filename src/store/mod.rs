@@ -17,7 +17,7 @@ pub mod home;
 pub mod leaders;
 pub mod members;
 pub mod server;
-mod word;
+mod value;
 
 pub use home::{Lost, lost};
 
@@ -51,7 +51,7 @@ pub struct Store {
 /// How the last daemon with this state directory ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Past {
-    /// There was none, or it left no process behind.
+    /// No earlier daemon, or one that left no process behind.
     Clean,
     Unclean,
 }
@@ -65,7 +65,7 @@ impl Store {
         let (home, past) = Home::open(directory)?;
         let home = Arc::new(home);
         let cant = |what: &str, error: &io::Error| format!("state directory {}: {what}: {error}", directory.display());
-        let instance = word::instance(&home, INSTANCE).map_err(|error| cant(INSTANCE, &error))?;
+        let instance = value::instance(&home, INSTANCE).map_err(|error| cant(INSTANCE, &error))?;
         let servers = Files::in_home(&home, SERVERS).map_err(|error| cant(SERVERS, &error))?;
         let overlays = Files::in_home(&home, OVERLAYS).map_err(|error| cant(OVERLAYS, &error))?;
         let runs = Arc::new(Files::in_home(&home, RUNS).map_err(|error| cant(RUNS, &error))?);
@@ -110,7 +110,7 @@ impl Store {
     /// # Errors
     /// It can't be read or written.
     pub fn token(&self) -> Result<String, String> {
-        let token = word::kept(&self.home, TOKEN, TOKEN_BYTES, Durable::Now, |word| !word.is_empty());
+        let token = value::kept(&self.home, TOKEN, TOKEN_BYTES, Durable::Now, |word| !word.is_empty());
         token.map_err(|error| format!("access token {}: {error}", self.token_path().display()))
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::{Parser, Read};
+use super::{ParsedRequest, Parser};
 use crate::log;
 use crate::os::random;
 use crate::sync::{lock, wait_for};
@@ -19,7 +19,7 @@ use crate::sync::{lock, wait_for};
 /// A head is parsed within some ten microseconds: so few parsers keep two cores busy, with little memory.
 const PARSERS_MAX: usize = 4;
 /// A request that has waited longer starts another parser.
-const PATIENCE: Duration = Duration::from_millis(1);
+const MAKE_AFTER: Duration = Duration::from_millis(1);
 /// The limit of a request's wait for a parser.
 const QUEUE_LIMIT: Duration = Duration::from_secs(30);
 /// The pause after a parser has failed or could not be started: the threads of a failed one take seconds to end and
@@ -89,7 +89,7 @@ impl Parsers {
     ///
     /// # Errors
     /// It could not be parsed.
-    pub fn read(&self, head: &[u8]) -> io::Result<Read> {
+    pub fn read(&self, head: &[u8]) -> io::Result<ParsedRequest> {
         let mut lease = self.take()?;
         let error = match lease.read(head) {
             Ok(read) => {
@@ -120,7 +120,7 @@ impl Parsers {
             let now = Instant::now();
             let make_at = match state.count {
                 0 => Some(state.make_at),
-                1..PARSERS_MAX => Some(state.make_at.max(begun + PATIENCE)),
+                1..PARSERS_MAX => Some(state.make_at.max(begun + MAKE_AFTER)),
                 PARSERS_MAX.. => None,
             };
             if make_at.is_some_and(|at| at <= now) {
@@ -128,7 +128,7 @@ impl Parsers {
                 state.waiting -= usize::from(is_waiting);
                 state.burst_at = now;
                 // No second one is started meanwhile.
-                state.make_at = now + PATIENCE;
+                state.make_at = now + MAKE_AFTER;
                 drop(state);
                 let mut lease = Lease { parsers: self, parser: None };
                 let error = match self.make() {
@@ -149,7 +149,10 @@ impl Parsers {
             }
             if now >= limit {
                 state.waiting -= usize::from(is_waiting);
-                return Err(io::Error::new(io::ErrorKind::TimedOut, "no internal HTTP server is free"));
+                return Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "no internal HTTP server is free",
+                ));
             }
             state.waiting += usize::from(!is_waiting);
             is_waiting = true;
@@ -170,7 +173,9 @@ impl Parsers {
             opened => opened,
         };
         opened.inspect_err(|error| {
-            log::error(format_args!("an internal HTTP server can't be started: {error}"));
+            log::error(format_args!(
+                "an internal HTTP server can't be started: {error}"
+            ));
         })
     }
 
@@ -221,7 +226,7 @@ fn name(number: u64) -> String {
 }
 
 impl Lease<'_> {
-    fn read(&mut self, head: &[u8]) -> io::Result<Read> {
+    fn read(&mut self, head: &[u8]) -> io::Result<ParsedRequest> {
         match &mut self.parser {
             Some(parser) => parser.read(head),
             None => Err(io::Error::other("its parser was given back already")),

@@ -7,7 +7,7 @@ impl Scratch {
     }
 }
 
-fn url(read: &Read) -> &str {
+fn url(read: &ParsedRequest) -> &str {
     read.request().unwrap().url()
 }
 

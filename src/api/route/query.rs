@@ -1,6 +1,7 @@
 //! The text of a target: segments of its path, parts of its query.
 //!
-//! Owns: how both are decoded, and the errors of a query. Never: what a name means.
+//! Owns: how both are decoded, and the errors of a query. Never: what a name means, which characters and lengths a
+//! target may have (see `vet_target` in `http/head.rs`, which has run before).
 
 use std::time::Duration;
 

@@ -48,7 +48,7 @@ pub struct ServerInfo<'a> {
     exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exit_signal: Option<String>,
-    /// This and the next two with a health check only.
+    /// Present with a health check only, as the next two.
     #[serde(skip_serializing_if = "Option::is_none")]
     healthy: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,7 @@
 //! The requests for all servers are sent before the first answer is waited for, so that a hundred slow stops take as
 //! long as the slowest. Each failure is one line on stderr; the highest exit code wins.
 
-use super::{CommandContext, look};
+use super::{CommandContext, show};
 use crate::cli::api::{Answer, path};
 use crate::cli::arguments::shown;
 use crate::cli::goal::{Goal, describe};
@@ -67,7 +67,7 @@ fn act(context: &mut CommandContext<'_>, action: Action) -> Result<CliExit, Fail
     let mut slugs = context.given.words.clone();
     match (context.given.has("--all"), slugs.is_empty()) {
         (true, true) => {
-            look::all_or_named(context, "/servers", &mut |_, server| slugs.push(joined(&[Server(&server).slug()])))?;
+            show::all_or_named(context, "/servers", &mut |_, server| slugs.push(joined(&[Server(&server).slug()])))?;
         }
         (true, false) => return Err(Failure::usage(&["name servers, or give --all, but not both"])),
         (false, true) => return Err(Failure::usage(&["name a server, or give --all"])),
@@ -89,7 +89,7 @@ fn act(context: &mut CommandContext<'_>, action: Action) -> Result<CliExit, Fail
                     context.to.complain(&[slug, " already runs"]);
                     if context.given.has("--json") {
                         let server = context.api.get(path(slug, ""))?.server();
-                        look::print_json(context, server);
+                        show::print_json(context, server);
                     }
                 }
                 Err(failure) if failure.exit == CliExit::NoDaemon => return Err(failure),
@@ -120,7 +120,7 @@ fn finish(context: &mut CommandContext<'_>, action: Action, slug: &str, answer: 
         return Err(Failure::reported(CliExit::Failed));
     }
     if context.given.has("--json") && !server.0.is_null() {
-        look::print_json(context, server);
+        show::print_json(context, server);
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ pub fn wait(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     };
     let servers = waiting::wait(context.api, context.to, goal, &context.given.words)?;
     if context.given.has("--json") {
-        servers.iter().for_each(|server| look::print_json(context, Server(server)));
+        servers.iter().for_each(|server| show::print_json(context, Server(server)));
     }
     Ok(CliExit::Done)
 }

@@ -32,7 +32,7 @@ pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     context.prefix = slugs.iter().map(|slug| slug.len()).max().unwrap_or(0);
     // One that does not exist is waited for by the stream, but not by a person who mistyped it.
     if !slugs.is_empty() {
-        let exit = super::look::all_or_named(context, "/servers", &mut |_, _| {})?;
+        let exit = super::show::all_or_named(context, "/servers", &mut |_, _| {})?;
         if exit != CliExit::Done {
             return Ok(exit);
         }
@@ -58,7 +58,7 @@ pub fn logs(context: &mut CommandContext<'_>) -> Result<CliExit, Failure> {
     }
     if !has_lines && slugs.is_empty() {
         let mut has_servers = false;
-        super::look::all_or_named(context, "/servers", &mut |_, _| has_servers = true)?;
+        super::show::all_or_named(context, "/servers", &mut |_, _| has_servers = true)?;
         if !has_servers {
             context.to.complain(&[NO_SERVERS]);
         }

@@ -12,8 +12,8 @@ use crate::packed::{Document, Packed};
 
 mod control;
 mod follow;
-mod look;
 pub mod run;
+mod show;
 mod top;
 mod up;
 
@@ -63,8 +63,8 @@ const fn command(name: &'static str, run: fn(&mut CommandContext<'_>) -> Result<
 
 /// All commands, in the order of the help.
 pub static COMMANDS: [CliCommand; 14] = [
-    command("ps", look::ps),
-    command("status", look::status),
+    command("ps", show::ps),
+    command("status", show::status),
     command("run", run::run),
     command("up", up::up),
     command("start", control::start),
@@ -73,9 +73,9 @@ pub static COMMANDS: [CliCommand; 14] = [
     command("rm", control::remove),
     command("wait", control::wait),
     command("logs", follow::logs),
-    command("runs", look::runs),
+    command("runs", show::runs),
     command("top", top::top),
-    command("open", look::open),
+    command("open", show::open),
     command("events", follow::events),
 ];
 

@@ -7,7 +7,7 @@ use std::env;
 use std::fs::File;
 
 use super::CommandContext;
-use super::look::Listing;
+use super::show::Listing;
 use crate::cli::api::{Answer, path};
 use crate::cli::arguments::{Parsed, shown};
 use crate::cli::goal::{Goal, describe};
@@ -60,9 +60,9 @@ fn advise(context: &mut CommandContext<'_>, slug: &str) {
 pub enum Active {
     /// The new one is refused.
     Kept,
-    /// It is stopped first.
+    /// Stop it first.
     Replaced,
-    /// It is stopped first if its configuration differs, which is reported.
+    /// Stop it first if its configuration differs, and report that.
     ReplacedIfChanged,
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::CommandContext;
-use super::look::{all_or_named, print_json};
+use super::show::{all_or_named, print_json};
 use crate::cli::server::{Server, colour, digits, precise, short, size};
 use crate::cli::table::Table;
 use crate::cli::{CliExit, Failure};

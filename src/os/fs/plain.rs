@@ -36,7 +36,7 @@ pub struct Demands {
 /// Why a file was not read.
 #[derive(Debug)]
 pub enum Rejected {
-    /// It is not as demanded: a phrase that begins with "it".
+    /// A file that is not as demanded: a phrase that begins with "it".
     Unfit(String),
     Failed(io::Error),
 }

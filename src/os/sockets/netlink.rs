@@ -64,7 +64,7 @@ impl Netlink {
         self.read_port(0, found)
     }
 
-    /// Those on `port` alone; 0 stands for all.
+    /// Reads the sockets on `port` alone; 0 stands for all.
     ///
     /// # Errors
     /// The kernel refuses, or its answer is cut short.

@@ -21,7 +21,7 @@ const ENTRIES_A_CLOCK: usize = 64;
 /// `KCMP_FILES` of `linux/kcmp.h`: whether two threads have the same table of descriptors.
 const KCMP_FILES: c_int = 2;
 
-/// Those of `wanted` that process `pid` has open.
+/// Returns those of `wanted` that process `pid` has open.
 ///
 /// # Errors
 /// It may not be looked into. A process that has ended has none open, which is no error.
@@ -77,7 +77,7 @@ pub enum FdChunk {
 }
 
 impl Descriptors {
-    /// Those of `pid`, or of its thread `tid`, which has a table of its own.
+    /// Opens the table of `pid`, or of its thread `tid`, which has a table of its own.
     ///
     /// # Errors
     /// It may not be looked into, or has ended.

@@ -22,18 +22,18 @@ const BOOT_DIGITS: usize = 8;
 /// mount shows the same file, and is the same instance.
 ///
 /// # Errors
-/// The word can't be read or written.
+/// The value can't be read or written.
 pub fn instance(home: &Home, member: &str) -> io::Result<String> {
-    let is_instance = |word: &str| {
-        word.len() == 2 * INSTANCE_BYTES
-            && word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    let is_instance = |value: &str| {
+        value.len() == 2 * INSTANCE_BYTES
+            && value.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
     };
     // Not synced: no process survives a crash of the system, and without stored records the name does not matter.
-    let word = kept(home, member, INSTANCE_BYTES, Durable::Later, is_instance)?;
+    let value = kept(home, member, INSTANCE_BYTES, Durable::Later, is_instance)?;
     let (device, inode) = home.dir().stat(&name(member)?)?.identity;
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let boot: String = boot.chars().filter(char::is_ascii_hexdigit).take(BOOT_DIGITS).collect();
-    Ok(format!("{word}-{device:x}-{inode:x}-{boot}"))
+    Ok(format!("{value}-{device:x}-{inode:x}-{boot}"))
 }
 
 /// Returns the value in `member`. A missing one is generated from `bytes` random bytes; a file that is unsafe, or whose
@@ -51,7 +51,7 @@ pub fn kept(
     let member = name(member)?;
     let unfit = match home.dir().read_plain(&member, home.demands()) {
         Ok(text) => match str::from_utf8(&text).map(str::trim) {
-            Ok(word) if valid(word) => return Ok(word.to_owned()),
+            Ok(value) if valid(value) => return Ok(value.to_owned()),
             // A crash of the system during the first start can leave an empty file.
             Ok("") => Some(("it is empty".into(), "corrupt")),
             Ok(_) | Err(_) => Some(("its content is not what servisor writes there".into(), "corrupt")),
@@ -60,13 +60,13 @@ pub fn kept(
         Err(Rejected::Failed(error)) if error.kind() == io::ErrorKind::NotFound => None,
         Err(Rejected::Failed(error)) => return Err(error),
     };
-    if let Some((why, word)) = unfit {
-        report(home.path(), &member, &why, set_aside(home.dir(), &member, word));
+    if let Some((why, value)) = unfit {
+        report(home.path(), &member, &why, set_aside(home.dir(), &member, value));
     }
-    let word = random::hex(bytes)?;
+    let value = random::hex(bytes)?;
     let mut unfinished = member.as_os_str().to_owned();
     unfinished.push(".new");
     let unfinished = unfinished.to_str().ok_or(io::ErrorKind::InvalidFilename)?;
-    home.write(&member, &name(unfinished)?, format!("{word}\n").as_bytes(), durable)?;
-    Ok(word)
+    home.write(&member, &name(unfinished)?, format!("{value}\n").as_bytes(), durable)?;
+    Ok(value)
 }
