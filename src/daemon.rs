@@ -67,6 +67,14 @@ const TOKEN_FILE_MAX: u64 = 4096;
 /// Distinguishes two daemons on one state directory; it needs no protection against guessing.
 const LIFE_BYTES: usize = 4;
 
+/// What to do about a failed step of the start.
+const RAISE_LIMITS: &str =
+    "raise the limits on threads, open files and memory (ulimit -u -n -v, the cgroup's pids.max)";
+const ALLOW_CALLS: &str = "allow these system calls in the seccomp profile of the container or service";
+const READABLE: &str =
+    "make it readable and writable for the user that servisor runs as, or give --state-dir another one";
+const NO_RANDOM: &str = "can't get random numbers from the system (getrandom)";
+
 /// How the daemon ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ShutdownResult {
@@ -93,14 +101,17 @@ impl fmt::Display for StartError {
 pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     log::open(config.log_level, stderr::write_now);
     thread::report_panics();
-    let start_error = |what: &str| {
+    let start_error = |what: &str, advice: &'static str| {
         let what = what.to_owned();
-        move |error: io::Error| StartError(format!("{what}: {error}"))
+        move |error: io::Error| StartError(format!("{what}: {error}; {advice}"))
     };
     environment::erase(&config::SECRET_VARIABLES);
-    let inherited = inherit::set_up_process().map_err(start_error("can't set up the process"))?;
+    let inherited = inherit::set_up_process().map_err(start_error(
+        "can't set up this process (signals, inherited descriptors, child subreaper)",
+        ALLOW_CALLS,
+    ))?;
     // Before anything that takes time: the defaults of most of them would end the daemon.
-    let mut inbox = signals::SignalInbox::open().map_err(start_error("can't listen to signals"))?;
+    let mut inbox = signals::SignalInbox::open().map_err(start_error("can't set up signal handlers", RAISE_LIMITS))?;
     for warning in &config.warnings {
         log::warn(format_args!("{warning}"));
     }
@@ -116,8 +127,8 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     }
     let store = Store::open(&config.state_dir).map_err(StartError)?;
     let cant_read = format!("state directory {} can't be read", store.directory().display());
-    let stored = boot::stored(store.servers(), &config.root).map_err(start_error(&cant_read))?;
-    let kept = record::stored(store.overlays()).map_err(start_error(&cant_read))?;
+    let stored = boot::stored(store.servers(), &config.root).map_err(start_error(&cant_read, READABLE))?;
+    let kept = record::stored(store.overlays()).map_err(start_error(&cant_read, READABLE))?;
     let overlays = Overlays::new(&config.root, Arc::<Files>::clone(store.overlays()), kept);
     warn_of_exposed_secrets(config);
     let OpenedListener { listener, address, local, socket } =
@@ -136,14 +147,17 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         None => None,
     };
     let gateway = config.gateway.then(|| Gateway::open(store.directory(), config.sandbox_url.clone()));
-    let gateway = gateway.transpose().map_err(start_error(&cant_read))?;
-    let life = random::hex(LIFE_BYTES).map_err(start_error("can't get random numbers from the system"))?;
+    let gateway = gateway.transpose().map_err(start_error(&cant_read, READABLE))?;
+    let life = random::hex(LIFE_BYTES).map_err(start_error(NO_RANDOM, ALLOW_CALLS))?;
     // No port is looked at before what an earlier life has left is gone.
-    let processes = boot::processes(&store, &life, inherited.strangers)
-        .map_err(start_error("can't get random numbers from the system"))?;
+    let processes = boot::processes(&store, &life, inherited.strangers).map_err(start_error(NO_RANDOM, ALLOW_CALLS))?;
     let logs = (config.log_buffer_bytes, log_files);
-    let context = context(urls, &store, processes, inherited.open_files, logs, &overlays, control_tx.clone())
-        .map_err(start_error("can't get what it needs from the system"))?;
+    let context = context(urls, &store, processes, inherited.open_files, logs, &overlays, control_tx.clone()).map_err(
+        start_error(
+            "can't start the threads \"ports\" and \"prober\", which watch listeners and check health",
+            RAISE_LIMITS,
+        ),
+    )?;
     let registry = Registry::new(Arc::clone(&context));
     let proxy = context.proxy.as_ref().map(|proxy| {
         Proxy::new(Arc::clone(&registry), access.clone(), context.public_url.clone(), proxy.own_ports.clone())
@@ -151,7 +165,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     overlays.resume();
     let servers = boot::with_overlays(payload.servers, payload.overlays, &overlays);
     let taken = registry.restore(boot::servers(stored, servers));
-    let restored = taken.map_err(|why| StartError(format!("the servers can't be taken in: {why:?}")))?;
+    let restored = taken.map_err(|why| StartError(format!("the stored servers can't be taken over: {why}")))?;
     let api = Api {
         registry: Arc::clone(&registry),
         overlays: Arc::clone(&overlays),
@@ -167,16 +181,17 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
         reading: Mutex::default(),
         proxy: proxy.clone(),
     };
-    let service = HttpApi::new(api, store.directory()).map_err(start_error("can't open the API"))?;
+    let service = HttpApi::new(api, store.directory())
+        .map_err(start_error("can't start an HTTP parser (a thread and a unix socket)", RAISE_LIMITS))?;
     let (visits, visits_address, visits_socket) = match visits {
         Some(OpenedListener { listener, address, socket, .. }) => (Some(listener), Some(address), socket),
         None => (None, None, None),
     };
-    let fronts =
-        Fronts::open(listener, visits, Arc::new(service), proxy.as_ref()).map_err(start_error("can't open the API"))?;
+    let fronts = Fronts::open(listener, visits, Arc::new(service), proxy.as_ref())
+        .map_err(start_error("can't start the threads that accept clients", RAISE_LIMITS))?;
     if let Err(error) = store.put_address(&local) {
         log::warn(format_args!(
-            "clients have to be given the address, it can't be written to the state directory: {error}"
+            "the address can't be written to the state directory: {error}; give it to clients with --address {local}"
         ));
     }
     log::info(format_args!("servisor {} is listening on {address}", env!("CARGO_PKG_VERSION")));
@@ -203,7 +218,7 @@ pub fn serve(config: &Config) -> Result<ShutdownResult, StartError> {
     };
     let result = Arc::clone(&ending.result);
     let control = thread::spawn("control", thread::STACK, move || ending.carry_out())
-        .map_err(start_error("can't make a thread"))?;
+        .map_err(start_error("can't start the thread \"control\", which ends the daemon", RAISE_LIMITS))?;
     inbox.for_each(|signal| match signal {
         ReceivedSignal::ChildEnded => context.system.reaper.sweep(),
         ReceivedSignal::Terminate { name } => drop(control_tx.send(Control::Terminate { signal: name })),

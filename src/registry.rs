@@ -4,6 +4,7 @@
 //!
 //! The table's lock is never held across a send, a spawn or a join.
 
+use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{Duration, Instant};
@@ -98,11 +99,22 @@ pub enum Refused {
 }
 
 /// Why servers that came together were not taken in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unadmitted {
-    /// A server with the same slug as one of them exists.
-    SlugInUse,
+    /// A server of this slug exists already.
+    SlugInUse(Slug),
     ShuttingDown,
+}
+
+impl fmt::Display for Unadmitted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unadmitted::SlugInUse(slug) => {
+                write!(f, "server \"{slug}\" exists already; delete it, or give the new one another slug")
+            }
+            Unadmitted::ShuttingDown => f.write_str("the daemon is shutting down; start it again"),
+        }
+    }
 }
 
 impl Registry {
@@ -264,8 +276,9 @@ impl Registry {
             if table.admission == Admission::Closed {
                 return Err(Unadmitted::ShuttingDown);
             }
-            if servers.iter().any(|(supervisor, _)| table.slots.contains_key(supervisor.slug())) {
-                return Err(Unadmitted::SlugInUse);
+            let mut slugs = servers.iter().map(|(supervisor, _)| supervisor.slug());
+            if let Some(slug) = slugs.find(|slug| table.slots.contains_key(*slug)) {
+                return Err(Unadmitted::SlugInUse(slug.clone()));
             }
             for (supervisor, _) in &servers {
                 table.slots.insert(supervisor.slug().clone(), Arc::clone(supervisor));

@@ -297,7 +297,7 @@ fn make(api: &Api, specs: Vec<OverlaySpec>, servers: Vec<ServerSpec>) -> Result<
     let servers = servers.into_iter().map(|spec| (Arc::new(spec.waiting_for(&ids)), Origin::Payload(None))).collect();
     api.registry.restore(servers).map_err(|unadmitted| match unadmitted {
         Unadmitted::ShuttingDown => Error::shutting_down(),
-        Unadmitted::SlugInUse => Error::new(
+        Unadmitted::SlugInUse(_) => Error::new(
             Code::Busy,
             "another client has created a server of the same slug in between; create the sandbox again",
         ),

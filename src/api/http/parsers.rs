@@ -98,7 +98,7 @@ impl Parsers {
             }
             Err(error) => error,
         };
-        log::error(format_args!("an internal HTTP server failed, it is started anew: {error}"));
+        log::error(format_args!("tiny_http failed to parse a request, which a new instance parses again: {error}"));
         // The lease stays counted: the number of parsers does not grow.
         lease.parser = None;
         lease.parser = Some(self.make()?);
@@ -151,7 +151,7 @@ impl Parsers {
                 state.waiting -= usize::from(is_waiting);
                 return Err(io::Error::new(
                     io::ErrorKind::TimedOut,
-                    "no internal HTTP server is free",
+                    "all parsers of HTTP requests were busy; send it again later",
                 ));
             }
             state.waiting += usize::from(!is_waiting);
@@ -174,7 +174,7 @@ impl Parsers {
         };
         opened.inspect_err(|error| {
             log::error(format_args!(
-                "an internal HTTP server can't be started: {error}"
+                "another instance of tiny_http can't be started: {error}; raise the limits on threads and open files"
             ));
         })
     }
