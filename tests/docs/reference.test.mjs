@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import http from 'node:http';
 import path from 'node:path';
 import { test } from 'node:test';
-import { TOKEN, freePort, withDaemon } from '../sdk/support.js';
+import { TOKEN, freePort, until, withDaemon } from '../sdk/support.js';
 import { ROOT, names, read, rows } from './markdown.mjs';
 import { PAGE, api, code, first, helpOf, listed, resolved, rustFiles, same, schemas, source } from './reference.mjs';
 
@@ -164,7 +164,11 @@ test('metrics, their types and labels', withDaemon(async ({ daemon, sandbox }) =
   await get('/servers/once?wait_for=stopped');
   await get('/ready?wait=true');
   assert.equal(await visit(daemon, 'web'), 200);
-  const text = await get('/metrics');
+  // A visit is counted when its answer is on its way.
+  const text = await until('the visit in /metrics', async () => {
+    const all = await get('/metrics');
+    return /^servisor_proxy_requests_total\{/m.test(all) && all;
+  });
   const types = new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name, type]) => [name, type]));
   assert.ok(types.size >= 19, `only these metrics are seen: ${[...types.keys()]}`);
   same('Metrics', '`GET /metrics`', [...types.keys()], first('Metrics'));
