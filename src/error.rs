@@ -8,11 +8,11 @@
 use std::fmt;
 use std::io;
 
+use crate::model::names::{by_name, names};
 use crate::model::nearest::nearest;
 use crate::model::overlay::OverlayId;
 use crate::model::spec::Slug;
 use crate::model::status::Status;
-use crate::model::words::{by_word, words};
 use crate::store;
 
 #[cfg(test)]
@@ -310,7 +310,7 @@ fn not_one_of(text: &str, words: &[&str]) -> String {
 /// # Errors
 /// None is; a phrase that follows the name of the field.
 pub fn one_of<T: Copy>(text: &str, all: &[(&'static str, T)]) -> Result<T, String> {
-    by_word(all, text).ok_or_else(|| not_one_of(text, &words(all)))
+    by_name(all, text).ok_or_else(|| not_one_of(text, &names(all)))
 }
 
 /// The warning that a `what` called `name` is unknown; `known` are the known names.

@@ -11,5 +11,5 @@ pub use crate::logs::buffer::{Batch, Cursor, LogBuffer, Reading, Selection, Stre
 pub use crate::logs::{Lines, Shown};
 pub use crate::prober::head::AnswerHead as ProbeHead;
 pub use crate::proxy::response::{AnswerFraming, Answered, BrokenAnswer, RequestContext, read as read_answer};
-pub use crate::runs::Closed;
-pub use crate::supervisor::{Changes, Count, Since};
+pub use crate::runs::ClosedBook;
+pub use crate::supervisor::{ChangeCount, Changes, ChangesSince};

@@ -157,7 +157,7 @@
 //! A readiness. The `ports` thread finds a listening socket in the kernel's tables (netlink, `/proc`) whose owner
 //! belongs to the run, and notifies the supervisor: `Event::Listening`. With a health check, `supervisor::observer`
 //! starts [`prober`] on that port; `model::health` judges the answers, and the first success is `Event::Healthy`.
-//! `model::machine::signs` says that the server is ready; `model::status` names it; the published view wakes
+//! `model::machine::readiness` says that the server is ready; `model::status` names it; the published view wakes
 //! `GET /ready?wait` and the waits of one server.
 //!
 //! # To change X, touch Y

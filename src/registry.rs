@@ -17,7 +17,7 @@ use crate::model::run::ServerStats;
 use crate::model::spec::{Port, ServerSpec, Slug};
 use crate::model::view::ServerView;
 use crate::os::Pid;
-use crate::process::tracker::Use;
+use crate::process::tracker::ResourceUse;
 use crate::sorted::Sorted;
 use crate::supervisor::{Changes, Context, Origin, Pending, Supervisor, Unlaunched};
 use crate::sync::lock;
@@ -167,7 +167,7 @@ impl Registry {
         };
         let of = |supervisor: Arc<Supervisor>| {
             let pid = supervisor.view().pid?;
-            let Use { cpu, private: memory_bytes, resident: rss_bytes, processes } =
+            let ResourceUse { cpu, private: memory_bytes, resident: rss_bytes, processes } =
                 *used.get(&Pid::new(i32::try_from(pid).ok()?)?)?;
             let (run, cpu) = supervisor.book().note_cpu(pid, cpu)?;
             Some((supervisor.slug().clone(), ServerStats { run, cpu, memory_bytes, rss_bytes, processes, at }))

@@ -24,7 +24,7 @@ use crate::registry::Registry;
 use crate::runs::EndedRun;
 use crate::runs::form::{RunInfo, WithTail};
 use crate::sorted::Sorted;
-use crate::supervisor::{Count, Deletion, Since, Supervisor, Waiting};
+use crate::supervisor::{AttentionGuard, ChangeCount, ChangesSince, Deletion, Supervisor};
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventQuery {
@@ -51,7 +51,7 @@ pub fn stream(
         registry,
         epoch: epoch.to_owned(),
         query,
-        seen: seen.unwrap_or(Count::NONE),
+        seen: seen.unwrap_or(ChangeCount::NONE),
         needs_snapshot: seen.is_none(),
         known: Sorted::default(),
         attending: Vec::new(),
@@ -85,10 +85,10 @@ pub fn stream(
 }
 
 /// The number in an id of this life of the daemon: `EPOCH-NUMBER`.
-pub fn number_of(id: &str, epoch: &str) -> Option<Count> {
+pub fn number_of(id: &str, epoch: &str) -> Option<ChangeCount> {
     let digits = id.strip_prefix(epoch)?.strip_prefix('-')?;
     let digits = Some(digits).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()))?;
-    digits.parse().ok().map(Count::of)
+    digits.parse().ok().map(ChangeCount::of)
 }
 
 /// What a reader was last sent about a server.
@@ -103,10 +103,10 @@ struct EventReader {
     epoch: String,
     query: EventQuery,
     /// All changes up to here are sent.
-    seen: Count,
+    seen: ChangeCount,
     needs_snapshot: bool,
     known: Sorted<Slug, LastSent>,
-    attending: Vec<(Arc<Supervisor>, Waiting)>,
+    attending: Vec<(Arc<Supervisor>, AttentionGuard)>,
 }
 
 /// An event that is not written yet.
@@ -153,7 +153,7 @@ impl EventReader {
         self.query.slugs.is_empty() || self.query.slugs.contains(slug)
     }
 
-    fn items(&mut self, since: Since, count: Count) -> News {
+    fn items(&mut self, since: ChangesSince, count: ChangeCount) -> News {
         let mut items = Vec::new();
         let seen = self.seen.number();
         let deleted: Vec<Slug> = since.deletions.iter().map(|deletion| deletion.slug.clone()).collect();

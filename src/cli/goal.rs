@@ -7,7 +7,7 @@ use std::time::SystemTime;
 use super::joined;
 use super::server::Server;
 use crate::json::Value;
-use crate::model::words::by_word;
+use crate::model::names::by_name;
 
 /// A server that its policy has restarted counts as up after this many seconds: it may be one that crashes again and
 /// again.
@@ -53,7 +53,7 @@ impl Goal {
 
     /// The goal that is called `word`.
     pub fn parse(word: &str) -> Option<Goal> {
-        by_word(&Goal::ALL, word)
+        by_name(&Goal::ALL, word)
     }
 
     /// Whether a server without a name on the command line is waited for: one that was stopped, or has done its work,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::machine::{Cause, Exit, Wanted};
-use super::words::by_word;
+use super::names::by_name;
 
 /// What a run was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Reason {
 
     /// Parses a public word.
     pub fn parse(word: &str) -> Option<Reason> {
-        by_word(&Reason::ALL, word)
+        by_name(&Reason::ALL, word)
     }
 
     /// Whether the run was ended on purpose, mostly by a command: then its last lines of output are not kept.
@@ -175,7 +175,7 @@ pub fn reason(exit: Exit, cause: Cause, wanted: Wanted, daemon: EndingDaemon, oo
 
 /// Returns a sentence about the end of a run that had a process.
 pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> String {
-    let lasted = lasted_words(lasted);
+    let lasted = duration_text(lasted);
     match reason {
         Reason::Oom => {
             let how_sure = if oom == Oom::Likely { "most likely " } else { "" };
@@ -200,7 +200,7 @@ pub fn sentence(reason: Reason, exit: Exit, oom: Oom, lasted: Duration) -> Strin
 }
 
 /// `250 ms`, `1.5 s`, `75 s`, `12 min`, `3 h`.
-pub fn lasted_words(lasted: Duration) -> String {
+pub fn duration_text(lasted: Duration) -> String {
     let (seconds, millis) = (lasted.as_secs(), lasted.subsec_millis());
     match seconds {
         0 => format!("{millis} ms"),
@@ -251,7 +251,7 @@ mod tests {
 
     #[test]
     fn how_long_it_lasted() {
-        let words = |millis| lasted_words(Duration::from_millis(millis));
+        let words = |millis| duration_text(Duration::from_millis(millis));
         assert_eq!(
             [words(0), words(1530), words(75_000), words(720_000), words(10_800_000)],
             ["0 ms", "1.5 s", "75 s", "12 min", "3 h"]

@@ -15,12 +15,12 @@ use std::time::{Duration, Instant};
 use super::spec::ServerSpec;
 
 mod after;
-mod signs;
+mod readiness;
 #[cfg(test)]
 mod tests;
 mod types;
 
-pub use signs::{Demand, Signs, StatusMark};
+pub use readiness::{Demand, RunObservations, StatusMark};
 pub use types::{
     Cause, Command, CommandRefusal, Effect, Event, Exit, IdleReason, Job, Phase, RunEnd, RunId, RunStage, Wanted,
 };
@@ -168,10 +168,10 @@ impl Machine {
             Event::SpawnFailed(run, why) if run == self.run => self.spawn_failed(why, now),
             Event::LeaderExited(run) if run == self.run => self.leader_exited(now),
             Event::Ended(run, exit) if run == self.run => self.ended(exit, now),
-            Event::Listening(run) if run == self.run => self.sign(Signs::listening),
-            Event::Silent(run) if run == self.run => self.sign(Signs::silent),
-            Event::Healthy(run) if run == self.run => self.sign(Signs::healthy),
-            Event::Unhealthy(run) if run == self.run => self.sign(Signs::unhealthy),
+            Event::Listening(run) if run == self.run => self.observe(RunObservations::listening),
+            Event::Silent(run) if run == self.run => self.observe(RunObservations::silent),
+            Event::Healthy(run) if run == self.run => self.observe(RunObservations::healthy),
+            Event::Unhealthy(run) if run == self.run => self.observe(RunObservations::unhealthy),
             Event::RestartDue(run) if run == self.run => self.drain(Cause::Unhealthy, now),
             Event::Unused(run) if run == self.run => self.unused(now),
             Event::Prepared(_)
@@ -196,7 +196,7 @@ impl Machine {
         }
         match &mut self.phase {
             Phase::Alive { stage, .. } => {
-                *stage = RunStage::Up(Signs::default());
+                *stage = RunStage::Up(RunObservations::default());
                 Vec::new()
             }
             Phase::Draining { stage, cause, since, .. } => {
@@ -215,7 +215,7 @@ impl Machine {
     /// Whether the server is ready: it listens and is healthy as far as the spec asks, or a client has marked it.
     pub fn ready(&self) -> bool {
         match self.phase {
-            Phase::Alive { stage: RunStage::Up(signs), .. } => signs.ready(self.rules.demand),
+            Phase::Alive { stage: RunStage::Up(observations), .. } => observations.ready(self.rules.demand),
             Phase::Alive { stage: RunStage::Installing | RunStage::Starting { .. }, .. }
             | Phase::Idle(_)
             | Phase::Preparing
@@ -302,12 +302,12 @@ impl Machine {
     }
 
     /// Applies an observation of the start command. Any observation ends the `Starting` stage.
-    fn sign(&mut self, change: fn(Signs) -> Signs) -> Vec<Effect> {
+    fn observe(&mut self, change: fn(RunObservations) -> RunObservations) -> Vec<Effect> {
         if let Phase::Alive { stage, .. } = &mut self.phase
-            && let Some(signs) = stage.signs()
+            && let Some(observations) = stage.observations()
         {
-            let changed = change(signs);
-            if changed != signs {
+            let changed = change(observations);
+            if changed != observations {
                 *stage = RunStage::Up(changed);
             }
         }
@@ -316,9 +316,9 @@ impl Machine {
 
     fn mark(&mut self, mark: StatusMark) -> Result<Vec<Effect>, CommandRefusal> {
         if let Phase::Alive { stage, .. } = &mut self.phase
-            && let Some(signs) = stage.signs()
+            && let Some(observations) = stage.observations()
         {
-            *stage = RunStage::Up(signs.marked(mark, self.rules.demand));
+            *stage = RunStage::Up(observations.marked(mark, self.rules.demand));
             return Ok(Vec::new());
         }
         Err(CommandRefusal::NotLive)

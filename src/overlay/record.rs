@@ -9,8 +9,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::progress::Stats;
+use crate::model::names::by_name;
 use crate::model::overlay::{CopyStatus, OverlayId, OverlaySpec, Strategy, Target, source_path};
-use crate::model::words::by_word;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
@@ -74,11 +74,11 @@ pub fn parse(mut members: Members) -> Result<StoredOverlay, String> {
             source: source_path(members.text("source")?).map_err(|why| format!("source {why}"))?,
             target: Target::parse(members.text("target")?).map_err(|why| format!("target {why}"))?,
             ignore: owned(members.texts("ignore")?),
-            strategy: by_word(&Strategy::ALL, strategy).ok_or_else(|| wrong("strategy", strategy))?,
+            strategy: by_name(&Strategy::ALL, strategy).ok_or_else(|| wrong("strategy", strategy))?,
         },
         created_at: UNIX_EPOCH
             + Duration::from_millis(members.number("created_at_ms")?.min(i64::MAX.unsigned_abs() / 1000)),
-        status: by_word(&CopyStatus::ALL, status).ok_or_else(|| wrong("copy_status", status))?,
+        status: by_name(&CopyStatus::ALL, status).ok_or_else(|| wrong("copy_status", status))?,
         error: members.text("copy_error").ok().map(str::to_owned),
         stats: Stats {
             copied_files: stats.number("copied_files")?,

@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use super::listening::Open;
+use super::listening::OpenPort;
 use crate::model::machine::Demand;
 use crate::model::spec::Port;
 
@@ -45,7 +45,7 @@ pub struct Rules {
 
 /// A port to be checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Checked {
+pub struct CheckTarget {
     pub port: Port,
     /// Where it can be connected to.
     pub probe: SocketAddr,
@@ -61,8 +61,8 @@ enum Rank {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
-    open: Open,
+struct SeenPort {
+    open: OpenPort,
     rank: Rank,
     since: Instant,
     /// A check of it has failed, has passed or takes longer than its limit: it no longer holds back the checks of
@@ -75,9 +75,9 @@ struct Seen {
     has_met_requested: bool,
 }
 
-impl Seen {
-    fn checked(&self) -> Checked {
-        Checked { port: self.open.port, probe: self.open.probe, since: self.since }
+impl SeenPort {
+    fn checked(&self) -> CheckTarget {
+        CheckTarget { port: self.open.port, probe: self.open.probe, since: self.since }
     }
 }
 
@@ -87,7 +87,7 @@ pub struct Choice {
     rules: Rules,
     born: Instant,
     /// By port.
-    seen: Vec<Seen>,
+    seen: Vec<SeenPort>,
     chosen: Option<Port>,
     /// Whether a check has passed on the chosen port.
     has_passed: bool,
@@ -102,7 +102,7 @@ impl Choice {
     }
 
     /// Takes what is open `now`, in place of what was.
-    pub fn take(&mut self, open: &[Open], now: Instant) {
+    pub fn take(&mut self, open: &[OpenPort], now: Instant) {
         if self.has_better() {
             self.better_until = Some(now);
         }
@@ -110,8 +110,10 @@ impl Choice {
         self.seen = open
             .iter()
             .map(|open| match before.iter().find(|seen| seen.open.port == open.port) {
-                Some(seen) => Seen { open: *open, is_judged: seen.is_judged && seen.open.probe == open.probe, ..*seen },
-                None => Seen {
+                Some(seen) => {
+                    SeenPort { open: *open, is_judged: seen.is_judged && seen.open.probe == open.probe, ..*seen }
+                }
+                None => SeenPort {
                     open: *open,
                     rank: self.rank(open.port),
                     since: now,
@@ -162,16 +164,16 @@ impl Choice {
     }
 
     /// The server's port.
-    pub fn chosen(&self) -> Option<Open> {
+    pub fn chosen(&self) -> Option<OpenPort> {
         self.current().map(|seen| seen.open)
     }
 
     /// The ports to be checked `now`, the chosen one first. As long as none has passed, the others follow in their
     /// order, each as soon as the one before is judged.
-    pub fn checked(&self, now: Instant) -> Vec<Checked> {
+    pub fn checked(&self, now: Instant) -> Vec<CheckTarget> {
         let Some(current) = self.current().filter(|_| self.rules.demand == Demand::Health) else { return Vec::new() };
         let has_better = self.has_better();
-        let mut all: Vec<&Seen> = self
+        let mut all: Vec<&SeenPort> = self
             .counted(now)
             .filter(|seen| seen.open.port != current.open.port)
             .filter(|seen| !self.has_passed || self.may_replace(current, seen))
@@ -181,14 +183,14 @@ impl Choice {
             all.insert(0, current);
         }
         let judged = all.iter().take_while(|seen| seen.is_judged).count();
-        all.into_iter().take((judged + 1).min(CHECKED_MAX)).map(Seen::checked).collect()
+        all.into_iter().take((judged + 1).min(CHECKED_MAX)).map(SeenPort::checked).collect()
     }
 
     /// The other ports that may be the server's by now, if its port no longer answers.
-    pub fn others(&self, now: Instant) -> Vec<Checked> {
-        let mut all: Vec<&Seen> = self.counted(now).filter(|seen| self.chosen != Some(seen.open.port)).collect();
+    pub fn others(&self, now: Instant) -> Vec<CheckTarget> {
+        let mut all: Vec<&SeenPort> = self.counted(now).filter(|seen| self.chosen != Some(seen.open.port)).collect();
         all.sort_unstable_by_key(|seen| (seen.rank, seen.open.port));
-        all.into_iter().take(CHECKED_MAX).map(Seen::checked).collect()
+        all.into_iter().take(CHECKED_MAX).map(SeenPort::checked).collect()
     }
 
     /// When [`Choice::decide`] wants to be called, if ever.
@@ -203,7 +205,7 @@ impl Choice {
         self.current().is_none_or(|current| current.rank > best).then(|| self.born + BETTER_WITHIN)
     }
 
-    fn current(&self) -> Option<&Seen> {
+    fn current(&self) -> Option<&SeenPort> {
         self.seen.iter().find(|seen| self.chosen == Some(seen.open.port))
     }
 
@@ -214,7 +216,7 @@ impl Choice {
         }
     }
 
-    fn yields(&self, current: &Seen, best: &Seen) -> bool {
+    fn yields(&self, current: &SeenPort, best: &SeenPort) -> bool {
         match current.rank {
             Rank::Last => true,
             // The better one is checked beside it, and takes its place when it passes.
@@ -223,20 +225,20 @@ impl Choice {
     }
 
     /// Whether `seen` takes the place of `current` when it passes, although that has passed too.
-    fn may_replace(&self, current: &Seen, seen: &Seen) -> bool {
+    fn may_replace(&self, current: &SeenPort, seen: &SeenPort) -> bool {
         seen.rank < current.rank && self.is_early(seen) && !seen.has_failed_too_long
     }
 
-    fn is_early(&self, seen: &Seen) -> bool {
+    fn is_early(&self, seen: &SeenPort) -> bool {
         seen.since <= self.born + BETTER_WITHIN
     }
 
-    fn counted(&self, now: Instant) -> impl Iterator<Item = &Seen> {
+    fn counted(&self, now: Instant) -> impl Iterator<Item = &SeenPort> {
         self.seen.iter().filter(move |seen| self.counts_at(seen).is_some_and(|at| at <= now))
     }
 
     /// From when on a port can be the server's, as things are.
-    fn counts_at(&self, seen: &Seen) -> Option<Instant> {
+    fn counts_at(&self, seen: &SeenPort) -> Option<Instant> {
         match seen.rank {
             Rank::Requested => Some(seen.since),
             Rank::Ordinary if self.waits_for_requested() && !seen.has_met_requested => {

@@ -12,7 +12,7 @@ use crate::os::sockets::{Family, ListeningSocket};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Listening {
     /// The open ports, in ascending order.
-    pub open: Vec<Open>,
+    pub open: Vec<OpenPort>,
     /// Who listens on the port that it was given.
     pub given: RequestedPort,
     /// The inodes of its listeners, in ascending order.
@@ -31,7 +31,7 @@ pub enum RequestedPort {
 
 /// A port on which a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Open {
+pub struct OpenPort {
     pub port: Port,
     /// Where it can be connected to from this machine.
     pub probe: SocketAddr,
@@ -48,7 +48,7 @@ pub enum Localhost {
     Elsewhere,
 }
 
-impl Open {
+impl OpenPort {
     /// What a URL has to name because `localhost` would not lead to the server.
     pub fn named(&self) -> Option<SocketAddr> {
         match self.localhost {
@@ -60,13 +60,13 @@ impl Open {
 
 /// The ports of a server with these listeners; `is_shared` says whether another process listens on a port of one of
 /// `localhost`'s addresses.
-pub fn ports_of(listeners: &[ListeningSocket], is_shared: impl Fn(Port) -> bool) -> Vec<Open> {
+pub fn ports_of(listeners: &[ListeningSocket], is_shared: impl Fn(Port) -> bool) -> Vec<OpenPort> {
     let mut ports: Vec<Port> = listeners.iter().map(|listener| listener.port).collect();
     ports.sort_unstable();
     ports.dedup();
     let open = |port| {
         let localhost = if is_shared(port) { Localhost::Elsewhere } else { Localhost::Here };
-        Some(Open { port, probe: probe(listeners, port)?, localhost })
+        Some(OpenPort { port, probe: probe(listeners, port)?, localhost })
     };
     ports.into_iter().filter_map(open).collect()
 }

@@ -10,8 +10,8 @@ mod listening;
 mod reserve;
 mod watch;
 
-pub use choose::{Checked, Choice, Rules};
+pub use choose::{CheckTarget, Choice, Rules};
 pub use holder::Holder;
-pub use listening::{Listening, Localhost, Open, RequestedPort};
+pub use listening::{Listening, Localhost, OpenPort, RequestedPort};
 pub use reserve::{Ports, Reservation, Strictness, Unavailable};
 pub use watch::{ListeningFn, Pace, Refreshed, Watch, Watcher};

@@ -34,7 +34,7 @@ mod census;
 #[cfg(test)]
 mod tests;
 
-pub use census::Use;
+pub use census::ResourceUse;
 
 /// What proves that a process belongs to a run.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,7 +16,7 @@ use super::relay::{self, Unconnected};
 use super::request::{UpstreamContext, UpstreamHead, VisitHead};
 use super::response::RequestContext;
 use super::visitability::{self, Visitability};
-use super::{Occupied, Proxy, cookie};
+use super::{Proxy, VisitorSlot, cookie};
 use crate::handoff::Reply;
 use crate::http::head::{BodyFraming, Expects, Version};
 use crate::http::visit::{VisitEnd, VisitRequest};
@@ -28,7 +28,7 @@ use crate::os::peer;
 use crate::os::poll::{Interest, Poll};
 use crate::os::waker::Waker;
 use crate::registry::Visitable;
-use crate::supervisor::{Supervisor, Visit, VisitTarget, Waiting, WakeGuard};
+use crate::supervisor::{AttentionGuard, Supervisor, Visit, VisitTarget, WakeGuard};
 
 /// A server that refuses a connection although it is seen to listen is tried again after this.
 const RETRY: Duration = Duration::from_millis(100);
@@ -47,7 +47,7 @@ pub struct VisitCall<'a, 'p, 'r> {
 }
 
 /// What wakes a held client's thread at each change, while its server is observed closely.
-type Held<'a> = (Arc<Waker>, WakeGuard<'a>, Waiting);
+type Held<'a> = (Arc<Waker>, WakeGuard<'a>, AttentionGuard);
 
 /// Why a server is not reached.
 enum Unreached {
@@ -83,7 +83,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
             Err(reply) => return Err(self.send(server, &reply)),
         };
         let visit = server.traffic().begin();
-        let Some(place) = self.proxy.occupy(server.slug()) else {
+        let Some(place) = self.proxy.take_slot(server.slug()) else {
             return Err(self.send_error(
                 server,
                 &ProxyError::new(503, "busy", "too many clients visit this server; try again soon"),
@@ -244,7 +244,7 @@ impl<'p> VisitCall<'_, 'p, '_> {
         target: VisitTarget,
         stream: UnixStream,
         visit: Visit,
-        place: Occupied<'p>,
+        place: VisitorSlot<'p>,
     ) -> Exchange<'p> {
         let head = self.head;
         let UpstreamHead { bytes, origin } = head.for_server(&UpstreamContext {

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Occupied;
+use super::VisitorSlot;
 use super::lane::Lane;
 use super::pages::{ProxyError, VisitorKind};
 use super::relay::{CLIENT_TAKES, NoAnswer, Relay, RelayEnd, Unblocked};
@@ -30,7 +30,7 @@ pub struct Exchange<'p> {
     pub up: Lane,
     pub down: Lane,
     pub visit: Visit,
-    pub _place: Occupied<'p>,
+    pub _place: VisitorSlot<'p>,
     pub visitor: VisitorKind,
     pub is_head: bool,
 }

@@ -70,10 +70,10 @@ pub struct Proxy {
     proofs: Proofs,
 }
 
-/// A place at a server, until it is dropped.
-pub struct Occupied<'a>(&'a Proxy, Slug);
+/// One of the slots for visitors of a server, freed on drop.
+pub struct VisitorSlot<'a>(&'a Proxy, Slug);
 
-impl Drop for Occupied<'_> {
+impl Drop for VisitorSlot<'_> {
     fn drop(&mut self) {
         let mut occupied = lock(&self.0.occupied);
         let count = occupied.entry(self.1.clone());
@@ -109,15 +109,15 @@ impl Proxy {
         str::from_utf8(host).map_or(Visited::Malformed, |host| self.template.visited(host))
     }
 
-    /// Takes a place at a server, if one is free.
-    fn occupy(&self, slug: &Slug) -> Option<Occupied<'_>> {
+    /// Takes a slot for a visitor of a server, if one is free.
+    fn take_slot(&self, slug: &Slug) -> Option<VisitorSlot<'_>> {
         let mut occupied = lock(&self.occupied);
         let count = occupied.entry(slug.clone());
         if *count >= VISITORS_OF_ONE {
             return None;
         }
         *count += 1;
-        Some(Occupied(self, slug.clone()))
+        Some(VisitorSlot(self, slug.clone()))
     }
 
     /// Whether the value of a header has the token of the API.

@@ -13,8 +13,8 @@ use super::{Book, EndedRun, KEPT, Living, Usage};
 use crate::json::{Map, Value};
 use crate::logs::StreamId;
 use crate::model::ending::{AfterEnding, EndingKind, Reason};
+use crate::model::names::by_name;
 use crate::model::time::parse_rfc3339;
-use crate::model::words::by_word;
 use crate::store::files::{Files, VERSION};
 use crate::store::members::Members;
 
@@ -75,7 +75,7 @@ fn living(run: &Map) -> Option<Living> {
     let word = text(run, "kind")?;
     Some(Living {
         number: number(run, "run")?,
-        kind: by_word(&EndingKind::ALL, word)?,
+        kind: by_name(&EndingKind::ALL, word)?,
         started_at: parse_rfc3339(text(run, "started_at")?)?,
         ready_at: text(run, "ready_at").and_then(parse_rfc3339),
         ready_after: None,
@@ -96,7 +96,7 @@ fn ended(run: &Map) -> Option<EndedRun> {
         exit_code: run.get("exit_code").and_then(Value::as_i64).and_then(|code| code.try_into().ok()),
         exit_signal: text(run, "exit_signal").map(str::to_owned),
         sentence: text(run, "sentence")?.to_owned(),
-        next: by_word(&AfterEnding::ALL, next)?,
+        next: by_name(&AfterEnding::ALL, next)?,
         usage: usage.map(|(cpu, max_rss_bytes)| Usage { cpu: Duration::from_millis(cpu), max_rss_bytes }),
         survivors_killed: number(run, "survivors_killed")?.try_into().ok()?,
         tail: Tail { lines: lines.collect::<Option<_>>()?, truncated: run.get("tail_truncated")?.as_bool()? },

@@ -58,7 +58,7 @@ pub struct RunsSince {
 
 /// What is remembered of the book of a deleted server.
 #[derive(Debug, Clone, Default)]
-pub struct Closed {
+pub struct ClosedBook {
     /// The newest run, with its sequence number.
     pub last: Option<(u64, Arc<EndedRun>)>,
     /// The sequence numbers of those before it.
@@ -166,10 +166,10 @@ impl Book {
     }
 
     /// What is remembered when the server is deleted.
-    pub fn closed(&self) -> Closed {
+    pub fn closed(&self) -> ClosedBook {
         let state = self.state();
         let numbers = state.dropped.iter().chain(state.ended.iter().map(|(number, _)| number)).rev().skip(1);
-        Closed { last: state.ended.back().cloned(), earlier: numbers.take(REMEMBERED_CLOSED).copied().collect() }
+        ClosedBook { last: state.ended.back().cloned(), earlier: numbers.take(REMEMBERED_CLOSED).copied().collect() }
     }
 
     /// The number of the newest run.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::observer::{Observation, RunObserver};
-use super::preparation::Awaited;
+use super::preparation::AwaitedOverlays;
 use super::record::Record;
 use super::run::{Progress, Run};
 use super::system::System;
@@ -74,7 +74,7 @@ pub struct Actor<S: System> {
     own_inbox: Sender<Message>,
     spec: Arc<ServerSpec>,
     machine: Machine,
-    preparation: Option<Awaited>,
+    preparation: Option<AwaitedOverlays>,
     run: Option<Box<Run<S>>>,
     observer: Option<Box<RunObserver<S>>>,
     /// The strict port of a new configuration, until its first run takes it.

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use crate::model::spec::Slug;
 use crate::os::waker::Waker;
-use crate::runs::Closed;
+use crate::runs::ClosedBook;
 use crate::sorted::Sorted;
 use crate::sync::{lock, wait_for};
 
@@ -22,11 +22,11 @@ const DELETIONS: usize = 256;
 
 /// How many changes there were. A client that waits for a state compares two of these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Count(u64);
+pub struct ChangeCount(u64);
 
-impl Count {
+impl ChangeCount {
     /// Before the first change.
-    pub const NONE: Count = Count(0);
+    pub const NONE: ChangeCount = ChangeCount(0);
 
     /// The count as a sequence number.
     pub fn number(self) -> u64 {
@@ -34,8 +34,8 @@ impl Count {
     }
 
     /// The number of a sequence as a count.
-    pub fn of(number: u64) -> Count {
-        Count(number)
+    pub fn of(number: u64) -> ChangeCount {
+        ChangeCount(number)
     }
 }
 
@@ -45,12 +45,12 @@ pub struct Deletion {
     /// The number of this change.
     pub number: u64,
     pub slug: Slug,
-    pub runs: Closed,
+    pub runs: ClosedBook,
 }
 
 /// What has changed since a count.
 #[derive(Debug, Default)]
-pub struct Since {
+pub struct ChangesSince {
     /// The servers that have, each with the number of its newest change.
     pub marks: Vec<(u64, Slug)>,
     /// The servers that were deleted, the first one first.
@@ -88,8 +88,8 @@ impl Drop for WakeGuard<'_> {
 
 impl Changes {
     /// The number of changes until now. Read it before the look that decides whether to wait.
-    pub fn count(&self) -> Count {
-        Count(self.state().count)
+    pub fn count(&self) -> ChangeCount {
+        ChangeCount(self.state().count)
     }
 
     /// Records a change of `slug`, which is visible by now. Returns its number.
@@ -106,7 +106,7 @@ impl Changes {
     }
 
     /// Records the deletion of `slug`.
-    pub fn delete(&self, slug: &Slug, runs: Closed) {
+    pub fn delete(&self, slug: &Slug, runs: ClosedBook) {
         let mut state = self.state();
         state.count += 1;
         let number = state.count;
@@ -128,18 +128,18 @@ impl Changes {
     }
 
     /// Returns the changes after `seen`, and the count up to which they are complete; `None` if it is too long ago.
-    pub fn since(&self, seen: Count) -> Option<(Since, Count)> {
+    pub fn since(&self, seen: ChangeCount) -> Option<(ChangesSince, ChangeCount)> {
         let state = self.state();
         if state.forgotten > seen.0 || seen.0 > state.count {
             return None;
         }
         let marks = state.marks.iter().filter(|(_, mark)| *mark > seen.0);
         let deletions = state.deletions.iter().filter(|deletion| deletion.number > seen.0);
-        let since = Since {
+        let since = ChangesSince {
             marks: marks.map(|(slug, mark)| (*mark, slug.clone())).collect(),
             deletions: deletions.cloned().collect(),
         };
-        Some((since, Count(state.count)))
+        Some((since, ChangeCount(state.count)))
     }
 
     /// Wakes `waker` at each change from now on.
@@ -149,7 +149,7 @@ impl Changes {
     }
 
     /// Waits until there are more than `seen`, but not past `deadline`.
-    pub fn wait(&self, seen: Count, deadline: Instant) {
+    pub fn wait(&self, seen: ChangeCount, deadline: Instant) {
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let mut state = self.state();
         loop {
@@ -186,7 +186,7 @@ mod tests {
         Slug::parse(text).unwrap()
     }
 
-    fn names(since: &Since) -> Vec<(u64, &str)> {
+    fn names(since: &ChangesSince) -> Vec<(u64, &str)> {
         since.marks.iter().map(|(mark, slug)| (*mark, slug.as_str())).collect()
     }
 
@@ -221,12 +221,12 @@ mod tests {
             changes.mark(&slug("a"));
         }
         changes.mark(&slug("b"));
-        let (since, count) = changes.since(Count::NONE).unwrap();
-        assert_eq!((names(&since), count), (vec![(3, "a"), (4, "b")], Count(4)));
+        let (since, count) = changes.since(ChangeCount::NONE).unwrap();
+        assert_eq!((names(&since), count), (vec![(3, "a"), (4, "b")], ChangeCount(4)));
         changes.mark(&slug("b"));
         let (since, _) = changes.since(count).unwrap();
         assert_eq!(names(&since), [(5, "b")]);
-        assert!(changes.since(Count(99)).is_none(), "a number of another life");
+        assert!(changes.since(ChangeCount(99)).is_none(), "a number of another life");
     }
 
     #[test]
@@ -234,12 +234,12 @@ mod tests {
         let changes = Changes::default();
         changes.mark(&slug("a"));
         let seen = changes.count();
-        changes.delete(&slug("a"), Closed::default());
+        changes.delete(&slug("a"), ClosedBook::default());
         let (since, count) = changes.since(seen).unwrap();
         assert!(since.marks.is_empty() && since.deletions[0].slug == slug("a"));
         assert!(changes.since(count).unwrap().0.deletions.is_empty());
         for _ in 0..DELETIONS {
-            changes.delete(&slug("b"), Closed::default());
+            changes.delete(&slug("b"), ClosedBook::default());
         }
         assert!(changes.since(seen).is_none());
         assert_eq!(changes.since(count).unwrap().0.deletions.len(), DELETIONS);

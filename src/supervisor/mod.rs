@@ -53,7 +53,7 @@ use actor::RunUpdate;
 use observer::Attention;
 use system::System;
 
-pub use changes::{Changes, Count, Deletion, Since, WakeGuard};
+pub use changes::{ChangeCount, Changes, ChangesSince, Deletion, WakeGuard};
 pub use command::visible as visible_environment;
 pub use kernel::Kernel;
 pub use launches::Launches;
@@ -145,10 +145,10 @@ struct Shared {
     waiting: AtomicUsize,
 }
 
-/// A client's wait for a server's status; while it lives the server is observed closely.
-pub struct Waiting(Arc<Supervisor>);
+/// Keeps a server closely observed until it is dropped: a client waits for its status.
+pub struct AttentionGuard(Arc<Supervisor>);
 
-impl Drop for Waiting {
+impl Drop for AttentionGuard {
     fn drop(&mut self) {
         self.0.shared.waiting.fetch_sub(1, Ordering::SeqCst);
         self.0.send(Request::Attention);
@@ -280,10 +280,10 @@ impl Supervisor {
     }
 
     /// Requests close observation while the result lives.
-    pub fn attend(self: &Arc<Self>) -> Waiting {
+    pub fn attend(self: &Arc<Self>) -> AttentionGuard {
         self.shared.waiting.fetch_add(1, Ordering::SeqCst);
         self.send(Request::Attention);
-        Waiting(Arc::clone(self))
+        AttentionGuard(Arc::clone(self))
     }
 
     /// Waits for all earlier messages to its thread to be visible.

@@ -14,7 +14,7 @@ use crate::model::machine::{Demand, Event, RunId};
 use crate::model::spec::{HealthCheck, Port, ServerSpec};
 use crate::model::view::WORKER_AFTER;
 use crate::os::port;
-use crate::ports::{Checked, Choice, Listening, Open, Pace, RequestedPort, Rules};
+use crate::ports::{CheckTarget, Choice, Listening, OpenPort, Pace, RequestedPort, Rules};
 use crate::process::tracker::RunTree;
 
 mod deferred_restart;
@@ -49,7 +49,7 @@ pub enum Attention {
 /// The checks of one port.
 struct PortProbe<P> {
     number: u64,
-    target: Checked,
+    target: CheckTarget,
     health: Health,
     _probing: P,
 }
@@ -242,7 +242,7 @@ impl<S: System> RunObserver<S> {
     }
 
     /// Takes what has become of the choice: what is checked, and what that means.
-    fn follow(&mut self, before: Option<Open>, now: Instant) -> Vec<Event> {
+    fn follow(&mut self, before: Option<OpenPort>, now: Instant) -> Vec<Event> {
         let present = self.choice.chosen();
         let (from, to) = (before.map(|open| open.probe), present.map(|open| open.probe));
         if from != to {
@@ -282,7 +282,7 @@ impl<S: System> RunObserver<S> {
         }
     }
 
-    fn begin(&mut self, target: Checked, check: &HealthCheck) {
+    fn begin(&mut self, target: CheckTarget, check: &HealthCheck) {
         self.last_probe += 1;
         let (number, sink) = (self.last_probe, Arc::clone(&self.sink));
         let notify = move |health, verdict| sink(Observation::Health(number, health, verdict));

@@ -9,7 +9,7 @@ use crate::model::overlay::{CopyStatus, OverlayId};
 use crate::overlay::{OverlayWatcher, Overlays};
 
 /// The overlays that one server waits for.
-pub struct Awaited {
+pub struct AwaitedOverlays {
     overlays: Arc<Overlays>,
     waits_for: Vec<OverlayId>,
 }
@@ -24,14 +24,14 @@ pub enum PreparationState {
     Failed(String),
 }
 
-impl Awaited {
+impl AwaitedOverlays {
     /// Begins to wait for `ids`; `notify` is called whenever it is worth a look.
-    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, notify: OverlayWatcher) -> Awaited {
+    pub fn begin(overlays: &Arc<Overlays>, ids: Vec<OverlayId>, notify: OverlayWatcher) -> AwaitedOverlays {
         for id in &ids {
             // What is over already, or unknown, is seen at the first look.
             let _ = overlays.subscribe(id, Arc::clone(&notify));
         }
-        Awaited { overlays: Arc::clone(overlays), waits_for: ids }
+        AwaitedOverlays { overlays: Arc::clone(overlays), waits_for: ids }
     }
 
     /// The overlays that are not complete yet.

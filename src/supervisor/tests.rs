@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::actor::{Actor, Flow};
 use super::system::System;
-use super::{Changes, CommandReply, Context, Count, Origin, Pending, ProxyDefaults, Supervisor};
+use super::{ChangeCount, Changes, CommandReply, Context, Origin, Pending, ProxyDefaults, Supervisor};
 use crate::api::input;
 use crate::control::Control;
 use crate::model::machine::{Command, Exit};
@@ -23,7 +23,7 @@ use crate::os::inbox::{Inbox, inbox};
 use crate::overlay::Overlays;
 use crate::overlay::record::NoRecords;
 use crate::ports::Ports;
-use crate::runs::Closed;
+use crate::runs::ClosedBook;
 use crate::runs::books::Books;
 use crate::store::files::Files;
 
@@ -117,7 +117,7 @@ impl Scene {
         let (context, control) = context(&world, &scratch, proxy);
         let (supervisor, parts) = Supervisor::new(&context, spec(&scratch, fields), origin);
         let (changes, slug) = (Arc::clone(&context.changes), supervisor.slug().clone());
-        let actor = Actor::new(parts, Box::new(move || changes.delete(&slug, Closed::default())));
+        let actor = Actor::new(parts, Box::new(move || changes.delete(&slug, ClosedBook::default())));
         Scene {
             world,
             supervisor,

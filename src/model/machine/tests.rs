@@ -170,7 +170,7 @@ fn stage_key(stage: RunStage) -> String {
     match stage {
         RunStage::Installing => "installing".into(),
         RunStage::Starting { .. } => "starting".into(),
-        RunStage::Up(signs) => format!("{signs:?}"),
+        RunStage::Up(observations) => format!("{observations:?}"),
     }
 }
 

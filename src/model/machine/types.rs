@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::super::spec::ServerSpec;
 use super::super::stop::StopRules;
-use super::signs::{Signs, StatusMark};
+use super::readiness::{RunObservations, StatusMark};
 
 /// The number of a run: one life of the server's process, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,16 +89,16 @@ pub enum RunStage {
         settled_at: Instant,
     },
     /// The process lives longer than [`SETTLE`](super::SETTLE), or was observed or marked.
-    Up(Signs),
+    Up(RunObservations),
 }
 
 impl RunStage {
     /// The observations of a start command; `None` for an install command.
-    pub fn signs(self) -> Option<Signs> {
+    pub fn observations(self) -> Option<RunObservations> {
         match self {
             RunStage::Installing => None,
-            RunStage::Starting { .. } => Some(Signs::default()),
-            RunStage::Up(signs) => Some(signs),
+            RunStage::Starting { .. } => Some(RunObservations::default()),
+            RunStage::Up(observations) => Some(observations),
         }
     }
 }

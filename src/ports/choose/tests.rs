@@ -10,8 +10,8 @@ fn port(number: u16) -> Port {
     Port::new(number).unwrap()
 }
 
-fn open(number: u16) -> Open {
-    Open { port: port(number), probe: (Ipv4Addr::LOCALHOST, number).into(), localhost: Localhost::Here }
+fn open(number: u16) -> OpenPort {
+    OpenPort { port: port(number), probe: (Ipv4Addr::LOCALHOST, number).into(), localhost: Localhost::Here }
 }
 
 struct Story {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::os::inherit::Strangers;
 use crate::ports::listening::Localhost;
-use crate::ports::{Open, RequestedPort};
+use crate::ports::{OpenPort, RequestedPort};
 use crate::sorted::SortedSet;
 use crate::testing::{LIMIT, soon};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -45,7 +45,7 @@ fn next(notices: &mpsc::Receiver<Listening>) -> Listening {
 
 #[track_caller]
 fn assert_only(listening: &Listening, number: u16, probe: SocketAddr) {
-    let open = vec![Open { port: port(number), probe, localhost: Localhost::Here }];
+    let open = vec![OpenPort { port: port(number), probe, localhost: Localhost::Here }];
     assert_eq!((&listening.open, listening.given, listening.inodes.len()), (&open, RequestedPort::Free, 1));
 }
 

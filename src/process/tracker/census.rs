@@ -13,7 +13,7 @@ use crate::sorted::Sorted;
 
 /// The resource use of a run.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Use {
+pub struct ResourceUse {
     /// Processor time of its processes, with that of the children they have waited for.
     pub cpu: Duration,
     /// Resident memory that they share with no file or other process, in bytes.
@@ -45,10 +45,10 @@ impl ProcessTracker {
     ///
     /// # Errors
     /// `/proc` can't be read.
-    pub fn used(&self, since: Instant) -> io::Result<(SystemTime, Sorted<Pid, Use>)> {
+    pub fn used(&self, since: Instant) -> io::Result<(SystemTime, Sorted<Pid, ResourceUse>)> {
         let (taken, owners) = self.attributed(since)?;
         let at = SystemTime::now() - taken.begun.elapsed();
-        let mut used: Sorted<Pid, Use> = Sorted::default();
+        let mut used: Sorted<Pid, ResourceUse> = Sorted::default();
         for (pid, leader) in owners {
             let Some(process) = taken.snapshot.find(pid) else { continue };
             let sum = used.entry(leader);

@@ -10,7 +10,7 @@ use super::super::Message;
 use super::super::command::{self, NotStarted};
 use super::super::diagnosis;
 use super::super::observer::RunObserver;
-use super::super::preparation::{Awaited, PreparationState};
+use super::super::preparation::{AwaitedOverlays, PreparationState};
 use super::super::run::{Progress, Run};
 use super::super::system::System;
 use super::{Actor, RunUpdate};
@@ -100,7 +100,7 @@ impl<S: System> Actor<S> {
         let inbox = self.own_inbox.clone();
         // The receiver is gone only when the actor is.
         let notify = Arc::new(move |_: &OverlayId, _: &Change| drop(inbox.send(Message::Run(id, RunUpdate::Overlay))));
-        self.preparation = Some(Awaited::begin(&self.context.overlays, ids, notify));
+        self.preparation = Some(AwaitedOverlays::begin(&self.context.overlays, ids, notify));
         self.check_preparation()
     }
 

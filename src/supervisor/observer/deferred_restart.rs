@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::{Pace, PortWatch, RunObserver, System};
 use crate::model::machine::Event;
-use crate::ports::Checked;
+use crate::ports::CheckTarget;
 
 /// A look at the ports takes milliseconds; after this time the restart follows without it.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
@@ -15,7 +15,7 @@ pub enum DeferredRestart {
     /// Until its ports have been looked at.
     Looking { until: Instant },
     /// Until each of these ports has failed a check.
-    Trying { left: Vec<Checked>, until: Instant },
+    Trying { left: Vec<CheckTarget>, until: Instant },
 }
 
 impl DeferredRestart {
@@ -27,7 +27,7 @@ impl DeferredRestart {
     }
 
     /// What is checked meanwhile.
-    pub fn targets(&self) -> &[Checked] {
+    pub fn targets(&self) -> &[CheckTarget] {
         match self {
             DeferredRestart::Looking { .. } => &[],
             DeferredRestart::Trying { left, .. } => left,
@@ -64,7 +64,7 @@ impl<S: System> RunObserver<S> {
     }
 
     /// Takes the failed check of a port that is not the chosen one.
-    pub(super) fn other_port_failed(&mut self, target: Checked) -> Vec<Event> {
+    pub(super) fn other_port_failed(&mut self, target: CheckTarget) -> Vec<Event> {
         let Some(DeferredRestart::Trying { left, .. }) = &mut self.deferred_restart else { return Vec::new() };
         left.retain(|other| *other != target);
         if left.is_empty() { self.give_up() } else { Vec::new() }

@@ -113,7 +113,7 @@ fn a_deleted_server_is_gone_with_its_record_and_its_thread() {
     assert!(!scene.is_stored());
     assert_eq!((scene.alarm, scene.world.count()), (None, 0));
     // Nothing is counted of it after its deletion.
-    let (since, _) = scene.changes.since(Count::NONE).unwrap();
+    let (since, _) = scene.changes.since(ChangeCount::NONE).unwrap();
     assert_eq!((since.marks, since.deletions.len()), (vec![], 1));
 }
 

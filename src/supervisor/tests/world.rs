@@ -15,7 +15,7 @@ use crate::os::Pid;
 use crate::os::child::Plan;
 use crate::os::pidfd::Signal;
 use crate::os::proc::Process;
-use crate::ports::{Listening, Localhost, Open, RequestedPort};
+use crate::ports::{Listening, Localhost, OpenPort, RequestedPort};
 use crate::process::reaper::{Notice, OrphanWait, Orphans};
 use crate::process::snapshot::Completeness;
 use crate::process::tracker::{RunMembers, RunTree};
@@ -186,7 +186,7 @@ impl World {
     /// The run listens on these ports of the loopback address.
     pub fn listen(&self, ports: &[u16]) {
         let leader = self.leader();
-        let open = |&port| Open {
+        let open = |&port| OpenPort {
             port: Port::new(port).unwrap(),
             probe: SocketAddr::from(([127, 0, 0, 1], port)),
             localhost: Localhost::Here,

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use servisor::fuzzing::{Changes, Closed, Count, Since, event_number};
+use servisor::fuzzing::{Changes, ClosedBook, ChangeCount, ChangesSince, event_number};
 use servisor::model::spec::Slug;
 
 /// As many deletions are remembered.
@@ -18,7 +18,7 @@ fn carry_out(changes: &Changes, byte: u8, history: &mut History) {
     let slug = Slug::parse(&format!("s{}", byte % 8)).expect("a slug");
     let times = usize::from(byte >> 4);
     for _ in 0..times * 5 {
-        changes.delete(&slug, Closed::default());
+        changes.delete(&slug, ClosedBook::default());
         history.push((slug.as_str().to_owned(), true));
     }
     if times == 0 {
@@ -28,7 +28,7 @@ fn carry_out(changes: &Changes, byte: u8, history: &mut History) {
 }
 
 /// What was sent for one reader is what the history has behind `seen`.
-fn check(since: &Since, seen: usize, history: &History) {
+fn check(since: &ChangesSince, seen: usize, history: &History) {
     let new = || history.iter().enumerate().skip(seen);
     let deleted: Vec<_> =
         new().filter(|(_, (_, gone))| *gone).map(|(at, (slug, _))| (at as u64 + 1, &**slug)).collect();
@@ -70,7 +70,7 @@ fuzz_target!(|input: &[u8]| {
     }
     // What the daemon itself writes is read again, and continues at its end with nothing.
     let own = format!("{EPOCH}-{}", history.len());
-    assert_eq!(event_number(&own, EPOCH), Some(Count::of(history.len() as u64)));
-    let (since, _) = changes.since(Count::of(history.len() as u64)).expect("the newest is known");
+    assert_eq!(event_number(&own, EPOCH), Some(ChangeCount::of(history.len() as u64)));
+    let (since, _) = changes.since(ChangeCount::of(history.len() as u64)).expect("the newest is known");
     assert!(since.marks.is_empty() && since.deletions.is_empty());
 });

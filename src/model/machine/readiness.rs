@@ -13,7 +13,7 @@ pub enum StatusMark {
 
 /// The observations and marks of one run. Empty at its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Signs {
+pub struct RunObservations {
     listens: bool,
     healthy: bool,
     mark: Option<StatusMark>,
@@ -28,31 +28,33 @@ pub enum Demand {
     Health,
 }
 
-impl Signs {
-    pub(super) fn listening(self) -> Signs {
-        Signs { listens: true, ..self }
+impl RunObservations {
+    pub(super) fn listening(self) -> RunObservations {
+        RunObservations { listens: true, ..self }
     }
 
     /// Records that it listens on no port any more; its last health result is void.
-    pub(super) fn silent(self) -> Signs {
-        Signs { listens: false, healthy: false, ..self }
+    pub(super) fn silent(self) -> RunObservations {
+        RunObservations { listens: false, healthy: false, ..self }
     }
 
-    pub(super) fn healthy(self) -> Signs {
-        Signs { listens: true, healthy: true, ..self }
+    pub(super) fn healthy(self) -> RunObservations {
+        RunObservations { listens: true, healthy: true, ..self }
     }
 
-    pub(super) fn unhealthy(self) -> Signs {
-        Signs { healthy: false, ..self }
+    pub(super) fn unhealthy(self) -> RunObservations {
+        RunObservations { healthy: false, ..self }
     }
 
     /// Records a client's mark. `Running` holds back a run that would be ready; on any other it only removes an earlier
     /// mark.
-    pub(super) fn marked(self, mark: StatusMark, demand: Demand) -> Signs {
-        let unmarked = Signs { mark: None, ..self };
+    pub(super) fn marked(self, mark: StatusMark, demand: Demand) -> RunObservations {
+        let unmarked = RunObservations { mark: None, ..self };
         match mark {
-            StatusMark::Ready => Signs { mark: Some(StatusMark::Ready), ..self },
-            StatusMark::Running if unmarked.ready(demand) => Signs { mark: Some(StatusMark::Running), ..self },
+            StatusMark::Ready => RunObservations { mark: Some(StatusMark::Ready), ..self },
+            StatusMark::Running if unmarked.ready(demand) => {
+                RunObservations { mark: Some(StatusMark::Running), ..self }
+            }
             StatusMark::Running => unmarked,
         }
     }
