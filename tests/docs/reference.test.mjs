@@ -88,19 +88,19 @@ test('error codes', () => {
 });
 
 test('error codes of the proxy', () => {
-  const files = rustFiles('src/proxy').filter((file) => code(file).includes('Note::new('));
+  const files = rustFiles('src/proxy').filter((file) => code(file).includes('ProxyError::new('));
   const pairs = [];
   for (const file of files) {
     const text = code(file);
-    const calls = [...text.matchAll(/Note::new\(\s*([^,]+),\s*([^,]+),/g)];
-    assert.equal(calls.length, text.split('Note::new(').length - 1, `${file} has a call of Note::new that is not understood here`);
+    const calls = [...text.matchAll(/ProxyError::new\(\s*([^,]+),\s*([^,]+),/g)];
+    assert.equal(calls.length, text.split('ProxyError::new(').length - 1, `${file} has a call of ProxyError::new that is not understood here`);
     for (const [call, status, word] of calls) {
       if (/^\d{3}$/.test(status) && /^"\w+"$/.test(word)) pairs.push(`${status} ${word.slice(1, -1)}`);
       else assert.equal(`${status} ${word}`, 'http word', `${file}: neither literals nor a pair: ${call}`);
     }
     // Both are chosen before the call.
     const chosen = [...text.matchAll(/\((\d{3}), "(\w+)"\)/g)].map(([, status, word]) => `${status} ${word}`);
-    assert.equal(chosen.length > 0, /Note::new\(\s*http, word/.test(text), `${file}: pairs of status and code without a use, or a use without pairs`);
+    assert.equal(chosen.length > 0, /ProxyError::new\(\s*http, word/.test(text), `${file}: pairs of status and code without a use, or a use without pairs`);
     pairs.push(...chosen);
   }
   assert.ok(new Set(pairs).size >= 14, `only these are seen in src/proxy: ${pairs}`);
@@ -142,7 +142,8 @@ test('events', () => {
 });
 
 test('threads', () => {
-  const map = [...source('src/lib.rs').matchAll(/^\/\/! \| (main|`[^`]+`)/gm)].map(([, cell]) => cell.replaceAll('`', ''));
+  const [table] = source('src/lib.rs').match(/^\/\/! \| name \| created by [\s\S]*?^\/\/!$/m);
+  const map = [...table.matchAll(/^\/\/! \| (main|`[^`]+`)/gm)].map(([, cell]) => cell.replaceAll('`', ''));
   assert.ok(map.length >= 12, `only these threads are seen in src/lib.rs: ${map}`);
   const described = rows('docs/design.md', 'Threads').flatMap(([cell]) => (cell === 'main' ? [cell] : names(cell)));
   assert.deepEqual(described.filter((name) => !name.endsWith('.N')).sort(), map.sort(), 'docs/design.md, section "Threads", differs from src/lib.rs');
