@@ -10,7 +10,7 @@ import { PAGE, code, first, rustFiles, same } from './reference.mjs';
 
 /** Words in capitals that are no variables of the daemon or the command line. */
 const METHODS = ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE', 'OPTIONS', 'CONNECT', 'TRACE'];
-const SIGNALS = ['src/model/status.rs', 'src/model/stop.rs', 'src/os/signals.rs'];
+const SIGNALS = ['src/model/signal.rs', 'src/model/stop.rs', 'src/os/signals.rs'];
 /** The server's own, by which its program is found; and what is kept from it. */
 const OF_SERVERS = ['PATH', 'OLDPWD'];
 
