@@ -22,7 +22,7 @@ pub fn request(check: &HealthCheck, port: u16) -> Vec<u8> {
     let (path, version) = (&check.path, env!("CARGO_PKG_VERSION"));
     let text = format!(
         "GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUser-Agent: servisor/{version}\r\nAccept: */*\r\n\
-         CheckConnection: close\r\n\r\n"
+         Connection: close\r\n\r\n"
     );
     text.into_bytes()
 }
@@ -201,7 +201,7 @@ mod tests {
             "Host: localhost:5173",
             &format!("User-Agent: servisor/{version}"),
             "Accept: */*",
-            "CheckConnection: close",
+            "Connection: close",
             "",
             "",
         ];

@@ -201,3 +201,24 @@ fn a_server_that_hangs_delays_no_other_one_s_checks() {
     assert_eq!(requests(&daemon, "hung").len(), 1, "one at a time");
     assert_eq!(daemon.client.show("hangs")["health_status"], "unhealthy");
 }
+
+#[test]
+fn a_check_asks_the_server_to_close_the_connection() {
+    let daemon = Daemon::start();
+    let script = "import http.server as h, os\n\
+        class Kept(h.BaseHTTPRequestHandler):\n\
+        \x20protocol_version = 'HTTP/1.1'\n\
+        \x20def do_GET(self):\n\
+        \x20 print('asked for', self.headers['Connection'], 'by', self.headers['Host'], flush=True)\n\
+        \x20 self.send_response(204)\n\
+        \x20 self.end_headers()\n\
+        h.ThreadingHTTPServer(('127.0.0.1', int(os.environ['PORT'])), Kept).serve_forever()\n";
+    let spec = json!({
+        "slug": "kept", "start": "exec python3 -c \"$SCRIPT\"", "environment": {"SCRIPT": script}, "port": quiet_port(),
+        "health_check": fast(),
+    });
+    daemon.client.create(&spec).server(201);
+    let port = daemon.client.when_ready("kept")["port"].clone();
+    let wanted = format!("asked for close by localhost:{port}");
+    wait_until(&wanted, || daemon.client.logs("kept", "").contains(&wanted).then_some(()));
+}
