@@ -116,7 +116,7 @@ fn warnings_stand_in_the_server_of_the_answer() {
     let daemon = Daemon::start();
     let client = &daemon.client;
     let spec = json!({
-        "slug": "app", "start": "exec sleep 600", "command": "node x", "cwd": "/app", "env": {"A": "b"},
+        "slug": "app", "start": "true && exec sleep 600", "command": "node x", "cwd": "/app", "env": {"A": "b"},
         "healthCheck": {}, "health_check": {"url": "/up"}, "environment": {"discovery.type": "single-node"},
     });
     let created = client.create(&spec);
