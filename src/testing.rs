@@ -1,6 +1,6 @@
 //! What unit tests of several modules share.
 //!
-//! Owns: temporary directories, the limit of waits. Never: anything of the daemon.
+//! Owns: temporary directories, the limit of waits, random numbers with a seed. Never: anything of the daemon.
 
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::DirBuilderExt;
@@ -14,6 +14,18 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// Returns the deadline of a wait that begins now.
 pub fn soon() -> Instant {
     Instant::now() + LIMIT
+}
+
+/// A generator of pseudorandom numbers (xorshift64) with a fixed seed: the same tests every time.
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 % limit as u64) as usize
+    }
 }
 
 /// A path of its own, removed on drop.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::public_url::PublicUrl;
+use crate::testing::Random;
 
 mod hosts;
 
@@ -240,13 +241,8 @@ fn the_key_of_the_sdk_is_the_token_by_another_name() {
 
 #[test]
 fn no_bytes_make_it_panic() {
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut next = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % below as u64) as usize
-    };
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let mut next = |below: usize| random.below(below);
     let seeds = ["localhost:80", "web.localhost", "127.0.0.1:1", "[::1]:80", "http://localhost", APP, "Bearer s3cret"];
     let (locked, free) = (with_token(&["*"]), without_token(Some(OWN), &[APP]));
     for _ in 0..50_000 {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::error::Wrong;
+use crate::testing::Random;
 
 mod many;
 mod visits;
@@ -357,13 +358,8 @@ fn no_bytes_make_it_panic() {
     let seeds = [with(
         json!({"environment": {"A": "b"}, "health_check": {"path": "/"}, "port": 3000, "restart_delay_ms": 1e3}),
     )];
-    let mut state = 0x2545_F491_4F6C_DD1D_u64;
-    let mut next = |below: usize| {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state % below as u64) as usize
-    };
+    let mut random = Random(0x2545_F491_4F6C_DD1D);
+    let mut next = |below: usize| random.below(below);
     for _ in 0..50_000 {
         let mut body = seeds[0].clone();
         for _ in 0..=next(4) {

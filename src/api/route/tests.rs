@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::error::WARNINGS_MAX;
+use crate::testing::Random;
 
 mod sdk;
 
@@ -329,13 +330,8 @@ fn no_target_makes_it_panic() {
         "\0",
         "+",
     ];
-    let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
-    let mut next = |below: usize| {
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        (seed % below as u64) as usize
-    };
+    let mut random = Random(0x9E37_79B9_7F4A_7C15);
+    let mut next = |below: usize| random.below(below);
     for _ in 0..100_000 {
         let target: String = (0..next(10)).map(|_| PIECES[next(PIECES.len())]).collect();
         let method = ["GET", "POST", "OPTIONS", "x"][next(4)];

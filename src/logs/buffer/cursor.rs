@@ -180,8 +180,8 @@ impl RingCopy {
 #[cfg(test)]
 mod tests {
     use super::super::CUT_MARK;
-    use super::super::tests::Dice;
     use super::*;
+    use crate::testing::Random;
 
     /// What a reader has been given of each stream, gaps included, by the place where it was.
     #[derive(Default)]
@@ -209,19 +209,19 @@ mod tests {
     /// Any interleaving of writers and readers: each reader gets each byte once, or in a gap that is reported.
     #[test]
     fn every_byte_is_read_once_or_missed() {
-        let mut dice = Dice(99);
+        let mut random = Random(99);
         let (mut gaps, mut reads) = (0, 0);
         for _ in 0..300 {
-            let mut buffer = LogBuffer::new(200 + dice.roll(3000));
+            let mut buffer = LogBuffer::new(200 + random.below(3000));
             let mut model = [Vec::new(), Vec::new()];
             let selections = [Selection::Combined, Selection::Stdout, Selection::Stderr];
             let mut readers = selections.map(|selection| (selection, Cursor::default(), Seen::default()));
             let mut batch = Batch::default();
             for _ in 0..200 {
-                match dice.roll(4) {
+                match random.below(4) {
                     reader @ 0..3 => {
                         let (selection, cursor, seen) = &mut readers[reader];
-                        let reading = buffer.read(cursor, *selection, 1 + dice.roll(300), &mut batch);
+                        let reading = buffer.read(cursor, *selection, 1 + random.below(300), &mut batch);
                         assert_eq!(
                             reading == Reading::Nothing,
                             batch.pieces.is_empty() && batch.missed == [Missed::default(); 2]
@@ -231,8 +231,8 @@ mod tests {
                         seen.take(&batch);
                     }
                     _ => {
-                        let stream = StreamId::BOTH[dice.roll(2)];
-                        let part: Vec<u8> = (0..dice.roll(90)).map(|_| b"abc\n"[dice.roll(4)]).collect();
+                        let stream = StreamId::BOTH[random.below(2)];
+                        let part: Vec<u8> = (0..random.below(90)).map(|_| b"abc\n"[random.below(4)]).collect();
                         buffer.push(stream, &part);
                         model[stream as usize].extend_from_slice(&part);
                     }
@@ -300,12 +300,12 @@ mod tests {
 
     #[test]
     fn the_history_is_that_of_a_reader_who_does_not_follow() {
-        let mut dice = Dice(5);
+        let mut random = Random(5);
         for _ in 0..300 {
-            let mut buffer = LogBuffer::new(300 + dice.roll(700));
-            for _ in 0..dice.roll(100) {
-                let part: Vec<u8> = (0..dice.roll(40)).map(|_| b"abc\n"[dice.roll(4)]).collect();
-                buffer.push(StreamId::BOTH[dice.roll(2)], &part);
+            let mut buffer = LogBuffer::new(300 + random.below(700));
+            for _ in 0..random.below(100) {
+                let part: Vec<u8> = (0..random.below(40)).map(|_| b"abc\n"[random.below(4)]).collect();
+                buffer.push(StreamId::BOTH[random.below(2)], &part);
             }
             for selection in [Selection::Stdout, Selection::Stderr] {
                 let shown = buffer.copy(selection).render(None).bytes;

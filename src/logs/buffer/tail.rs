@@ -69,8 +69,8 @@ impl LogBuffer {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::Dice;
     use super::*;
+    use crate::testing::Random;
 
     fn texts(lines: &[(StreamId, Vec<u8>)]) -> Vec<String> {
         let name = |stream: &StreamId| if *stream == StreamId::Stdout { "o" } else { "e" };
@@ -99,21 +99,21 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_those_of_the_simplest_model() {
-        let mut dice = Dice(3);
+        let mut random = Random(3);
         for _ in 0..500 {
             let mut buffer = LogBuffer::new(1 << 20);
             let (mut model, mut from) = ([String::new(), String::new()], [0; 2]);
-            for turn in 0..dice.roll(50) {
+            for turn in 0..random.below(50) {
                 if turn == 10 {
                     from = buffer.written();
                     model = [String::new(), String::new()];
                 }
-                let stream = dice.roll(2);
-                let part: String = (0..dice.roll(12)).map(|_| ['a', 'b', '\n'][dice.roll(3)]).collect();
+                let stream = random.below(2);
+                let part: String = (0..random.below(12)).map(|_| ['a', 'b', '\n'][random.below(3)]).collect();
                 buffer.push(StreamId::BOTH[stream], part.as_bytes());
                 model[stream].push_str(&part);
             }
-            let count = 1 + dice.roll(6);
+            let count = 1 + random.below(6);
             let lines = buffer.last_lines(from, count);
             for stream in StreamId::BOTH {
                 let found: Vec<&[u8]> =

@@ -1,16 +1,5 @@
 use super::*;
-
-/// A small generator with a fixed seed: the same tests every time.
-pub struct Dice(pub u64);
-
-impl Dice {
-    pub fn roll(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 % sides as u64) as usize
-    }
-}
+use crate::testing::Random;
 
 fn text(buffer: &LogBuffer, selection: Selection, tail: Option<usize>) -> String {
     String::from_utf8(buffer.copy(selection).render(tail).bytes).unwrap()
@@ -62,12 +51,12 @@ fn the_last_lines() {
 
 #[test]
 fn a_copy_of_the_tail_shows_what_a_copy_of_all_shows() {
-    let mut dice = Dice(7);
+    let mut random = Random(7);
     for _ in 0..2000 {
-        let mut buffer = LogBuffer::new(100 + dice.roll(400));
-        for _ in 0..dice.roll(60) {
-            let part: Vec<u8> = (0..dice.roll(30)).map(|_| b"ab\n"[dice.roll(3)]).collect();
-            buffer.push(STREAMS[dice.roll(2)], &part);
+        let mut buffer = LogBuffer::new(100 + random.below(400));
+        for _ in 0..random.below(60) {
+            let part: Vec<u8> = (0..random.below(30)).map(|_| b"ab\n"[random.below(3)]).collect();
+            buffer.push(STREAMS[random.below(2)], &part);
         }
         for selection in [Selection::Stdout, Selection::Stderr, Selection::Combined] {
             for lines in [0, 1, 2, 3, 5, 10, 1000] {
@@ -160,13 +149,13 @@ fn memory_grows_only_as_it_is_filled() {
 /// Any split of any output gives the same text as the simplest model there is.
 #[test]
 fn any_split_of_the_same_bytes_is_the_same_output() {
-    let mut dice = Dice(42);
+    let mut random = Random(42);
     for _ in 0..300 {
         let mut buffer = LogBuffer::new(1 << 20);
         let mut model = [String::new(), String::new()];
-        for _ in 0..dice.roll(60) {
-            let stream = STREAMS[dice.roll(2)];
-            let part: String = (0..dice.roll(12)).map(|_| ['a', 'b', '\n', 'é'][dice.roll(4)]).collect();
+        for _ in 0..random.below(60) {
+            let stream = STREAMS[random.below(2)];
+            let part: String = (0..random.below(12)).map(|_| ['a', 'b', '\n', 'é'][random.below(4)]).collect();
             buffer.push(stream, part.as_bytes());
             model[stream as usize].push_str(&part);
         }
@@ -178,7 +167,7 @@ fn any_split_of_the_same_bytes_is_the_same_output() {
         lines.sort_unstable();
         expected.sort_unstable();
         assert_eq!(lines, expected);
-        let tail = dice.roll(10);
+        let tail = random.below(10);
         let expected: Vec<&str> = model[0].split_inclusive('\n').collect();
         let expected = expected[expected.len().saturating_sub(tail)..].concat();
         assert_eq!(text(&buffer, Selection::Stdout, Some(tail)), expected);
@@ -187,13 +176,13 @@ fn any_split_of_the_same_bytes_is_the_same_output() {
 
 #[test]
 fn under_pressure_each_stream_is_an_end_of_what_was_written_to_it() {
-    let mut dice = Dice(7);
+    let mut random = Random(7);
     for _ in 0..100 {
-        let mut buffer = LogBuffer::new(300 + dice.roll(700));
+        let mut buffer = LogBuffer::new(300 + random.below(700));
         let mut model = [Vec::new(), Vec::new()];
         for _ in 0..400 {
-            let stream = STREAMS[dice.roll(2)];
-            let part: Vec<u8> = (0..dice.roll(40)).map(|_| b"abc\n"[dice.roll(4)]).collect();
+            let stream = STREAMS[random.below(2)];
+            let part: Vec<u8> = (0..random.below(40)).map(|_| b"abc\n"[random.below(4)]).collect();
             buffer.push(stream, &part);
             model[stream as usize].extend_from_slice(&part);
         }

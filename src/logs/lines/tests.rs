@@ -1,8 +1,8 @@
 use std::convert::Infallible;
 
-use super::super::buffer::tests::Dice;
 use super::super::buffer::{Cursor, LogBuffer, Reading, Selection};
 use super::*;
+use crate::testing::Random;
 
 /// A reader of a ring who writes down what it is shown.
 #[derive(Default)]
@@ -96,23 +96,23 @@ fn bytes_that_are_no_text_are_cut_anywhere() {
 /// Numbered lines of two streams under pressure: each is shown whole, in order, and what is not shown is counted.
 #[test]
 fn no_line_is_shown_torn_and_none_twice() {
-    let mut dice = Dice(3);
+    let mut random = Random(3);
     let mut gaps = 0;
     for _ in 0..200 {
-        let (mut buffer, mut follower) = (LogBuffer::new(400 + dice.roll(2000)), Follower::default());
+        let (mut buffer, mut follower) = (LogBuffer::new(400 + random.below(2000)), Follower::default());
         let (mut written, mut pending, mut next) = (0, [String::new(), String::new()], 0);
         for _ in 0..300 {
-            let stream = StreamId::BOTH[dice.roll(2)];
+            let stream = StreamId::BOTH[random.below(2)];
             let begun = &mut pending[stream as usize];
             if begun.is_empty() {
                 next += 1;
-                *begun = format!("<{next}{}>\n", "x".repeat(dice.roll(60)));
+                *begun = format!("<{next}{}>\n", "x".repeat(random.below(60)));
             }
-            let rest = begun.split_off(1 + dice.roll(begun.len()));
+            let rest = begun.split_off(1 + random.below(begun.len()));
             buffer.push(stream, begun.as_bytes());
             written += begun.len();
             *begun = rest;
-            if dice.roll(10) == 0 {
+            if random.below(10) == 0 {
                 follower.read(&buffer);
             }
         }
